@@ -1,0 +1,102 @@
+"""Random views of slices, in HU, before they are windowed. Every change is off unless a recipe asks for it.
+
+What moves the body in the image is done by one resampling: crop and field of view make a single affine map a slice. The random numbers of a
+step are drawn for all G groups from (seed, step), so a slice gets the same view whichever rank holds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+AIR_HU = -1024
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Args:
+    crop_area: smallest share of the image's area that a random crop keeps, drawn a slice; 1 is off, 0.5 the authors' code.
+    crop_mass: a crop must keep this share of the image's mass (HU above air), else the slice stays whole; a third in the authors' code.
+    field_of_view: largest factor by which a volume's field of view shrinks or grows, drawn a volume; 1 is off.
+    hu_shift: largest shift in HU, drawn a volume; 0 is off.
+    hu_scale: largest relative change of contrast about 0 HU, drawn a volume; 0 is off.
+    """
+
+    crop_area: float = 1.0
+    crop_mass: float = 1 / 3
+    field_of_view: float = 1.0
+    hu_shift: float = 0.0
+    hu_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        allowed = (("crop_area", 0.05, 1), ("crop_mass", 0, 1), ("field_of_view", 1, 4), ("hu_shift", 0, 1000), ("hu_scale", 0, 0.9))
+        for name, low, high in allowed:
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"augment.{name} must be in {low}..{high}, got {getattr(self, name)}")
+
+    @property
+    def magnifies(self) -> float:
+        """The largest factor by which a view enlarges the grid; what is prepared once is kept that much finer."""
+        return (self.field_of_view / self.crop_area**0.5) if self.moves else 1.0
+
+    @property
+    def moves(self) -> bool:
+        """Whether any view differs from the slice in geometry."""
+        return self.crop_area < 1 or self.field_of_view > 1
+
+    def views(self, grid: Tensor, size_px: int, *, g: int, seed: int, step: int, rank: int = 0, world: int = 1) -> Tensor:
+        """Random views of a step's slices.
+
+        Args:
+            grid: `[G', M, T, T]` HU, the groups rank, rank + world, ... of the step's G.
+            size_px: side S of the views.
+
+        Returns:
+            `[G', M, S, S]` float32 HU.
+        """
+        rng = np.random.default_rng([seed, step, 1])
+        m, mine = grid.shape[1], slice(rank, None, world)
+        zoom = self.field_of_view ** rng.uniform(-1, 1, (g, 1))[mine] * np.ones((1, m))
+        side = np.sqrt(rng.uniform(self.crop_area, 1, (g, m)))[mine]
+        corner = rng.uniform(0, 1, (g, m, 2))[mine]
+        shift = self.hu_shift * rng.uniform(-1, 1, g)[mine]
+        scale = 1 + self.hu_scale * rng.uniform(-1, 1, g)[mine]
+        flat = grid.flatten(0, 1).float()
+        if self.moves or grid.shape[-1] != size_px:
+            flat = _resample(flat, size_px, *self._crop(flat, side.reshape(-1), corner.reshape(-1, 2)), zoom.reshape(-1))
+        out = flat.unflatten(0, grid.shape[:2])
+        if self.hu_scale or self.hu_shift:
+            a, b = (torch.tensor(v, dtype=torch.float32, device=grid.device).view(-1, 1, 1, 1) for v in (scale, shift))
+            out = torch.where(out > AIR_HU + 24, out * a + b, out)  # air stays air: padding is not part of the scanner's error
+        return out
+
+    def _crop(self, flat: Tensor, side: NDArray[np.float64], corner: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        """Side and centre `[N]`, `[N, 2]` (y, x) of the crops, in units of the image, whole where a crop would lose the body."""
+        size = flat.shape[-1]
+        sums = F.pad((flat - AIR_HU).clamp(min=0).cumsum(1, dtype=torch.float64).cumsum(2), (1, 0, 1, 0))
+        s, c = (torch.tensor(v, device=flat.device) for v in (side, corner))
+        low = (c * (1 - s)[:, None] * size).round().long()
+        high = (low + (s * size).round().long()[:, None]).clamp(max=size)
+        n = torch.arange(len(flat), device=flat.device)
+        (y0, x0), (y1, x1) = low.unbind(1), high.unbind(1)
+        mass = sums[n, y1, x1] - sums[n, y0, x1] - sums[n, y1, x0] + sums[n, y0, x0]
+        keep = mass >= self.crop_mass * sums[:, -1, -1]
+        whole = torch.ones_like(s)
+        centre = torch.where(keep[:, None], c * (1 - s)[:, None] + s[:, None] / 2, whole[:, None] / 2)
+        return torch.where(keep, s, whole), centre
+
+
+def _resample(flat: Tensor, size_px: int, side: Tensor, centre: Tensor, zoom: NDArray[np.float64]) -> Tensor:
+    """Bilinear views `[N, S, S]` of squares of relative `side * zoom` around `centre`; outside the slice is air."""
+    extent = (side * torch.tensor(zoom, device=flat.device)).float()
+    middle = (2 * centre - 1).float()
+    theta = torch.zeros(len(flat), 2, 3, device=flat.device)
+    theta[:, 0, 0] = theta[:, 1, 1] = extent
+    theta[:, 0, 2], theta[:, 1, 2] = middle[:, 1], middle[:, 0]
+    where = F.affine_grid(theta, [len(flat), 1, size_px, size_px], align_corners=False)
+    return F.grid_sample((flat - AIR_HU)[:, None], where, align_corners=False, padding_mode="zeros")[:, 0] + AIR_HU

@@ -1,0 +1,192 @@
+"""`ubr-pretrain`: verbs -> functions, nothing else.
+
+A verb's options and help come from its function's signature and docstring. Only the verb that is called is imported, so that the list of verbs
+shows at once. Exit status: 0 success, 2 a user's mistake (one line), 1 a fault, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Verb = Callable[[list[str]], None]
+
+
+def _parser(name: str, description: str) -> Any:
+    from jsonargparse import ArgumentParser
+
+    return ArgumentParser(prog=f"ubr-pretrain {name}", description=description, exit_on_error=True)
+
+
+def _options(parser: Any, function: Callable[..., Any], given: set[str]) -> None:
+    parser.add_function_arguments(function, skip={*given, "progress"}, fail_untyped=True)
+
+
+def _arguments(parsed: Any) -> dict[str, Any]:
+    return {name: value for name, value in parsed.as_dict().items() if name != "config"}
+
+
+def _phantom(argv: list[str]) -> None:
+    from .data.phantom_files import phantoms
+
+    parser = _parser("phantom", "Write computed CT series, with known body position, to try things on.")
+    _options(parser, phantoms, set())
+    print(phantoms(**_arguments(parser.parse_args(argv))))
+
+
+def _ingest(argv: list[str]) -> None:
+    from .data.ingestion import ingest
+
+    parser = _parser("ingest", "Read CT series of any format and order into a store. Run again, it goes on where it was.")
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="files or folders with DICOM, NIfTI, NRRD, MHA or 16-bit PNG series")
+    parser.add_argument("--store", required=True, help="the store's folder; made if it does not exist")
+    _options(parser, ingest, {"sources", "store"})
+    print(ingest(**_arguments(parser.parse_args(argv))).table())
+
+
+def _fit(argv: list[str]) -> None:
+    from argparse import ArgumentParser as First
+
+    from jsonargparse import ActionConfigFile
+
+    from .data.store import Store
+    from .recipes import RECIPES, Recipe, recipe
+    from .training import fit, plan
+
+    first = First(add_help=False, allow_abbrev=False)
+    first.add_argument("--recipe", default="quick")
+    name = first.parse_known_args(argv)[0].recipe
+
+    parser = _parser("fit", "Train a body-part regressor on a store, without labels. Run again, it goes on where it was.")
+    parser.add_argument("store", metavar="STORE", help="made by ingest")
+    parser.add_argument("--out", required=True, help="the run's folder")
+    parser.add_argument("--recipe", default="quick", help=f"complete configuration that the options below change: {', '.join(RECIPES)}")
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with any of these options")
+    parser.add_argument("--dry", action="store_true", help="say what would be trained on what, and stop")
+    parser.add_class_arguments(Recipe, fail_untyped=True)
+    _options(parser, fit, {"store", "out", "recipe"})
+    chosen = recipe(name)
+    parser.set_defaults(_flat(chosen))
+    options = parser.instantiate_classes(parser.parse_args(argv))
+    fields = Recipe.__dataclass_fields__
+    chosen = Recipe(**{field: options[field] for field in fields})
+    store = Store.open(options.store)
+    print(plan(store, chosen, options.holdout))
+    if options.dry:
+        return
+    rest = {key: value for key, value in options.as_dict().items() if key not in {*fields, "store", "recipe", "config", "dry"}}
+    run = fit(store, recipe=chosen, **rest)
+    quality = "".join(f", {name} {value:.4f}" for name, value in run.metrics.items())
+    print(f"{run.weights} (held out{quality or ': none'}); {run.folder / 'card.md'} describes it; {'; '.join(run.notes)}".rstrip("; "))
+
+
+def _flat(recipe: Any) -> dict[str, Any]:
+    import dataclasses
+
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        if dataclasses.is_dataclass(value):
+            flat.update({f"{field.name}.{name}": v for name, v in _flat(value).items()})
+        else:
+            flat[field.name] = value
+    return flat
+
+
+def _score(argv: list[str]) -> None:
+    from .scoring import score
+
+    parser = _parser("score", "Give every slice of a store or of scans its score.")
+    parser.add_argument("weights", metavar="WEIGHTS", help="weights.safetensors of a run")
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a store, or files and folders with scans")
+    parser.add_argument("--out", required=True, help="a new folder for slices.parquet and series.csv")
+    _options(parser, score, {"weights", "sources", "out"})
+    print(score(**_arguments(parser.parse_args(argv))).table())
+
+
+def _export(argv: list[str]) -> None:
+    from ubr.weights import export, load
+
+    parser = _parser("export", "Write the trunk under another library's tensor names, and prove that it loads there.")
+    parser.add_argument("weights", metavar="WEIGHTS", help="weights.safetensors of a run")
+    parser.add_argument("--out", required=True, help="the file to write, .pth")
+    _options(parser, export, {"weights", "path"})
+    options = parser.parse_args(argv)
+    print(export(load(options.weights), options.out, to=options.to, overwrite=options.overwrite))
+
+
+def _inspect(argv: list[str]) -> None:
+    from ubr.weights import load
+
+    parser = _parser("inspect", "What a weights file is: backbone, input contract, provenance, digest.")
+    parser.add_argument("weights", metavar="WEIGHTS", help="a .safetensors file of this project")
+    print(load(parser.parse_args(argv).weights).describe())
+
+
+def _demo(argv: list[str]) -> None:
+    from .demo import demo
+
+    parser = _parser("demo", "The whole road on computed CT: scans, store, training, scores, figure, export. About four minutes on two cores.")
+    _options(parser, demo, set())
+    print(demo(**_arguments(parser.parse_args(argv))))
+
+
+VERBS: dict[str, tuple[Verb, str]] = {
+    "demo": (_demo, "the whole road on computed CT, in minutes"),
+    "phantom": (_phantom, "write computed CT series with known body position"),
+    "ingest": (_ingest, "read CT series of any format into a store"),
+    "fit": (_fit, "train a body-part regressor on a store, without labels"),
+    "score": (_score, "give every slice of a store or of scans its score"),
+    "export": (_export, "write the trunk for torchvision or timm"),
+    "inspect": (_inspect, "say what a weights file is"),
+}
+
+USAGE = "\n".join(
+    [
+        "usage: ubr-pretrain VERB [options]     (ubr-pretrain VERB --help lists them; --debug shows tracebacks)",
+        "",
+        "Unsupervised body-part regression: pretraining on unlabelled CT.",
+        "",
+        *(f"  {name:<9} {about}" for name, (_, about) in VERBS.items()),
+    ]
+)
+
+
+def _underscored(word: str) -> str:
+    """`--size-px` is `--size_px`: options are named after the functions' arguments."""
+    option, equals, value = word.partition("=")
+    return (option[:2] + option[2:].replace("-", "_") + equals + value) if option.startswith("--") else word
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb. Returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [_underscored(word) for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("ubr-pretrain"))
+        return 0
+    if words[0] not in VERBS:
+        print(f"ubr-pretrain: unknown verb {words[0]!r}; allowed: {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    try:
+        VERBS[words[0]][0](words[1:])
+    except KeyboardInterrupt:
+        print("\nubr-pretrain: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:  # every refusal of this project is a ValueError
+        if debug:
+            raise
+        print(f"ubr-pretrain {words[0]}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":  # how DDP starts its other processes
+    sys.exit(main())

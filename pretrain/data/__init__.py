@@ -1,0 +1,1 @@
+"""From scans to slices on the network's grid."""

@@ -1,0 +1,133 @@
+"""What CT there is in the folders a user names, and what is left out and why.
+
+Files are told apart by content: DICOM by its preamble or first element, PNG by its signature; NIfTI, NRRD and MetaImage by
+their ending, which those formats require. Nothing stops the search: a file or folder that cannot be read is left out with the
+reason. Hidden files and folders (a name that starts with a dot) are not looked at. Links to folders are followed, each folder
+is visited once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import dicom, files, png
+from .volume import LeftOut, Series, UnusableError, Volume
+
+_NOTHING = "not DICOM, NIfTI, NRRD, MetaImage or PNG"
+
+
+@dataclass(frozen=True)
+class _Png:
+    path: str
+    is_16_bit: bool
+
+
+def find(sources: Sequence[str | Path], *, workers: int = 0, progress: bool = False) -> tuple[list[Series], list[LeftOut]]:
+    """The readable series in files and folders (searched to any depth), and what gave none.
+
+    Both lists are ordered by path and do not depend on `workers`, the processes that read headers (0: this one).
+
+    Raises `UnusableError` when a source does not exist.
+    """
+    paths, left = _walk(sources)
+    headers: list[dicom.Header] = []
+    pngs: list[_Png] = []
+    series: list[Series] = []
+    for looked in _look_at_all(paths, workers, progress):
+        match looked:
+            case dicom.Header():
+                headers.append(looked)
+            case _Png():
+                pngs.append(looked)
+            case Series():
+                series.append(looked)
+            case LeftOut():
+                left.append(looked)
+    for found, out in (dicom.group(headers), png.group([p.path for p in pngs], {p.path for p in pngs if not p.is_16_bit})):
+        series += found
+        left += out
+    once: dict[str, Series] = {}
+    for one in sorted(series, key=lambda s: (s.files[0], s.uid)):
+        if one.uid in once:
+            left.append(LeftOut(one.files[0], "a copy of another file"))
+        else:
+            once[one.uid] = one
+    data = {path for one in once.values() if one.kind == "itk" for path in one.files[1:]}
+    return list(once.values()), sorted((o for o in left if o.path not in data), key=lambda o: (o.path, o.reason))
+
+
+def read(series: Series) -> Volume:
+    """The series' volume, in the project's axes. Raises `UnusableError` with the reason when it cannot be taken."""
+    readers = {"dicom": dicom.read, "nifti": files.read_nifti, "itk": files.read_itk, "png": png.read}
+    return readers[series.kind](series)
+
+
+def _walk(sources: Sequence[str | Path]) -> tuple[list[str], list[LeftOut]]:
+    """Every file, once, and the folders that gave none."""
+    paths: dict[str, None] = {}
+    left: list[LeftOut] = []
+    visited: set[str] = set()
+    for source in sources:
+        start = Path(source).expanduser().absolute()
+        if not start.exists():
+            raise UnusableError(f"{source} does not exist: give a file or folder that does")
+        if start.is_file():
+            paths[str(start)] = None
+            continue
+        folders = [str(start)]
+        while folders:
+            folder = folders.pop()
+            if (real := os.path.realpath(folder)) in visited:
+                continue
+            visited.add(real)
+            try:
+                entries = sorted(os.scandir(folder), key=lambda e: e.name)
+            except OSError as error:
+                left.append(LeftOut(folder, f"the folder cannot be read ({error.strerror})"))
+                continue
+            if not entries:
+                left.append(LeftOut(folder, "the folder is empty"))
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    folders.append(entry.path)
+                else:
+                    paths[entry.path] = None
+    return sorted(paths), left
+
+
+def _look_at_all(paths: list[str], workers: int, progress: bool) -> Iterator[dicom.Header | _Png | Series | LeftOut]:
+    from tqdm import tqdm
+
+    pool = ProcessPoolExecutor(workers) if workers else nullcontext()
+    with pool as executor:
+        looked = executor.map(_look, paths, chunksize=32) if executor else map(_look, paths)
+        yield from tqdm(looked, total=len(paths), desc="looking for CT", unit=" files", disable=not progress)
+
+
+def _look(path: str) -> dicom.Header | _Png | Series | LeftOut:
+    """What one file is. Never raises: the batch goes on."""
+    name = path.lower()
+    try:
+        if name.endswith(files.NIFTI):
+            return Series("nifti", (path,), files.digest([path]), "")
+        if name.endswith(files.ITK):
+            members = files.with_data(path)
+            return Series("itk", members, files.digest(members), "")
+        with Path(path).open("rb") as file:
+            start = file.read(26)
+        if start.startswith(png.SIGNATURE):
+            return _Png(path, png.is_16_bit_grey(start))
+        return dicom.scan(path)
+    except dicom.NotDicomError:
+        return LeftOut(path, _NOTHING if start else "the file is empty")
+    except UnusableError as error:
+        return LeftOut(path, str(error))
+    except OSError as error:
+        return LeftOut(path, f"the file cannot be read ({error.strerror})")

@@ -1,0 +1,277 @@
+"""From folders of scans to a store: found, read in parallel, written once.
+
+Each series is the work of one process from file to finished row, so that nothing large travels between processes and a series that
+kills its process (the memory of a machine has an end) costs that series only. A series already in the store is skipped, one left out
+earlier is tried again; so the same command continues an ingest that was stopped, however it was stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import re
+import signal
+import threading
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import TypeVar
+
+from ubr.weights.body import body_boxes
+
+from .find import find, read
+from .store import LEFT_OUT, SeriesRow, Store
+from .volume import LeftOut, Series, UnusableError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+DIED = "the process that read it died twice, most likely for want of memory"
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What an ingest did.
+
+    store: where the series are (in a dry run, where they would be). taken: rows of the series this run added. already: how many were there
+    before. left_out: path and reason of everything else that was found. unmatched: lines of the patients' list that fit no file.
+    would_take: in a dry run, the series found.
+    """
+
+    store: Path
+    taken: tuple[SeriesRow, ...] = ()
+    already: int = 0
+    left_out: tuple[LeftOut, ...] = ()
+    unmatched: int = 0
+    would_take: tuple[Series, ...] = ()
+
+    def table(self) -> str:
+        """The end of an ingest as text: counts, and each reason with how often and an example path."""
+        lines = [f"taken          {len(self.taken):6,} series, {sum(r.slices for r in self.taken):,} slices"]
+        if self.would_take:
+            lines = [f"would take     {len(self.would_take):6,} series"]
+            lines += [f"{'':15}{len(s.files):6,} file{'s' * (len(s.files) != 1):1}  {s.kind:6} {min(s.files)}" for s in self.would_take]
+        if self.already:
+            lines.append(f"already there  {self.already:6,} series")
+        warned = Counter(code for row in self.taken for code in {w.split(":")[0] for w in row.warnings})
+        lines += [f"  with warning {count:6,} {code}" for code, count in sorted(warned.items())]
+        if self.unmatched:
+            lines.append(f"patients       {self.unmatched:6,} lines of the list of patients fit none of the files")
+        lines.append(f"left out       {len(self.left_out):6,}")
+        alike: dict[str, list[LeftOut]] = {}
+        for left in self.left_out:  # reasons that differ in their numbers only are one reason
+            alike.setdefault(re.sub(r"\d+(\.\d+)?", "#", left.reason), []).append(left)
+        for group in sorted(alike.values(), key=len, reverse=True):
+            lines.append(f"{'':15}{len(group):6,} {group[0].reason}")
+            lines.append(f"{'':21} e.g. {group[0].path}")
+        return "\n".join(lines)
+
+
+def ingest(
+    sources: Sequence[str | os.PathLike[str]],
+    store: str | os.PathLike[str],
+    *,
+    workers: int | None = None,
+    patients: Path | None = None,
+    min_slices: int = 1,
+    dry: bool = False,
+) -> Ingested:
+    """Take every CT series under `sources` into a store, which is made if it is not there.
+
+    workers: processes; default one a core.
+    patients: a CSV file with the columns file, patient: whose file it is where the format does not say. `file` is the end of the path
+        of a file or of a folder (`torso/a.nii.gz`); the longest one that fits counts.
+    min_slices: series with fewer are left out.
+    dry: find, but neither read pixels nor write anything.
+
+    Raises `ValueError` for options out of range and a list of patients that cannot be read, `StoreError` if the store cannot be opened.
+    """
+    workers = _cores() if workers is None else workers
+    if workers < 1 or min_slices < 1:
+        raise ValueError(f"workers and min_slices must be at least 1, got {workers} and {min_slices}")
+    folders, target = [Path(s).expanduser() for s in sources], Path(store)
+    whose = _read_patients(patients) if patients is not None else {}
+    if (target / "store.json").exists():
+        Store.open(target)  # a store that cannot be used is said before the search, not after it
+    found, left_out = find(folders, workers=workers if workers > 1 else 0, progress=True)
+    found, unmatched = _name_patients(found, whose)
+    if dry:
+        return Ingested(target, left_out=tuple(left_out), unmatched=unmatched, would_take=tuple(found))
+    return replace(_fill(Store.create(target), folders, found, left_out, workers, min_slices), unmatched=unmatched)
+
+
+def _fill(
+    store: Store, sources: Sequence[Path], found: Sequence[Series], left_out: Sequence[LeftOut], workers: int, min_slices: int
+) -> Ingested:
+    store.clean()
+    path_keys = {store.path_key(out.path): out for out in left_out}
+    store.note_sources([(store.key(s), s.files) for s in found] + [(key, (out.path,)) for key, out in path_keys.items()])
+    for key, out in path_keys.items():
+        store.leave_out(key, "", out.reason)
+    already = [s for s in found if store.has(store.key(s))]
+    store.name_patients(already)
+    done = {store.key(s) for s in already}
+    todo = {store.key(s): s for s in found if store.key(s) not in done}
+    try:
+        with closing(_each(partial(_take, store, min_slices), list(todo.values()), workers)) as results:
+            for series, finished in results:
+                if not finished:
+                    store.leave_out(store.key(series), series.kind, DIED)
+        store.forget_left_out(sources, todo.keys() | path_keys.keys())
+    finally:
+        store.clean()
+        table = store.rebuild()
+    reasons = {r["key"]: r["reason"] for r in table.select(["key", "status", "reason"]).to_pylist() if r["status"] == LEFT_OUT}
+    rejected = [LeftOut(min(s.files), reasons[store.key(s)]) for s in found if store.key(s) in reasons]
+    return Ingested(
+        store.path,
+        taken=tuple(row for row in store.rows() if row.key in todo),
+        already=len(done - reasons.keys()),
+        left_out=(*left_out, *rejected),
+    )
+
+
+def _take(store: Store, min_slices: int, series: Series) -> bool:
+    """From file to finished row, or to a row that says why not. Only the text of `UnusableError` is known to be free of identity."""
+    key = store.key(series)
+    try:
+        with _silence():
+            volume = read(series)
+        if len(volume.hu) < min_slices:
+            raise UnusableError(f"{len(volume.hu)} slices, fewer than the {min_slices} asked for")
+        boxes = body_boxes(volume.hu, volume.spacing_mm)
+    except UnusableError as error:
+        store.leave_out(key, series.kind, str(error))
+    except MemoryError:
+        store.leave_out(key, series.kind, "not enough memory to read it")
+    except Exception as error:
+        store.leave_out(key, series.kind, f"could not be read ({type(error).__name__})")
+    else:
+        store.add(series, volume, boxes)
+    return True
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Readers warn with the values of tags, which may identify a patient, and across the progress bar."""
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+# ----------------------------------------------------------------------------------------------------------------- patients
+
+
+def _read_patients(path: Path) -> dict[str, str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file)
+            if not {"file", "patient"} <= set(table.fieldnames or ()):
+                columns = ", ".join(table.fieldnames or ["none"])
+                raise ValueError(f"{path}: a list of patients needs the columns file, patient; this one has {columns}")
+            return {row["file"].strip().strip("/").replace("\\", "/"): row["patient"].strip() for row in table if row["file"]}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a readable CSV file of patients ({type(error).__name__})") from None
+
+
+def _name_patients(found: Iterable[Series], whose: Mapping[str, str]) -> tuple[list[Series], int]:
+    """Give series without a patient the one of the list, and count the list's lines that fit no file."""
+    used = set()
+    named = []
+    for series in found:
+        entry = next((e for e in _ends(min(series.files)) if e in whose), None) if whose else None
+        if entry is not None:
+            used.add(entry)
+            series = series if series.patient else replace(series, patient=whose[entry])
+        named.append(series)
+    return named, len(whose) - len(used)
+
+
+def _ends(path: str) -> Iterator[str]:
+    """What a line of the list may call a file: the ends of its path, then those of its folders, longest first."""
+    parts = Path(path).parts
+    for stop in range(len(parts), 0, -1):
+        for start in range(stop):
+            yield "/".join(parts[start:stop]).lstrip("/")
+
+
+# ------------------------------------------------------------------------------------------------------------------ workers
+
+
+def _cores() -> int:
+    """Cores this process may use; where the system does not say (macOS, Windows), all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _each(
+    task: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Generator[tuple[Item, Result | None], None, None]:
+    """`task` of every item in worker processes, as they finish, with a progress bar; None for an item whose process died.
+
+    When a process dies, Python cannot tell on which item, and the whole pool is lost. All items under way are then tried again, each
+    alone in a process of its own: the culprit is found, the others get done.
+    """
+    from tqdm import tqdm
+
+    waiting = deque(items)
+    with tqdm(total=len(waiting), desc="ingest", unit="series") as bar:
+        while waiting:
+            suspects: list[Item] = []
+            for item, result in _in_pool(task, waiting, workers, suspects):
+                bar.update()
+                yield item, result
+            for item in suspects:
+                outcome = list(_in_pool(task, deque([item]), 1, []))
+                bar.update()
+                yield outcome[0] if outcome else (item, None)
+
+
+def _in_pool(task: Callable[[Item], Result], waiting: deque[Item], workers: int, suspects: list[Item]) -> Iterator[tuple[Item, Result]]:
+    """Work off `waiting` until it is empty or a process dies; what was under way then is added to `suspects`."""
+    pool = ProcessPoolExecutor(min(workers, len(waiting)), get_context("spawn"), _start_worker)
+    under_way: dict[Future[Result], Item] = {}
+    try:
+        _check_start(pool)
+        while waiting or under_way:
+            while waiting and len(under_way) < workers:
+                under_way[pool.submit(task, waiting[0])] = waiting[0]
+                waiting.popleft()
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                result = future.result()
+                yield under_way.pop(future), result
+    except BrokenProcessPool:
+        suspects.extend(under_way.values())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _check_start(pool: ProcessPoolExecutor) -> None:
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        raise RuntimeError("worker processes cannot start; a script that ingests must do so under if __name__ == '__main__':") from None
+
+
+def _start_worker() -> None:
+    """Ctrl-C is for the parent, which lets workers finish their series. A worker whose parent was killed must end by itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

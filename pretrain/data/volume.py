@@ -1,0 +1,89 @@
+"""The one form in which a CT series enters the project, whatever file it came from.
+
+Slice order is the label UBR learns from, so a series read upside-down is a label error. Every reader therefore turns
+what it finds into a `Volume` whose axes are fixed: z runs from superior to inferior, y from anterior to posterior, x from
+the patient's right to the left (as a radiologist sees an axial slice). Direction comes from geometry, never from names.
+
+Warnings are short texts that begin with one of the codes in `WARNINGS`. Neither warnings nor errors ever hold a path, a name, an id, a
+date or a UID: they are kept in stores and reports that leave the hospital.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+AIR_HU = -1024
+HU_RANGE = (-1024, 3071)
+"""HU are clipped to this range (12 bits, what DeepLesion's detectors window): metal and padding lie outside."""
+
+WARNINGS = {
+    "clipped": "HU outside HU_RANGE were clipped (padding, metal)",
+    "duplicate": "slices at a position already taken were dropped",
+    "gap": "slices are missing: a step of more than 1.5 times the usual one",
+    "uneven": "the slice step varies by more than 5 % without a gap",
+    "oblique": "the axes were resampled to the patient's",
+    "tilt": "the gantry was tilted; slices were sheared back",
+    "rescale": "no rescale slope and intercept; values were taken as HU",
+    "ungeometric": "the format holds no geometry; order or spacing was taken from elsewhere",
+    "mixed": "the series held several stacks; this is one of them",
+    "unreadable": "files of the series that could not be read were left out",
+}
+
+
+class UnusableError(ValueError):
+    """A file or series that cannot be taken. The text is the reason in one line, without path or identity."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A CT volume in the project's axes.
+
+    hu: `[z, y, x]` int16, Hounsfield units within `HU_RANGE`; z superior -> inferior, y anterior -> posterior, x patient right -> left.
+    spacing_mm: (z, y, x) in mm; z is the median step between slices.
+    z_mm: `[z]` float64, mm below the first slice along the slice normal; strictly increasing, starts at 0.
+    warnings: texts that begin with a code of `WARNINGS` ("gap: 1 step of 10.0 mm after slice 12, usual 2.5 mm").
+
+    Raises `UnusableError` when the arrays contradict each other.
+    """
+
+    hu: NDArray[np.int16]
+    spacing_mm: tuple[float, float, float]
+    z_mm: NDArray[np.float64]
+    warnings: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.hu.ndim != 3 or self.hu.dtype != np.int16 or 0 in self.hu.shape:
+            raise UnusableError(f"a volume is [z, y, x] int16, got shape {self.hu.shape} of {self.hu.dtype}")
+        if len(self.z_mm) != len(self.hu) or self.z_mm[0] != 0 or (np.diff(self.z_mm) <= 0).any():
+            raise UnusableError("slice positions must start at 0 and increase, one a slice")
+        if not all(np.isfinite(s) and s > 0 for s in self.spacing_mm):
+            raise UnusableError(f"spacing must be positive, got {self.spacing_mm} mm")
+
+
+@dataclass(frozen=True)
+class Series:
+    """A readable unit found in the user's folders, before its pixels are read.
+
+    kind: which reader takes it.
+    files: absolute paths; for DICOM in no particular order.
+    uid: what makes it this series and no other (DICOM: SeriesInstanceUID and the stack's number; else a digest of the content). It is
+        hashed before anything is written.
+    patient: what makes two series one patient's, or "" where the format does not say. Hashed likewise.
+    """
+
+    kind: Literal["dicom", "nifti", "itk", "png"]
+    files: tuple[str, ...]
+    uid: str
+    patient: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A path that gave no series, and why."""
+
+    path: str
+    reason: str

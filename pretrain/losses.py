@@ -1,0 +1,46 @@
+"""The two losses of Unsupervised Body-part Regression (Yan, Lu, Summers, ISBI 2018, eq. 1-3). No label is needed: order is the label.
+
+Scores are `[G, M]`: G volumes, M equidistant slices of each from superior to inferior. Both losses are returned as sums, as the paper writes
+them; `mean` divides each by its number of terms, as the authors' later code does. At the paper's learning rate the difference is a
+factor of G (M - 1), 84 at the paper's size.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def order_loss(scores: Tensor, *, scale: float = 1.0, mean: bool = False) -> Tensor:
+    """Slices further down must score higher: eq. 1, -sum over i, j of log h(S(i, j+1) - S(i, j)), h the sigmoid.
+
+    Args:
+        scores: `[G, M]`, M >= 2.
+        scale: factor on the difference; 1 in the paper, 2 in the authors' code (a two-way softmax over (d, -d)).
+        mean: divide by the number of pairs, G (M - 1).
+
+    Raises:
+        ValueError: fewer than two slices a volume.
+    """
+    if scores.ndim != 2 or scores.shape[1] < 2:
+        raise ValueError(f"order_loss needs [G, M] scores with M >= 2, got shape {tuple(scores.shape)}")
+    # log-sigmoid, not log(sigmoid): the worst errors keep their gradient.
+    terms = -F.logsigmoid(scale * scores.diff(dim=1))
+    return terms.mean() if mean else terms.sum()
+
+
+def distance_loss(scores: Tensor, *, mean: bool = False) -> Tensor:
+    """Equal steps must give equal differences: eq. 2, the sum over i, j of f(D(i, j+2) - D(i, j+1)), f the smooth L1 loss.
+
+    With M = 2 there is no second difference and the loss is 0: what is left is the pair ordering of Zhang et al. (ISBI 2017).
+
+    Args:
+        scores: `[G, M]`.
+        mean: divide by the number of second differences, G (M - 2).
+    """
+    if scores.ndim != 2:
+        raise ValueError(f"distance_loss needs [G, M] scores, got shape {tuple(scores.shape)}")
+    if scores.shape[1] < 3:
+        return scores.sum() * 0.0
+    second = scores.diff(n=2, dim=1)
+    return F.smooth_l1_loss(second, second.new_zeros(second.shape), reduction="mean" if mean else "sum")

@@ -1,0 +1,73 @@
+"""The regressor: one backbone, one head, one score a slice (the paper, Fig. 1).
+
+    input [N, 3, S, S] -> backbone -> Conv6 (512 filters 1x1) + ReLU -> global average pool -> 512-D "pool6" -> Fc7 -> score [N]
+
+The pool makes the score robust to where the body lies in the slice. Larger scores are more inferior.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ubr.weights import Backbone, InputSpec, Weights, load_into
+
+
+class Head(nn.Module):
+    """Conv6 + ReLU + global average pool + Fc7.
+
+    Args:
+        channels: of the backbone's map.
+        std: standard deviation of the Gaussian that weights start from (0.001 in the authors' code, biases 0); none for PyTorch's own.
+    """
+
+    def __init__(self, channels: int, std: float | None = None) -> None:
+        super().__init__()
+        self.conv6 = nn.Conv2d(channels, 512, kernel_size=1)
+        self.fc7 = nn.Linear(512, 1)
+        if std is not None:
+            for layer in (self.conv6, self.fc7):
+                nn.init.normal_(layer.weight, std=std)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def pool6(self, features: Tensor) -> Tensor:
+        """`[N, channels, h, w]` -> `[N, 512]` float32."""
+        return torch.relu(self.conv6(features)).float().mean(dim=(2, 3))
+
+    def forward(self, features: Tensor) -> Tensor:
+        pooled = self.pool6(features)
+        # Scores differ by far less than bf16 resolves at their size, so the last product is never done in it.
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.fc7(pooled)[:, 0]  # type: ignore[no-any-return]
+
+
+class Regressor(nn.Module):
+    """Backbone and head: `[N, 3, S, S]` -> `[N]` scores, float32."""
+
+    def __init__(self, backbone: Backbone, inputs: InputSpec, head: Head | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head or Head(backbone.channels)
+        self.inputs = inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.backbone(x))  # type: ignore[no-any-return]
+
+    def score(self, grid: Tensor) -> Tensor:
+        """`[N, S, S]` HU on the contract's grid -> `[N]` scores."""
+        return self(self.inputs.to_input(grid))  # type: ignore[no-any-return]
+
+    def to_weights(self, provenance: dict[str, object], licence: str) -> Weights:
+        """The trained numbers with their contract."""
+        trunk, head = ({k: v.detach().cpu().clone() for k, v in m.state_dict().items()} for m in (self.backbone.body, self.head))
+        return Weights(self.backbone.name, self.inputs, trunk, head, provenance, licence)
+
+    @classmethod
+    def from_weights(cls, weights: Weights) -> Regressor:
+        """The regressor of a weights file. Raises `ValueError` where the file holds a trunk only."""
+        if not weights.head:
+            raise ValueError("these weights hold a trunk without the regressor's head and cannot score slices")
+        backbone = weights.build()
+        regressor = cls(backbone, weights.inputs)
+        load_into(regressor.head, weights.head)
+        return regressor

@@ -1,0 +1,1 @@
+"""What scores say: curves, body parts, pictures."""

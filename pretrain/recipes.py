@@ -1,0 +1,159 @@
+"""Complete configurations of a training, as functions: the paper's, its authors' code, and a quick one.
+
+A recipe holds everything that shapes the trained numbers; where the run goes, how many GPUs and workers it uses and how often it is validated
+does not, and is an argument of `fit`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ubr.weights import InputSpec
+
+from .augment import Augment
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that shapes the trained numbers.
+
+    Args:
+        backbone: "vgg16", "alexnet" or "timm/MODEL".
+        start: the trunk's first numbers: "random", "imagenet", or a file (weights of this project, a torchvision or timm state dict).
+        head_std: standard deviation of the head's Gaussian start; none for PyTorch's own.
+        inputs: the contract that travels with the weights.
+        augment: random views.
+        g: volumes a step.
+        m: slices a volume.
+        unit: step between a group's slices, in slices ("index") or in "mm".
+        begin: where groups start: "uniform", or "ends" to see the ends of volumes more often.
+        order_scale: factor on score differences in the order loss; 1 in the paper, 2 in the authors' code.
+        distance_weight: of the distance loss against the order loss; 1 in the paper.
+        mean_losses: divide each loss by its number of terms (the authors' code) instead of summing (the paper).
+        steps: training steps.
+        optimiser: "sgd" or "adamw".
+        lr: learning rate.
+        momentum: of SGD.
+        weight_decay: on weights; biases and normalisation layers have none.
+        bias_lr_factor: learning rate of biases relative to `lr`; 2 in the authors' code.
+        schedule: "constant"; "steps" divides by 10 at `drops`; "cosine" warms up over 5 % of the steps and falls to 1 %.
+        drops: steps at which the rate falls by 10.
+        clip_norm: largest gradient norm; none does not clip.
+        precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32", "bf16".
+        seed: of the start, the sampling and the augmentation.
+    """
+
+    backbone: str = "vgg16"
+    start: str = "random"
+    head_std: float | None = None
+    inputs: InputSpec = field(default_factory=InputSpec)
+    augment: Augment = field(default_factory=Augment)
+    g: int = 12
+    m: int = 8
+    unit: Literal["index", "mm"] = "index"
+    begin: Literal["uniform", "ends"] = "uniform"
+    order_scale: float = 1.0
+    distance_weight: float = 1.0
+    mean_losses: bool = False
+    steps: int = 1500
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.002
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    bias_lr_factor: float = 1.0
+    schedule: Literal["constant", "steps", "cosine"] = "constant"
+    drops: tuple[int, ...] = ()
+    clip_norm: float | None = None
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        allowed = (
+            ("g", 1, 4096), ("m", 2, 256), ("steps", 1, 10**8), ("lr", 1e-9, 10), ("momentum", 0, 0.9999), ("weight_decay", 0, 1),
+            ("order_scale", 1e-3, 100), ("distance_weight", 0, 1000), ("bias_lr_factor", 0, 100), ("seed", 0, 2**31 - 1),
+        )  # fmt: skip
+        for name, low, high in allowed:
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be in {low}..{high}, got {getattr(self, name)}")
+        for name, low in (("head_std", 0), ("clip_norm", 0)):
+            value = getattr(self, name)
+            if value is not None and not value > low:
+                raise ValueError(f"{name} must be above {low} or none, got {value}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate at a step, relative to `lr`."""
+        if self.schedule == "steps":
+            return float(0.1 ** sum(step >= drop for drop in self.drops))
+        if self.schedule == "cosine":
+            warm = max(1, round(0.05 * self.steps))
+            if step < warm:
+                return (step + 1) / warm
+            return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1, (step - warm) / max(1, self.steps - warm)))) / 2
+        return 1.0
+
+    def sha256(self) -> str:
+        """Digest of the configuration: rows and runs with the same one were made by the same recipe."""
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def paper() -> Recipe:
+    """Yan, Lu, Summers, ISBI 2018: VGG-16 from ImageNet, g = 12, m = 8, summed losses 1:1, SGD at 0.002, 1,500 steps.
+
+    What the paper does not state (input, momentum, decay) is the authors' code's.
+    """
+    return Recipe(backbone="vgg16", start="imagenet", steps=1500)
+
+
+def reference_code() -> Recipe:
+    """The authors' later Caffe release: g = 20, sigmoid of twice the difference, mean losses, random crops, 10,000 steps.
+
+    Its input is 0..255 minus 50. The same up to ImageNet's usual divisor is 50 / 255 as mean, which lets torchvision's weights be the start.
+    """
+    return Recipe(
+        backbone="vgg16",
+        start="imagenet",
+        head_std=0.001,
+        inputs=InputSpec(mean=(50 / 255,) * 3),
+        augment=Augment(crop_area=0.5, crop_mass=1 / 3),
+        g=20,
+        begin="ends",
+        order_scale=2.0,
+        mean_losses=True,
+        steps=10_000,
+        bias_lr_factor=2.0,
+        schedule="steps",
+        drops=(5000,),
+    )
+
+
+def quick() -> Recipe:
+    """A small ResNet at 64 pixels from a random start, for a CPU: minutes instead of hours."""
+    return Recipe(
+        backbone="timm/resnet18",
+        inputs=InputSpec(window_hu=(-300.0, 400.0), size_px=64, field="body"),
+        unit="mm",
+        order_scale=2.0,
+        distance_weight=0.3,
+        steps=1000,
+        optimiser="adamw",
+        lr=5e-4,
+        weight_decay=0.01,
+        schedule="cosine",
+        clip_norm=100.0,
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"quick": quick, "paper": paper, "reference_code": reference_code}
+
+
+def recipe(name: str) -> Recipe:
+    """A named recipe. Raises `ValueError` for an unknown name."""
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; allowed: {', '.join(RECIPES)}")
+    return RECIPES[name]()

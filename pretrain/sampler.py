@@ -1,0 +1,77 @@
+"""Which slices a training step sees: a pure function of (seed, step).
+
+There is no state to save and no order of workers to care for: a resumed run sees what the unbroken one would have seen, and rank r of a
+world of w GPUs takes groups r, r + w, ... of the same G groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class SliceSampler:
+    """G random volumes and M equidistant slices of each, start and interval random (the paper, section 2).
+
+    Args:
+        z_mm: for every volume the positions of its slices in mm, increasing; each must have at least `m` slices.
+        g: volumes a step, drawn without replacement.
+        m: slices a volume, at least 2.
+        unit: "index" takes slices j, j + k, j + 2k, ...; "mm" takes the slices nearest to z, z + d, z + 2d, ... with d between the
+            volume's usual step and the largest that fits, so that gaps and uneven steps do not falsify the distance loss.
+        begin: "uniform" draws the start uniformly and k from 1..(n-1)//(m-1), all that fits; "ends" is the authors' code: k from 1..n//m
+            and the start through a logistic, so that both ends of a volume are not under-sampled.
+        seed: with the step it determines everything.
+
+    Raises:
+        ValueError: fewer volumes than g, a volume of fewer than m slices, m < 2 or g < 1.
+    """
+
+    def __init__(
+        self,
+        z_mm: Sequence[NDArray[np.float64]],
+        *,
+        g: int = 12,
+        m: int = 8,
+        unit: Literal["index", "mm"] = "index",
+        begin: Literal["uniform", "ends"] = "uniform",
+        seed: int = 0,
+    ) -> None:
+        if m < 2:
+            raise ValueError(f"m (slices a volume) must be at least 2, got {m}")
+        if not 1 <= g <= len(z_mm):
+            raise ValueError(f"g (volumes a step) must be in 1..{len(z_mm)}, the usable volumes; got {g}; add volumes or lower --g")
+        if (shortest := min(len(z) for z in z_mm)) < m:
+            raise ValueError(f"a volume of {shortest} slices cannot give m = {m}; leave it out or lower --m")
+        self.z_mm = [np.asarray(z, dtype=np.float64) for z in z_mm]
+        self.g, self.m, self.unit, self.begin, self.seed = g, m, unit, begin, seed
+
+    def groups(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The volumes `[G]` and slice indices `[G, M]` (superior to inferior) of a step."""
+        rng = np.random.default_rng([self.seed, step])
+        volumes = rng.choice(len(self.z_mm), self.g, replace=False)
+        draw = self._by_index if self.unit == "index" else self._by_mm
+        return volumes, np.stack([draw(rng, self.z_mm[v]) for v in volumes])
+
+    def _by_index(self, rng: np.random.Generator, z: NDArray[np.float64]) -> NDArray[np.int64]:
+        n, m = len(z), self.m
+        k = int(rng.integers(1, (n // m if self.begin == "ends" else (n - 1) // (m - 1)) + 1))
+        starts = n - (m - 1) * k
+        return min(starts - 1, int(self._position(rng) * starts)) + k * np.arange(m)
+
+    def _by_mm(self, rng: np.random.Generator, z: NDArray[np.float64]) -> NDArray[np.int64]:
+        reach = z[-1] / (self.m - 1)
+        step = rng.uniform(min(float(np.median(np.diff(z))), reach), reach)
+        wanted = self._position(rng) * (z[-1] - (self.m - 1) * step) + step * np.arange(self.m)
+        chosen = np.abs(z[None, :] - wanted[:, None]).argmin(axis=1)
+        # Around a gap two wanted positions can share a slice; a label of zero distance would be false, so the group is drawn by index.
+        return chosen if (np.diff(chosen) > 0).all() else self._by_index(rng, z)
+
+    def _position(self, rng: np.random.Generator) -> float:
+        """Where the group begins between the first possible start (0) and the last (1)."""
+        if self.begin == "uniform":
+            return float(rng.uniform())
+        return float(1 / (1 + np.exp(-rng.uniform(-5, 5))))

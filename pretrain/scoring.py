@@ -1,0 +1,216 @@
+"""Scores: weights x volumes -> one number a slice, and what each volume's curve says of it.
+
+SCORES/slices.parquet has a row a slice (series, index, z_mm, score), SCORES/series.csv a row a series (slices, extent, Pearson r, ordered
+pairs, slope, first and last score, warnings). Series are named by the same hashed keys as in a store; nothing identifies a patient.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from ubr.weights import InputSpec, Weights, load
+from ubr.weights.body import body_boxes, series_box
+
+from .data.bank import to_grid
+from .data.find import find, read
+from .data.store import SeriesRow, Store, StoreError
+from .data.volume import LeftOut, Series, UnusableError
+from .model import Regressor
+from .reading.curve import ordered_share, pearson_r
+
+BATCH = 64
+"""Slices a forward pass: large enough to fill a GPU at 128 pixels, small enough for a laptop."""
+
+
+@dataclass(frozen=True)
+class SeriesScores:
+    """Scores of one series. key: its hash. scores, z_mm: a number a slice, superior to inferior. warnings: of its volume."""
+
+    key: str
+    scores: NDArray[np.float32]
+    z_mm: NDArray[np.float64]
+    warnings: tuple[str, ...]
+
+    def summary(self) -> dict[str, object]:
+        """The row of series.csv."""
+        extent = float(self.z_mm[-1])
+        slope = float(np.polyfit(self.z_mm, self.scores, 1)[0]) if len(self.scores) > 1 else math.nan
+        return {
+            "series": self.key,
+            "slices": len(self.scores),
+            "extent_mm": round(extent, 3),
+            "pearson_r": round(pearson_r(self.scores, self.z_mm), 5),
+            "ordered": round(ordered_share(self.scores), 5),
+            "score_per_mm": round(slope, 6),
+            "first_score": round(float(self.scores[0]), 4),
+            "last_score": round(float(self.scores[-1]), 4),
+            "warnings": "; ".join(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What `score` wrote. folder: with slices.parquet and series.csv; series: the scores; left_out: what gave none, and why."""
+
+    folder: Path
+    series: tuple[SeriesScores, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True)
+class _Slices:
+    key: str
+    grid: NDArray[np.int16]
+    z_mm: NDArray[np.float64]
+    warnings: tuple[str, ...]
+
+
+def score(
+    weights: str | Path | Weights,
+    sources: Sequence[str | Path],
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> Scored:
+    """Score every slice of a store or of scans.
+
+    Args:
+        weights: a file that `fit` wrote.
+        sources: one store, or any number of files and folders with DICOM, NIfTI, NRRD, MHA or 16-bit PNG series.
+        out: a new folder for slices.parquet and series.csv.
+        workers: processes that read and resample; all but one core by default, 0 reads in this process.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: no weights file, one without a head, an output folder that is not empty, or sources without a usable series.
+    """
+    weights = weights if isinstance(weights, Weights) else load(weights)
+    folder = Path(out)
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty; give a new --out")
+    workers = max(1, len(os.sched_getaffinity(0)) - 1) if workers is None else workers
+    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    regressor = Regressor.from_weights(weights).eval().to(where, memory_format=torch.channels_last)
+    left_out: list[LeftOut] = []
+    work = _from_store(sources[0]) if len(sources) == 1 and is_store(sources[0]) else _from_scans(sources, workers, progress, left_out)
+    done = []
+    with tqdm(total=len(work), desc="score", unit="series", disable=not progress) as bar:
+        for name, slices in _read_ahead(work, weights.inputs, workers):
+            bar.update()
+            if isinstance(slices, _Slices):
+                done.append(SeriesScores(slices.key, scores_of(regressor, torch.from_numpy(slices.grid)), slices.z_mm, slices.warnings))
+            else:
+                left_out.append(LeftOut(name, slices))
+    if not done:
+        reason = f": {left_out[0].reason}" if left_out else ""
+        raise ValueError(f"none of the {len(left_out)} sources could be scored{reason}")
+    _write(folder, done, weights)
+    return Scored(folder, tuple(done), tuple(left_out))
+
+
+@torch.inference_mode()
+def scores_of(regressor: Regressor, grid: Tensor) -> NDArray[np.float32]:
+    """Scores of slices on the contract's grid, `[n, S, S]` int16 HU -> `[n]`."""
+    device = next(regressor.parameters()).device
+    parts = [regressor.score(part.to(device, non_blocking=True)) for part in grid.split(BATCH)]
+    return torch.cat(parts).cpu().numpy()
+
+
+def is_store(path: str | Path) -> bool:
+    """Whether a folder is a store, of whatever version."""
+    return (Path(path) / "store.json").is_file()
+
+
+_Job = tuple[str, "tuple[Path, SeriesRow] | Series"]
+
+
+def _from_store(path: str | Path) -> list[_Job]:
+    store = Store.open(path)
+    return [(row.key, (store.path, row)) for row in store.usable()]
+
+
+def _from_scans(sources: Sequence[str | Path], workers: int, progress: bool, left_out: list[LeftOut]) -> list[_Job]:
+    found, bad = find(sources, workers=workers, progress=progress)
+    left_out.extend(bad)
+    return [(os.path.commonpath(s.files) if len(s.files) > 1 else s.files[0], s) for s in found]
+
+
+def _slices(job: tuple[Path, SeriesRow] | Series, inputs: InputSpec) -> _Slices | str:
+    """A series on the contract's grid, or the reason why not."""
+    torch.set_num_threads(1)
+    try:
+        if isinstance(job, Series):
+            volume = read(job)
+            box = series_box(body_boxes(volume.hu, volume.spacing_mm))
+            grid = inputs.to_grid(torch.from_numpy(volume.hu), volume.spacing_mm[1:], box)
+            return _Slices(Store.key(job), grid.numpy(), volume.z_mm, volume.warnings)
+        path, row = job
+        return _Slices(row.key, to_grid(Store.open(path), row, inputs).numpy(), row.z_mm, row.warnings)
+    except (UnusableError, StoreError) as error:
+        return str(error)
+
+
+def _read_ahead(work: list[_Job], inputs: InputSpec, workers: int) -> Iterator[tuple[str, _Slices | str]]:
+    """Series in order, read by other processes a few ahead of the forward pass."""
+    if workers == 0:
+        threads = torch.get_num_threads()
+        for name, job in work:
+            slices = _slices(job, inputs)
+            torch.set_num_threads(threads)
+            yield name, slices
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+        ahead: list[tuple[str, Future[_Slices | str]]] = []
+        rest = iter(work)
+        while True:
+            while len(ahead) < 2 * workers and (item := next(rest, None)) is not None:
+                ahead.append((item[0], pool.submit(_slices, item[1], inputs)))
+            if not ahead:
+                return
+            name, job = ahead.pop(0)
+            yield name, job.result()
+
+
+def _write(folder: Path, done: Sequence[SeriesScores], weights: Weights) -> None:
+    """Write both tables under a temporary folder's name and rename it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    part = folder.with_name(f".{folder.name}.part")
+    part.mkdir(parents=True, exist_ok=True)
+    lengths = [len(s.scores) for s in done]
+    table = pa.table(
+        {
+            "series": pa.array(np.repeat([s.key for s in done], lengths)),
+            "index": pa.array(np.concatenate([np.arange(n) for n in lengths]).astype(np.int32)),
+            "z_mm": pa.array(np.concatenate([s.z_mm for s in done])),
+            "score": pa.array(np.concatenate([s.scores for s in done])),
+        },
+        metadata={"ubr": json.dumps({"weights_sha256": weights.sha256()})},
+    )
+    pq.write_table(table, part / "slices.parquet")
+    with (part / "series.csv").open("w", newline="") as file:
+        rows = [s.summary() for s in done]
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    if folder.exists():
+        folder.rmdir()
+    part.replace(folder)

@@ -1,0 +1,471 @@
+"""Training: the LightningModule, its data, and `fit`, which turns a store into a run folder.
+
+A step's slices and their views are functions of (seed, step), and the loader asks the trainer for the step it stands at. So a run that was
+cut goes on from its last checkpoint as if it had never stopped, whatever the number of workers; and W GPUs see the groups that
+one would see. Losses are sums over groups (or their mean over all G), and DDP averages gradients over ranks, hence the factor W.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+import yaml
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ubr.weights import start
+
+from .card import write_card
+from .data.bank import Place, SliceBank, grid_folder, prepare
+from .data.store import SeriesRow, Store
+from .losses import distance_loss, order_loss
+from .model import Head, Regressor
+from .reading.curve import ordered_share, pearson_r
+from .recipes import Recipe
+from .recipes import recipe as named_recipe
+from .sampler import SliceSampler
+
+VALIDATION_SLICES = 64
+"""Equidistant slices of a held-out volume that validation scores: enough for r, cheap beside training."""
+VALIDATION_VOLUMES = 64
+
+
+@dataclass
+class Batch:
+    """A step's groups of one rank. rows: `[G', M]` in the bank; hu: `[G', M, T, T]` int16, or None where the bank is on the device."""
+
+    step: int
+    rows: Tensor
+    hu: Tensor | None
+
+
+class Steps(Dataset[Batch]):
+    """Training batches by step number."""
+
+    def __init__(self, sampler: SliceSampler, bank: SliceBank, rank: int = 0, world: int = 1) -> None:
+        self.sampler, self.bank, self.rank, self.world = sampler, bank, rank, world
+
+    def __getitem__(self, step: int) -> Batch:
+        volumes, slices = self.sampler.groups(step)
+        mine = slice(self.rank, None, self.world)
+        rows = torch.from_numpy(self.bank.offsets[volumes[mine], None] + slices[mine])
+        return Batch(step, rows, None if self.bank.place == "gpu" else self.bank.gather(rows))
+
+
+class From(Sampler[int]):
+    """Steps first, first + 1, ... of a run of `steps`. Its length is the whole run's, by which the trainer counts."""
+
+    def __init__(self, first: int, steps: int) -> None:
+        self.first, self.steps = first, steps
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.steps))
+
+    def __len__(self) -> int:
+        return self.steps
+
+
+class UBR(L.LightningModule):
+    """Unsupervised Body-part Regression as a LightningModule.
+
+    Args:
+        recipe: the configuration.
+        store: where the grids are prepared.
+        train: series to train on, each with at least `recipe.m` slices.
+        held_out: series of other patients, for the label-free quality; may be empty.
+        place, workers: see `fit`.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        store: Store,
+        train: Sequence[SeriesRow],
+        held_out: Sequence[SeriesRow] = (),
+        *,
+        place: Place = "auto",
+        workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.recipe, self.store, self.place, self.workers = recipe, store, place, workers
+        self.train_rows, self.held_out = list(train), list(held_out)[:VALIDATION_VOLUMES]
+        self.train_px = math.ceil(recipe.inputs.size_px * recipe.augment.magnifies)
+        self.sampler = SliceSampler([row.z_mm for row in train], g=recipe.g, m=recipe.m, unit=recipe.unit, begin=recipe.begin, seed=recipe.seed)
+        backbone = start(recipe.backbone, recipe.start, inputs=recipe.inputs, seed=recipe.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed + 1)
+            head = Head(backbone.channels, recipe.head_std)
+        self.regressor = Regressor(backbone, recipe.inputs, head).to(memory_format=torch.channels_last)
+        self.bank: SliceBank | None = None
+
+    def prepare_data(self) -> None:
+        """Resample what the grids lack; Lightning calls this in one process a machine."""
+        workers = max(1, len(os.sched_getaffinity(0)))
+        prepare(self.store, self.train_rows, self.recipe.inputs, self.train_px, workers=workers, progress=True)
+        prepare(self.store, self.held_out, self.recipe.inputs, workers=workers, progress=True)
+
+    def setup(self, stage: str) -> None:
+        """Open the banks, in every process."""
+        if self.bank is None:
+            inputs, device = self.recipe.inputs, self.trainer.strategy.root_device
+            folder = grid_folder(self.store, inputs, self.train_px)
+            self.bank = SliceBank(folder, self.train_rows, place=self.place, device=device, share=self.trainer.num_devices)
+            if self.held_out:
+                self.held_out_bank = SliceBank(grid_folder(self.store, inputs), self.held_out, place="file")
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches from the step the trainer stands at, also after it restored a checkpoint."""
+        assert self.bank is not None
+        workers = self.workers if self.bank.place == "file" else 0
+        steps = Steps(self.sampler, self.bank, self.global_rank, self.trainer.world_size)
+        return DataLoader(steps, batch_size=None, sampler=From(self.trainer.global_step, self.recipe.steps), num_workers=workers)
+
+    def val_dataloader(self) -> list[int]:
+        """Numbers of the held-out volumes. Every rank scores all of them: they are few, and the mean is then exact."""
+        return list(range(len(self.held_out)))
+
+    def losses(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Order and distance loss of this rank's `[G', M]` scores, scaled so that DDP's average over ranks is the loss of all G groups."""
+        r, world = self.recipe, self.trainer.world_size
+        order, distance = order_loss(scores, scale=r.order_scale), distance_loss(scores)
+        if r.mean_losses:
+            order, distance = order / (r.g * (r.m - 1)), distance / (r.g * max(1, r.m - 2))
+        return order * world, distance * world
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Loss of one step, eq. 3."""
+        r, world = self.recipe, self.trainer.world_size
+        assert self.bank is not None
+        grid = self.bank.gather(batch.rows) if batch.hu is None else batch.hu
+        hu = r.augment.views(grid, r.inputs.size_px, g=r.g, seed=r.seed, step=batch.step, rank=self.global_rank, world=world)
+        scores = self.regressor.score(hu.flatten(0, 1)).view(hu.shape[:2])
+        order, distance = self.losses(scores)
+        loss = order + r.distance_weight * distance
+        self.log_dict({"train/loss": loss, "train/order": order, "train/distance": distance}, sync_dist=world > 1, batch_size=r.g)
+        return loss
+
+    def validation_step(self, volume: int, _: int) -> None:
+        """Label-free quality on a held-out volume: Pearson r of scores with position, and the share of ordered pairs."""
+        first, end = (int(v) for v in self.held_out_bank.offsets[volume : volume + 2])
+        chosen = np.unique(np.linspace(0, end - first - 1, VALIDATION_SLICES).round().astype(np.int64))
+        grid = self.held_out_bank.gather(torch.from_numpy(first + chosen)).to(self.device)
+        scores = self.regressor.score(grid).cpu().double().numpy()
+        r, ordered = pearson_r(scores, self.held_out[volume].z_mm[chosen]), ordered_share(scores)
+        # Constant scores have no r. They order nothing, so they count as 0 rather than as absent.
+        self.log_dict({"val/r": 0.0 if math.isnan(r) else r, "val/ordered": ordered}, on_step=False, on_epoch=True, batch_size=1)
+
+    def configure_optimizers(self) -> Any:
+        """SGD or AdamW; weight decay on weights only, biases at their own rate."""
+        r = self.recipe
+        weights = [p for p in self.parameters() if p.ndim > 1]
+        biases = [p for name, p in self.named_parameters() if p.ndim < 2 and name.endswith("bias")]
+        scales = [p for name, p in self.named_parameters() if p.ndim < 2 and not name.endswith("bias")]
+        groups = [
+            {"params": weights, "lr": r.lr, "weight_decay": r.weight_decay},
+            {"params": scales, "lr": r.lr, "weight_decay": 0.0},
+            {"params": biases, "lr": r.lr * r.bias_lr_factor, "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
+        optimiser: torch.optim.Optimizer
+        optimiser = torch.optim.SGD(groups, momentum=r.momentum) if r.optimiser == "sgd" else torch.optim.AdamW(groups)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, r.rate)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Record(Callback):
+    """`metrics.jsonl`: a line a logged step, in the order of steps. After a resume, lines beyond the checkpoint are dropped first."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
+        self._since = (0.0, 0)
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._since = (time.perf_counter(), trainer.global_step)
+        if trainer.is_global_zero:
+            lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+            kept = [line for line in lines if json.loads(line)["step"] <= trainer.global_step]
+            part = self.path.with_suffix(".part")
+            part.write_text("".join(kept))
+            part.replace(self.path)
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        if trainer.global_step % self.every == 0 and isinstance(module, UBR):
+            seconds, steps = time.perf_counter() - self._since[0], trainer.global_step - self._since[1]
+            speed = steps * module.recipe.g * module.recipe.m / seconds
+            self._since = (time.perf_counter(), trainer.global_step)
+            self._write(trainer, "train/", {"lr": trainer.optimizers[0].param_groups[0]["lr"], "images_per_s": round(speed, 1)})
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._write(trainer, "val/", {})
+        self._since = (time.perf_counter(), trainer.global_step)
+
+    def _write(self, trainer: L.Trainer, kind: str, more: dict[str, float]) -> None:
+        if trainer.is_global_zero:
+            values = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith(kind)}
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": trainer.global_step, **values, **more}) + "\n")
+
+
+class Bar(TQDMProgressBar):
+    """Lightning's bar, with the loss and the held-out r instead of the logger's version."""
+
+    def get_metrics(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, Any]:
+        shown = (("loss", "train/loss"), ("r", "val/r"))
+        return {name: f"{float(trainer.callback_metrics[key]):.3f}" for name, key in shown if key in trainer.callback_metrics}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training. folder: the run's; weights: its file; metrics: the last label-free quality; notes: what a user should know."""
+
+    folder: Path
+    weights: Path
+    metrics: dict[str, float]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training would do: its series, and what was left out."""
+
+    recipe: Recipe
+    train: tuple[SeriesRow, ...]
+    held_out: tuple[SeriesRow, ...]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        slices = sum(row.slices for row in self.train)
+        patients, others = len({row.patient for row in self.train}), len({row.patient for row in self.held_out})
+        r = self.recipe
+        lines = [
+            f"train on {len(self.train)} series of {patients} patients ({slices} slices), held out {len(self.held_out)} of {others}",
+            f"{r.backbone} from {r.start} start, {r.inputs.size_px} px, {r.steps} steps of {r.g} x {r.m} slices, {r.optimiser} at {r.lr:g}",
+        ]
+        return "\n".join([*lines, *self.notes])
+
+
+def plan(store: Store, recipe: Recipe, holdout: float | Sequence[str] = 0.1) -> Plan:
+    """Split a store's series by patient and set aside those too short for the recipe.
+
+    Args:
+        holdout: share of the patients to hold out (at least one where it is above 0), or their keys.
+
+    Raises:
+        ValueError: too few series are left to train on.
+    """
+    rows = store.usable()
+    patients = list(dict.fromkeys(row.patient for row in rows))
+    if isinstance(holdout, (int, float)):
+        if not 0 <= holdout < 1:
+            raise ValueError(f"holdout must be in 0..1 (a share of the patients), got {holdout}")
+        count = min(len(patients) - 1, max(1, round(holdout * len(patients)))) if holdout else 0
+        chosen = np.random.default_rng([recipe.seed, 2]).permutation(len(patients))[:count]
+        aside = {patients[i] for i in chosen}
+    else:
+        aside = set(holdout)
+        if unknown := aside - set(patients):
+            raise ValueError(f"{len(unknown)} of the patients to hold out are not in the store ({sorted(unknown)[0]})")
+    long_enough = [row for row in rows if row.slices >= recipe.m]
+    train = tuple(row for row in long_enough if row.patient not in aside)
+    held_out = tuple(row for row in rows if row.patient in aside and row.slices >= 3)
+    notes = []
+    if short := len(rows) - len(long_enough):
+        notes.append(f"{short} of {len(rows)} series have fewer than m = {recipe.m} slices and are not trained on")
+    if len(train) < recipe.g:
+        raise ValueError(
+            f"{len(train)} series can be trained on, fewer than g = {recipe.g} a step (holding out {len(held_out)}, {short} too short); "
+            f"add scans or lower --g"
+        )
+    return Plan(recipe, train, held_out, tuple(notes))
+
+
+def pick_precision(recipe: Recipe, accelerator: str) -> Literal["32-true", "bf16-mixed"]:
+    """bf16 where the recipe asks for it, or where "auto" and it is faster: on GPUs, and for plain convolutions on a CPU that has the instructions."""
+    if recipe.precision == "auto":
+        plain = any(family in recipe.backbone for family in ("vgg", "alexnet", "resnet"))
+        fast = accelerator != "cpu" or (plain and torch.cpu._is_avx512_bf16_supported())
+        return "bf16-mixed" if fast else "32-true"
+    return "bf16-mixed" if recipe.precision == "bf16" else "32-true"
+
+
+def fit(
+    store: str | Path | Store,
+    out: str | Path,
+    recipe: Recipe | str = "quick",
+    *,
+    holdout: float | Sequence[str] = 0.1,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    nodes: int = 1,
+    workers: int = 2,
+    place: Place = "auto",
+    validate_every: int = 100,
+    checkpoint_every: int = 100,
+    log_every: int = 10,
+    licence: str = "unstated",
+    progress: bool = True,
+) -> Run:
+    """Train a regressor on a store's series, without labels, into a run folder.
+
+    A run folder that is half done is continued from its last checkpoint; a finished one is returned as it is. It holds config.yaml,
+    metrics.jsonl, tensorboard/, checkpoints/last.ckpt, weights.safetensors and card.md.
+
+    Args:
+        store: made by `ingest`.
+        out: the run folder.
+        recipe: a complete configuration, or the name of one.
+        holdout: share of the patients that training never sees, for the label-free quality; or their keys.
+        accelerator: "auto", "cpu", "gpu", "mps".
+        devices: GPUs (or processes, on a CPU) a node; "auto" takes all GPUs, one process on a CPU.
+        nodes: machines; on SLURM the number that the job has.
+        workers: loader processes, where slices are read from files.
+        place: where slices are kept while training: "gpu", "ram" or "file"; "auto" takes the first that half of the free memory holds.
+        validate_every: steps between two looks at the held-out series.
+        checkpoint_every: steps between two checkpoints; what a kill can cost.
+        log_every: steps between two lines of metrics.jsonl.
+        licence: of the weights, written into them.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: an option out of range, too few series, or a run folder that holds another run.
+        StoreError: no store, or nothing usable in it.
+    """
+    store = store if isinstance(store, Store) else Store.open(store)
+    recipe = named_recipe(recipe) if isinstance(recipe, str) else recipe
+    for name, value in (("validate_every", validate_every), ("checkpoint_every", checkpoint_every), ("log_every", log_every)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    planned = plan(store, recipe, holdout)
+    folder = Path(out)
+    config = _claim(folder, store, planned)
+    weights_file = folder / "weights.safetensors"
+    if weights_file.exists():
+        return Run(folder, weights_file, _last_quality(folder), ("already finished; nothing was trained",))
+
+    module = UBR(recipe, store, planned.train, planned.held_out, place=place, workers=workers)
+    trainer = _trainer(folder, recipe, accelerator, devices, nodes, validate_every, checkpoint_every, log_every, progress)
+    last = folder / "checkpoints" / "last.ckpt"
+    with warnings.catch_warnings():
+        # Lightning cannot know that the loader asks for the step; the others are advice for other kinds of data.
+        for text in (".*not resumable.*", ".*does not have many workers.*", ".*exists and is not empty.*", ".*smaller than the logging interval.*"):
+            warnings.filterwarnings("ignore", text)
+        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
+    if trainer.is_global_zero:
+        quality = _last_quality(folder)
+        provenance = _provenance(module, config, quality)
+        write_card(folder / "card.md", module.regressor.to_weights(provenance, licence))
+        module.regressor.to_weights(provenance, licence).save(weights_file)
+    trainer.strategy.barrier("weights")
+    return Run(folder, weights_file, _last_quality(folder), planned.notes)
+
+
+def _trainer(
+    folder: Path,
+    recipe: Recipe,
+    accelerator: str,
+    devices: int | str,
+    nodes: int,
+    validate_every: int,
+    checkpoint_every: int,
+    log_every: int,
+    progress: bool,
+) -> L.Trainer:
+    if accelerator == "auto":
+        accelerator = "gpu" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if devices == "auto":
+        devices = torch.cuda.device_count() if accelerator == "gpu" else 1
+    checkpoint = ModelCheckpoint(folder / "checkpoints", "last", every_n_train_steps=checkpoint_every, enable_version_counter=False)
+    callbacks: list[Callback] = [checkpoint, Record(folder / "metrics.jsonl", log_every)]
+    if progress:
+        callbacks.append(Bar(refresh_rate=log_every))
+    return L.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if int(devices) * nodes > 1 else "auto",
+        sync_batchnorm=accelerator == "gpu" and int(devices) * nodes > 1,
+        precision=pick_precision(recipe, accelerator),
+        max_steps=recipe.steps,
+        val_check_interval=min(validate_every, recipe.steps),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        gradient_clip_val=recipe.clip_norm,
+        use_distributed_sampler=False,
+        log_every_n_steps=log_every,
+        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+        callbacks=callbacks,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+
+
+def _claim(folder: Path, store: Store, planned: Plan) -> dict[str, Any]:
+    """Write the run's configuration, or make sure that the folder holds this very run."""
+    config = {
+        "recipe": dataclasses.asdict(planned.recipe),
+        "data": {
+            "fingerprint": store.fingerprint(row.key for row in planned.train),
+            "train": sorted(row.key for row in planned.train),
+            "held_out": sorted(row.key for row in planned.held_out),
+        },
+    }
+    config = json.loads(json.dumps(config))  # tuples become lists, as they will be read back
+    path = folder / "config.yaml"
+    if path.exists():
+        found = yaml.safe_load(path.read_text())
+        differing = [f"{part}.{name}" for part in config for name in config[part] if found.get(part, {}).get(name) != config[part][name]]
+        if differing:
+            raise ValueError(f"{folder} holds another run (other {', '.join(differing[:4])}); give a new --out, or the run's own options")
+    elif folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty and holds no run; give a new --out")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / ".config.yaml.part"
+        part.write_text(yaml.safe_dump(config, sort_keys=False))
+        part.replace(path)
+    return config
+
+
+def _last_quality(folder: Path) -> dict[str, float]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    quality = [line for line in lines if "val/r" in line]
+    return {"r": quality[-1]["val/r"], "ordered": quality[-1]["val/ordered"]} if quality else {}
+
+
+def _provenance(module: UBR, config: dict[str, Any], quality: dict[str, float]) -> dict[str, Any]:
+    trainer = module.trainer
+    return {
+        "method": "Unsupervised Body-part Regression (Yan, Lu, Summers, ISBI 2018)",
+        "recipe": config["recipe"],
+        "recipe_sha256": module.recipe.sha256(),
+        "steps": trainer.global_step,
+        "seed": module.recipe.seed,
+        "data": {
+            "fingerprint": config["data"]["fingerprint"],
+            "series": len(module.train_rows),
+            "patients": len({row.patient for row in module.train_rows}),
+            "slices": sum(row.slices for row in module.train_rows),
+        },
+        "held_out": {"series": len(module.held_out), **quality},
+        "precision": str(trainer.precision),
+        "device": torch.cuda.get_device_name() if module.device.type == "cuda" else f"{platform.machine()} {module.device.type}",
+        "versions": {name: version(name) for name in ("ubr-pretrain", "torch", "torchvision", "timm", "lightning")},
+        "date": time.strftime("%Y-%m-%d"),
+    }

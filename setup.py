@@ -1,0 +1,39 @@
+"""Packaging. The checkout root is the import namespace `ubr` (PEP 420); why stands in DECISIONS.md, entry 1."""
+
+from setuptools import setup
+
+setup(
+    name="ubr-pretrain",
+    version="0.1.0",
+    description="Transfer learning from unlabelled CT: Unsupervised Body-part Regression, and its weights handed whole to detectors",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    package_dir={"ubr": "."},
+    packages=["ubr.pretrain", "ubr.pretrain.data", "ubr.pretrain.reading", "ubr.weights"],
+    install_requires=[
+        "blosc2>=3.0",
+        "jsonargparse[signatures]>=4.35",
+        "lightning>=2.5",
+        "matplotlib>=3.8",
+        "nibabel>=5.2",
+        "numpy>=1.26",
+        "pyarrow>=15",
+        "pydicom>=3.0",
+        "python-gdcm>=3.0.24",
+        "safetensors>=0.4.3",
+        "scipy>=1.12",
+        "tensorboard>=2.16",
+        "timm>=1.0.12",
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "itk": ["SimpleITK>=2.3"],
+        "dev": ["hypothesis>=6.100", "mypy>=1.13", "pytest>=8", "ruff>=0.8", "SimpleITK>=2.3"],
+    },
+    entry_points={"console_scripts": ["ubr-pretrain=ubr.pretrain.cli:main"]},
+)

@@ -1,0 +1,114 @@
+"""The search: everything is found once, in one order, and nothing stops it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from ubr.pretrain.data import find
+from ubr.pretrain.data.volume import UnusableError
+
+from .made_dicom import Made, X, Y, Z, expected, write
+
+
+def nifti(path: Path, hu: Any = None) -> Path:
+    data = (expected() if hu is None else hu).transpose(2, 1, 0)
+    nib.save(nib.Nifti1Image(data, np.diag([-4.0, -4, -5, 1])), path)
+    return path
+
+
+def test_one_search_for_all_kinds(tmp_path: Path) -> None:
+    from PIL import Image
+
+    write(tmp_path / "dicom", Made().datasets())
+    nifti(tmp_path / "ct.nii.gz")
+    (tmp_path / "x" / "1_1_1").mkdir(parents=True)
+    Image.fromarray(np.full((4, 4), 32768, np.uint16)).save(tmp_path / "x" / "1_1_1" / "1.png")
+    (tmp_path / "notes.txt").write_text("no CT" * 100)
+    (tmp_path / "none").write_bytes(b"")
+    series, left = find.find([tmp_path])
+    assert [s.kind for s in series] == ["nifti", "dicom", "png"]
+    assert [(Path(o.path).name, o.reason) for o in left] == [
+        ("none", "the file is empty"),
+        ("notes.txt", "not DICOM, NIfTI, NRRD, MetaImage or PNG"),
+    ]
+    for one in series[:2]:
+        np.testing.assert_array_equal(find.read(one).hu, expected())
+
+
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    for k in range(3):
+        write(tmp_path / "d", [Made([(X[0], Y[0], z) for z in Z[: 4 + k]]).dataset(n) for n in range(4 + k)], seed=k)
+        nifti(tmp_path / f"{k}.nii", expected() + k)
+    (tmp_path / "empty").mkdir()
+    assert find.find([tmp_path], workers=2) == find.find([tmp_path])
+
+
+def test_the_order_of_sources_and_overlaps_change_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "a", Made().datasets())
+    nifti(tmp_path / "b.nii")
+    whole = find.find([tmp_path])
+    assert find.find([tmp_path / "b.nii", tmp_path, tmp_path / "a", tmp_path / "a" / "." / "."]) == whole
+    assert len(whole[0]) == 2
+
+
+def test_what_the_user_mistyped_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UnusableError, match="scnas does not exist: give a file or folder that does"):
+        find.find([tmp_path, tmp_path / "scnas"])
+
+
+def test_empty_and_unreadable_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "locked").mkdir()
+    nifti(tmp_path / "ct.nii")
+    normal = os.scandir
+
+    def scandir(path: str) -> Any:
+        if path.endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return normal(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    series, left = find.find([tmp_path])
+    assert len(series) == 1
+    assert [(Path(o.path).name, o.reason) for o in left] == [
+        ("empty", "the folder is empty"),
+        ("locked", "the folder cannot be read (Permission denied)"),
+    ]
+
+
+def test_an_unreadable_file(tmp_path: Path) -> None:
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    nifti(tmp_path / "ct.nii")
+    series, left = find.find([tmp_path])
+    assert len(series) == 1
+    assert [o.reason for o in left] == ["the file cannot be read (No such file or directory)"]
+
+
+def test_links_to_folders_are_followed_once_and_hidden_ones_skipped(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    nifti(tmp_path / "data" / "ct.nii")
+    (tmp_path / "data" / "loop").symlink_to(tmp_path / "data")
+    (tmp_path / ".trash").mkdir()
+    nifti(tmp_path / ".trash" / "old.nii", expected() + 1)
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    series, left = find.find([tmp_path])
+    assert [Path(s.files[0]).name for s in series] == ["ct.nii"]
+    assert left == []
+
+
+@pytest.mark.parametrize("size", [1, 100, 131, 132, 140, 5000])
+@pytest.mark.parametrize("start", [b"", b"\x08\0\x05\0", b"\0" * 128 + b"DICM", b"\x89PNG\r\n\x1a\n"])
+def test_noise_is_left_out(tmp_path: Path, size: int, start: bytes) -> None:
+    """Random bytes, also behind the beginning of a DICOM or PNG file, are one line each and no more."""
+    noise = np.random.default_rng(size).bytes(size)
+    (tmp_path / "file").write_bytes((start + noise)[: max(size, len(start))])
+    series, left = find.find([tmp_path])
+    assert series == []
+    assert len(left) == 1
+    assert "\n" not in left[0].reason

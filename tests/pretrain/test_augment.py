@@ -1,0 +1,72 @@
+"""Random views: off by default, a function of (seed, step, group), and true to what they say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ubr.pretrain.augment import AIR_HU, Augment
+
+ALL = Augment(crop_area=0.5, field_of_view=1.3, hu_shift=20, hu_scale=0.1)
+
+
+def body(g: int = 6, m: int = 4, size: int = 32) -> torch.Tensor:
+    """Discs of soft tissue in air, int16."""
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    disc = (y - size / 2) ** 2 + (x - size / 2) ** 2 < (size / 4) ** 2
+    return torch.where(disc, 40, AIR_HU).to(torch.int16).expand(g, m, size, size)
+
+
+def test_views__change_nothing_by_default() -> None:
+    assert torch.equal(Augment().views(body(), 32, g=6, seed=0, step=0), body().float())
+
+
+def test_views__same_for_one_or_three_processes() -> None:
+    whole = ALL.views(body(), 24, g=6, seed=1, step=5)
+    for rank in range(3):
+        mine = ALL.views(body()[rank::3], 24, g=6, seed=1, step=5, rank=rank, world=3)
+        torch.testing.assert_close(mine, whole[rank::3])
+    assert not torch.equal(whole, ALL.views(body(), 24, g=6, seed=1, step=6))
+    assert not torch.equal(whole, ALL.views(body(), 24, g=6, seed=2, step=5))
+
+
+def test_views__crops_enlarge_the_body_and_keep_its_mass() -> None:
+    views = Augment(crop_area=0.5, crop_mass=1 / 3).views(body(50), 32, g=50, seed=0, step=0)
+    share = (views > -500).float().mean(dim=(2, 3)) / (body(1)[0, 0] > -500).float().mean()
+    assert share.max() > 1.3  # an area of one half doubles what it shows
+    # A crop of area a shows 1/a of the pixels for each unit of mass it kept; with a <= 1 and a third kept, never less than a third.
+    assert share.min() > 1 / 3 - 0.02
+
+
+def test_views__a_crop_without_the_body_is_replaced_by_the_whole_slice() -> None:
+    corner = torch.full((20, 2, 32, 32), AIR_HU, dtype=torch.int16)
+    corner[..., :4, :4] = 40
+    views = Augment(crop_area=0.3, crop_mass=0.9).views(corner, 32, g=20, seed=0, step=0)
+    assert ((views > -500).sum(dim=(2, 3)) >= 9).all()
+
+
+def test_views__field_of_view_scales_a_volume_as_one() -> None:
+    views = Augment(field_of_view=1.5).views(body(40), 64, g=40, seed=0, step=0)
+    width = (views > -500).sum(dim=(2, 3)).sqrt()
+    assert torch.equal(width.amin(1), width.amax(1))  # one factor a volume
+    assert width.max() / width.min() > 1.5
+    assert views[..., 0, 0].unique().tolist() == [AIR_HU]  # outside the slice is air
+
+
+def test_views__hu_move_tissue_and_leave_air() -> None:
+    views = Augment(hu_shift=30, hu_scale=0.2).views(body(40), 32, g=40, seed=0, step=0)
+    tissue, air = views[:, 0, 16, 16], views[:, 0, 0, 0]
+    assert (air == AIR_HU).all()
+    assert tissue.std() > 5 and (tissue - 40).abs().max() <= 30 + 0.2 * 40 + 1e-3
+
+
+def test_views__finer_grids_are_brought_to_size() -> None:
+    assert Augment(crop_area=0.5).magnifies == pytest.approx(2**0.5)
+    assert Augment().views(body(size=48), 32, g=6, seed=0, step=0).shape == (6, 4, 32, 32)
+
+
+@pytest.mark.parametrize("wrong", [{"crop_area": 0}, {"field_of_view": 0.5}, {"hu_scale": 1}, {"hu_shift": -1}])
+def test_augment__refuses_values_out_of_range(wrong: dict[str, float]) -> None:
+    name = next(iter(wrong))
+    with pytest.raises(ValueError, match=rf"augment\.{name} must be in .*, got {wrong[name]}"):
+        Augment(**wrong)

@@ -1,0 +1,222 @@
+"""Training: resume, worlds and workers change nothing; it learns; it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch.utils.data import DataLoader
+
+from tests.toys import toy_recipe, toy_store
+from ubr.pretrain.data.bank import SliceBank, prepare
+from ubr.pretrain.data.store import Store
+from ubr.pretrain.model import Head, Regressor
+from ubr.pretrain.recipes import RECIPES, Recipe, paper, recipe, reference_code
+from ubr.pretrain.sampler import SliceSampler
+from ubr.pretrain.training import UBR, From, Steps, fit, plan
+from ubr.weights import InputSpec, build, load
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return toy_store(tmp_path_factory.mktemp("toy") / "store")
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "images_per_s"} for line in lines]
+
+
+@pytest.mark.heavy
+def test_fit__killed_and_run_again_equals_the_unbroken_run_bit_for_bit(store: Store, tmp_path: Path) -> None:
+    options = {"validate_every": 4, "checkpoint_every": 3, "log_every": 2, "progress": False, "accelerator": "cpu"}
+    whole = fit(store, tmp_path / "whole", toy_recipe(), **options)  # type: ignore[arg-type]
+    script = f"""
+        import os, signal, sys
+        from pathlib import Path
+        from tests.toys import toy_recipe
+        from ubr.pretrain import training
+        step = training.UBR.training_step
+        def killing(self, batch, index):
+            if batch.step == 8:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step(self, batch, index)
+        training.UBR.training_step = killing
+        training.fit({str(store.path)!r}, {str(tmp_path / "cut")!r}, toy_recipe(), **{options!r})
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=Path(__file__).parents[2], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+    assert not (tmp_path / "cut" / "weights.safetensors").exists()
+    assert torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=False)["global_step"] == 6
+
+    resumed = fit(store, tmp_path / "cut", toy_recipe(), **options)  # type: ignore[arg-type]
+    assert load(resumed.weights).sha256() == load(whole.weights).sha256()
+    assert metrics(resumed.folder) == metrics(whole.folder)
+    assert resumed.metrics == whole.metrics and len(metrics(whole.folder)) == 5 + 2
+
+    again = fit(store, tmp_path / "cut", toy_recipe(), **options)  # type: ignore[arg-type]
+    assert again.notes == ("already finished; nothing was trained",) and again.metrics == whole.metrics
+
+
+@pytest.mark.heavy
+def test_fit__two_processes_train_what_one_would(store: Store, tmp_path: Path) -> None:
+    """DDP over gloo through the command line, g = 5 over two ranks (3 and 2 groups), equals one process but for the order of sums."""
+    config = dataclasses.asdict(toy_recipe(g=5, steps=6, optimiser="sgd", lr=0.01))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(config))))
+    tensors = []
+    for devices in (1, 2):
+        run = tmp_path / f"devices-{devices}"
+        command = [sys.executable, "-m", "ubr.pretrain.cli", "fit", str(store.path), "--out", str(run), "--config", str(tmp_path / "recipe.yaml")]
+        command += ["--accelerator", "cpu", "--devices", str(devices), "--validate_every", "3"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        assert done.returncode == 0, done.stderr[-3000:]
+        weights = load(run / "weights.safetensors")
+        tensors.append({**weights.trunk, **weights.head})
+        assert len(metrics(run)) == 2
+    for name, one in tensors[0].items():
+        torch.testing.assert_close(tensors[1][name], one, rtol=1e-4, atol=1e-6)
+    start = build("timm/test_convnext").body.state_dict()
+    assert any((tensors[0][name] - start[name]).abs().max() > 1e-3 for name in start)
+
+
+@pytest.mark.parametrize("place", ["ram", "file"])
+def test_batches__same_for_any_number_of_workers_and_processes(store: Store, place: str) -> None:
+    rows = store.rows()
+    bank = SliceBank(prepare(store, rows, InputSpec(size_px=32)), rows, place=place)  # type: ignore[arg-type]
+    sampler = SliceSampler([row.z_mm for row in rows], g=5, m=4, seed=1)
+
+    def batches(workers: int, rank: int = 0, world: int = 1, first: int = 0) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
+        loader = DataLoader(Steps(sampler, bank, rank, world), batch_size=None, sampler=From(first, 6), num_workers=workers)
+        return [(b.step, b.rows, b.hu) for b in loader]
+
+    expected = batches(0)
+    assert [step for step, _, _ in expected] == list(range(6))
+    for workers in (2, 4):
+        for (s, r, h), (s0, r0, h0) in zip(batches(workers), expected, strict=True):
+            assert s == s0 and torch.equal(r, r0) and torch.equal(h, h0)
+    for one, first, second in zip(expected, batches(0, 0, 2), batches(2, 1, 2), strict=True):
+        assert torch.equal(torch.cat([first[1], second[1]]), torch.cat([one[1][0::2], one[1][1::2]]))
+        assert torch.equal(torch.cat([first[2], second[2]]), torch.cat([one[2][0::2], one[2][1::2]]))
+    assert [step for step, _, _ in batches(0, first=4)] == [4, 5]
+
+
+def test_bank__same_bytes_from_ram_and_files(store: Store) -> None:
+    rows = store.rows()
+    folder = prepare(store, rows, InputSpec(size_px=32, field="body"))
+    ram, file = SliceBank(folder, rows, place="ram"), SliceBank(folder, rows, place="file")
+    numbers = torch.randint(0, int(ram.offsets[-1]), (7, 5), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(ram.gather(numbers), file.gather(numbers))
+    assert ram.gather(numbers).unique().numel() > 100
+
+
+def test_fit__learns_order_from_the_toy_world(store: Store, tmp_path: Path) -> None:
+    run = fit(store, tmp_path / "run", toy_recipe(steps=80, g=6, m=6, lr=5e-3), validate_every=80, progress=False, accelerator="cpu")
+    assert run.metrics["r"] > 0.95 and run.metrics["ordered"] > 0.9
+    weights = load(run.weights)
+    assert weights.provenance["data"]["series"] == 11 and weights.provenance["held_out"]["series"] == 1
+    assert "held-out" in (run.folder / "card.md").read_text()
+
+
+def test_fit__refuses_a_folder_of_another_run(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.doc").touch()
+    with pytest.raises(ValueError, match="is not empty and holds no run"):
+        fit(store, tmp_path / "full", toy_recipe())
+    fit(store, tmp_path / "run", toy_recipe(steps=1), progress=False, accelerator="cpu")
+    with pytest.raises(ValueError, match=r"holds another run \(other recipe.steps\)"):
+        fit(store, tmp_path / "run", toy_recipe(steps=2))
+
+
+def test_plan__splits_by_patient_and_says_what_is_too_short(tmp_path: Path) -> None:
+    store = toy_store(tmp_path / "store", volumes=10, slices=12)
+    planned = plan(store, toy_recipe(m=12), 0.3)
+    assert {row.patient for row in planned.train}.isdisjoint(row.patient for row in planned.held_out)
+    assert len(planned.held_out) == 3 and len(planned.train) == 7
+    chosen = plan(store, toy_recipe(), [planned.train[0].patient])
+    assert [row.key for row in chosen.held_out] == [planned.train[0].key]
+    with pytest.raises(ValueError, match=r"0 series can be trained on, fewer than g = 4 a step \(holding out 1, 10 too short\)"):
+        plan(store, toy_recipe(m=13))
+    with pytest.raises(ValueError, match=r"holdout must be in 0\.\.1 .* got 1\.5"):
+        plan(store, toy_recipe(), 1.5)
+    with pytest.raises(ValueError, match="1 of the patients to hold out are not in the store"):
+        plan(store, toy_recipe(), ["nobody"])
+
+
+def test_head__is_the_papers() -> None:
+    """Conv6 (512 of 1x1) + ReLU, the mean of each map, one product; so it does not matter where in the map the body lies."""
+    head = Head(16, std=0.001)
+    features = torch.randn(3, 16, 4, 5)
+    maps = torch.relu(torch.einsum("oc,nchw->nohw", head.conv6.weight[:, :, 0, 0], features) + head.conv6.bias[None, :, None, None])
+    expected = maps.flatten(2).mean(2) @ head.fc7.weight[0] + head.fc7.bias
+    torch.testing.assert_close(head(features), expected)
+    torch.testing.assert_close(head(features.roll(2, dims=3)), expected)
+    assert head.conv6.weight.std().item() == pytest.approx(0.001, rel=0.1)
+
+
+def test_regressor__scores_stay_float32_under_bf16() -> None:
+    regressor = Regressor(build("timm/test_convnext"), InputSpec(size_px=32)).eval()
+    grid = torch.randint(-1000, 1000, (5, 32, 32), dtype=torch.int16)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        scores = regressor.score(grid)
+    assert scores.dtype == torch.float32 and scores.shape == (5,)
+    assert not torch.equal(scores, scores.bfloat16().float())
+
+
+def test_losses__do_not_depend_on_how_groups_are_spread_over_processes(store: Store) -> None:
+    """The mean over ranks of the scaled losses is the loss of all groups: what DDP needs for gradients to be those of one process."""
+    scores = torch.randn(5, 4)
+    for mean in (False, True):
+        module = UBR(toy_recipe(g=5, mean_losses=mean), store, store.rows())
+
+        class Trainer:
+            world_size = 1
+
+        module._trainer = Trainer()  # type: ignore[assignment]
+        whole = module.losses(scores)
+        Trainer.world_size = 2
+        parts = [module.losses(scores[rank::2]) for rank in range(2)]
+        for one, halves in zip(whole, zip(*parts, strict=True), strict=True):
+            torch.testing.assert_close(sum(halves) / 2, one)
+
+
+def test_recipes__are_complete_and_distinct() -> None:
+    assert set(RECIPES) == {"quick", "paper", "reference_code"}
+    assert (paper().g, paper().m, paper().lr, paper().steps, paper().backbone, paper().start) == (12, 8, 0.002, 1500, "vgg16", "imagenet")
+    assert (paper().order_scale, paper().distance_weight, paper().mean_losses) == (1, 1, False)
+    code = reference_code()
+    assert (code.g, code.order_scale, code.mean_losses, code.begin, code.bias_lr_factor) == (20, 2, True, "ends", 2)
+    assert [code.rate(step) for step in (0, 4999, 5000)] == pytest.approx([1, 1, 0.1])
+    assert len({make().sha256() for make in RECIPES.values()}) == 3
+
+
+def test_rate__cosine_warms_up_and_ends_at_a_hundredth() -> None:
+    r = toy_recipe(steps=1000, schedule="cosine")
+    assert r.rate(0) == pytest.approx(1 / 50) and r.rate(50) == pytest.approx(1) and r.rate(1000) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"g": 0}, "g must be in 1..4096, got 0"),
+        ({"m": 1}, "m must be in 2..256, got 1"),
+        ({"lr": 0.0}, "lr must be in"),
+        ({"head_std": 0.0}, "head_std must be above 0 or none, got 0.0"),
+    ],
+)
+def test_recipe__refuses_values_out_of_range(changes: dict[str, float], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Recipe(**changes)  # type: ignore[arg-type]
+
+
+def test_recipe__unknown_name() -> None:
+    with pytest.raises(ValueError, match="unknown recipe 'papper'; allowed: quick, paper, reference_code"):
+        recipe("papper")

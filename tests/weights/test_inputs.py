@@ -1,0 +1,95 @@
+"""The input contract: geometry against hand-made cases, intensity against the formula."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from ubr.weights import InputSpec
+
+
+def test_to_input__windows_and_normalises_by_the_formula() -> None:
+    spec = InputSpec(window_hu=(-100, 300), mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 1.0), size_px=16)
+    grid = torch.tensor([-1024, -100, 0, 100, 300, 3000], dtype=torch.int16).repeat_interleave(256).view(6, 16, 16)
+    x = spec.to_input(grid)
+    assert x.shape == (6, 3, 16, 16) and x.dtype == torch.float32
+    unit = torch.tensor([0, 0, 0.25, 0.5, 1, 1])
+    for channel in range(3):
+        torch.testing.assert_close(x[:, channel, 5, 7], (unit - spec.mean[channel]) / spec.std[channel])
+
+
+def test_to_grid__keeps_a_slice_that_already_fits() -> None:
+    hu = torch.randint(-1024, 3071, (4, 32, 32), dtype=torch.int16)
+    assert torch.equal(InputSpec(size_px=32).to_grid(hu, (0.7, 0.7)), hu)
+
+
+def test_to_grid__a_slice_that_is_not_square_is_padded_with_air_not_stretched() -> None:
+    hu = torch.full((1, 32, 64), 40, dtype=torch.int16)
+    grid = InputSpec(size_px=64).to_grid(hu, (1.0, 1.0))
+    assert (grid[0, 16:48] == 40).all() and (grid[0, :16] == -1024).all() and (grid[0, 48:] == -1024).all()
+    assert (InputSpec(size_px=64).to_grid(hu, (2.0, 1.0)) == 40).all()  # square in mm
+
+
+def test_to_grid__averages_when_it_shrinks() -> None:
+    """Antialiased: one bright pixel in a field of 64 is not lost nor kept as it is."""
+    hu = torch.zeros(1, 128, 128, dtype=torch.int16)
+    hu[0, 64, 64] = 3000
+    grid = InputSpec(size_px=16).to_grid(hu, (1, 1))
+    assert 5 < grid.max() < 200
+    assert grid.float().mean().item() == pytest.approx(3000 / 128**2, abs=0.1)
+
+
+@pytest.mark.parametrize(("field_mm", "expected"), [(64, (16, 48)), (16, (0, 64))])
+def test_to_grid__mm_per_px_fixes_the_size_of_the_body(field_mm: int, expected: tuple[int, int]) -> None:
+    """A 32 mm square: half of a 64 mm field, and all of a 16 mm one (the rest is cut)."""
+    hu = torch.full((1, 40, 40), 40, dtype=torch.int16)
+    grid = InputSpec(size_px=64, mm_per_px=field_mm / 64).to_grid(hu, (0.8, 0.8))
+    inside = (grid[0, 32] == 40).nonzero()[:, 0]
+    assert (int(inside[0]), int(inside[-1]) + 1) == expected
+
+
+def test_to_grid__body_field_shows_the_box_only() -> None:
+    hu = torch.full((2, 60, 60), -1000, dtype=torch.int16)
+    hu[:, 10:30, 20:50] = 40
+    grid = InputSpec(size_px=30, field="body").to_grid(hu, (1, 1), (10, 30, 20, 50))
+    assert (grid[:, 5:25] == 40).all() and (grid[:, :5] == -1024).all()
+    whole = InputSpec(size_px=60, field="body").to_grid(hu, (1, 1), (0, 0, 0, 0))  # no body was found: the whole slice
+    assert torch.equal(whole, hu)
+    with pytest.raises(ValueError, match="field 'body' needs the body's box"):
+        InputSpec(field="body").to_grid(hu, (1, 1))
+
+
+def test_to_grid__finer_grid_shows_the_same_field() -> None:
+    y, x = torch.meshgrid(torch.arange(80), torch.arange(80), indexing="ij")
+    hu = (600 * torch.sin(x / 9) * torch.cos(y / 13))[None].to(torch.int16)
+    spec = InputSpec(size_px=32, mm_per_px=2.0)
+    fine = spec.to_grid(hu, (1, 1), size_px=64)
+    halved = torch.nn.functional.avg_pool2d(fine[:, None].float(), 2)[:, 0]
+    coarse = spec.to_grid(hu, (1, 1)).float()
+    assert torch.corrcoef(torch.stack([halved.flatten(), coarse.flatten()]))[0, 1] > 0.999
+
+
+def test_spec__survives_json_and_refuses_guesses() -> None:
+    spec = InputSpec(window_hu=(-300, 400), field="body", mm_per_px=1.5)
+    assert InputSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    short = spec.to_dict()
+    del short["mean"]
+    with pytest.raises(ValueError, match="an input contract has the fields"):
+        InputSpec.from_dict(short)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"window_hu": (100, -100)}, "low < high"),
+        ({"size_px": 8}, r"size_px must be in 16\.\.2048, got 8"),
+        ({"field": "head"}, "got 'head'"),
+        ({"mm_per_px": 0}, "mm_per_px must be in"),
+        ({"std": (1, 1, 0)}, "std positive"),
+    ],
+)
+def test_spec__refuses(wrong: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        InputSpec(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,114 @@
+"""Where the body is: a bounding box in every axial slice, and one for a whole series.
+
+The box is part of the input contract (pixels outside the body cost time and hold tables, arms and blankets), so it is found
+here, the same way for pretraining, scoring and detectors, and from the pixels alone.
+
+1. Pixels are averaged to about 4 mm, which removes wires and tubes, and taken above -400 HU: soft tissue, fat and bone.
+2. An opening removes what is thinner than about 12 mm: clothing, blankets, the shell of the table.
+3. Lung is put back: large dark regions whose median is above that of air. A field of view inside the chest would otherwise fall apart.
+4. Each slice falls apart into components. The largest one on the patient's midline is the body; arms beside it, and the
+   table below it, are not. Where nothing lies on the midline (thighs; raised arms above the vertex) the body is every component
+   at least half as large as the largest.
+5. The box goes round it with a margin of one averaged pixel, since the opening rounds off noses and skin folds.
+
+A slice without body (air, table only) has the box (0, 0, 0, 0). Arms that touch the trunk stay in the box.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+AIR_HU = -1024
+THRESHOLD_HU = -400
+WORK_MM = 4.0
+"""In-plane size the search works at."""
+SMALLEST_CM2 = 6.0
+"""A slice whose largest component is smaller holds no body."""
+OUTSIDE_HU = -880
+"""Mattresses reach -900 HU in the median, lungs lie above -870 HU but for severe emphysema."""
+SMALLEST_LUNG_CM2 = 15.0
+IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3], bool)
+"""Neighbours in the slice only: one call labels every slice by itself."""
+
+
+def body_boxes(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> NDArray[np.int16]:
+    """The body's bounding box in each slice.
+
+    hu: `[z, y, x]` Hounsfield units. spacing_mm: (z, y, x).
+    Returns `[z, 4]` int16: y0, y1, x0, x1 in pixels, half-open; all zero where a slice holds no body.
+    """
+    from scipy import ndimage
+
+    step_y, step_x = (max(1, round(WORK_MM / s)) for s in spacing_mm[1:])
+    small = _block_mean(hu, step_y, step_x)
+    block_cm2 = step_y * spacing_mm[1] * step_x * spacing_mm[2] / 100
+    mask = np.pad(small > THRESHOLD_HU, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    mask = ndimage.binary_opening(mask, np.ones((1, 3, 3), bool))[:, 2:-2, 2:-2]
+    mask |= _lung(small, mask, SMALLEST_LUNG_CM2 / block_cm2)
+    labels, count = ndimage.label(mask, IN_PLANE)
+    boxes = np.zeros((len(hu), 4), np.int16)
+    if not count:
+        return boxes
+    area_cm2: NDArray[np.float64] = np.bincount(labels.ravel(), minlength=count + 1)[1:] * np.float64(block_cm2)
+    where = ndimage.find_objects(labels)
+    parts = np.array([(s[0].start, s[1].start, s[1].stop, s[2].start, s[2].stop) for s in where])
+    midline = _midline(parts, area_cm2)
+    for z in range(len(hu)):
+        here = np.flatnonzero((parts[:, 0] == z) & (area_cm2 >= SMALLEST_CM2))
+        if not len(here):
+            continue
+        here = here[area_cm2[here] >= 0.25 * area_cm2[here].max()]
+        central = here[(parts[here, 3] <= midline) & (midline < parts[here, 4])]
+        if len(central):
+            keep = central[[np.argmax(area_cm2[central])]]
+        else:
+            keep = here[area_cm2[here] >= 0.5 * area_cm2[here].max()]
+        y0, x0 = parts[keep][:, [1, 3]].min(0)
+        y1, x1 = parts[keep][:, [2, 4]].max(0)
+        boxes[z] = ((y0 - 1) * step_y, (y1 + 1) * step_y, (x0 - 1) * step_x, (x1 + 1) * step_x)
+    return boxes.clip(0, np.repeat(hu.shape[1:], 2).astype(np.int16))
+
+
+def series_box(boxes: NDArray[np.int16]) -> tuple[int, int, int, int]:
+    """One crop (y0, y1, x0, x1) for a whole series: the union of its slices' boxes, less the outermost 2 % on each side.
+
+    All zero when no slice holds a body.
+    """
+    body = boxes[boxes[:, 1] > 0]
+    if not len(body):
+        return (0, 0, 0, 0)
+    y0, x0 = np.percentile(body[:, [0, 2]], 2, axis=0, method="lower")
+    y1, x1 = np.percentile(body[:, [1, 3]], 98, axis=0, method="higher")
+    return (int(y0), int(y1), int(x0), int(x1))
+
+
+def _block_mean(hu: NDArray[np.int16], step_y: int, step_x: int) -> NDArray[np.float32]:
+    """Means of step_y x step_x pixels; the last block is filled up with the edge."""
+    z, y, x = hu.shape
+    padded = np.pad(hu, ((0, 0), (0, -y % step_y), (0, -x % step_x)), mode="edge")
+    blocks = padded.reshape(z, padded.shape[1] // step_y, step_y, padded.shape[2] // step_x, step_x)
+    return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float32))
+
+
+def _lung(small: NDArray[np.float32], tissue: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
+    """Regions that are not tissue, of at least `smallest` blocks, whose median is denser than the air around the patient."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(~tissue, IN_PLANE)
+    size = np.bincount(labels.ravel(), minlength=count + 1)
+    outside = np.bincount(labels[small < OUTSIDE_HU], minlength=count + 1)
+    lung = (size >= smallest) & (outside < size / 2)
+    lung[0] = False
+    return np.asarray(lung[labels], np.bool_)
+
+
+def _midline(parts: NDArray[np.int64], area_cm2: NDArray[np.float64]) -> float:
+    """Column (work pixels) of the patient's midline: the middle of each slice's largest component, weighted by area."""
+    middle = (parts[:, 3] + parts[:, 4]) / 2
+    largest = np.zeros(parts[:, 0].max() + 1)
+    np.maximum.at(largest, parts[:, 0], area_cm2)
+    main = area_cm2 == largest[parts[:, 0]]
+    order = np.argsort(middle[main])
+    weight = area_cm2[main][order].cumsum()
+    return float(middle[main][order][np.searchsorted(weight, weight[-1] / 2)])

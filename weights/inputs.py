@@ -1,0 +1,109 @@
+"""The input contract: how Hounsfield units become what a backbone's first convolution was trained on.
+
+Preprocessing that drifts between pretraining and detector is the silent killer of transfer experiments, so it has this one home. An
+`InputSpec` is chosen once, travels inside the weights file, and both sides build their input through it, in two halves:
+
+    slices in HU  --to_grid-->  int16 HU on a square grid  --to_input-->  float [N, 3, S, S]
+
+The first half is geometry only (what part of the slice, at what resolution) and can be done once and kept; the second half is
+intensity only and is done on the device. HU are resampled before they are windowed, so that augmentation can work in HU between the halves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+AIR_HU = -1024
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a backbone expects of a CT slice.
+
+    Args:
+        window_hu: HU at which the input is 0 and 1; values outside are clipped. -175..275 is the authors' soft-tissue window.
+        size_px: side S of the square input in pixels.
+        field: the part of the slice that is shown: the whole "image", or the square around the "body" (`ubr.weights.body`).
+        mm_per_px: pixel size in mm; the field is then cut or padded with air around its centre to S pixels. Without it the field is
+            stretched to S pixels, whatever its size in mm.
+        mean: subtracted from the windowed value (0..1), a number a channel. The grey slice is copied to the three channels.
+        std: divides it after that. The defaults are ImageNet's, on which torchvision's and timm's weights were trained.
+    """
+
+    window_hu: tuple[float, float] = (-175.0, 275.0)
+    size_px: int = 128
+    field: Literal["image", "body"] = "image"
+    mm_per_px: float | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if not self.window_hu[0] < self.window_hu[1]:
+            raise ValueError(f"window_hu must be (low, high) with low < high, got {self.window_hu}")
+        if not 16 <= self.size_px <= 2048:
+            raise ValueError(f"size_px must be in 16..2048, got {self.size_px}")
+        if self.field not in ("image", "body"):
+            raise ValueError(f"field must be 'image' or 'body', got {self.field!r}")
+        if self.mm_per_px is not None and not 0.1 <= self.mm_per_px <= 20:
+            raise ValueError(f"mm_per_px must be in 0.1..20 or none, got {self.mm_per_px}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"mean and std are three numbers each, std positive; got {self.mean} and {self.std}")
+
+    def to_grid(
+        self, hu: Tensor, spacing_mm: tuple[float, float], box: tuple[int, int, int, int] | None = None, *, size_px: int | None = None
+    ) -> Tensor:
+        """Resample slices to the square grid.
+
+        Args:
+            hu: `[n, y, x]` HU, any dtype.
+            spacing_mm: (y, x) pixel size in mm.
+            box: (y0, y1, x0, x1) of the body, half-open; needed where field is "body".
+            size_px: another side than the contract's, for a caller that crops afterwards; the field in mm stays the same.
+
+        Returns:
+            `[n, S, S]` int16 HU. Pixels outside the slice are air.
+        """
+        if self.field == "body":
+            if box is None:
+                raise ValueError("field 'body' needs the body's box")
+            y0, y1, x0, x1 = box
+            if y1 > y0 and x1 > x0:
+                hu = hu[:, y0:y1, x0:x1]
+        size = size_px or self.size_px
+        height_mm, width_mm = hu.shape[1] * spacing_mm[0], hu.shape[2] * spacing_mm[1]
+        field_mm = max(height_mm, width_mm) if self.mm_per_px is None else self.mm_per_px * self.size_px
+        height_px, width_px = (max(1, round(side * size / field_mm)) for side in (height_mm, width_mm))
+        grid = hu[:, None].float()
+        if (height_px, width_px) != tuple(hu.shape[1:]):
+            grid = F.interpolate(grid, (height_px, width_px), mode="bilinear", antialias=True, align_corners=False)
+        top, left = (size - height_px) // 2, (size - width_px) // 2
+        # Negative padding cuts: one call centres a field that is smaller or larger than the grid.
+        grid = F.pad(grid, (left, size - width_px - left, top, size - height_px - top), value=AIR_HU)
+        return grid[:, 0].round_().clamp_(-32768, 32767).to(torch.int16)
+
+    def to_input(self, grid: Tensor) -> Tensor:
+        """Window, normalise and copy to three channels: `[N, S, S]` HU -> `[N, 3, S, S]` float32, channels last in memory."""
+        low, high = self.window_hu
+        unit = grid.float().sub_(low).div_(high - low).clamp_(0, 1)[:, None]
+        mean, std = (torch.tensor(v, device=grid.device).view(1, 3, 1, 1) for v in (self.mean, self.std))
+        return ((unit - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for metadata."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> InputSpec:
+        """The inverse of `to_dict`. Raises `ValueError` for a missing or unknown field: a contract is never guessed."""
+        names = {f.name for f in dataclasses.fields(cls)}
+        if set(values) != names:
+            raise ValueError(f"an input contract has the fields {sorted(names)}, got {sorted(values)}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -69,7 +69,7 @@ class Augment:
         flat = grid.flatten(0, 1).float()
         if self.moves or grid.shape[-1] != size_px:
             flat = _resample(flat, size_px, *self._crop(flat, side.reshape(-1), corner.reshape(-1, 2)), zoom.reshape(-1))
-        out = flat.unflatten(0, grid.shape[:2])
+        out = flat.view(*grid.shape[:2], size_px, size_px)
         if self.hu_scale or self.hu_shift:
             a, b = (torch.tensor(v, dtype=torch.float32, device=grid.device).view(-1, 1, 1, 1) for v in (scale, shift))
             out = torch.where(out > AIR_HU + 24, out * a + b, out)  # air stays air: padding is not part of the scanner's error

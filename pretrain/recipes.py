@@ -137,6 +137,7 @@ def quick() -> Recipe:
     return Recipe(
         backbone="timm/resnet18",
         inputs=InputSpec(window_hu=(-300.0, 400.0), size_px=64, field="body"),
+        augment=Augment(crop_area=0.75, field_of_view=1.15, hu_shift=15.0, hu_scale=0.05),
         unit="mm",
         order_scale=2.0,
         distance_weight=0.3,

@@ -10,17 +10,16 @@ import csv
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from ubr.weights import InputSpec, Weights, load
 from ubr.weights.body import body_boxes, series_box
@@ -29,6 +28,7 @@ from .data.bank import to_grid
 from .data.find import find, read
 from .data.store import SeriesRow, Store, StoreError
 from .data.volume import LeftOut, Series, UnusableError
+from .data.workers import DIED, cores, each
 from .model import Regressor
 from .reading.curve import ordered_share, pearson_r
 
@@ -38,12 +38,17 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class SeriesScores:
-    """Scores of one series. key: its hash. scores, z_mm: a number a slice, superior to inferior. warnings: of its volume."""
+    """Scores of one series.
+
+    key: its hash. scores, z_mm: a number a slice, superior to inferior. warnings: of its volume. source: where it was read from; for
+    the caller only, it is never written out.
+    """
 
     key: str
     scores: NDArray[np.float32]
     z_mm: NDArray[np.float64]
     warnings: tuple[str, ...]
+    source: str
 
     def summary(self) -> dict[str, object]:
         """The row of series.csv."""
@@ -69,6 +74,20 @@ class Scored:
     folder: Path
     series: tuple[SeriesScores, ...]
     left_out: tuple[LeftOut, ...]
+
+    def table(self) -> str:
+        """The end of a scoring as text: counts, typical quality, the least straight curves, and what was left out and why."""
+        rows = sorted((s.summary() for s in self.series), key=lambda row: _least_first(row["pearson_r"]))
+        slices = sum(len(s.scores) for s in self.series)
+        median = np.nanmedian([float(row["pearson_r"]) for row in rows])  # type: ignore[arg-type]
+        lines = [f"scored    {len(rows):6,} series, {slices:,} slices; median r {median:.4f}; in {self.folder}"]
+        lines += [f"{'':10}r {row['pearson_r']:.4f}  series {row['series']}, {row['slices']} slices" for row in rows[:5]]
+        lines += [f"left out  {len(self.left_out):6,}"] + [f"{'':10}{out.path}: {out.reason}" for out in self.left_out]
+        return "\n".join(lines)
+
+
+def _least_first(r: object) -> float:
+    return -2.0 if math.isnan(float(r)) else float(r)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -105,22 +124,23 @@ def score(
     folder = Path(out)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; give a new --out")
-    workers = max(1, len(os.sched_getaffinity(0)) - 1) if workers is None else workers
+    workers = max(1, cores() - 1) if workers is None else workers
     where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    regressor = Regressor.from_weights(weights).eval().to(where, memory_format=torch.channels_last)
+    regressor = Regressor.from_weights(weights).eval().to(where)
     left_out: list[LeftOut] = []
     work = _from_store(sources[0]) if len(sources) == 1 and is_store(sources[0]) else _from_scans(sources, workers, progress, left_out)
     done = []
-    with tqdm(total=len(work), desc="score", unit="series", disable=not progress) as bar:
-        for name, slices in _read_ahead(work, weights.inputs, workers):
-            bar.update()
+    with closing(each(partial(_slices, weights.inputs), work, workers, name="score", progress=progress)) as results:
+        for (name, _), slices in results:
             if isinstance(slices, _Slices):
-                done.append(SeriesScores(slices.key, scores_of(regressor, torch.from_numpy(slices.grid)), slices.z_mm, slices.warnings))
+                scores = scores_of(regressor, torch.from_numpy(slices.grid))
+                done.append(SeriesScores(slices.key, scores, slices.z_mm, slices.warnings, name))
             else:
-                left_out.append(LeftOut(name, slices))
+                left_out.append(LeftOut(name, slices or DIED))
     if not done:
         reason = f": {left_out[0].reason}" if left_out else ""
         raise ValueError(f"none of the {len(left_out)} sources could be scored{reason}")
+    done.sort(key=lambda s: s.key)  # not by when a process was ready
     _write(folder, done, weights)
     return Scored(folder, tuple(done), tuple(left_out))
 
@@ -129,7 +149,7 @@ def score(
 def scores_of(regressor: Regressor, grid: Tensor) -> NDArray[np.float32]:
     """Scores of slices on the contract's grid, `[n, S, S]` int16 HU -> `[n]`."""
     device = next(regressor.parameters()).device
-    parts = [regressor.score(part.to(device, non_blocking=True)) for part in grid.split(BATCH)]
+    parts = [regressor.score(part.to(device, non_blocking=True)) for part in torch.split(grid, BATCH)]
     return torch.cat(parts).cpu().numpy()
 
 
@@ -152,40 +172,19 @@ def _from_scans(sources: Sequence[str | Path], workers: int, progress: bool, lef
     return [(os.path.commonpath(s.files) if len(s.files) > 1 else s.files[0], s) for s in found]
 
 
-def _slices(job: tuple[Path, SeriesRow] | Series, inputs: InputSpec) -> _Slices | str:
+def _slices(inputs: InputSpec, job: _Job) -> _Slices | str:
     """A series on the contract's grid, or the reason why not."""
-    torch.set_num_threads(1)
+    what = job[1]
     try:
-        if isinstance(job, Series):
-            volume = read(job)
+        if isinstance(what, Series):
+            volume = read(what)
             box = series_box(body_boxes(volume.hu, volume.spacing_mm))
             grid = inputs.to_grid(torch.from_numpy(volume.hu), volume.spacing_mm[1:], box)
-            return _Slices(Store.key(job), grid.numpy(), volume.z_mm, volume.warnings)
-        path, row = job
+            return _Slices(Store.key(what), grid.numpy(), volume.z_mm, volume.warnings)
+        path, row = what
         return _Slices(row.key, to_grid(Store.open(path), row, inputs).numpy(), row.z_mm, row.warnings)
     except (UnusableError, StoreError) as error:
         return str(error)
-
-
-def _read_ahead(work: list[_Job], inputs: InputSpec, workers: int) -> Iterator[tuple[str, _Slices | str]]:
-    """Series in order, read by other processes a few ahead of the forward pass."""
-    if workers == 0:
-        threads = torch.get_num_threads()
-        for name, job in work:
-            slices = _slices(job, inputs)
-            torch.set_num_threads(threads)
-            yield name, slices
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
-        ahead: list[tuple[str, Future[_Slices | str]]] = []
-        rest = iter(work)
-        while True:
-            while len(ahead) < 2 * workers and (item := next(rest, None)) is not None:
-                ahead.append((item[0], pool.submit(_slices, item[1], inputs)))
-            if not ahead:
-                return
-            name, job = ahead.pop(0)
-            yield name, job.result()
 
 
 def _write(folder: Path, done: Sequence[SeriesScores], weights: Weights) -> None:

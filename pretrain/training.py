@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import platform
 import time
 import warnings
@@ -34,6 +33,7 @@ from ubr.weights import start
 from .card import write_card
 from .data.bank import Place, SliceBank, grid_folder, prepare
 from .data.store import SeriesRow, Store
+from .data.workers import cores
 from .losses import distance_loss, order_loss
 from .model import Head, Regressor
 from .reading.curve import ordered_share, pearson_r
@@ -116,7 +116,7 @@ class UBR(L.LightningModule):
 
     def prepare_data(self) -> None:
         """Resample what the grids lack; Lightning calls this in one process a machine."""
-        workers = max(1, len(os.sched_getaffinity(0)))
+        workers = cores()
         prepare(self.store, self.train_rows, self.recipe.inputs, self.train_px, workers=workers, progress=True)
         prepare(self.store, self.held_out, self.recipe.inputs, workers=workers, progress=True)
 
@@ -296,10 +296,13 @@ def plan(store: Store, recipe: Recipe, holdout: float | Sequence[str] = 0.1) -> 
 
 
 def pick_precision(recipe: Recipe, accelerator: str) -> Literal["32-true", "bf16-mixed"]:
-    """bf16 where the recipe asks for it, or where "auto" and it is faster: on GPUs, and for plain convolutions on a CPU that has the instructions."""
+    """bf16 where the recipe asks for it, or where it says "auto" and bf16 is faster.
+
+    That is on GPUs, and for plain convolutions on a CPU with matrix units (AMX): without them, and for depthwise convolutions, it is not.
+    """
     if recipe.precision == "auto":
         plain = any(family in recipe.backbone for family in ("vgg", "alexnet", "resnet"))
-        fast = accelerator != "cpu" or (plain and torch.cpu._is_avx512_bf16_supported())
+        fast = accelerator == "gpu" or (accelerator == "cpu" and plain and torch.cpu._is_amx_tile_supported())
         return "bf16-mixed" if fast else "32-true"
     return "bf16-mixed" if recipe.precision == "bf16" else "32-true"
 
@@ -426,7 +429,7 @@ def _claim(folder: Path, store: Store, planned: Plan) -> dict[str, Any]:
             "held_out": sorted(row.key for row in planned.held_out),
         },
     }
-    config = json.loads(json.dumps(config))  # tuples become lists, as they will be read back
+    config = dict(json.loads(json.dumps(config)))  # tuples become lists, as they will be read back
     path = folder / "config.yaml"
     if path.exists():
         found = yaml.safe_load(path.read_text())

@@ -1,10 +1,35 @@
-"""The currency: what a backbone is, which input it expects, and how its numbers travel."""
+"""The currency: what a backbone is, which input it expects, and how its numbers travel.
 
-from .artifact import Weights, load
-from .backbones import Backbone, build
-from .inputs import InputSpec
-from .layouts import export
-from .starts import start
-from .transfer import Receipt, TransferError, load_into
+Names are loaded when first used: a process that only needs the body's box does not wait for torch.
+"""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .artifact import Weights, load
+    from .backbones import Backbone, build
+    from .inputs import InputSpec
+    from .layouts import export
+    from .starts import start
+    from .transfer import Receipt, TransferError, load_into
+
+_HOMES = {
+    "Weights": "artifact",
+    "load": "artifact",
+    "Backbone": "backbones",
+    "build": "backbones",
+    "InputSpec": "inputs",
+    "export": "layouts",
+    "start": "starts",
+    "Receipt": "transfer",
+    "TransferError": "transfer",
+    "load_into": "transfer",
+}
 __all__ = ["Backbone", "InputSpec", "Receipt", "TransferError", "Weights", "build", "export", "load", "load_into", "start"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -43,9 +43,8 @@ def timm_map(body: nn.Module, x: Tensor) -> Tensor:
 def _torchvision(name: str, make: Callable[[], nn.Module], channels: int) -> Backbone:
     """The convolutions of a torchvision VGG or AlexNet, without the last pool; He initialisation."""
     with torch.device("meta"):  # the classifier's 100 million numbers are never made
-        features = make().features
-    features[-1] = nn.Identity()
-    features.to_empty(device="cpu")
+        layers = list(make().features.children())  # type: ignore[union-attr]
+    features = nn.Sequential(*layers[:-1], nn.Identity()).to_empty(device="cpu")
     for module in features.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -59,8 +58,8 @@ def _timm(name: str) -> Backbone:
     model = timm.create_model(name.removeprefix("timm/"), pretrained=False, num_classes=0)
     info = getattr(model, "feature_info", None)
     if info is None or not hasattr(model, "forward_intermediates"):
-        raise ValueError(f"timm model {name!r} gives no feature map; choose one that has forward_intermediates (resnet18, convnext_tiny, ...)")
-    model.prune_intermediate_layers(indices=1, prune_head=True)
+        raise ValueError(f"timm model {name!r} gives no feature map; choose one with forward_intermediates (resnet18, convnext_tiny, ...)")
+    model.prune_intermediate_layers(indices=1, prune_head=True)  # type: ignore[operator]
     last = info[-1] if isinstance(info, list) else info.get_dicts()[-1]
     return Backbone(name, model, timm_map, last["num_chs"], last["reduction"])
 

@@ -106,4 +106,5 @@ class InputSpec:
         names = {f.name for f in dataclasses.fields(cls)}
         if set(values) != names:
             raise ValueError(f"an input contract has the fields {sorted(names)}, got {sorted(values)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)

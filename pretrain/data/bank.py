@@ -108,7 +108,7 @@ class SliceBank:
             mine = series == s
             # Mapped for this read only: pages that stay mapped would count as resident memory and grow with the store.
             out[mine] = np.load(self.files[s], mmap_mode="r")[flat[mine] - self.offsets[s]]
-        return torch.from_numpy(out).unflatten(0, rows.shape)
+        return torch.from_numpy(out).view(*rows.shape, self.size_px, self.size_px)
 
 
 def _choose(size_bytes: int, device: torch.device | None, share: int) -> Place:

@@ -13,10 +13,11 @@ PhotometricInterpretation is not looked at beyond grey or colour: MONOCHROME1 sa
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,26 +89,15 @@ def scan(path: str) -> Header:
 
     Raises `NotDicomError` when the file is not DICOM, `UnusableError` when it is and cannot be read at all, `OSError` as `open` does.
     """
-    import pydicom
-
     with Path(path).open("rb") as file, warnings.catch_warnings(action="ignore"):
         _check_is_dicom(file.read(132))
         file.seek(0)
         try:
-            ds = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
-        except Exception as error:  # pydicom raises whatever the broken bytes lead to
+            return _header(file, path)
+        except (UnusableError, OSError, MemoryError):
+            raise
+        except Exception as error:  # pydicom raises whatever the broken bytes lead to, here or when a value is first looked at
             raise UnusableError(f"damaged DICOM header ({type(error).__name__})") from None
-        if not ds and not ds.file_meta:
-            raise UnusableError("damaged DICOM header: no data set")
-        fault = _not_ct(ds) or _no_pixels(file, ds, path)
-    series = _text(ds, "SeriesInstanceUID") or f"{Path(path).parent}|{_text(ds, 'StudyInstanceUID')}|{_text(ds, 'SeriesNumber')}"
-    header = Header(path, series, _text(ds, "SOPInstanceUID"), _patient(ds), fault=fault)
-    if fault:
-        return header
-    try:
-        return Header(path, header.series, header.sop, header.patient, slices=tuple(_slices(ds)))
-    except UnusableError as error:
-        return Header(path, header.series, header.sop, header.patient, fault=str(error))
 
 
 def group(headers: Iterable[Header]) -> tuple[list[Series], list[LeftOut]]:
@@ -138,27 +128,29 @@ def read(series: Series) -> Volume:
     Raises `UnusableError` when more than a tenth of the files cannot be read, or what remains is no axial CT volume.
     """
     scale = HuScale()
-    slices, images, reasons = [], [], Counter[str]()
-    unscaled = False
+    slices: list[Slice] = []
+    images: list[NDArray[np.int16]] = []
+    reasons = Counter[str]()
     for path in series.files:
         try:
-            for header, stored, padding in _load(path):
-                unscaled |= header.scale is None
-                slices.append(header)
-                images.append(scale.convert(stored, *(header.scale or (1.0, 0.0)), padding))
+            loaded = _load(path)
+            converted = [scale.convert(stored, *(header.scale or (1.0, 0.0)), padding) for header, stored, padding in loaded]
         except MemoryError:
             raise
         except Exception as error:  # pydicom and its decoders raise whatever the broken bytes lead to
             reasons[str(error) if isinstance(error, UnusableError) else _decoding(error)] += 1
+        else:
+            slices += [header for header, _, _ in loaded]
+            images += converted
     failed = reasons.total()
     if failed > UNREADABLE_AT_MOST * len(series.files):
         raise UnusableError(f"{failed} of {len(series.files)} files cannot be read: {reasons.most_common(1)[0][0]}")
     notes: tuple[str, ...] = ()
-    if "#" in series.uid:
-        notes += (f"mixed: stack {series.uid.rpartition('#')[2].replace('/', ' of ')} of the series",)
+    if stack_of := re.search(r"#(\d+)/(\d+)$", series.uid):
+        notes += (f"mixed: stack {stack_of[1]} of {stack_of[2]} of the series",)
     if failed:
         notes += (f"unreadable: {failed} of {len(series.files)} files ({reasons.most_common(1)[0][0]})",)
-    if unscaled:
+    if any(s.scale is None for s in slices):
         _check_unscaled(slices, scale)
         notes += ("rescale: no slope and intercept",)
     notes += scale.warnings()
@@ -167,13 +159,9 @@ def read(series: Series) -> Volume:
     if len(keep) < len(slices):
         notes += (f"duplicate: {len(slices) - len(keep)} of {len(slices)} slices",)
     first = slices[keep[0]]
-    stack = Stack(
-        np.stack([images[k] for k in keep]),
-        np.array(first.right),
-        np.array(first.down),
-        first.pixel_mm,
-        np.array([slices[k].corner for k in keep]),
-    )
+    hu = np.stack([images[k] for k in keep])
+    images.clear()  # a long series takes half a gigabyte
+    stack = Stack(hu, np.array(first.right), np.array(first.down), first.pixel_mm, np.array([slices[k].corner for k in keep]))
     return to_volume(stack, thickness_mm=first.thickness_mm, warnings=notes)
 
 
@@ -191,6 +179,22 @@ def _check_is_dicom(start: bytes) -> None:
         raise NotDicomError
 
 
+def _header(file: Any, path: str) -> Header:
+    import pydicom
+
+    ds = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+    if not ds and not ds.file_meta:
+        raise UnusableError("damaged DICOM header (no data set)")
+    series = _text(ds, "SeriesInstanceUID") or f"{Path(path).parent}|{_text(ds, 'StudyInstanceUID')}|{_text(ds, 'SeriesNumber')}"
+    header = Header(path, series, _text(ds, "SOPInstanceUID"), _patient(ds), fault=_not_ct(ds) or _no_pixels(file, ds, path))
+    if header.fault:
+        return header
+    try:
+        return replace(header, slices=tuple(_slices(ds)))
+    except UnusableError as error:
+        return replace(header, fault=str(error))
+
+
 def _not_ct(ds: Any) -> str:
     """Why this object is no CT slice, or an empty text."""
     from pydicom.uid import UID
@@ -201,7 +205,7 @@ def _not_ct(ds: Any) -> str:
         name = UID(sop_class).name
         return f"{name if name != sop_class else 'private object'}, not CT"
     if modality and modality != "CT":
-        return f"modality {modality}, not CT"
+        return f"modality {_code(modality)}, not CT"
     if not sop_class and not modality:
         return "neither SOP class nor modality says what this is"
     kinds = {str(kind).upper() for kind in _list(ds, "ImageType")}
@@ -263,7 +267,7 @@ def _slice(whole: Any, position: Any, orientation: Any, measures: Any, values: A
     slope, intercept = values.get("RescaleSlope"), values.get("RescaleIntercept")
     unit = str(values.get("RescaleType") or "HU").upper()
     if unit not in ("HU", "US", "NORMALIZED"):
-        raise UnusableError(f"values are in {unit}, not HU")
+        raise UnusableError(f"values are in {_code(unit)}, not HU")
     thickness = measures.get("SliceThickness")
     return Slice(
         size,
@@ -432,6 +436,11 @@ def _decoding(error: Exception) -> str:
 
 def _text(ds: Any, name: str) -> str:
     return str(ds.get(name) or "").strip()
+
+
+def _code(text: str) -> str:
+    """A code as it stands in a header, for a reason; a damaged header may have run a name into it."""
+    return text if re.fullmatch("[A-Z0-9_]{1,16}", text) else "unknown"
 
 
 def _list(ds: Any, name: str) -> list[Any]:

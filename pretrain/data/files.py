@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -51,28 +50,13 @@ def read_nifti(series: Series) -> Volume:
 
     Raises `UnusableError` when the file is damaged, not 3-D, does not say how it lies in the patient, or holds no HU.
     """
-    import nibabel as nib
-    from nibabel.filebasedimages import ImageFileError
-
     try:
-        image: Any = nib.load(series.files[0])
-        header = image.header
-        shape = _three(image.shape, header.get_data_dtype())
-        stored = np.asanyarray(image.dataobj.get_unscaled()).reshape(shape)
-    except UnusableError:
+        stored, slope, intercept, lps = _load_nifti(series.files[0])
+    except (UnusableError, MemoryError):
         raise
-    except (ImageFileError, OSError, EOFError, ValueError, zlib.error):
+    except Exception:  # nibabel raises whatever the broken bytes lead to
         raise UnusableError("damaged or truncated NIfTI file") from None
-    directions: Any = nib.aff2axcodes
-    sform, qform = int(header["sform_code"]), int(header["qform_code"])
-    if not sform and not qform:
-        raise UnusableError("the NIfTI header does not say how the image lies in the patient (sform and qform codes are 0)")
-    if sform and qform and directions(image.get_sform()) != directions(image.get_qform()):
-        raise UnusableError("the NIfTI header's sform and qform disagree on the direction of the axes")
-    unit = header.get_xyzt_units()[0]
-    lps = np.diag([-1.0, -1.0, 1.0]) @ image.affine[:3] * _MM[unit]  # NIfTI counts to the right and the front
-    slope, intercept = image.dataobj.slope, image.dataobj.inter
-    return _volume(stored, float(slope), float(intercept), lps[:, :3], lps[:, 3])
+    return _volume(stored, slope, intercept, lps[:, :3], lps[:, 3])
 
 
 def read_itk(series: Series) -> Volume:
@@ -98,6 +82,24 @@ def read_itk(series: Series) -> Volume:
     dimension = image.GetDimension()
     axes = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3] * np.array(image.GetSpacing()[:3])
     return _volume(stored, 1.0, 0.0, axes, np.array(image.GetOrigin()[:3]))
+
+
+def _load_nifti(path: str) -> tuple[NDArray[Any], float, float, NDArray[np.float64]]:
+    """Stored values, slope, intercept, and the `[3, 4]` affine from indices to LPS mm."""
+    import nibabel as nib
+
+    image: Any = nib.load(path)
+    header = image.header
+    shape = _three(image.shape, header.get_data_dtype())
+    sform, qform = int(header["sform_code"]), int(header["qform_code"])
+    if not sform and not qform:
+        raise UnusableError("the NIfTI header does not say how the image lies in the patient (sform and qform codes are 0)")
+    directions: Any = nib.aff2axcodes
+    if sform and qform and directions(image.get_sform()) != directions(image.get_qform()):
+        raise UnusableError("the NIfTI header's sform and qform disagree on the direction of the axes")
+    lps = np.diag([-1.0, -1.0, 1.0]) @ image.affine[:3] * _MM[header.get_xyzt_units()[0]]  # NIfTI counts to the right and the front
+    stored = np.asanyarray(image.dataobj.get_unscaled()).reshape(shape)
+    return stored, float(image.dataobj.slope), float(image.dataobj.inter), lps
 
 
 def _volume(stored: NDArray[Any], slope: float, intercept: float, axes: NDArray[Any], origin: NDArray[Any]) -> Volume:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import dicom, files, png
 from .volume import LeftOut, Series, UnusableError, Volume
+from .workers import pool_of
 
 _NOTHING = "not DICOM, NIfTI, NRRD, MetaImage or PNG"
 
@@ -103,12 +103,14 @@ def _walk(sources: Sequence[str | Path]) -> tuple[list[str], list[LeftOut]]:
 
 
 def _look_at_all(paths: list[str], workers: int, progress: bool) -> Iterator[dicom.Header | _Png | Series | LeftOut]:
-    from tqdm import tqdm
-
-    pool = ProcessPoolExecutor(workers) if workers else nullcontext()
+    pool = pool_of(workers) if workers else nullcontext()
     with pool as executor:
         looked = executor.map(_look, paths, chunksize=32) if executor else map(_look, paths)
-        yield from tqdm(looked, total=len(paths), desc="looking for CT", unit=" files", disable=not progress)
+        if progress:
+            from tqdm import tqdm
+
+            looked = tqdm(looked, total=len(paths), desc="looking for CT", unit=" files")
+        yield from looked
 
 
 def _look(path: str) -> dicom.Header | _Png | Series | LeftOut:

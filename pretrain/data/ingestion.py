@@ -11,30 +11,20 @@ import csv
 import logging
 import os
 import re
-import signal
-import threading
 import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import TypeVar
 
 from ubr.weights.body import body_boxes
 
 from .find import find, read
 from .store import LEFT_OUT, SeriesRow, Store
 from .volume import LeftOut, Series, UnusableError
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-DIED = "the process that read it died twice, most likely for want of memory"
+from .workers import DIED, cores, each
 
 
 @dataclass(frozen=True)
@@ -87,14 +77,14 @@ def ingest(
     """Take every CT series under `sources` into a store, which is made if it is not there.
 
     workers: processes; default one a core.
-    patients: a CSV file with the columns file, patient: whose file it is where the format does not say. `file` is the end of the path
+    patients: a CSV file with the columns file, patient: whose file it is, where the format does not say or says otherwise. `file` is the end of the path
         of a file or of a folder (`torso/a.nii.gz`); the longest one that fits counts.
     min_slices: series with fewer are left out.
     dry: find, but neither read pixels nor write anything.
 
     Raises `ValueError` for options out of range and a list of patients that cannot be read, `StoreError` if the store cannot be opened.
     """
-    workers = _cores() if workers is None else workers
+    workers = cores() if workers is None else workers
     if workers < 1 or min_slices < 1:
         raise ValueError(f"workers and min_slices must be at least 1, got {workers} and {min_slices}")
     folders, target = [Path(s).expanduser() for s in sources], Path(store)
@@ -121,7 +111,7 @@ def _fill(
     done = {store.key(s) for s in already}
     todo = {store.key(s): s for s in found if store.key(s) not in done}
     try:
-        with closing(_each(partial(_take, store, min_slices), list(todo.values()), workers)) as results:
+        with closing(each(partial(_take, store, min_slices), list(todo.values()), workers, name="ingest")) as results:
             for series, finished in results:
                 if not finished:
                     store.leave_out(store.key(series), series.kind, DIED)
@@ -187,14 +177,14 @@ def _read_patients(path: Path) -> dict[str, str]:
 
 
 def _name_patients(found: Iterable[Series], whose: Mapping[str, str]) -> tuple[list[Series], int]:
-    """Give series without a patient the one of the list, and count the list's lines that fit no file."""
+    """Give series the patient of the list, which knows better than the files, and count the list's lines that fit no file."""
     used = set()
     named = []
     for series in found:
         entry = next((e for e in _ends(min(series.files)) if e in whose), None) if whose else None
         if entry is not None:
             used.add(entry)
-            series = series if series.patient else replace(series, patient=whose[entry])
+            series = replace(series, patient=whose[entry])
         named.append(series)
     return named, len(whose) - len(used)
 
@@ -205,73 +195,3 @@ def _ends(path: str) -> Iterator[str]:
     for stop in range(len(parts), 0, -1):
         for start in range(stop):
             yield "/".join(parts[start:stop]).lstrip("/")
-
-
-# ------------------------------------------------------------------------------------------------------------------ workers
-
-
-def _cores() -> int:
-    """Cores this process may use; where the system does not say (macOS, Windows), all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _each(
-    task: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Generator[tuple[Item, Result | None], None, None]:
-    """`task` of every item in worker processes, as they finish, with a progress bar; None for an item whose process died.
-
-    When a process dies, Python cannot tell on which item, and the whole pool is lost. All items under way are then tried again, each
-    alone in a process of its own: the culprit is found, the others get done.
-    """
-    from tqdm import tqdm
-
-    waiting = deque(items)
-    with tqdm(total=len(waiting), desc="ingest", unit="series") as bar:
-        while waiting:
-            suspects: list[Item] = []
-            for item, result in _in_pool(task, waiting, workers, suspects):
-                bar.update()
-                yield item, result
-            for item in suspects:
-                outcome = list(_in_pool(task, deque([item]), 1, []))
-                bar.update()
-                yield outcome[0] if outcome else (item, None)
-
-
-def _in_pool(task: Callable[[Item], Result], waiting: deque[Item], workers: int, suspects: list[Item]) -> Iterator[tuple[Item, Result]]:
-    """Work off `waiting` until it is empty or a process dies; what was under way then is added to `suspects`."""
-    pool = ProcessPoolExecutor(min(workers, len(waiting)), get_context("spawn"), _start_worker)
-    under_way: dict[Future[Result], Item] = {}
-    try:
-        _check_start(pool)
-        while waiting or under_way:
-            while waiting and len(under_way) < workers:
-                under_way[pool.submit(task, waiting[0])] = waiting[0]
-                waiting.popleft()
-            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                result = future.result()
-                yield under_way.pop(future), result
-    except BrokenProcessPool:
-        suspects.extend(under_way.values())
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _check_start(pool: ProcessPoolExecutor) -> None:
-    try:
-        pool.submit(os.getpid).result()
-    except BrokenProcessPool:
-        raise RuntimeError("worker processes cannot start; a script that ingests must do so under if __name__ == '__main__':") from None
-
-
-def _start_worker() -> None:
-    """Ctrl-C is for the parent, which lets workers finish their series. A worker whose parent was killed must end by itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

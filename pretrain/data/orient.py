@@ -74,7 +74,7 @@ def to_volume(stack: Stack, *, thickness_mm: float | None = None, warnings: tupl
         raise UnusableError("a single slice without a thickness")
     _check_size(stack, step_mm)
     pitch = _pitch_deg(stack)
-    stack, moved_mm = _straighten(stack, z_mm)
+    hu, moved_mm = _straighten(stack, z_mm)
     if moved_mm or pitch is not None:
         moved = f"; slices moved in-plane by up to {moved_mm:.1f} mm" if moved_mm else ""
         warnings += (f"tilt: {pitch or 0.0:.1f} degrees{moved}",)
@@ -82,8 +82,8 @@ def to_volume(stack: Stack, *, thickness_mm: float | None = None, warnings: tupl
     turn = _turn_deg(stack)
     if pitch is None and turn > OBLIQUE_DEG:
         warnings += (f"oblique: {turn:.1f} degrees",)
-        stack, z_mm = _resample(stack, z_mm, step_mm)
-    return Volume(np.ascontiguousarray(stack.hu), (step_mm, *stack.pixel_mm), z_mm, warnings)
+        hu, z_mm = _resample(replace(stack, hu=hu), z_mm, step_mm)
+    return Volume(np.ascontiguousarray(hu), (step_mm, *stack.pixel_mm), z_mm, warnings)
 
 
 def grid_to_volume(hu: NDArray[np.int16], axes: Float, origin: Float, *, warnings: tuple[str, ...] = ()) -> Volume:
@@ -173,12 +173,12 @@ def _pitch_deg(stack: Stack) -> float | None:
     return pitch if OBLIQUE_DEG < pitch <= TILT_DEG and about_others <= OBLIQUE_DEG else None
 
 
-def _straighten(stack: Stack, z_mm: Float) -> tuple[Stack, float]:
+def _straighten(stack: Stack, z_mm: Float) -> tuple[NDArray[np.int16], float]:
     """Slices moved in-plane so that equal indices lie on one line along the normal, and by how many mm at most."""
     offset_mm = (stack.corner - stack.corner[0]) @ np.stack([stack.down, stack.right], axis=1)
     pixels = offset_mm / np.array(stack.pixel_mm)
     if (np.ptp(pixels, axis=0) < 1).all():
-        return stack, 0.0
+        return stack.hu, 0.0
     moved_mm = float(np.linalg.norm(offset_mm, axis=1).max())
     if moved_mm > z_mm[-1]:
         raise UnusableError(f"slices lie up to {moved_mm:.0f} mm aside of each other over a height of {z_mm[-1]:.0f} mm: they are no stack")
@@ -187,11 +187,10 @@ def _straighten(stack: Stack, z_mm: Float) -> tuple[Stack, float]:
     grown = np.full((n, rows + shift[:, 0].max(), columns + shift[:, 1].max()), AIR_HU, np.int16)
     for target, source, (y, x) in zip(grown, stack.hu, shift, strict=True):
         target[y : y + rows, x : x + columns] = source
-    corner = stack.corner - shift @ np.stack([stack.down * stack.pixel_mm[0], stack.right * stack.pixel_mm[1]])
-    return replace(stack, hu=grown, corner=corner), moved_mm
+    return grown, moved_mm
 
 
-def _resample(stack: Stack, z_mm: Float, step_mm: float) -> tuple[Stack, Float]:
+def _resample(stack: Stack, z_mm: Float, step_mm: float) -> tuple[NDArray[np.int16], Float]:
     """The stack on a grid of the same extent and centre along the patient's axes, with even steps."""
     from scipy.ndimage import map_coordinates
 
@@ -211,5 +210,4 @@ def _resample(stack: Stack, z_mm: Float, step_mm: float) -> tuple[Stack, Float]:
         slices[(depth > z_mm[-1]) & (depth < z_mm[-1] + step_mm / 2)] = n - 1
         where = [slices, along[1] / dy + (rows - 1) / 2, along[2] / dx + (columns - 1) / 2]
         map_coordinates(stack.hu, where, output=out[k], order=1, mode="constant", cval=AIR_HU)
-    axes = np.eye(3)
-    return Stack(out, axes[0], axes[1], stack.pixel_mm, np.zeros((len(z_out), 3))), z_out
+    return out, z_out

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,11 @@ class Shape:
 EMPTY = Shape((slice(0), slice(0), slice(0)), np.zeros((0, 0, 0), np.float32))
 
 
+@lru_cache(maxsize=16)
+def _tile(seed: int, kind: int) -> Floats:
+    return np.random.default_rng([seed, kind]).standard_normal((TILE,) * 3, np.float32)
+
+
 class Canvas:
     """A stack of slices to paint on.
 
@@ -60,11 +66,14 @@ class Canvas:
         zs, ys, xs = shape.box
         return self.u[zs, None, None], self.y[zs, ys][:, :, None], self.x[zs, xs][:, None, :]
 
-    def tube(self, table: Table, *, side: int = 1, power: float = 2.0, grow: float | NDArray[np.float64] = 0.0, flat: bool = False) -> Shape:
+    def tube(
+        self, table: Table, *, side: int = 1, power: float = 2.0,
+        grow: float | NDArray[np.float64] = 0.0, bulge: float | NDArray[np.float64] = 0.0,
+    ) -> Shape:  # fmt: skip
         """A stack of superellipses |x/rx|^power + |y/ry|^power <= 1 whose centre and axes run smoothly (PCHIP) through the table's rows.
 
-        Squared axes are interpolated, so a table that starts or ends with axes 0 has a round end. `side` -1 mirrors left to right;
-        `grow` mm is added to both axes (a number, or one a slice); `flat` keeps ends with axes > 0 square, which they are anyway.
+        Squared axes are interpolated, so a table that starts or ends with axes 0 has a round end. `side` -1 mirrors left to right.
+        `grow` mm is added to both axes, `bulge` mm to the front only: a number, or one a slice of the canvas.
         """
         t = np.asarray(table, np.float64)
         z0, z1 = np.searchsorted(self.u, [t[0, 0], t[-1, 0]])
@@ -72,10 +81,10 @@ class Canvas:
             return EMPTY
         t[:, 3:5] **= 2
         rows = PchipInterpolator(t[:, 0], t[:, 1:])(self.u[z0:z1])
-        add = grow if np.isscalar(grow) else np.asarray(grow)[z0:z1, None]
-        axes = np.maximum(np.sqrt(np.maximum(rows[:, 2:4], 0)) + add, 0)
+        more, front = (np.broadcast_to(a, self.u.shape)[z0:z1] for a in (grow, bulge))
+        rx, ry = (np.maximum(np.sqrt(np.maximum(rows[:, k], 0)) + more + extra, 0) for k, extra in ((2, 0), (3, front / 2)))
         turn = side * np.deg2rad(rows[:, 4]) if t.shape[1] > 5 else np.zeros(z1 - z0)
-        return self._ellipses(int(z0), side * rows[:, 0], rows[:, 1], axes[:, 0], axes[:, 1], turn, power)
+        return self._ellipses(int(z0), side * rows[:, 0], rows[:, 1] - front / 2, rx, ry, turn, power)
 
     def ball(self, u: float, x: float, y: float, ru: float, rx: float, ry: float, *, side: int = 1, power: float = 2.0) -> Shape:
         """An ellipsoid with its centre at (u, x, y)."""
@@ -107,8 +116,7 @@ class Canvas:
 
         Quadratic B-spline on a periodic grid of `TILE`^3 normal numbers, fixed to the body: the same for every grid it is seen on.
         """
-        rng = np.random.default_rng([seed, round(10 * size_mm)])
-        field = rng.standard_normal((TILE,) * 3, np.float32)
+        field = _tile(seed, round(10 * size_mm))
         zs, ys, xs = shape.box if shape else (slice(None),) * 3
         for axis, at in enumerate((self.u[zs], self.y[0, ys], self.x[0, xs])):
             t = at / size_mm

@@ -21,12 +21,12 @@ HU_RANGE = (-1024, 3071)
 """HU are clipped to this range (12 bits, what DeepLesion's detectors window): metal and padding lie outside."""
 
 WARNINGS = {
-    "clipped": "HU outside HU_RANGE were clipped (padding, metal)",
+    "clipped": "HU above HU_RANGE were clipped (metal)",
     "duplicate": "slices at a position already taken were dropped",
-    "gap": "slices are missing: a step of more than 1.5 times the usual one",
+    "gap": "slices are missing: a step of more than 1.5 times the usual one around it",
     "uneven": "the slice step varies by more than 5 % without a gap",
     "oblique": "the axes were resampled to the patient's",
-    "tilt": "the gantry was tilted; slices were sheared back",
+    "tilt": "the gantry was tilted; slices were sheared back where needed",
     "rescale": "no rescale slope and intercept; values were taken as HU",
     "ungeometric": "the format holds no geometry; order or spacing was taken from elsewhere",
     "mixed": "the series held several stacks; this is one of them",
@@ -69,7 +69,7 @@ class Series:
     """A readable unit found in the user's folders, before its pixels are read.
 
     kind: which reader takes it.
-    files: absolute paths; for DICOM in no particular order.
+    files: absolute paths; for DICOM in no particular order, for MHD and NHDR with the data file.
     uid: what makes it this series and no other (DICOM: SeriesInstanceUID and the stack's number; else a digest of the content). It is
         hashed before anything is written.
     patient: what makes two series one patient's, or "" where the format does not say. Hashed likewise.

@@ -172,7 +172,7 @@ def test_steps_are_described() -> None:
     assert step_warnings(regular) == ()
     assert step_warnings(np.delete(regular, 13)) == ("gap: 1 step of 5.0 mm after slice 12, usual 2.5 mm",)
     assert step_warnings(np.delete(regular, [5, 13])) == ("gap: 2 steps, the first of 5.0 mm after slice 4, usual 2.5 mm",)
-    changing = np.concatenate([np.arange(10) * 7.0, 63 + np.arange(1, 10) * 4.0])
+    changing = np.concatenate([np.arange(10) * 7.0, 63 + np.arange(1, 16) * 4.0])
     assert step_warnings(changing) == ("uneven: steps of 4.00 to 7.00 mm",)
     assert step_warnings(regular * (1 + 1e-3 * np.arange(20))) == ()
 
@@ -231,10 +231,11 @@ def test_rescale_that_is_missing_in_part_is_refused(tmp_path: Path) -> None:
         only(tmp_path)
 
 
+@pytest.mark.parametrize("signed", [0, 1])
 @pytest.mark.parametrize("value", [-2000, 63536])
-def test_padding_is_air(tmp_path: Path, value: int) -> None:
-    """Also where the padding value is written as unsigned and the pixels are signed."""
-    datasets = Made().datasets(PixelRepresentation=1, RescaleIntercept=5000)
+def test_padding_is_air(tmp_path: Path, value: int, signed: int) -> None:
+    """Also where the padding value is written as unsigned and the pixels are signed, or the other way round."""
+    datasets = Made().datasets(PixelRepresentation=signed, RescaleIntercept=5000 if signed else -1024)
     for ds in datasets:
         pixels = np.frombuffer(ds.PixelData, np.int16).copy()
         pixels[:10] = -2000

@@ -70,6 +70,8 @@ def test_every_storage_order_and_flip_gives_the_same_volume(tmp_path: Path, axes
 
 def test_scaled_and_float_values(tmp_path: Path) -> None:
     np.testing.assert_array_equal(only(save(tmp_path / "a.nii.gz", grid().astype(np.float32))).hu, expected())
+    for rest in (-0.4, 0.4):
+        np.testing.assert_array_equal(only(save(tmp_path / "c.nii.gz", grid() + rest)).hu, expected())
     stored = (grid() + 1000) * 2
     scaled = save(tmp_path / "b.nii.gz", stored, change=lambda header: header.set_slope_inter(0.5, -1000))
     assert nib.load(scaled).dataobj.slope == 0.5

@@ -112,3 +112,31 @@ def test_noise_is_left_out(tmp_path: Path, size: int, start: bytes) -> None:
     assert series == []
     assert len(left) == 1
     assert "\n" not in left[0].reason
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_headers_never_stop_the_search_or_say_who_it_was(tmp_path: Path, seed: int) -> None:
+    """A few bytes of the header changed, or the file cut: a volume or one clear line, without identity."""
+    rng = np.random.default_rng(seed)
+    files = [*write(tmp_path / "d", [Made().dataset(0)]), nifti(tmp_path / "ct.nii"), nifti(tmp_path / "ct.nii.gz")]
+    whole = {path: path.read_bytes() for path in files}
+    outcomes = set()
+    for trial in range(60):
+        path = files[trial % 3]
+        damaged = bytearray(whole[path])
+        for _ in range(rng.integers(1, 6)):
+            damaged[rng.integers(1000 if trial % 3 == 0 else 352)] = rng.integers(256)
+        path.write_bytes(damaged[: rng.integers(1, len(damaged))] if trial % 5 == 0 else damaged)
+        series, left = find.find([path])
+        texts = [o.reason for o in left]
+        for one in series:
+            try:
+                texts += find.read(one).warnings
+                outcomes.add("taken")
+            except UnusableError as error:
+                texts.append(str(error))
+                outcomes.add("refused")
+        assert len(series) + len(left) == 1
+        for secret in ("Secret", "SECRET", "1970", str(tmp_path), "\n"):
+            assert not [text for text in texts if secret in text]
+    assert outcomes == {"taken", "refused"}

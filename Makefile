@@ -1,0 +1,38 @@
+# Two commands on a fresh machine with Python >= 3.11: `make demo` and `make test`. Both create the environment if it is missing.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: env demo test quick-test check wheel clean
+
+env: $(VENV)/installed
+
+$(VENV)/installed: setup.py pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python >= 3.11 is needed, $(PYTHON) is {sys.version.split()[0]}; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip setuptools -c constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: env  ## the main job on computed CT: scans, store, training, scores, figure, export
+	$(BIN)/ubr-pretrain demo
+
+test: env  ## all tests, about ten minutes on two cores
+	$(BIN)/python -m pytest
+
+quick-test: env  ## without the heavy ones
+	$(BIN)/python -m pytest -m "not heavy"
+
+check: env  ## linter and type checker
+	$(BIN)/ruff check .
+	mkdir -p build/types && ln -sfn ../.. build/types/ubr
+	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p ubr.weights -p ubr.pretrain
+
+wheel: env  ## build the wheel, install it elsewhere, use it from outside the tree
+	rm -rf build/wheel build/elsewhere
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
+	$(BIN)/pip install --quiet --no-deps --target build/elsewhere build/wheel/*.whl
+	cd / && PYTHONPATH=$(CURDIR)/build/elsewhere $(abspath $(BIN))/python -c 'import ubr.weights, ubr.pretrain.cli as c; assert "elsewhere" in c.__file__ and "elsewhere" in ubr.weights.__file__, c.__file__; c.main(["--help"])'
+
+clean:
+	rm -rf build dist demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

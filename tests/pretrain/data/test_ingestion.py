@@ -1,0 +1,368 @@
+"""Ingest: good and bad files together, and every way to be stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from functools import partial
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from ubr.pretrain.data import ingestion
+from ubr.pretrain.data.ingestion import DIED, Ingested, ingest
+from ubr.pretrain.data.store import SAME_CONTENT, Store, StoreError
+
+from .made_dicom import Made, expected, write
+
+
+def write_nifti(path: Path, seed: int, slices: int = 6, size: int = 32) -> None:
+    hu = np.random.default_rng(seed).integers(-1000, 1000, (size, size, slices), dtype=np.int16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(hu, np.diag([2.0, 2.0, 3.0, 1.0])), path)
+
+
+def run(*sources: Path, store: Path, workers: int = 2, **options: object) -> Ingested:
+    return ingest(sources, store, workers=workers, **options)  # type: ignore[arg-type]
+
+
+def same_store(a: Path, b: Path) -> bool:
+    """Same catalogue and same pixels; for stores with the same secret."""
+    one, other = Store.open(a), Store.open(b)
+    assert one.catalog().equals(other.catalog())
+    return all((one.read(r.key) == other.read(r.key)).all() for r in one.usable())
+
+
+# ------------------------------------------------------------------------------------------------------------- good and bad
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Ingested]:
+    """Good and bad files in folders whose names tell too much, and the store made of them."""
+    scans = tmp_path_factory.mktemp("in") / "DOE^JANE 19610304"
+    write(scans / "dicom", Made(series="1.2.3.4.5.99").datasets())
+    for seed in range(3):
+        write_nifti(scans / f"JANE-DOE-{seed}.nii.gz", seed)
+    shutil.copy(scans / "JANE-DOE-1.nii.gz", scans / "copy.nii.gz")
+    write_nifti(scans / "single.nii", 7, slices=1)
+    whole = (scans / "JANE-DOE-0.nii.gz").read_bytes()
+    (scans / "truncated.nii.gz").write_bytes(whole[: len(whole) // 2])
+    (scans / "letter.txt").write_text("Dear Jane Doe, born 19610304,")
+    (scans / "empty").mkdir()
+    patients = scans.parent / "patients.csv"
+    patients.write_text(
+        "file,patient\nDOE^JANE 19610304/JANE-DOE-0.nii.gz,MRN-0815\nJANE-DOE-2.nii.gz,MRN-0815\nJANE-DOE-9.nii.gz,x\n",
+        encoding="utf-8-sig",
+    )
+    store = tmp_path_factory.mktemp("out") / "store"
+    return scans, store, run(scans, store=store, patients=patients, min_slices=2)
+
+
+def test_the_good_are_taken_and_the_bad_left_out_with_the_reason(mixed: tuple[Path, Path, Ingested]) -> None:
+    scans, store, done = mixed
+    assert sorted(row.kind for row in done.taken) == ["dicom", "nifti", "nifti", "nifti"]
+    reasons = {Path(o.path).name: o.reason for o in done.left_out}
+    assert len(done.left_out) == 5
+    assert reasons.keys() == {"copy.nii.gz", "single.nii", "truncated.nii.gz", "letter.txt", "empty"}
+    assert reasons["single.nii"] == "1 slices, fewer than the 2 asked for"
+    assert all(str(scans) not in reason and "JANE" not in reason.upper() for reason in reasons.values())
+    assert sorted(Store.open(store).catalog()["reason"].to_pylist())[4:] == sorted(reasons.values())
+
+
+def test_pixels_and_boxes_are_the_volumes(mixed: tuple[Path, Path, Ingested]) -> None:
+    (row,) = (r for r in mixed[2].taken if r.kind == "dicom")
+    np.testing.assert_array_equal(Store.open(mixed[1]).read(row.key), expected())
+    assert row.body.shape == (len(expected()), 4) and (row.body[:, 1] > row.body[:, 0]).all()
+
+
+def test_the_list_of_patients_joins_series(mixed: tuple[Path, Path, Ingested]) -> None:
+    rows = mixed[2].taken
+    assert len({r.patient for r in rows}) == 3
+    assert mixed[2].unmatched == 1
+    assert sum(r.patient == r.key for r in rows) == 1, "the DICOM header and the list name the others"
+
+
+def test_nothing_identifies_a_patient_outside_private(mixed: tuple[Path, Path, Ingested]) -> None:
+    planted = "jane doe secret mrn-0815 0815 1961 1970 1.2.3.4.5.99 nii.gz dicom/ letter".split()
+    store = mixed[1]
+    public = [p for p in store.rglob("*") if p.is_file() and "private" not in p.parts]
+    assert len(public) > 8
+    texts = {str(p.relative_to(store)): p.read_bytes().lower() for p in public if p.suffix != ".b2nd"}
+    texts["catalogue, decoded"] = repr(Store.open(store).catalog().to_pylist()).lower().encode()
+    texts["names"] = " ".join(str(p.relative_to(store)) for p in public).lower().encode()
+    for name, text in texts.items():
+        for word in planted:
+            assert re.search(rf"(?<![0-9a-f.]){re.escape(word)}(?![0-9a-f])".encode(), text) is None, (name, word)
+    for p in public:
+        if p.suffix == ".b2nd":  # words long enough not to turn up in compressed pixels by chance
+            assert not [w for w in ("jane", "secret", "mrn-0815", "nii.gz", "1.2.3.4.5.99") if w.encode() in p.read_bytes().lower()]
+    kept = b"".join(p.read_bytes() for p in (store / "private").rglob("*") if p.is_file())
+    assert b"JANE" in kept or b"DOE" in kept, "the test would find what is there"
+
+
+def test_table(mixed: tuple[Path, Path, Ingested]) -> None:
+    text = mixed[2].table()
+    assert re.search(r"taken +4 series, 38 slices", text) and re.search(r"left out +5\n", text)
+    assert re.search(r"1 1 slices, fewer than the 2 asked for\n +e\.g\. .*single\.nii", text)
+    assert re.search(r"1 lines of the list of patients fit none", text)
+
+
+def test_again_nothing_is_read_twice_and_what_was_left_out_is_tried_again(mixed: tuple[Path, Path, Ingested], tmp_path: Path) -> None:
+    scans, store = tmp_path / "scans", tmp_path / "store"
+    shutil.copytree(mixed[0], scans)
+    shutil.copytree(mixed[1], store)
+    before = {p: p.stat().st_mtime_ns for p in store.glob("series/*.b2nd")}
+    (scans / "letter.txt").unlink()
+    write_nifti(scans / "truncated.nii.gz", 50)
+    done = run(scans, store=store)
+    assert (len(done.taken), done.already) == (2, 4), "single.nii is long enough now, truncated.nii.gz is whole"
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    left = Store.open(store).catalog()["reason"].to_pylist()[6:]
+    assert len(done.left_out) == 2 and len(left) == 2 + 4, "what other sources left out stays: letter, truncated, copy, empty"
+    again = run(scans, store=store)
+    assert (again.taken, again.already) == ((), 6)
+
+
+def test_rows_of_what_is_gone_are_dropped(tmp_path: Path) -> None:
+    scans, store = tmp_path / "scans", tmp_path / "store"
+    write_nifti(scans / "a.nii", 1)
+    (scans / "b.txt").write_text("b")
+    (tmp_path / "c.txt").write_text("c")
+    run(scans, tmp_path / "c.txt", store=store)
+    assert Store.open(store).catalog()["status"].to_pylist() == ["taken", "left out", "left out"]
+    (scans / "b.txt").unlink()
+    run(scans, store=store)
+    assert Store.open(store).catalog()["status"].to_pylist() == ["taken", "left out"]
+
+
+def test_lost_pixels_are_read_again(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "scans" / "a.nii", 1)
+    (row,) = run(tmp_path / "scans", store=tmp_path / "store").taken
+    store = Store.open(tmp_path / "store")
+    pixels = store.read(row.key)
+    (store.path / "series" / f"{row.key}.b2nd").unlink()
+    assert len(run(tmp_path / "scans", store=store.path).taken) == 1
+    np.testing.assert_array_equal(store.read(row.key), pixels)
+
+
+def test_same_scan_in_two_formats_is_taken_once(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "scans" / "a.nii", 1)
+    write_nifti(tmp_path / "scans" / "b.nii.gz", 1)
+    done = run(tmp_path / "scans", store=tmp_path / "store")
+    assert len(done.taken) == 1 and [o.reason for o in done.left_out] == [SAME_CONTENT]
+
+
+def test_dry(mixed: tuple[Path, Path, Ingested], tmp_path: Path) -> None:
+    done = run(mixed[0], store=tmp_path / "store", dry=True)
+    assert not (tmp_path / "store").exists()
+    assert len(done.would_take) + len(done.left_out) == 9 and not done.taken
+    assert re.search(r"would take +6 series\n( +1 file   nifti .*\n)* +20 files  dicom ", done.table())
+
+
+def test_patients_by_the_longest_end_of_the_path() -> None:
+    from ubr.pretrain.data.volume import Series
+
+    found = [Series("nifti", (f"/data/{p}",), p, "") for p in ("a/x.nii", "b/x.nii", "c/deep/y.nii", "xx.nii")]
+    found.append(Series("dicom", ("/data/a/x.nii",), "d", "from the header"))
+    named, unmatched = ingestion._name_patients(found, {"x.nii": "1", "b/x.nii": "2", "c": "3", "z.nii": "4"})
+    assert [s.patient for s in named] == ["1", "2", "3", "", "1"] and unmatched == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [(b"name,id\na,b\n", "needs the columns file, patient; this one has name, id"), (b"\xff\xfe\x00", "not a readable CSV")],
+)
+def test_bad_list_of_patients(tmp_path: Path, text: bytes, match: str) -> None:
+    (tmp_path / "list.csv").write_bytes(text)
+    with pytest.raises(ValueError, match=match):
+        run(tmp_path, store=tmp_path / "store", patients=tmp_path / "list.csv")
+    assert not (tmp_path / "store").exists()
+
+
+def test_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least 1, got 0 and 1"):
+        run(tmp_path, store=tmp_path / "store", workers=0)
+    with pytest.raises(ValueError, match="does not exist"):
+        run(tmp_path / "nowhere", store=tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "store.json").write_text('{"format": 99}')
+    with pytest.raises(StoreError, match="store format 99"):
+        run(tmp_path / "nowhere", store=tmp_path / "store")
+
+
+def test_nothing_found_makes_a_store_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "a.txt").write_text("a")
+    assert run(tmp_path / "scans", store=tmp_path / "store").taken == ()
+    with pytest.raises(StoreError, match="no usable series; 1 were left out"):
+        Store.open(tmp_path / "store").usable()
+
+
+# -------------------------------------------------------------------------------------------------------------- what goes wrong
+
+
+def _dies(folder: Path, number: int) -> int:
+    """3 kills its process each time, 5 the first time."""
+    if number == 3 or (number == 5 and not (folder / "died").exists()):
+        (folder / "died").touch()
+        os._exit(9)
+    time.sleep(0.05)
+    return number * number
+
+
+def test_a_dying_process_costs_its_item_only(tmp_path: Path) -> None:
+    results = dict(ingestion._each(partial(_dies, tmp_path), range(8), 2))
+    assert results == {n: None if n == 3 else n * n for n in range(8)}
+
+
+def _fails(number: int) -> int:
+    raise StoreError("disk full")
+
+
+def test_a_store_that_cannot_be_written_to_ends_the_ingest() -> None:
+    with pytest.raises(StoreError, match="disk full"):
+        list(ingestion._each(_fails, range(8), 2))
+
+
+def test_only_reasons_known_to_be_free_of_identity_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ubr.pretrain.data.volume import Series
+
+    def read(series: Series) -> None:
+        raise KeyError("PatientName DOE^JANE")
+
+    monkeypatch.setattr(ingestion, "read", read)
+    store = Store.create(tmp_path / "store")
+    ingestion._take(store, 1, Series("nifti", ("/a",), "u", ""))
+    assert store.catalog()["reason"].to_pylist() == ["could not be read (KeyError)"]
+
+
+def test_a_series_that_kills_its_process_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(3):
+        write_nifti(tmp_path / "scans" / f"{seed}.nii", seed)
+
+    def each(task: object, items: list[object], workers: int) -> object:
+        yield from ((item, None if i == 1 else task(item)) for i, item in enumerate(items))  # type: ignore[operator]
+
+    monkeypatch.setattr(ingestion, "_each", each)
+    done = run(tmp_path / "scans", store=tmp_path / "store")
+    assert len(done.taken) == 2 and [o.reason for o in done.left_out] == [DIED]
+
+
+def test_a_script_without_guard_is_told_so(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "scans" / "a.nii", 1)
+    script = tmp_path / "script.py"
+    call = f"ingest([{str(tmp_path / 'scans')!r}], {str(tmp_path / 'store')!r}, workers=1)"
+    script.write_text(f"from ubr.pretrain.data.ingestion import ingest\n{call}\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "under if __name__ == '__main__'" in done.stderr.splitlines()[-1]
+
+
+# ------------------------------------------------------------------------------------------------------------------- being stopped
+
+SERIES = 24
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Folder, an empty store, and the store that an ingest nobody disturbed made of it; both with one secret."""
+    root = tmp_path_factory.mktemp("stopped")
+    for seed in range(SERIES):
+        write_nifti(root / "scans" / f"{seed}.nii", seed, slices=60, size=96)
+    (root / "scans" / "bad.nii").write_bytes(b"bad")
+    Store.create(root / "empty")
+    shutil.copytree(root / "empty", root / "whole")
+    run(root / "scans", store=root / "whole")
+    assert len(Store.open(root / "whole").rows()) == SERIES
+    return root / "scans", root / "empty", root / "whole"
+
+
+def start(scans: Path, store: Path) -> subprocess.Popen[bytes]:
+    code = f"""
+        from ubr.pretrain.data.ingestion import ingest
+        if __name__ == "__main__":
+            ingest([{str(scans)!r}], {str(store)!r}, workers=2)
+    """
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], start_new_session=True, stderr=subprocess.DEVNULL)
+
+
+def wait_for(process: subprocess.Popen[bytes], store: Path, pattern: str, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(list(store.glob(pattern))) < count and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def children(process: subprocess.Popen[bytes]) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("moments", [[("series/*[!t].json", 1), ("series/*.tmp", 1), ("series/*[!t].json", 12)], [("series/*.b2nd", 5)]])
+def test_killed_and_started_again_equals_unbroken(
+    unbroken: tuple[Path, Path, Path], tmp_path: Path, moments: list[tuple[str, int]]
+) -> None:
+    scans, empty, whole = unbroken
+    store = Path(shutil.copytree(empty, tmp_path / "store"))
+    for pattern, count in moments:
+        process = start(scans, store)
+        wait_for(process, store, pattern, count)
+        workers = children(process)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL and workers, "it was over before it could be killed"
+        deadline = time.monotonic() + 10
+        while any(Path(f"/proc/{p}").exists() for p in workers):
+            assert time.monotonic() < deadline, "workers outlive a parent that was killed"
+            time.sleep(0.01)
+        assert len(Store.open(store).rows()) < SERIES
+    run(scans, store=store)
+    assert same_store(store, whole)
+    assert not list(store.rglob("*.tmp"))
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT to a process group")
+def test_interrupted_leaves_a_store_that_can_be_continued(unbroken: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    scans, empty, whole = unbroken
+    store = Path(shutil.copytree(empty, tmp_path / "store"))
+    process = start(scans, store)
+    wait_for(process, store, "series/*[!t].json", 3)
+    os.killpg(process.pid, signal.SIGINT)  # as the terminal does: to the workers too
+    assert process.wait(30) != 0
+    assert not list(store.rglob("*.tmp"))
+    assert (store / "catalog.parquet").exists() and 3 <= len(Store.open(store).rows()) < SERIES
+    run(scans, store=store)
+    assert same_store(store, whole)
+
+
+@pytest.mark.heavy
+def test_two_ingests_at_once_make_one_store(unbroken: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    scans, empty, whole = unbroken
+    store = Path(shutil.copytree(empty, tmp_path / "store"))
+    both = [start(scans, store) for _ in range(2)]
+    assert [p.wait(60) for p in both] == [0, 0]
+    assert same_store(store, whole)
+    assert not list(store.rglob("*.tmp"))
+
+
+# ----------------------------------------------------------------------------------------------------------------------- real scans
+
+
+@pytest.mark.heavy
+def test_every_real_scan_is_taken(shared: Path, tmp_path: Path) -> None:
+    done = run(shared / "ct", store=tmp_path / "store", patients=shared / "ct" / "catalog.csv")
+    assert len(done.taken) == 129 + 3
+    assert {Path(o.path).name for o in done.left_out} == {"README.md", "catalog.csv"}
+    assert done.unmatched == 0
+    assert len({r.patient for r in done.taken}) == 129
+    no_body = sum(int((r.body[:, 1] == 0).sum()) for r in done.taken)
+    assert no_body == 0

@@ -1,0 +1,161 @@
+"""The command line in-process: help, mistakes, and the verbs end to end on a toy store."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tests.toys import toy_store, toy_volume
+from ubr.pretrain.cli import VERBS, main
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a toy store, a finished run and two NIfTI files, made by the verbs themselves."""
+    root = tmp_path_factory.mktemp("world")
+    toy_store(root / "store")
+    assert main(["fit", str(root / "store"), "--out", str(root / "run"), *TINY]) == 0
+    (root / "scans").mkdir()
+    for seed in (50, 51):
+        volume = toy_volume(seed)
+        ras = np.transpose(volume.hu[::-1, ::-1, ::-1], (2, 1, 0))  # x to the right, y anterior, z superior last
+        affine = np.diag([volume.spacing_mm[2], volume.spacing_mm[1], volume.spacing_mm[0], 1.0])
+        nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(ras), affine), root / "scans" / f"{seed}.nii.gz")
+    return root
+
+
+TINY = ["--backbone", "timm/test_resnet", "--inputs.size-px=32", "--g", "4", "--m", "4", "--steps", "6", "--accelerator", "cpu"]
+
+
+def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a mistake is answered with."""
+    capsys.readouterr()
+    assert main(argv) == 2
+    err = capsys.readouterr().err.strip()
+    lines = [line for line in err.splitlines() if line.startswith("ubr-pretrain")]
+    assert len(lines) == 1 and "Traceback" not in err, err
+    return lines[0]
+
+
+def test_help__lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0 and main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"^  {verb} ", shown, re.M) for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help__every_option_of_a_verb_is_explained(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    entries = re.findall(r"^  (?:-h, )?(--?[\w.]+|[A-Z]+)(.*(?:\n {20,}\S.*)*)", shown.split("\n\n", 1)[1], re.M)
+    bare = [name for name, text in entries if len(re.sub(r"\(type:.*|\s|[A-Z_.\[\]]", "", text)) < 5]
+    assert entries and not bare
+
+
+def test_mistakes__unknown_verb_and_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown verb 'train'; allowed: demo, phantom, ingest" in refused(["train"], capsys)
+    with pytest.raises(SystemExit) as stop:
+        main(["ingest", "x", "--store", "y", "--wrokers", "3"])
+    assert stop.value.code == 2
+    assert "--wrokers" in capsys.readouterr().err
+
+
+def test_fit__dry_says_what_it_would_do_and_writes_nothing(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", str(world / "store"), "--out", str(world / "dry"), "--dry", *TINY]) == 0
+    shown = capsys.readouterr().out
+    assert "train on 11 series of 11 patients (330 slices), held out 1 of 1" in shown and "6 steps of 4 x 4 slices" in shown
+    assert not (world / "dry").exists()
+
+
+def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> None:
+    config = yaml.safe_load((world / "run" / "config.yaml").read_text())["recipe"]
+    assert (config["g"], config["m"], config["inputs"]["size_px"], config["order_scale"], config["unit"]) == (4, 4, 32, 2.0, "mm")
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["--recipe", "papper"], "unknown recipe 'papper'; allowed: quick, paper, reference_code"),
+        (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'; nearest: timm/resnet"),
+        (["--g", "40"], "11 series can be trained on, fewer than g = 40 a step"),
+        (["--m", "1"], "m must be in 2..256, got 1"),
+        (["--steps", "0"], "steps must be in 1"),
+        (["--holdout", "2"], "holdout must be in 0..1"),
+        (["--augment.crop-area", "0"], "augment.crop_area must be in 0.05..1, got 0"),
+        (["--inputs.window-hu", "[100, 0]"], "low < high"),
+        (["--start", "nowhere.pth"], "unknown start 'nowhere.pth'"),
+        (["--place", "gpu"], "place 'gpu' needs a GPU"),
+    ],
+)
+def test_fit__mistakes_are_one_line_and_leave_no_run(more: list[str], reason: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        line = refused(["fit", str(world / "store"), "--out", str(tmp_path / "run"), *TINY, *more], capsys)
+    except SystemExit as stop:  # refused while the options were read
+        assert stop.code == 2
+        line = " ".join(capsys.readouterr().err.split())
+    assert reason in line
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_fit__no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(["fit", str(tmp_path), "--out", str(tmp_path / "run")], capsys)
+    assert "is not a store" in line and "ubr-pretrain ingest" in line
+
+
+def test_score__a_store_and_scans_give_a_row_a_slice(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = str(world / "run" / "weights.safetensors")
+    assert main(["score", weights, str(world / "store"), "--out", str(world / "s1"), "--workers", "0"]) == 0
+    assert "scored        12 series, 360 slices" in capsys.readouterr().out
+    assert main(["score", weights, str(world / "scans"), "--out", str(world / "s2"), "--workers", "1"]) == 0
+    table = pq.read_table(world / "s2" / "slices.parquet")
+    assert table.column_names == ["series", "index", "z_mm", "score"] and table.num_rows == 60
+    assert {p.name for p in (world / "s2").iterdir()} == {"slices.parquet", "series.csv"}
+    assert len((world / "s2" / "series.csv").read_text().splitlines()) == 3
+    assert json.loads(table.schema.metadata[b"ubr"])["weights_sha256"]
+    for file in (world / "s2").iterdir():
+        assert b"50.nii" not in file.read_bytes()
+    assert "is not empty" in refused(["score", weights, str(world / "scans"), "--out", str(world / "s2")], capsys)
+
+
+def test_score__a_store_scores_like_the_scans_it_was_made_from(world: Path) -> None:
+    weights = str(world / "run" / "weights.safetensors")
+    assert main(["ingest", str(world / "scans"), "--store", str(world / "again"), "--workers", "1"]) == 0
+    assert main(["score", weights, str(world / "again"), "--out", str(world / "s3"), "--workers", "0"]) == 0
+    assert main(["score", weights, str(world / "scans"), "--out", str(world / "s4"), "--workers", "0"]) == 0
+    a, b = (pq.read_table(world / s / "slices.parquet").sort_by([("series", "ascending"), ("index", "ascending")]) for s in ("s3", "s4"))
+    assert a.equals(b)
+
+
+def test_score__mistakes(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights, out = str(world / "run" / "weights.safetensors"), str(tmp_path / "s")
+    (tmp_path / "w.safetensors").write_bytes(b"not weights")
+    assert "not a readable .safetensors file" in refused(["score", str(tmp_path / "w.safetensors"), str(world / "scans"), "--out", out], capsys)
+    assert "no such weights file" in refused(["score", str(tmp_path / "none"), str(world / "scans"), "--out", out], capsys)
+    (tmp_path / "empty").mkdir()
+    assert "could be scored" in refused(["score", weights, str(tmp_path / "empty"), "--out", out], capsys)
+    assert "nowhere" in refused(["score", weights, str(tmp_path / "nowhere"), "--out", out], capsys)
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    (newer / "store.json").write_text('{"format": 99, "made_with": "ubr-pretrain 9"}')
+    assert "store format 99" in refused(["score", weights, str(newer), "--out", out], capsys)
+    assert not os.path.exists(out)
+
+
+def test_export_and_inspect(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = str(world / "run" / "weights.safetensors")
+    assert main(["inspect", weights]) == 0
+    assert "timm/test_resnet" in capsys.readouterr().out
+    assert main(["export", weights, "--to", "timm", "--out", str(world / "trunk.pth")]) == 0
+    assert "timm.create_model('test_resnet')" in capsys.readouterr().out
+    assert "has no layout 'torchvision'" in refused(["export", weights, "--to", "torchvision", "--out", str(world / "t2.pth")], capsys)
+    assert "exists" in refused(["export", weights, "--to", "timm", "--out", str(world / "trunk.pth")], capsys)

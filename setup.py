@@ -12,7 +12,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     package_dir={"ubr": "."},
-    packages=["ubr.pretrain", "ubr.pretrain.data", "ubr.pretrain.reading", "ubr.weights"],
+    packages=["ubr.pretrain", "ubr.pretrain.data", "ubr.pretrain.data.phantom", "ubr.pretrain.reading", "ubr.weights"],
     install_requires=[
         "blosc2>=3.0",
         "jsonargparse[signatures]>=4.35",

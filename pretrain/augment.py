@@ -19,12 +19,14 @@ AIR_HU = -1024
 
 @dataclass(frozen=True)
 class Augment:
-    """Args:
-    crop_area: smallest share of the image's area that a random crop keeps, drawn a slice; 1 is off, 0.5 the authors' code.
-    crop_mass: a crop must keep this share of the image's mass (HU above air), else the slice stays whole; a third in the authors' code.
-    field_of_view: largest factor by which a volume's field of view shrinks or grows, drawn a volume; 1 is off.
-    hu_shift: largest shift in HU, drawn a volume; 0 is off.
-    hu_scale: largest relative change of contrast about 0 HU, drawn a volume; 0 is off.
+    """Which random views a slice is shown in.
+
+    Args:
+        crop_area: smallest share of the image's area that a random crop keeps, drawn a slice; 1 is off, 0.5 the authors' code.
+        crop_mass: a crop must keep this share of the image's mass (HU above air), else the slice stays whole; a third in the authors' code.
+        field_of_view: largest factor by which a volume's field of view shrinks or grows, drawn a volume; 1 is off.
+        hu_shift: largest shift in HU, drawn a volume; 0 is off.
+        hu_scale: largest relative change of contrast about 0 HU, drawn a volume; 0 is off.
     """
 
     crop_area: float = 1.0

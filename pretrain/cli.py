@@ -49,6 +49,7 @@ def _fit(argv: list[str]) -> None:
     from argparse import ArgumentParser as First
 
     from jsonargparse import ActionConfigFile
+    from lightning.pytorch.utilities import rank_zero_only
 
     from .data.store import Store
     from .recipes import RECIPES, Recipe, recipe
@@ -72,13 +73,16 @@ def _fit(argv: list[str]) -> None:
     fields = Recipe.__dataclass_fields__
     chosen = Recipe(**{field: options[field] for field in fields})
     store = Store.open(options.store)
-    print(plan(store, chosen, options.holdout))
+    speaks = rank_zero_only.rank == 0
+    if speaks:
+        print(plan(store, chosen, options.holdout), flush=True)
     if options.dry:
         return
     rest = {key: value for key, value in options.as_dict().items() if key not in {*fields, "store", "recipe", "config", "dry"}}
     run = fit(store, recipe=chosen, **rest)
-    quality = "".join(f", {name} {value:.4f}" for name, value in run.metrics.items())
-    print(f"{run.weights} (held out{quality or ': none'}); {run.folder / 'card.md'} describes it; {'; '.join(run.notes)}".rstrip("; "))
+    if speaks:
+        quality = ", ".join(f"{name} {value:.4f}" for name, value in run.metrics.items()) or "nothing was"
+        print("\n".join([f"{run.weights} (held out: {quality}); described in {run.folder / 'card.md'}", *run.notes]))
 
 
 def _flat(recipe: Any) -> dict[str, Any]:

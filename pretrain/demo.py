@@ -39,7 +39,7 @@ class Demo:
         return self.text
 
 
-def demo(out: Path = Path("demo-run"), *, train: int = 32, unseen: int = 14, steps: int = 400, seed: int = 0) -> Demo:
+def demo(out: Path = Path("demo-run"), *, train: int = 32, unseen: int = 14, steps: int = 500, seed: int = 0) -> Demo:
     """Run the main job on computed CT.
 
     Args:
@@ -54,7 +54,8 @@ def demo(out: Path = Path("demo-run"), *, train: int = 32, unseen: int = 14, ste
     phantoms(scans / "train", n=train, seed=seed, form="dicom", size_px=128)
     phantoms(scans / "unseen", n=unseen, seed=seed + 10_000, form="dicom", size_px=128)
     taken = ingest([scans / "train"], store)
-    recipe = dataclasses.replace(quick(), steps=steps, g=8, m=6, seed=seed)
+    recipe = dataclasses.replace(quick(), steps=steps, seed=seed)
+    recipe = dataclasses.replace(recipe, inputs=dataclasses.replace(recipe.inputs, size_px=48))
     trained = fit(store, run, recipe, validate_every=max(1, steps // 4), licence="Apache-2.0")
     scored = score(trained.weights, [scans / "unseen"], scores)
 

@@ -39,7 +39,7 @@ class Recipe:
         steps: training steps.
         optimiser: "sgd" or "adamw".
         lr: learning rate.
-        momentum: of SGD.
+        momentum: of SGD; AdamW has its own.
         weight_decay: on weights; biases and normalisation layers have none.
         bias_lr_factor: learning rate of biases relative to `lr`; 2 in the authors' code.
         schedule: "constant"; "steps" divides by 10 at `drops`; "cosine" warms up over 5 % of the steps and falls to 1 %.
@@ -138,12 +138,14 @@ def quick() -> Recipe:
         backbone="timm/resnet18",
         inputs=InputSpec(window_hu=(-300.0, 400.0), size_px=64, field="body"),
         augment=Augment(crop_area=0.75, field_of_view=1.15, hu_shift=15.0, hu_scale=0.05),
+        g=8,
+        m=6,
         unit="mm",
         order_scale=2.0,
         distance_weight=0.3,
         steps=1000,
         optimiser="adamw",
-        lr=5e-4,
+        lr=2e-3,
         weight_decay=0.01,
         schedule="cosine",
         clip_norm=100.0,

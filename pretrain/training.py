@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import platform
 import time
@@ -25,6 +26,7 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -355,25 +357,38 @@ def fit(
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     planned = plan(store, recipe, holdout)
-    folder = Path(out)
-    config = _claim(folder, store, planned)
+    folder, config = Path(out), _config(store, planned)
     weights_file = folder / "weights.safetensors"
+    first = rank_zero_only.rank == 0
+    if first:
+        _check(folder, config)
     if weights_file.exists():
         return Run(folder, weights_file, _last_quality(folder), ("already finished; nothing was trained",))
 
+    # Whatever can be refused is refused before the folder is made.
     module = UBR(recipe, store, planned.train, planned.held_out, place=place, workers=workers)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints are about other products
     trainer = _trainer(folder, recipe, accelerator, devices, nodes, validate_every, checkpoint_every, log_every, progress)
+    if place == "gpu" and trainer.strategy.root_device.type != "cuda":
+        raise ValueError(f"place 'gpu' needs a GPU, the run is on {trainer.strategy.root_device.type}; use 'ram', 'file' or 'auto'")
+    if first:
+        _claim(folder, config)
     last = folder / "checkpoints" / "last.ckpt"
     with warnings.catch_warnings():
         # Lightning cannot know that the loader asks for the step; the others are advice for other kinds of data.
+        warnings.filterwarnings("ignore", module=".*_pytree")
         for text in (".*not resumable.*", ".*does not have many workers.*", ".*exists and is not empty.*", ".*smaller than the logging interval.*"):
             warnings.filterwarnings("ignore", text)
-        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
+        try:
+            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
+        except SystemExit:
+            if trainer.interrupted:  # how Lightning answers Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
     if trainer.is_global_zero:
-        quality = _last_quality(folder)
-        provenance = _provenance(module, config, quality)
-        write_card(folder / "card.md", module.regressor.to_weights(provenance, licence))
-        module.regressor.to_weights(provenance, licence).save(weights_file)
+        weights = module.regressor.to_weights(_provenance(module, config, _last_quality(folder)), licence)
+        write_card(folder / "card.md", weights)
+        weights.save(weights_file)
     trainer.strategy.barrier("weights")
     return Run(folder, weights_file, _last_quality(folder), planned.notes)
 
@@ -419,8 +434,8 @@ def _trainer(
     )
 
 
-def _claim(folder: Path, store: Store, planned: Plan) -> dict[str, Any]:
-    """Write the run's configuration, or make sure that the folder holds this very run."""
+def _config(store: Store, planned: Plan) -> dict[str, Any]:
+    """What makes a run this run and no other: config.yaml."""
     config = {
         "recipe": dataclasses.asdict(planned.recipe),
         "data": {
@@ -429,7 +444,11 @@ def _claim(folder: Path, store: Store, planned: Plan) -> dict[str, Any]:
             "held_out": sorted(row.key for row in planned.held_out),
         },
     }
-    config = dict(json.loads(json.dumps(config)))  # tuples become lists, as they will be read back
+    return dict(json.loads(json.dumps(config)))  # tuples become lists, as they will be read back
+
+
+def _check(folder: Path, config: dict[str, Any]) -> None:
+    """The folder is new, or holds this very run. Raises `ValueError` otherwise."""
     path = folder / "config.yaml"
     if path.exists():
         found = yaml.safe_load(path.read_text())
@@ -438,12 +457,13 @@ def _claim(folder: Path, store: Store, planned: Plan) -> dict[str, Any]:
             raise ValueError(f"{folder} holds another run (other {', '.join(differing[:4])}); give a new --out, or the run's own options")
     elif folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty and holds no run; give a new --out")
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / ".config.yaml.part"
-        part.write_text(yaml.safe_dump(config, sort_keys=False))
-        part.replace(path)
-    return config
+
+
+def _claim(folder: Path, config: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / ".config.yaml.part"
+    part.write_text(yaml.safe_dump(config, sort_keys=False))
+    part.replace(folder / "config.yaml")
 
 
 def _last_quality(folder: Path) -> dict[str, float]:

@@ -76,13 +76,18 @@ def ingest(
 ) -> Ingested:
     """Take every CT series under `sources` into a store, which is made if it is not there.
 
-    workers: processes; default one a core.
-    patients: a CSV file with the columns file, patient: whose file it is, where the format does not say or says otherwise. `file` is the end of the path
-        of a file or of a folder (`torso/a.nii.gz`); the longest one that fits counts.
-    min_slices: series with fewer are left out.
-    dry: find, but neither read pixels nor write anything.
+    Args:
+        sources: files and folders, searched to any depth.
+        store: the store's folder.
+        workers: processes; default one a core.
+        patients: a CSV file with the columns file, patient: whose file it is, where the format does not say or says otherwise. `file` is
+            the end of the path of a file or of a folder (`torso/a.nii.gz`); the longest one that fits counts.
+        min_slices: series with fewer are left out.
+        dry: find, but neither read pixels nor write anything.
 
-    Raises `ValueError` for options out of range and a list of patients that cannot be read, `StoreError` if the store cannot be opened.
+    Raises:
+        ValueError: an option out of range, or a list of patients that cannot be read.
+        StoreError: the store cannot be opened.
     """
     workers = cores() if workers is None else workers
     if workers < 1 or min_slices < 1:

@@ -94,6 +94,7 @@ def _in_pool(task: Callable[[Item], Result], waiting: deque[Item], workers: int,
 def _start_worker() -> None:
     """Ctrl-C is for the parent, which lets workers finish their series. A worker whose parent was killed must end by itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = "1"  # one core a process; read when numerical libraries are first imported, which is later
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

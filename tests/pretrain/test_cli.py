@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -104,7 +103,7 @@ def test_fit__mistakes_are_one_line_and_leave_no_run(more: list[str], reason: st
         assert stop.code == 2
         line = " ".join(capsys.readouterr().err.split())
     assert reason in line
-    assert not (tmp_path / "run" / "weights.safetensors").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_fit__no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +147,7 @@ def test_score__mistakes(world: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     newer.mkdir()
     (newer / "store.json").write_text('{"format": 99, "made_with": "ubr-pretrain 9"}')
     assert "store format 99" in refused(["score", weights, str(newer), "--out", out], capsys)
-    assert not os.path.exists(out)
+    assert not Path(out).exists()
 
 
 def test_export_and_inspect(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -140,7 +140,7 @@ class Patient:
     def z_mm(self, u: float | NDArray[np.float64]) -> NDArray[np.float64]:
         """mm below the patient's vertex of levels u; the inverse of `level`."""
         z = np.arange(self._anchors[0][0], self._anchors[0][-1], 0.25)
-        return np.interp(u, self.level(z), z)
+        return np.asarray(np.interp(u, self.level(z), z))
 
     def landmarks(self) -> dict[str, float]:
         """Level u of each landmark in this patient, from superior to inferior."""

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from . import anatomy
+from ..volume import HU_RANGE, Volume
+from . import anatomy, organs, skeleton
 from .patient import BOTTOM, TOP, Patient, check_limits
 from .shapes import Canvas, Floats
-from .volume import HU_RANGE, Volume
 
 Kernel = Literal["soft", "standard", "sharp"]
 Table = Literal["none", "curved", "flat"]
@@ -52,7 +52,8 @@ class Scan:
 
     top, bottom: levels u of the first and last slice, mm of the reference body below the vertex. spacing_mm: between slices.
     fov_mm: side of the square image. size_px: its rows and columns. offset_mm: (x, y) of the image's middle from the body's axis.
-    circle: pixels outside the inscribed circle are not reconstructed. noise_hu: standard deviation in water, 350 mm wide.
+    circle: pixels outside the inscribed circle are not reconstructed. noise_hu: standard deviation in 350 mm of water,
+    before the kernel; it grows with the patient.
 
     Raises `ValueError` when a value is out of range.
     """
@@ -84,6 +85,8 @@ class Scan:
         patient = patient or Patient.random(seed)
         name = list(_RANGES)[rng.choice(len(_RANGES), p=[r[0] for r in _RANGES.values()])]
         top, bottom = (float(u + rng.uniform(-14, 14)) for u in _RANGES[name][1:])
+        if patient.arms != "up":
+            top = max(top, -3.0)  # nothing is above the vertex then
         length = float(np.diff(patient.z_mm(np.array([top, bottom])))[0])
         steps = [s for s in _STEPS_MM if 60 <= length / s <= 150] or [length / 80]
         width = 350 * patient.build + 45 * patient.obesity
@@ -154,8 +157,8 @@ class Phantom:
     region: `[z]`, one of `REGIONS`. body_mm: `[z]` level in the reference body, mm below the vertex of a person of 1750 mm:
     the same anatomy has the same number in every patient (but for what breathing moves). case: whom and how was scanned.
 
-    Landmarks: vertex (top of the skull), mandible (lower border of the chin), lung_apex, carina, liver_dome (upper border), iliac_crest (upper
-    border), femoral_head (upper border), ischium (lower border).
+    Landmarks: vertex (top of the skull), mandible (lower border of the chin), lung_apex, carina, liver_dome (upper border), iliac_crest
+    (upper border), femoral_head (upper border), ischium (lower border).
     """
 
     volume: Volume
@@ -200,8 +203,10 @@ def image(case: Case) -> Phantom:
     y = np.broadcast_to((centred + scan.offset_mm[1]) / patient.build, (len(u), scan.size_px))
     canvas = Canvas(u, x, y)
     _table(canvas, patient, scan)
-    metal = anatomy.paint(canvas, patient, scan.phase, scan.metal)
-    hu = _scanner(canvas, scan, metal, np.random.default_rng([case.seed, 4]))
+    body = anatomy.Body(canvas, patient, scan.phase)
+    organs.paint(body, body.outline())
+    metal = skeleton.paint(body, scan.metal)
+    hu = _scanner(canvas, scan, metal, case.seed)
     if scan.circle:
         hu[:, np.hypot(centred, centred[:, None]) > scan.fov_mm / 2] = HU_RANGE[0]
     stored = np.clip(np.rint(hu), *HU_RANGE).astype(np.int16)
@@ -226,18 +231,18 @@ def _table(canvas: Canvas, patient: Patient, scan: Scan) -> None:
         return np.asarray(share * within, np.float32)
 
     one = canvas.hu[0]
-    for share, hu in ((slab(0, thick), -930.0), (slab(0, 3), -150.0), (slab(thick - 3, thick), -150.0)):
+    for share, hu in ((slab(0, thick), -930.0), (slab(0, 3), 60.0), (slab(thick - 3, thick), 60.0)):
         one += share * (hu - one)
     canvas.hu[:] = one.copy()
 
 
-def _scanner(canvas: Canvas, scan: Scan, metal: list[tuple[float, float, float]], rng: np.random.Generator) -> Floats:
+def _scanner(canvas: Canvas, scan: Scan, metal: list[tuple[float, float, float]], seed: int) -> Floats:
     """Streaks of metal, noise that grows with what the rays cross, and the kernel, which shapes edges and noise alike."""
     hu = canvas.hu
-    for place in metal:
-        _streaks(canvas, place, rng)
-    noise = rng.standard_normal(hu.shape, np.float32)
-    # Rays along the wider side are the weakest: noise grows with the water they cross, less than exponentially as the tube current follows.
+    for k, place in enumerate(metal):
+        _streaks(canvas, place, np.random.default_rng([seed, 6, k]))
+    noise = np.random.default_rng([seed, 4]).standard_normal(hu.shape, np.float32)
+    # The rays along the longest water path are the weakest. Noise would double every 70 mm, but the tube current makes up for most of it.
     water = np.clip(hu / 1000 + 1, 0, 2)
     wide = water.sum(2).max(1) * canvas.step[0]
     level = (scan.noise_hu * np.exp((wide - 350) / 450)).astype(np.float32)
@@ -249,10 +254,11 @@ def _scanner(canvas: Canvas, scan: Scan, metal: list[tuple[float, float, float]]
     smooth = ndimage.gaussian_filter(out, blur_px, axes=(1, 2), truncate=3)
     if scan.kernel == "sharp":
         smooth += 0.8 * (smooth - ndimage.gaussian_filter(smooth, 1.0, axes=(1, 2), truncate=3))
-    return smooth
+    return np.asarray(smooth)
 
 
 def _streaks(canvas: Canvas, place: tuple[float, float, float], rng: np.random.Generator) -> None:
+    """Bright and dark rays around metal, which fade over about 60 mm in the plane and 16 mm across it."""
     u0, x0, y0 = place
     z0, z1 = np.searchsorted(canvas.u, [u0 - 28, u0 + 28])
     if z0 == z1:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Table = Sequence[Sequence[float]]
 """Rows of (u, x, y, rx, ry) or (u, x, y, rx, ry, degrees): an ellipse's centre, semi-axes and turn at levels u, in mm."""
 
@@ -30,8 +31,8 @@ class Shape:
     box: tuple[slice, slice, slice]
     share: Floats
 
-    def __mul__(self, other: Floats) -> Shape:
-        """The part of the shape in which `other`, given on the shape's box, lies."""
+    def __mul__(self, other: float | Floats) -> Shape:
+        """The shape times a share, a number or one a voxel of its box."""
         return Shape(self.box, self.share * other)
 
 
@@ -68,7 +69,7 @@ class Canvas:
 
     def tube(
         self, table: Table, *, side: int = 1, power: float = 2.0,
-        grow: float | NDArray[np.float64] = 0.0, bulge: float | NDArray[np.float64] = 0.0,
+        grow: float | Floats = 0.0, bulge: float | Floats = 0.0,
     ) -> Shape:  # fmt: skip
         """A stack of superellipses |x/rx|^power + |y/ry|^power <= 1 whose centre and axes run smoothly (PCHIP) through the table's rows.
 
@@ -130,8 +131,7 @@ class Canvas:
         return field
 
     def _ellipses(
-        self, z0: int, cx: NDArray[np.float64], cy: NDArray[np.float64], rx: NDArray[np.float64], ry: NDArray[np.float64],
-        turn: NDArray[np.float64], power: float,
+        self, z0: int, cx: Floats, cy: Floats, rx: Floats, ry: Floats, turn: Floats, power: float,
     ) -> Shape:  # fmt: skip
         """One superellipse a slice from slice z0 on; all arguments `[slices]`."""
         z1 = z0 + len(cx)
@@ -153,7 +153,7 @@ class Canvas:
         share = np.clip((1 - total) * sharp + 0.5, 0, 1) * np.minimum(1, 2 * small / self.pixel).astype(np.float32)[:, None, None]
         return Shape((slice(z0, z1), *window), share)
 
-    def _window(self, z0: int, z1: int, y0: object, y1: object, x0: object, x1: object) -> tuple[slice, slice]:
+    def _window(self, z0: int, z1: int, y0: ArrayLike, y1: ArrayLike, x0: ArrayLike, x1: ArrayLike) -> tuple[slice, slice]:
         """Rows and columns that hold y0..y1 and x0..x1 in every slice of z0..z1."""
         windows = []
         for grid, step, low, high in ((self.y, self.step[1], y0, y1), (self.x, self.step[0], x0, x1)):

@@ -1,0 +1,96 @@
+"""Resident memory of `fit` when slices are read from files, for a small and a large store: rows in results/memory.csv.
+
+    python -m benchmarks.memory --work /scratch/memory
+
+Stores of 10 and 300 series are trained on by the command line with place "file" and two loader workers, while the resident memory of
+the process and its workers is read from /proc (Linux) five times a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.rows import append, provenance
+from ubr.pretrain.data.store import Store
+from ubr.pretrain.data.volume import Series, Volume
+from ubr.weights.body import body_boxes
+
+SLICES, SIZE_PX = 120, 128
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--volumes", type=int, nargs="+", default=[10, 300])
+    parser.add_argument("--steps", type=int, default=150)
+    options = parser.parse_args()
+    rows = []
+    for volumes in options.volumes:
+        store = _store(options.work / f"store-{volumes}", volumes)
+        run = options.work / f"run-{volumes}"
+        shutil.rmtree(run, ignore_errors=True)
+        command = [sys.executable, "-m", "ubr.pretrain.cli", "fit", str(store), "--out", str(run), "--backbone", "timm/test_resnet"]
+        command += ["--place", "file", "--workers", "2", "--g", "8", "--steps", str(options.steps), "--inputs.size_px", str(SIZE_PX)]
+        command += ["--holdout", "0", "--checkpoint_every", "1000", "--log_every", "1"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seen = []
+        while process.poll() is None:
+            # Only while it trains: preparing the grids comes first and is another matter.
+            if (run / "metrics.jsonl").exists():
+                seen.append(_resident_mib(process.pid))
+            time.sleep(0.2)
+        if process.returncode:
+            raise SystemExit(f"fit ended with status {process.returncode}: {' '.join(command)}")
+        half = seen[len(seen) // 2 :]
+        rows.append(
+            {
+                **provenance("", 0),
+                "volumes": volumes,
+                "slices": volumes * SLICES,
+                "grid_mib": round(volumes * SLICES * SIZE_PX**2 * 2 / 2**20),
+                "resident_mib_first_half": round(float(np.median(seen[: len(seen) // 2]))),
+                "resident_mib_second_half": round(float(np.median(half))),
+                "resident_mib_peak": round(max(seen)),
+            }
+        )
+        print({key: value for key, value in rows[-1].items() if "mib" in key or key == "volumes"})
+    print(f"rows in {append('memory', rows)}")
+
+
+def _store(path: Path, volumes: int) -> Path:
+    """Series of noise around a body: their content does not matter here, only that each is a file of its own."""
+    store = Store.create(path)
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:SIZE_PX, :SIZE_PX]
+    body = np.where((y - 64) ** 2 + (x - 64) ** 2 < 50**2, 40, -1000)
+    for number in range(volumes):
+        series = Series("nifti", (f"{number}.nii",), f"memory-{number}", "")
+        if store.has(store.key(series)):
+            continue
+        hu = (body + rng.integers(-20, 20, (SLICES, SIZE_PX, SIZE_PX))).astype(np.int16)
+        volume = Volume(hu, (3.0, 3.0, 3.0), np.arange(SLICES) * 3.0)
+        store.add(series, volume, body_boxes(hu, volume.spacing_mm))
+    return path
+
+
+def _resident_mib(pid: int) -> float:
+    """Resident memory of a process and its children. Shared pages are counted in proportion (PSS), so that forked workers are not counted twice."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    own = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
+    return own + sum(_resident_mib(int(child)) for child in children)
+
+
+if __name__ == "__main__":
+    main()

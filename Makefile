@@ -25,6 +25,7 @@ quick-test: env  ## without the heavy ones
 
 check: env  ## linter and type checker
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	mkdir -p build/types && ln -sfn ../.. build/types/ubr
 	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p ubr.weights -p ubr.pretrain
 

@@ -1,12 +1,14 @@
 """Packaging. The checkout root is the import namespace `ubr` (PEP 420); why stands in DECISIONS.md, entry 1."""
 
+from pathlib import Path
+
 from setuptools import setup
 
 setup(
     name="ubr-pretrain",
     version="0.1.0",
     description="Transfer learning from unlabelled CT: Unsupervised Body-part Regression, and its weights handed whole to detectors",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],

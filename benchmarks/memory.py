@@ -82,7 +82,7 @@ def _store(path: Path, volumes: int) -> Path:
 
 
 def _resident_mib(pid: int) -> float:
-    """Resident memory of a process and its children. Shared pages are counted in proportion (PSS), so that forked workers are not counted twice."""
+    """Resident memory of a process and its children, shared pages in proportion (PSS): forked workers are not counted twice."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()

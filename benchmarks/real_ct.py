@@ -2,8 +2,8 @@
 
     python -m benchmarks.real_ct --data ../shared/ct --work /scratch/real-ct
 
-The folder is read by `ingest` as any user's is. Where it has a catalog.csv with the columns file and patient (and region), patients are kept on
-one side of the split by it. Stopped and started again with the same --work, it goes on where it was.
+The folder is read by `ingest` as any user's is. Where it has a catalog.csv with the columns file and patient (and region), patients are
+kept on one side of the split by it. Stopped and started again with the same --work, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -65,7 +65,11 @@ def main() -> None:
     held_out = set(yaml.safe_load((run.folder / "config.yaml").read_text())["data"]["held_out"])
     names = {key: _name(paths, options.data) for key, paths in store.sources().items()}
     rows = [_row(s, names[s.key], catalog, s.key in held_out) for s in scored.series]
-    about = {**provenance(chosen.sha256(), chosen.seed), "recipe": f"{options.recipe}, {chosen.steps} steps", "fit_minutes": round(minutes, 1)}
+    about = {
+        **provenance(chosen.sha256(), chosen.seed),
+        "recipe": f"{options.recipe}, {chosen.steps} steps",
+        "fit_minutes": round(minutes, 1),
+    }
     path = append("real_ct", [{**about, **row} for row in sorted(rows, key=lambda row: (not row["held_out"], str(row["file"])))])
 
     unseen = [s for s in scored.series if s.key in held_out]

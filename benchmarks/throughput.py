@@ -2,8 +2,8 @@
 
     python -m benchmarks.throughput --work /scratch/throughput [--backbone vgg16 --size-px 128]
 
-The yardsticks are the trunk's forward + backward (for `fit`) and its forward under inference mode (for `score`) on a batch that lies ready in memory. Bare
-and whole are measured in turn, and the ratio is taken within each pair, because machines drift.
+The yardsticks are the trunk's forward + backward (for `fit`) and its forward under inference mode (for `score`) on a batch that lies
+ready in memory. Bare and whole are measured in turn, and the ratio is taken within each pair, because machines drift.
 """
 
 from __future__ import annotations

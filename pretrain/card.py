@@ -21,7 +21,8 @@ def write_card(path: Path, weights: Weights) -> None:
 | | |
 |---|---|
 | backbone | {weights.backbone} |
-| input | {i.size_px} x {i.size_px} pixels, {field}; HU {i.window_hu[0]:g}..{i.window_hu[1]:g} to 0..1, minus {i.mean}, over {i.std} |
+| input | {i.size_px} x {i.size_px} pixels, {field} |
+| intensity | HU {i.window_hu[0]:g}..{i.window_hu[1]:g} to 0..1, minus {i.mean}, over {i.std} |
 | data | {data["series"]} series of {data["patients"]} patients, {data["slices"]} slices; fingerprint {data["fingerprint"]} |
 | quality on {held_out["series"]} held-out series | {quality} |
 | recipe | {p["recipe_sha256"][:12]}: g {recipe["g"]}, m {recipe["m"]}, {recipe["optimiser"]} at {recipe["lr"]} |
@@ -31,7 +32,8 @@ def write_card(path: Path, weights: Weights) -> None:
 | SHA-256 of the content | {weights.sha256()} |
 
 ## Intended use
-A start for other tasks on CT, and one body-coordinate score for each axial slice: larger is more inferior. Research only; not a medical device.
+A start for other tasks on CT, and one body-coordinate score for each axial slice: larger is more inferior. Research
+only; not a medical device.
 
 ## Limits
 Scores are relative to this training: thresholds and landmarks must be calibrated for each weights file. Body parts, scanners and ages that

@@ -1,7 +1,7 @@
 """`ubr-pretrain`: verbs -> functions, nothing else.
 
-A verb's options and help come from its function's signature and docstring. Only the verb that is called is imported, so that the list of verbs
-shows at once. Exit status: 0 success, 2 a user's mistake (one line), 1 a fault, 130 interrupted.
+A verb's options and help come from its function's signature and docstring. Only the verb that is called is imported, so that the list
+of verbs shows at once. Exit status: 0 success, 2 a user's mistake (one line), 1 a fault, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -48,12 +48,11 @@ def _ingest(argv: list[str]) -> None:
 def _fit(argv: list[str]) -> None:
     from argparse import ArgumentParser as First
 
-    from jsonargparse import ActionConfigFile
-    from lightning.pytorch.utilities import rank_zero_only
+    from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
     from .data.store import Store
     from .recipes import RECIPES, Recipe, recipe
-    from .training import fit, plan
+    from .training import fit, is_first_process, plan
 
     first = First(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", default="quick")
@@ -73,7 +72,7 @@ def _fit(argv: list[str]) -> None:
     fields = Recipe.__dataclass_fields__
     chosen = Recipe(**{field: options[field] for field in fields})
     store = Store.open(options.store)
-    speaks = rank_zero_only.rank == 0
+    speaks = is_first_process()
     if speaks:
         print(plan(store, chosen, options.holdout), flush=True)
     if options.dry:
@@ -131,7 +130,9 @@ def _inspect(argv: list[str]) -> None:
 def _demo(argv: list[str]) -> None:
     from .demo import demo
 
-    parser = _parser("demo", "The whole road on computed CT: scans, store, training, scores, figure, export. About four minutes on two cores.")
+    parser = _parser(
+        "demo", "The whole road on computed CT: scans, store, training, scores, figure, export. About four minutes on two cores."
+    )
     _options(parser, demo, set())
     print(demo(**_arguments(parser.parse_args(argv))))
 

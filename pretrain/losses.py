@@ -1,8 +1,8 @@
 """The two losses of Unsupervised Body-part Regression (Yan, Lu, Summers, ISBI 2018, eq. 1-3). No label is needed: order is the label.
 
-Scores are `[G, M]`: G volumes, M equidistant slices of each from superior to inferior. Both losses are returned as sums, as the paper writes
-them; `mean` divides each by its number of terms, as the authors' later code does. At the paper's learning rate the difference is a
-factor of G (M - 1), 84 at the paper's size.
+Scores are `[G, M]`: G volumes, M equidistant slices of each from superior to inferior. Both losses are returned as sums, as the paper
+writes them; `mean` divides each by its number of terms, as the authors' later code does. At the paper's learning rate the difference is
+a factor of G (M - 1), 84 at the paper's size.
 """
 
 from __future__ import annotations

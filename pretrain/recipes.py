@@ -1,7 +1,7 @@
 """Complete configurations of a training, as functions: the paper's, its authors' code, and a quick one.
 
-A recipe holds everything that shapes the trained numbers; where the run goes, how many GPUs and workers it uses and how often it is validated
-does not, and is an argument of `fit`.
+A recipe holds everything that shapes the trained numbers; where the run goes, how many GPUs and workers it uses and how often it is
+validated does not, and is an argument of `fit`.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def paper() -> Recipe:
 def reference_code() -> Recipe:
     """The authors' later Caffe release: g = 20, sigmoid of twice the difference, mean losses, random crops, 10,000 steps.
 
-    Its input is 0..255 minus 50. The same up to ImageNet's usual divisor is 50 / 255 as mean, which lets torchvision's weights be the start.
+    Its input is 0..255 minus 50. The same up to ImageNet's usual divisor is 50 / 255 as mean, which lets torchvision's weights be the
+    start.
     """
     return Recipe(
         backbone="vgg16",

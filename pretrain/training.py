@@ -108,7 +108,9 @@ class UBR(L.LightningModule):
         self.recipe, self.store, self.place, self.workers = recipe, store, place, workers
         self.train_rows, self.held_out = list(train), list(held_out)[:VALIDATION_VOLUMES]
         self.train_px = math.ceil(recipe.inputs.size_px * recipe.augment.magnifies)
-        self.sampler = SliceSampler([row.z_mm for row in train], g=recipe.g, m=recipe.m, unit=recipe.unit, begin=recipe.begin, seed=recipe.seed)
+        self.sampler = SliceSampler(
+            [row.z_mm for row in train], g=recipe.g, m=recipe.m, unit=recipe.unit, begin=recipe.begin, seed=recipe.seed
+        )
         backbone = start(recipe.backbone, recipe.start, inputs=recipe.inputs, seed=recipe.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed + 1)
@@ -309,6 +311,11 @@ def pick_precision(recipe: Recipe, accelerator: str) -> Literal["32-true", "bf16
     return "bf16-mixed" if recipe.precision == "bf16" else "32-true"
 
 
+def is_first_process() -> bool:
+    """Whether this process is the one of a run's that writes and speaks."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+
+
 def fit(
     store: str | Path | Store,
     out: str | Path,
@@ -359,7 +366,7 @@ def fit(
     planned = plan(store, recipe, holdout)
     folder, config = Path(out), _config(store, planned)
     weights_file = folder / "weights.safetensors"
-    first = rank_zero_only.rank == 0
+    first = is_first_process()
     if first:
         _check(folder, config)
     if weights_file.exists():
@@ -377,7 +384,12 @@ def fit(
     with warnings.catch_warnings():
         # Lightning cannot know that the loader asks for the step; the others are advice for other kinds of data.
         warnings.filterwarnings("ignore", module=".*_pytree")
-        for text in (".*not resumable.*", ".*does not have many workers.*", ".*exists and is not empty.*", ".*smaller than the logging interval.*"):
+        for text in (
+            ".*not resumable.*",
+            ".*does not have many workers.*",
+            ".*exists and is not empty.*",
+            ".*smaller than the logging interval.*",
+        ):
             warnings.filterwarnings("ignore", text)
         try:
             trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)

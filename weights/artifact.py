@@ -1,7 +1,8 @@
 """One file for weights and everything they need to be used: `.safetensors`, which holds numbers and text and executes nothing.
 
-The trunk is stored as `trunk.<the library's own name>`, the regressor's head as `head.<name>`; the file's metadata holds one JSON text under
-"ubr" with the format version, backbone, input contract, provenance, licence and a SHA-256 over all of it but the licence and provenance.
+The trunk is stored as `trunk.<the library's own name>`, the regressor's head as `head.<name>`; the file's metadata holds one JSON text
+under "ubr" with the format version, backbone, input contract, provenance, licence and a SHA-256 over all of it but the licence and
+provenance.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _FIELDS = ("format", "backbone", "inputs", "provenance", "licence", "sha256")
 class Weights:
     """A trained trunk with its contract.
 
-    backbone: a name that `ubr.weights.build` takes. inputs: the contract it was trained under. trunk: tensors under the library's own names.
+    backbone: a name that `ubr.weights.build` takes. inputs: the contract it was trained under. trunk: tensors by the library's own names.
     head: the regressor's Conv6 and Fc7 (may be empty). provenance: method, recipe, seed, steps, data fingerprint, metrics, versions; no
     identities. licence: of the weights.
     """
@@ -105,7 +106,8 @@ def load(path: str | Path) -> Weights:
     """Read a weights file.
 
     Raises:
-        ValueError: not a safetensors file, another project's, a newer format, a missing field, NaN, or a content that does not match its digest.
+        ValueError: not a safetensors file, another project's, a newer format, a missing field, NaN, or a content that does not match
+            its digest.
     """
     about = metadata(path)
     if about is None:

@@ -27,7 +27,8 @@ def start(backbone: str, source: str = "random", *, inputs: InputSpec | None = N
 
     Args:
         backbone: a name that `build` takes.
-        source: "random"; "imagenet" (torchvision's or timm's weights, from their cache or the internet); or a file: weights of this project,
+        source: "random"; "imagenet" (torchvision's or timm's weights, from their cache or the internet); or a file: weights of this
+            project,
             or a state dict of torchvision or timm (.safetensors, .pth) for machines without internet.
         inputs: the contract of the coming training; checked against the one of the file.
         seed: of the random numbers.
@@ -66,8 +67,8 @@ def _imagenet(backbone: str) -> dict[str, Tensor]:
         return dict(timm.create_model(backbone.removeprefix("timm/"), pretrained=True, num_classes=0).state_dict())
     except Exception as error:  # urllib, huggingface_hub and timm each have their own
         raise ValueError(
-            f"no ImageNet weights for {backbone} in the cache, and none could be downloaded ({type(error).__name__}); offline, copy the file "
-            "from a machine with internet and give it as --start FILE, or use --start random"
+            f"no ImageNet weights for {backbone} in the cache, and none could be downloaded ({type(error).__name__}); offline, copy the "
+            "file from a machine with internet and give it as --start FILE, or use --start random"
         ) from error
 
 
@@ -79,10 +80,13 @@ def _file(path: Path, backbone: str, inputs: InputSpec | None) -> dict[str, Tens
             return safetensors.torch.load_file(path)
         weights = artifact.load(path)
         if weights.backbone != backbone:
-            raise ValueError(f"{path}: weights of {weights.backbone}, the recipe's backbone is {backbone}; give --backbone {weights.backbone}")
+            raise ValueError(
+                f"{path}: weights of {weights.backbone}, the recipe's backbone is {backbone}; give --backbone {weights.backbone}"
+            )
         if inputs is not None and _intensity(weights.inputs) != _intensity(inputs):
             raise ValueError(
-                f"{path}: trained with window_hu, mean, std {_intensity(weights.inputs)}, the recipe has {_intensity(inputs)}; use the file's"
+                f"{path}: trained with window_hu, mean, std {_intensity(weights.inputs)}, the recipe has {_intensity(inputs)}; "
+                "use the file's"
             )
         return dict(weights.trunk)
     try:

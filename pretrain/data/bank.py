@@ -1,8 +1,8 @@
 """How training reads a store: slices on the contract's grid, by row number, from GPU memory, RAM or files.
 
-Decompressing and resampling full slices costs more than a small backbone's training step, and is the same work in every epoch. So it is done
-once a store and grid: `prepare` writes `STORE/grids/<grid>/<series>.npy` (int16 HU), and every fit with that grid reads them.
-The same bytes come out of all three places.
+Decompressing and resampling full slices costs more than a small backbone's training step, and is the same work in every epoch. So it is
+done once a store and grid: `prepare` writes `STORE/grids/<grid>/<series>.npy` (int16 HU), and every fit with that grid reads them. The
+same bytes come out of all three places.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def prepare(
     missing = [row for row in rows if not (folder / f"{row.key}.npy").exists()]
     if not missing:
         return folder
-    # Threads: decompressing and resampling leave the interpreter, and a pool of processes takes longer to start than most stores to prepare.
+    # Threads: decompressing and resampling leave the interpreter, and processes take longer to start than most stores to prepare.
     with ThreadPoolExecutor(max(1, workers)) as pool:
         jobs = [pool.submit(_prepare_one, store, row, inputs, size, folder) for row in missing]
         for job in tqdm(as_completed(jobs), total=len(jobs), desc=f"prepare {size} px", unit="series", disable=not progress):

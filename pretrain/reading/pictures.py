@@ -34,7 +34,7 @@ def curves(axes: Axes, series: Sequence[SeriesScores], levels: Sequence[float] =
 
 
 def at_levels(series: Sequence[SeriesScores], levels: Sequence[float], columns: int) -> list[list[tuple[SeriesScores, int]]]:
-    """For each level up to `columns` slices, one a series, whose scores are within a twentieth of the range of all scores; nearest first."""
+    """For each level up to `columns` slices, one a series, nearest first; none further off than a twentieth of the range of all scores."""
     span = max(float(s.scores.max()) for s in series) - min(float(s.scores.min()) for s in series)
     rows = []
     for level in levels:

@@ -17,7 +17,8 @@ def thresholds(scores: NDArray[np.floating], parts: Sequence[str], order: Sequen
         order: the parts from superior to inferior; each must have a slice.
 
     Returns:
-        `[len(order) - 1]` thresholds, increasing. Each is the middle of the gap that leaves the fewest slices of its two sides on the wrong one.
+        `[len(order) - 1]` thresholds, increasing. Each is the middle of the gap that leaves the fewest slices of its two sides on the
+        wrong one.
 
     Raises:
         ValueError: a part without a labelled slice, or a label that is not in `order`.

@@ -96,7 +96,9 @@ def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> 
         (["--place", "gpu"], "place 'gpu' needs a GPU"),
     ],
 )
-def test_fit__mistakes_are_one_line_and_leave_no_run(more: list[str], reason: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fit__mistakes_are_one_line_and_leave_no_run(
+    more: list[str], reason: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     try:
         line = refused(["fit", str(world / "store"), "--out", str(tmp_path / "run"), *TINY, *more], capsys)
     except SystemExit as stop:  # refused while the options were read
@@ -138,7 +140,9 @@ def test_score__a_store_scores_like_the_scans_it_was_made_from(world: Path) -> N
 def test_score__mistakes(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights, out = str(world / "run" / "weights.safetensors"), str(tmp_path / "s")
     (tmp_path / "w.safetensors").write_bytes(b"not weights")
-    assert "not a readable .safetensors file" in refused(["score", str(tmp_path / "w.safetensors"), str(world / "scans"), "--out", out], capsys)
+    assert "not a readable .safetensors file" in refused(
+        ["score", str(tmp_path / "w.safetensors"), str(world / "scans"), "--out", out], capsys
+    )
     assert "no such weights file" in refused(["score", str(tmp_path / "none"), str(world / "scans"), "--out", out], capsys)
     (tmp_path / "empty").mkdir()
     assert "could be scored" in refused(["score", weights, str(tmp_path / "empty"), "--out", out], capsys)

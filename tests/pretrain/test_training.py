@@ -75,7 +75,17 @@ def test_fit__two_processes_train_what_one_would(store: Store, tmp_path: Path) -
     tensors = []
     for devices in (1, 2):
         run = tmp_path / f"devices-{devices}"
-        command = [sys.executable, "-m", "ubr.pretrain.cli", "fit", str(store.path), "--out", str(run), "--config", str(tmp_path / "recipe.yaml")]
+        command = [
+            sys.executable,
+            "-m",
+            "ubr.pretrain.cli",
+            "fit",
+            str(store.path),
+            "--out",
+            str(run),
+            "--config",
+            str(tmp_path / "recipe.yaml"),
+        ]
         command += ["--accelerator", "cpu", "--devices", str(devices), "--validate_every", "3"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stderr[-3000:]

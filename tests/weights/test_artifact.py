@@ -114,7 +114,13 @@ def _changed(tensors: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tens
 
 @pytest.mark.parametrize(
     ("how", "reason"),
-    [("dropped", "1 missing"), ("renamed", "1 missing .* 1 unexpected"), ("added", "1 unexpected"), ("reshaped", "1 of another shape"), ("cast", "1 of another kind")],
+    [
+        ("dropped", "1 missing"),
+        ("renamed", "1 missing .* 1 unexpected"),
+        ("added", "1 unexpected"),
+        ("reshaped", "1 of another shape"),
+        ("cast", "1 of another kind"),
+    ],
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_load_into__all_or_nothing(name: str, how: str, reason: str) -> None:

@@ -43,6 +43,7 @@ def machine() -> str:
 def append(name: str, rows: Sequence[Mapping[str, object]]) -> Path:
     """Append rows to results/NAME.csv. Raises `ValueError` where the file's columns are others."""
     path = RESULTS / f"{name}.csv"
+    path.parent.mkdir(exist_ok=True)
     columns = list(rows[0])
     if path.exists():
         with path.open(newline="") as file:

@@ -70,35 +70,37 @@ class Augment:
         scale = 1 + self.hu_scale * rng.uniform(-1, 1, g)[mine]
         flat = grid.flatten(0, 1).float()
         if self.moves or grid.shape[-1] != size_px:
-            flat = _resample(flat, size_px, *self._crop(flat, side.reshape(-1), corner.reshape(-1, 2)), zoom.reshape(-1))
+            flat = _resample(flat, size_px, *self._crop(flat, side.reshape(-1), corner.reshape(-1, 2), zoom.reshape(-1)))
         out = flat.view(*grid.shape[:2], size_px, size_px)
         if self.hu_scale or self.hu_shift:
             a, b = (torch.tensor(v, dtype=torch.float32, device=grid.device).view(-1, 1, 1, 1) for v in (scale, shift))
             out = torch.where(out > AIR_HU + 24, out * a + b, out)  # air stays air: padding is not part of the scanner's error
         return out
 
-    def _crop(self, flat: Tensor, side: NDArray[np.float64], corner: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        """Side and centre `[N]`, `[N, 2]` (y, x) of the crops, in units of the image, whole where a crop would lose the body."""
-        size = flat.shape[-1]
-        sums = F.pad((flat - AIR_HU).clamp(min=0).cumsum(1, dtype=torch.float64).cumsum(2), (1, 0, 1, 0))
-        s, c = (torch.tensor(v, device=flat.device) for v in (side, corner))
-        low = (c * (1 - s)[:, None] * size).round().long()
-        high = (low + (s * size).round().long()[:, None]).clamp(max=size)
-        n = torch.arange(len(flat), device=flat.device)
-        (y0, x0), (y1, x1) = low.unbind(1), high.unbind(1)
+    def _crop(
+        self, flat: Tensor, side: NDArray[np.float64], corner: NDArray[np.float64], zoom: NDArray[np.float64]
+    ) -> tuple[Tensor, Tensor]:
+        """Extent `[N]` (side times zoom, 1 is the image) and centre `[N, 2]` (y, x in -1..1), whole where a crop would lose the body."""
+        size, device = flat.shape[-1], flat.device
+        # Pixels are whole HU, so their sums are exact as integers (and float64 is not known to Apple's GPUs).
+        sums = F.pad((flat - AIR_HU).clamp(min=0).long().cumsum(1).cumsum(2), (1, 0, 1, 0))
+        low = np.rint(corner * (1 - side)[:, None] * size).astype(np.int64)
+        high = (low + np.rint(side * size).astype(np.int64)[:, None]).clip(max=size)
+        n = torch.arange(len(flat), device=device)
+        (y0, x0), (y1, x1) = (torch.from_numpy(v).to(device).unbind(1) for v in (low, high))
         mass = sums[n, y1, x1] - sums[n, y0, x1] - sums[n, y1, x0] + sums[n, y0, x0]
         keep = mass >= self.crop_mass * sums[:, -1, -1]
-        whole = torch.ones_like(s)
-        centre = torch.where(keep[:, None], c * (1 - s)[:, None] + s[:, None] / 2, whole[:, None] / 2)
-        return torch.where(keep, s, whole), centre
+        crop, centre, whole = (
+            torch.tensor(v, dtype=torch.float32, device=device)
+            for v in (side * zoom, 2 * (corner * (1 - side)[:, None] + side[:, None] / 2) - 1, zoom)
+        )
+        return torch.where(keep, crop, whole), centre.where(keep[:, None], torch.zeros_like(centre))
 
 
-def _resample(flat: Tensor, size_px: int, side: Tensor, centre: Tensor, zoom: NDArray[np.float64]) -> Tensor:
-    """Bilinear views `[N, S, S]` of squares of relative `side * zoom` around `centre`; outside the slice is air."""
-    extent = (side * torch.tensor(zoom, device=flat.device)).float()
-    middle = (2 * centre - 1).float()
+def _resample(flat: Tensor, size_px: int, extent: Tensor, centre: Tensor) -> Tensor:
+    """Bilinear views `[N, S, S]` of squares of relative side `extent` around `centre`; outside the slice is air."""
     theta = torch.zeros(len(flat), 2, 3, device=flat.device)
     theta[:, 0, 0] = theta[:, 1, 1] = extent
-    theta[:, 0, 2], theta[:, 1, 2] = middle[:, 1], middle[:, 0]
+    theta[:, 0, 2], theta[:, 1, 2] = centre[:, 1], centre[:, 0]
     where = F.affine_grid(theta, [len(flat), 1, size_px, size_px], align_corners=False)
     return F.grid_sample((flat - AIR_HU)[:, None], where, align_corners=False, padding_mode="zeros")[:, 0] + AIR_HU

@@ -6,9 +6,11 @@ of verbs shows at once. Exit status: 0 success, 2 a user's mistake (one line), 1
 
 from __future__ import annotations
 
+import difflib
+import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 Verb = Callable[[list[str]], None]
 
@@ -16,7 +18,25 @@ Verb = Callable[[list[str]], None]
 def _parser(name: str, description: str) -> Any:
     from jsonargparse import ArgumentParser
 
-    return ArgumentParser(prog=f"ubr-pretrain {name}", description=description, exit_on_error=True)
+    class OneLine(ArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            options = [option for action in self._actions for option in action.option_strings]
+            self.exit(2, f"{self.prog}: {_mistake(message, options)}; {self.prog} --help lists the options\n")
+
+    return OneLine(prog=f"ubr-pretrain {name}", description=description, exit_on_error=True)
+
+
+def _mistake(message: str, options: Sequence[str]) -> str:
+    """The parser's message on one line, in the user's words, with the options that resemble one it does not know."""
+    line = " ".join(message.split())
+    line = re.sub(r'^Parser key "([^"]+)":', r"--\1:", line)
+    union = r"Does not validate against any of the Union subtypes Subtypes: (\[.*?\]) Errors:.*Given value: "
+    line = re.sub(union, r"Expected one of \1. Got value: ", line)
+    line = re.sub(r"<class '(\w+)'>", r"\1", line).replace("NoneType", "null")
+    line = line.replace("a typing.Literal", "one of ").replace("typing.Literal", "")
+    unknown = re.search(r"(?:unrecognized arguments: |Option ')(?:--)?([\w.]+)", line)
+    near = difflib.get_close_matches(f"--{unknown[1]}", options, n=3) if unknown else []
+    return f"{line}; nearest: {', '.join(near)}" if near else line
 
 
 def _options(parser: Any, function: Callable[..., Any], given: set[str]) -> None:
@@ -37,12 +57,17 @@ def _phantom(argv: list[str]) -> None:
 
 def _ingest(argv: list[str]) -> None:
     from .data.ingestion import ingest
+    from .data.store import Store
 
     parser = _parser("ingest", "Read CT series of any format and order into a store. Run again, it goes on where it was.")
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="files or folders with DICOM, NIfTI, NRRD, MHA or 16-bit PNG series")
     parser.add_argument("--store", required=True, help="the store's folder; made if it does not exist")
-    _options(parser, ingest, {"sources", "store"})
-    print(ingest(**_arguments(parser.parse_args(argv))).table())
+    parser.add_argument("--dry", action="store_true", help="find, but neither read pixels nor write anything")
+    _options(parser, ingest, {"sources", "store", "dry"})
+    done = ingest(**_arguments(parser.parse_args(argv)))
+    print(done.table())
+    if not done.would_take and (done.store / "store.json").exists():
+        Store.open(done.store).usable()
 
 
 def _fit(argv: list[str]) -> None:
@@ -66,9 +91,12 @@ def _fit(argv: list[str]) -> None:
     parser.add_argument("--dry", action="store_true", help="say what would be trained on what, and stop")
     parser.add_class_arguments(Recipe, fail_untyped=True)
     _options(parser, fit, {"store", "out", "recipe"})
-    chosen = recipe(name)
-    parser.set_defaults(_flat(chosen))
-    options = parser.instantiate_classes(parser.parse_args(argv))
+    parser.set_defaults(_flat(recipe(name)))
+    parsed = parser.parse_args(argv)
+    if parsed.recipe != name:  # the YAML file names it
+        parser.set_defaults(_flat(recipe(parsed.recipe)))
+        parsed = parser.parse_args(argv)
+    options = parser.instantiate_classes(parsed)
     fields = Recipe.__dataclass_fields__
     chosen = Recipe(**{field: options[field] for field in fields})
     store = Store.open(options.store)
@@ -114,7 +142,8 @@ def _export(argv: list[str]) -> None:
     parser = _parser("export", "Write the trunk under another library's tensor names, and prove that it loads there.")
     parser.add_argument("weights", metavar="WEIGHTS", help="weights.safetensors of a run")
     parser.add_argument("--out", required=True, help="the file to write, .pth")
-    _options(parser, export, {"weights", "path"})
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    _options(parser, export, {"weights", "path", "overwrite"})
     options = parser.parse_args(argv)
     print(export(load(options.weights), options.out, to=options.to, overwrite=options.overwrite))
 
@@ -183,7 +212,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         VERBS[words[0]][0](words[1:])
     except KeyboardInterrupt:
-        print("\nubr-pretrain: interrupted; the same command goes on where it was", file=sys.stderr)
+        how = "starts anew" if words[0] in ("score", "export", "inspect") else "goes on where it was"
+        print(f"\nubr-pretrain {words[0]}: interrupted; the same command {how}", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:  # every refusal of this project is a ValueError
         if debug:

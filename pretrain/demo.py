@@ -49,6 +49,8 @@ def demo(out: Path = Path("demo-run"), *, train: int = 32, unseen: int = 14, ste
         steps: training steps.
         seed: of phantoms and training.
     """
+    if train < 9 or unseen < 3:
+        raise ValueError(f"the demo needs at least 9 phantoms to train on and 3 unseen ones, got {train} and {unseen}")
     began = time.monotonic()
     scans, store, run, scores = (Path(out) / name for name in ("scans", "store", "run", f"scores-{time.strftime('%H%M%S')}"))
     phantoms(scans / "train", n=train, seed=seed, form="dicom", size_px=128)
@@ -61,6 +63,10 @@ def demo(out: Path = Path("demo-run"), *, train: int = 32, unseen: int = 14, ste
 
     labels = read_labels(scans / "unseen" / "labels.csv")
     accuracies = body_part_accuracy(scored.series, labels)
+    if not len(accuracies):
+        raise ValueError(
+            f"no two of the {unseen} unseen phantoms show chest, abdomen and pelvis and leave others to measure on; raise --unseen"
+        )
     mean, lowest, highest = (100 * float(v) for v in (accuracies.mean(), accuracies.min(), accuracies.max()))
     r = np.array([pearson_r(s.scores, s.z_mm) for s in scored.series])
     volumes = {s.key: _pixels(s.source) for s in scored.series}

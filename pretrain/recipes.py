@@ -12,7 +12,8 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from ubr.weights import InputSpec
 
@@ -99,7 +100,15 @@ class Recipe:
 
     def sha256(self) -> str:
         """Digest of the configuration: rows and runs with the same one were made by the same recipe."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.described(), sort_keys=True).encode()).hexdigest()
+
+    def described(self) -> dict[str, Any]:
+        """Plain values. A start from a file is named by its content: paths do not travel, and what lies under one can change."""
+        values = dataclasses.asdict(self)
+        path = Path(self.start)
+        if path.is_file():
+            values["start"] = f"file with sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        return values
 
 
 def paper() -> Recipe:

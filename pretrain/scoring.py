@@ -79,7 +79,8 @@ class Scored:
         """The end of a scoring as text: counts, typical quality, the least straight curves, and what was left out and why."""
         rows = sorted((s.summary() for s in self.series), key=lambda row: _least_first(row["pearson_r"]))
         slices = sum(len(s.scores) for s in self.series)
-        median = np.nanmedian([float(row["pearson_r"]) for row in rows])  # type: ignore[arg-type]
+        defined = [r for r in (float(row["pearson_r"]) for row in rows) if not math.isnan(r)]  # type: ignore[arg-type]
+        median = np.median(defined) if defined else math.nan
         lines = [f"scored    {len(rows):6,} series, {slices:,} slices; median r {median:.4f}; in {self.folder}"]
         lines += [f"{'':10}r {row['pearson_r']:.4f}  series {row['series']}, {row['slices']} slices" for row in rows[:5]]
         lines += [f"left out  {len(self.left_out):6,}"] + [f"{'':10}{out.path}: {out.reason}" for out in self.left_out]
@@ -122,11 +123,19 @@ def score(
     """
     weights = weights if isinstance(weights, Weights) else load(weights)
     folder = Path(out)
-    if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty; give a new --out")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{out} is not empty, or a file; give a new --out")
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers must be at least 0, got {workers}")
+    if len(sources) > 1 and any(is_store(source) for source in sources):
+        raise ValueError("a store is scored alone; score several one after the other, or give scans")
     workers = max(1, cores() - 1) if workers is None else workers
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    regressor = Regressor.from_weights(weights).eval().to(where)
+    regressor = Regressor.from_weights(weights).eval().to(memory_format=torch.channels_last)
+    try:
+        regressor.to(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    except (RuntimeError, AssertionError) as error:
+        allowed = "auto, cpu, and what this machine has of cuda, cuda:1, mps"
+        raise ValueError(f"device {device!r} cannot be used here; allowed: {allowed}") from error
     left_out: list[LeftOut] = []
     work = _from_store(sources[0]) if len(sources) == 1 and is_store(sources[0]) else _from_scans(sources, workers, progress, left_out)
     done = []
@@ -185,6 +194,10 @@ def _slices(inputs: InputSpec, job: _Job) -> _Slices | str:
         return _Slices(row.key, to_grid(Store.open(path), row, inputs).numpy(), row.z_mm, row.warnings)
     except (UnusableError, StoreError) as error:
         return str(error)
+    except MemoryError:
+        return "not enough memory to read it"
+    except Exception as error:  # one series must not end the others
+        return f"could not be read ({type(error).__name__})"
 
 
 def _write(folder: Path, done: Sequence[SeriesScores], weights: Weights) -> None:
@@ -192,6 +205,7 @@ def _write(folder: Path, done: Sequence[SeriesScores], weights: Weights) -> None
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    folder = folder.absolute()  # "." has no name to make another from
     part = folder.with_name(f".{folder.name}.part")
     part.mkdir(parents=True, exist_ok=True)
     lengths = [len(s.scores) for s in done]

@@ -7,7 +7,6 @@ one would see. Losses are sums over groups (or their mean over all G), and DDP a
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import math
@@ -22,6 +21,7 @@ from typing import Any, Literal
 
 import lightning as L
 import numpy as np
+import timm.layers
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
@@ -30,7 +30,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ubr.weights import start
+from ubr.weights import Backbone, start
 
 from .card import write_card
 from .data.bank import Place, SliceBank, grid_folder, prepare
@@ -42,6 +42,8 @@ from .reading.curve import ordered_share, pearson_r
 from .recipes import Recipe
 from .recipes import recipe as named_recipe
 from .sampler import SliceSampler
+
+Accelerator = Literal["auto", "cpu", "gpu", "mps"]
 
 VALIDATION_SLICES = 64
 """Equidistant slices of a held-out volume that validation scores: enough for r, cheap beside training."""
@@ -112,6 +114,7 @@ class UBR(L.LightningModule):
             [row.z_mm for row in train], g=recipe.g, m=recipe.m, unit=recipe.unit, begin=recipe.begin, seed=recipe.seed
         )
         backbone = start(recipe.backbone, recipe.start, inputs=recipe.inputs, seed=recipe.seed)
+        _check_size(backbone, recipe.inputs.size_px)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed + 1)
             head = Head(backbone.channels, recipe.head_std)
@@ -187,7 +190,9 @@ class UBR(L.LightningModule):
         ]
         groups = [group for group in groups if group["params"]]
         optimiser: torch.optim.Optimizer
-        optimiser = torch.optim.SGD(groups, momentum=r.momentum) if r.optimiser == "sgd" else torch.optim.AdamW(groups)
+        optimiser = (
+            torch.optim.SGD(groups, momentum=r.momentum, fused=True) if r.optimiser == "sgd" else torch.optim.AdamW(groups, fused=True)
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, r.rate)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -211,6 +216,8 @@ class Record(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
         if trainer.global_step % self.every == 0 and isinstance(module, UBR):
             seconds, steps = time.perf_counter() - self._since[0], trainer.global_step - self._since[1]
+            if not math.isfinite(trainer.callback_metrics["train/loss"]):
+                raise ValueError(f"the loss is not finite after {trainer.global_step} steps: lower --lr and give a new --out")
             speed = steps * module.recipe.g * module.recipe.m / seconds
             self._since = (time.perf_counter(), trainer.global_step)
             self._write(trainer, "train/", {"lr": trainer.optimizers[0].param_groups[0]["lr"], "images_per_s": round(speed, 1)})
@@ -258,7 +265,7 @@ class Plan:
         patients, others = len({row.patient for row in self.train}), len({row.patient for row in self.held_out})
         r = self.recipe
         lines = [
-            f"train on {len(self.train)} series of {patients} patients ({slices} slices), held out {len(self.held_out)} of {others}",
+            f"train on {len(self.train)} series of {patients} patients ({slices} slices), held out {len(self.held_out)} series of {others}",
             f"{r.backbone} from {r.start} start, {r.inputs.size_px} px, {r.steps} steps of {r.g} x {r.m} slices, {r.optimiser} at {r.lr:g}",
         ]
         return "\n".join([*lines, *self.notes])
@@ -299,14 +306,28 @@ def plan(store: Store, recipe: Recipe, holdout: float | Sequence[str] = 0.1) -> 
     return Plan(recipe, train, held_out, tuple(notes))
 
 
+def _check_size(backbone: Backbone, size_px: int) -> None:
+    """Raises `ValueError` where the backbone cannot take slices of this size: a fixed size, or too small for its strides."""
+    try:
+        with torch.no_grad():
+            backbone.eval()(torch.zeros(1, 3, size_px, size_px))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{backbone.name} cannot take slices of {size_px} px ({error}); change --inputs.size_px or --backbone") from error
+    backbone.train()
+
+
 def pick_precision(recipe: Recipe, accelerator: str) -> Literal["32-true", "bf16-mixed"]:
     """bf16 where the recipe asks for it, or where it says "auto" and bf16 is faster.
 
-    That is on GPUs, and for plain convolutions on a CPU with matrix units (AMX): without them, and for depthwise convolutions, it is not.
+    That is on GPUs that compute in it (from Ampere on; older ones only emulate it), and for plain convolutions on a CPU with matrix units
+    (AMX): without them, and for depthwise convolutions, it is not.
     """
     if recipe.precision == "auto":
         plain = any(family in recipe.backbone for family in ("vgg", "alexnet", "resnet"))
-        fast = accelerator == "gpu" or (accelerator == "cpu" and plain and torch.cpu._is_amx_tile_supported())
+        if accelerator == "gpu":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = accelerator == "cpu" and plain and torch.cpu._is_amx_tile_supported()
         return "bf16-mixed" if fast else "32-true"
     return "bf16-mixed" if recipe.precision == "bf16" else "32-true"
 
@@ -322,8 +343,8 @@ def fit(
     recipe: Recipe | str = "quick",
     *,
     holdout: float | Sequence[str] = 0.1,
-    accelerator: str = "auto",
-    devices: int | str = "auto",
+    accelerator: Accelerator = "auto",
+    devices: int | Literal["auto"] = "auto",
     nodes: int = 1,
     workers: int = 2,
     place: Place = "auto",
@@ -360,9 +381,9 @@ def fit(
     """
     store = store if isinstance(store, Store) else Store.open(store)
     recipe = named_recipe(recipe) if isinstance(recipe, str) else recipe
-    for name, value in (("validate_every", validate_every), ("checkpoint_every", checkpoint_every), ("log_every", log_every)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    _at_least(1, validate_every=validate_every, checkpoint_every=checkpoint_every, log_every=log_every, nodes=nodes)
+    _at_least(1, devices=1 if devices == "auto" else devices)
+    _at_least(0, workers=workers)
     planned = plan(store, recipe, holdout)
     folder, config = Path(out), _config(store, planned)
     weights_file = folder / "weights.safetensors"
@@ -378,6 +399,9 @@ def fit(
     trainer = _trainer(folder, recipe, accelerator, devices, nodes, validate_every, checkpoint_every, log_every, progress)
     if place == "gpu" and trainer.strategy.root_device.type != "cuda":
         raise ValueError(f"place 'gpu' needs a GPU, the run is on {trainer.strategy.root_device.type}; use 'ram', 'file' or 'auto'")
+    if trainer.num_devices * trainer.num_nodes > 1 and trainer.strategy.root_device.type == "cuda":
+        # timm's, not Lightning's sync_batchnorm: that drops the activation that timm's norms hold (EfficientNet, ...).
+        timm.layers.convert_sync_batchnorm(module.regressor)  # type: ignore[attr-defined, no-untyped-call]
     if first:
         _claim(folder, config)
     last = folder / "checkpoints" / "last.ckpt"
@@ -389,6 +413,7 @@ def fit(
             ".*does not have many workers.*",
             ".*exists and is not empty.*",
             ".*smaller than the logging interval.*",
+            ".*Total length of `list`.*",
         ):
             warnings.filterwarnings("ignore", text)
         try:
@@ -397,6 +422,8 @@ def fit(
             if trainer.interrupted:  # how Lightning answers Ctrl-C
                 raise KeyboardInterrupt from None
             raise
+    _check_finite(module)
+    trainer.save_checkpoint(last)
     if trainer.is_global_zero:
         weights = module.regressor.to_weights(_provenance(module, config, _last_quality(folder)), licence)
         write_card(folder / "card.md", weights)
@@ -405,11 +432,23 @@ def fit(
     return Run(folder, weights_file, _last_quality(folder), planned.notes)
 
 
+def _at_least(least: int, **options: int) -> None:
+    for name, value in options.items():
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def _check_finite(module: UBR) -> None:
+    """A training that diverged must not look like one that finished: its file could not be loaded."""
+    if not all(torch.isfinite(t).all() for t in module.state_dict().values()):
+        raise ValueError("the trained weights hold NaN or infinity: lower --lr and give a new --out")
+
+
 def _trainer(
     folder: Path,
     recipe: Recipe,
-    accelerator: str,
-    devices: int | str,
+    accelerator: Accelerator,
+    devices: int | Literal["auto"],
     nodes: int,
     validate_every: int,
     checkpoint_every: int,
@@ -418,8 +457,12 @@ def _trainer(
 ) -> L.Trainer:
     if accelerator == "auto":
         accelerator = "gpu" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ValueError("accelerator 'gpu' needs a CUDA or ROCm GPU, and none was found; use 'auto', 'cpu' or 'mps'")
     if devices == "auto":
         devices = torch.cuda.device_count() if accelerator == "gpu" else 1
+    if (world := devices * nodes) > recipe.g:
+        raise ValueError(f"{world} processes cannot share g = {recipe.g} volumes a step; lower --devices, or raise --g")
     checkpoint = ModelCheckpoint(folder / "checkpoints", "last", every_n_train_steps=checkpoint_every, enable_version_counter=False)
     callbacks: list[Callback] = [checkpoint, Record(folder / "metrics.jsonl", log_every)]
     if progress:
@@ -428,8 +471,7 @@ def _trainer(
         accelerator=accelerator,
         devices=devices,
         num_nodes=nodes,
-        strategy="ddp" if int(devices) * nodes > 1 else "auto",
-        sync_batchnorm=accelerator == "gpu" and int(devices) * nodes > 1,
+        strategy="ddp" if world > 1 else "auto",
         precision=pick_precision(recipe, accelerator),
         max_steps=recipe.steps,
         val_check_interval=min(validate_every, recipe.steps),
@@ -449,7 +491,7 @@ def _trainer(
 def _config(store: Store, planned: Plan) -> dict[str, Any]:
     """What makes a run this run and no other: config.yaml."""
     config = {
-        "recipe": dataclasses.asdict(planned.recipe),
+        "recipe": planned.recipe.described(),
         "data": {
             "fingerprint": store.fingerprint(row.key for row in planned.train),
             "train": sorted(row.key for row in planned.train),
@@ -467,7 +509,7 @@ def _check(folder: Path, config: dict[str, Any]) -> None:
         differing = [f"{part}.{name}" for part in config for name in config[part] if found.get(part, {}).get(name) != config[part][name]]
         if differing:
             raise ValueError(f"{folder} holds another run (other {', '.join(differing[:4])}); give a new --out, or the run's own options")
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not empty and holds no run; give a new --out")
 
 

@@ -81,7 +81,8 @@ class Weights:
             "sha256": self.sha256(),
         }
         part = path.with_name(f".{path.name}.part")
-        safetensors.torch.save_file(self._tensors(), part, metadata={"ubr": json.dumps(about, sort_keys=True)})
+        # Not save_file: its files can be read by their owner only, whatever the umask.
+        part.write_bytes(safetensors.torch.save(self._tensors(), metadata={"ubr": json.dumps(about, sort_keys=True)}))
         part.replace(path)
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -81,16 +81,17 @@ def export(weights: Weights, path: str | Path, *, to: Literal["torchvision", "ti
         raise ValueError(f"backbone {weights.backbone} has no layout {to!r}; it has: {', '.join(targets)}")
     if path.exists() and not overwrite:
         raise ValueError(f"{path} exists; give another path or --overwrite")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent} is not a folder; make it, or give another path")
     part = path.with_name(f".{path.name}.part")
-    torch.save(dict(weights.trunk), part)
     try:
+        torch.save(dict(weights.trunk), part)
         _prove(targets[to], part, weights)
-    except TransferError:
-        part.unlink()
-        raise
-    contract = path.with_name(path.name + ".inputs.json")
-    contract.write_text(json.dumps(weights.inputs.to_dict(), indent=1) + "\n")
-    part.replace(path)
+        contract = path.with_name(path.name + ".inputs.json")
+        contract.write_text(json.dumps(weights.inputs.to_dict(), indent=1) + "\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return (
         f"{targets[to].snippet}\nloaded = model.load_state_dict(torch.load({str(path)!r}, weights_only=True), strict=False)\n"
         f"assert not loaded.unexpected_keys and all(k.startswith({HEADS}) for k in loaded.missing_keys), loaded"

@@ -1,7 +1,7 @@
 """How training reads a store: slices on the contract's grid, by row number, from GPU memory, RAM or files.
 
 Decompressing and resampling full slices costs more than a small backbone's training step, and is the same work in every epoch. So it is
-done once a store and grid: `prepare` writes `STORE/grids/<grid>/<series>.npy` (int16 HU), and every fit with that grid reads them. The
+done once a store and grid: `prepare` writes `STORE/grids/<grid>/<content>.npy` (int16 HU), and every fit with that grid reads them. The
 same bytes come out of all three places.
 """
 
@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ubr.weights import InputSpec
 from ubr.weights.body import series_box
 
-from .store import SeriesRow, Store
+from .store import SeriesRow, Store, rename_durably, temporary_name
 
 Place = Literal["auto", "gpu", "ram", "file"]
 
@@ -51,7 +51,7 @@ def prepare(
     size, folder = size_px or inputs.size_px, grid_folder(store, inputs, size_px)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "grid.json").write_text(_about(inputs, size_px) + "\n")
-    missing = [row for row in rows if not (folder / f"{row.key}.npy").exists()]
+    missing = [row for row in rows if not _file(folder, row).exists()]
     if not missing:
         return folder
     # Threads: decompressing and resampling leave the interpreter, and processes take longer to start than most stores to prepare.
@@ -64,10 +64,19 @@ def prepare(
 
 def _prepare_one(store: Store, row: SeriesRow, inputs: InputSpec, size: int, folder: Path) -> None:
     grid = to_grid(store, row, inputs, size)
-    part = folder / f".{row.key}.{os.getpid()}.part"
-    with part.open("wb") as file:
-        np.save(file, grid.numpy())
-    part.replace(folder / f"{row.key}.npy")
+    path = _file(folder, row)
+    part = temporary_name(path)
+    try:
+        with part.open("wb") as file:
+            np.save(file, grid.numpy())
+        rename_durably(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _file(folder: Path, row: SeriesRow) -> Path:
+    """Named by content: a series that was ingested anew with other pixels is resampled anew."""
+    return folder / f"{row.digest}.npy"
 
 
 class SliceBank:
@@ -84,7 +93,7 @@ class SliceBank:
     def __init__(
         self, folder: Path, rows: Sequence[SeriesRow], *, place: Place = "auto", device: torch.device | None = None, share: int = 1
     ) -> None:
-        self.files = [folder / f"{row.key}.npy" for row in rows]
+        self.files = [_file(folder, row) for row in rows]
         self.offsets = np.cumsum([0] + [row.slices for row in rows])
         self.size_px = int(np.load(self.files[0], mmap_mode="r").shape[1])
         self.place = _choose(2 * self.size_px**2 * int(self.offsets[-1]), device, share) if place == "auto" else place

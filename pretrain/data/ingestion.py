@@ -176,7 +176,13 @@ def _read_patients(path: Path) -> dict[str, str]:
             if not {"file", "patient"} <= set(table.fieldnames or ()):
                 columns = ", ".join(table.fieldnames or ["none"])
                 raise ValueError(f"{path}: a list of patients needs the columns file, patient; this one has {columns}")
-            return {row["file"].strip().strip("/").replace("\\", "/"): row["patient"].strip() for row in table if row["file"]}
+            whose = {}
+            for row in table:
+                if row["file"]:
+                    if not (row["patient"] or "").strip():
+                        raise ValueError(f"{path}: line {table.line_num} names no patient; give one, or drop the line")
+                    whose[row["file"].strip().strip("/").replace("\\", "/")] = row["patient"].strip()
+            return whose
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a readable CSV file of patients ({type(error).__name__})") from None
 

@@ -213,7 +213,7 @@ class Store:
 
         key = self.key(series)
         slices, rows, columns = volume.hu.shape
-        temporary = _temporary(self._pixels(key))
+        temporary = temporary_name(self._pixels(key))
         try:
             blosc2.asarray(
                 np.ascontiguousarray(volume.hu),
@@ -222,7 +222,7 @@ class Store:
                 chunks=(1, rows, columns),
                 cparams={"codec": blosc2.Codec.ZSTD, "clevel": 3, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1},
             )
-            _rename(temporary, self._pixels(key))
+            rename_durably(temporary, self._pixels(key))
         except RuntimeError as error:  # blosc2's for a disk that is full
             raise StoreError(f"{self.path} cannot be written to ({error})") from error
         finally:
@@ -279,10 +279,10 @@ class Store:
             schema=pa.schema({"key": pa.string(), "path": pa.string(), "files": pa.list_(pa.string())}),
         )
         path = self.path / "private" / "sources" / f"{_hash(repr(table.to_pylist()))}.parquet"
-        temporary = _temporary(path)
+        temporary = temporary_name(path)
         try:
             pq.write_table(table, temporary)
-            _rename(temporary, path)
+            rename_durably(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -332,10 +332,10 @@ class Store:
                 row |= {"status": LEFT_OUT, "reason": SAME_CONTENT}
         rows.sort(key=lambda r: r["status"] == LEFT_OUT)
         table = pa.Table.from_pylist(rows, schema=_schema())
-        temporary = _temporary(self.path / "catalog.parquet")
+        temporary = temporary_name(self.path / "catalog.parquet")
         try:
             pq.write_table(table, temporary)
-            _rename(temporary, self.path / "catalog.parquet")
+            rename_durably(temporary, self.path / "catalog.parquet")
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
@@ -410,7 +410,7 @@ def _version() -> str:
         return "ubr-pretrain"
 
 
-def _temporary(path: Path) -> Path:
+def temporary_name(path: Path) -> Path:
     """A name no other writer uses. It says whose it is, so that what a dead process left can be told from what a living one writes."""
     return path.with_name(f"{path.name}.{_hash(socket.gethostname(), size=4)}-{os.getpid()}.tmp")
 
@@ -430,23 +430,23 @@ def _runs(process: int) -> bool:
 
 def _write(path: Path, data: bytes, first_wins: bool = False) -> None:
     """Replace a file in one act. first_wins: of several writers the first one's content stays instead of the last one's."""
-    temporary = _temporary(path)
+    temporary = temporary_name(path)
     try:
         temporary.write_bytes(data)
         if not first_wins:
-            _rename(temporary, path)
+            rename_durably(temporary, path)
         elif not path.exists():
             try:
                 os.link(temporary, path)
             except FileExistsError:
                 pass
             except OSError:  # a file system without hard links
-                _rename(temporary, path)
+                rename_durably(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _rename(temporary: Path, path: Path) -> None:
+def rename_durably(temporary: Path, path: Path) -> None:
     """The content is on the disk before the name is: after a power cut a name never stands for half a file."""
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())

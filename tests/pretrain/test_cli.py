@@ -72,7 +72,7 @@ def test_mistakes__unknown_verb_and_option(capsys: pytest.CaptureFixture[str]) -
 def test_fit__dry_says_what_it_would_do_and_writes_nothing(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", str(world / "store"), "--out", str(world / "dry"), "--dry", *TINY]) == 0
     shown = capsys.readouterr().out
-    assert "train on 11 series of 11 patients (330 slices), held out 1 of 1" in shown and "6 steps of 4 x 4 slices" in shown
+    assert "train on 11 series of 11 patients (330 slices), held out 1 series of 1" in shown and "6 steps of 4 x 4 slices" in shown
     assert not (world / "dry").exists()
 
 

@@ -188,7 +188,7 @@ def test_left_out_and_then_taken(store: Store) -> None:
 def test_leftovers_of_dead_writers_are_cleaned_and_those_of_living_ones_are_not(store: Store) -> None:
     from ubr.pretrain.data import store as module
 
-    living = module._temporary(store.path / "series" / "a.b2nd")
+    living = module.temporary_name(store.path / "series" / "a.b2nd")
     host, _, _ = living.suffixes[-2].removeprefix(".").partition("-")
     process = multiprocessing.get_context("spawn").Process()
     process.start()

@@ -48,7 +48,9 @@ def main() -> None:
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
     precision = pick_precision(recipe, device.type if not on_gpu else "gpu")
-    batch = recipe.inputs.to_input(to_grid(store, store.rows()[0], recipe.inputs)[: recipe.g * recipe.m]).to(device)
+    slices = torch.cat([to_grid(store, row, recipe.inputs) for row in store.rows()[:3]])
+    ready = recipe.inputs.to_input(slices[:BATCH]).to(device)
+    batch = recipe.inputs.to_input(slices[: recipe.g * recipe.m]).to(device)
     net = start(recipe.backbone, seed=0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     runs = options.work / "runs"
@@ -56,13 +58,13 @@ def main() -> None:
     for pair in range(options.pairs):
         shutil.rmtree(runs, ignore_errors=True)
         bare_fit = _speed(lambda: _train(net, batch, precision), len(batch), options.steps)
-        run = fit(store, runs / "run", recipe, holdout=0, log_every=5, progress=False)
+        run = fit(store, runs / "run", recipe, holdout=0, log_every=max(1, options.steps // 6), progress=False)
         lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
         whole_fit = float(np.median([line["images_per_s"] for line in lines[1:]]))  # the first interval has the start in it
-        bare_score = _speed(lambda: _infer(net, batch[:BATCH]), BATCH, 2 * options.steps)
+        bare_score = _speed(lambda: _infer(net, ready), BATCH, 2 * options.steps)
         began = time.perf_counter()
-        slices = sum(len(s.scores) for s in score(run.weights, [store.path], runs / "scores", workers=0, progress=False).series)
-        whole_score = slices / (time.perf_counter() - began)
+        scored = sum(len(s.scores) for s in score(run.weights, [store.path], runs / "scores", workers=0, progress=False).series)
+        whole_score = scored / (time.perf_counter() - began)
         pairs.append((bare_fit, whole_fit, bare_score, whole_score))
         print(f"pair {pair}: fit {whole_fit:.0f} of {bare_fit:.0f} images/s, score {whole_score:.0f} of {bare_score:.0f}")
     values = np.array(pairs)

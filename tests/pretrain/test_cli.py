@@ -162,3 +162,44 @@ def test_export_and_inspect(world: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "timm.create_model('test_resnet')" in capsys.readouterr().out
     assert "has no layout 'torchvision'" in refused(["export", weights, "--to", "torchvision", "--out", str(world / "t2.pth")], capsys)
     assert "exists" in refused(["export", weights, "--to", "timm", "--out", str(world / "trunk.pth")], capsys)
+
+
+def test_fit__a_recipe_named_in_a_yaml_file_is_the_one_that_is_planned(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("recipe: reference_code\nstart: random\ng: 4\n")
+    assert main(["fit", str(world / "store"), "--out", str(tmp_path / "run"), "--config", str(tmp_path / "mine.yaml"), "--dry"]) == 0
+    assert "vgg16 from random start, 128 px, 10000 steps of 4 x 8 slices" in capsys.readouterr().out
+
+
+def test_fit__a_run_that_diverges_says_so_and_leaves_no_weights(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wild = ["--optimiser", "sgd", "--lr", "10", "--schedule", "constant", "--clip-norm", "null", "--steps", "30", "--log-every", "5"]
+    line = refused(["fit", str(world / "store"), "--out", str(tmp_path / "run"), *TINY, *wild], capsys)
+    assert "lower --lr" in line
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_ingest__dry_and_a_list_of_patients_with_a_hole(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ingest", str(world / "scans"), "--store", str(tmp_path / "dry"), "--workers", "1", "--dry"]) == 0
+    assert "would take          2 series" in capsys.readouterr().out and not (tmp_path / "dry").exists()
+    (tmp_path / "p.csv").write_text("file,patient\n50.nii.gz,\n")
+    line = refused(["ingest", str(world / "scans"), "--store", str(tmp_path / "s"), "--patients", str(tmp_path / "p.csv")], capsys)
+    assert "line 2 names no patient" in line
+
+
+def test_ingest__nothing_usable_is_a_mistake_not_a_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("Dear colleague")
+    line = refused(["ingest", str(tmp_path / "letters"), "--store", str(tmp_path / "s"), "--workers", "1"], capsys)
+    assert "holds no usable series; 1 were left out (most often: not DICOM" in line
+
+
+def test_recipe__a_start_from_a_file_is_recorded_by_content_not_path(tmp_path: Path) -> None:
+    from ubr.pretrain.recipes import Recipe
+
+    for name in ("secret-patient.pth", "elsewhere.pth"):
+        (tmp_path / name).write_bytes(b"numbers")
+    one, other = (Recipe(start=str(tmp_path / name)) for name in ("secret-patient.pth", "elsewhere.pth"))
+    assert one.sha256() == other.sha256() and "secret" not in str(one.described())
+    (tmp_path / "elsewhere.pth").write_bytes(b"other numbers")
+    assert one.sha256() != other.sha256()

@@ -220,7 +220,7 @@ class Store:
                 urlpath=str(temporary),
                 mode="w",
                 chunks=(1, rows, columns),
-                cparams={"codec": blosc2.Codec.ZSTD, "clevel": 3, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1},
+                cparams={"codec": blosc2.Codec.LZ4, "clevel": 5, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1},
             )
             rename_durably(temporary, self._pixels(key))
         except RuntimeError as error:  # blosc2's for a disk that is full

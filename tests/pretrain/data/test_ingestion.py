@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -210,29 +209,6 @@ def test_nothing_found_makes_a_store_that_says_so(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------------------------- what goes wrong
 
 
-def _dies(folder: Path, number: int) -> int:
-    """3 kills its process each time, 5 the first time."""
-    if number == 3 or (number == 5 and not (folder / "died").exists()):
-        (folder / "died").touch()
-        os._exit(9)
-    time.sleep(0.05)
-    return number * number
-
-
-def test_a_dying_process_costs_its_item_only(tmp_path: Path) -> None:
-    results = dict(ingestion._each(partial(_dies, tmp_path), range(8), 2))
-    assert results == {n: None if n == 3 else n * n for n in range(8)}
-
-
-def _fails(number: int) -> int:
-    raise StoreError("disk full")
-
-
-def test_a_store_that_cannot_be_written_to_ends_the_ingest() -> None:
-    with pytest.raises(StoreError, match="disk full"):
-        list(ingestion._each(_fails, range(8), 2))
-
-
 def test_only_reasons_known_to_be_free_of_identity_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ubr.pretrain.data.volume import Series
 
@@ -249,10 +225,10 @@ def test_a_series_that_kills_its_process_is_left_out(tmp_path: Path, monkeypatch
     for seed in range(3):
         write_nifti(tmp_path / "scans" / f"{seed}.nii", seed)
 
-    def each(task: object, items: list[object], workers: int) -> object:
+    def dying(task: object, items: list[object], workers: int, name: str) -> object:
         yield from ((item, None if i == 1 else task(item)) for i, item in enumerate(items))  # type: ignore[operator]
 
-    monkeypatch.setattr(ingestion, "_each", each)
+    monkeypatch.setattr(ingestion, "each", dying)
     done = run(tmp_path / "scans", store=tmp_path / "store")
     assert len(done.taken) == 2 and [o.reason for o in done.left_out] == [DIED]
 

@@ -1,6 +1,6 @@
 """The demo's measures as a row in results/demo.csv.
 
-    python -m benchmarks.demo --work /scratch/demo [--seed 1]
+python -m benchmarks.demo --work /scratch/demo [--seed 1]
 """
 
 from __future__ import annotations

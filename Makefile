@@ -27,7 +27,7 @@ check: env  ## linter and type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	mkdir -p build/types && ln -sfn ../.. build/types/ubr
-	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p ubr.weights -p ubr.pretrain
+	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p ubr.weights -p ubr.pretrain -p ubr.downstream
 
 wheel: env  ## build the wheel, install it elsewhere, use it from outside the tree
 	rm -rf build/wheel build/elsewhere

@@ -14,7 +14,15 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     package_dir={"ubr": "."},
-    packages=["ubr.pretrain", "ubr.pretrain.data", "ubr.pretrain.data.phantom", "ubr.pretrain.reading", "ubr.weights"],
+    packages=[
+        "ubr.pretrain",
+        "ubr.pretrain.data",
+        "ubr.pretrain.data.phantom",
+        "ubr.pretrain.reading",
+        "ubr.weights",
+        "ubr.weights.exports",
+        "ubr.downstream",
+    ],
     install_requires=[
         "blosc2>=3.0",
         "jsonargparse[signatures]>=4.35",
@@ -37,7 +45,8 @@ setup(
     ],
     extras_require={
         "itk": ["SimpleITK>=2.3"],
-        "dev": ["hypothesis>=6.100", "mypy>=1.13", "pytest>=8", "ruff>=0.8", "SimpleITK>=2.3"],
+        "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
+        "dev": ["ubr-pretrain[itk,onnx]", "hypothesis>=6.100", "mypy>=1.13", "pytest>=8", "ruff>=0.8"],
     },
     entry_points={"console_scripts": ["ubr-pretrain=ubr.pretrain.cli:main"]},
 )

@@ -13,7 +13,6 @@ _HOMES = {
     "fit": "training",
     "Recipe": "recipes",
     "recipe": "recipes",
-    "Regressor": "model",
     "score": "scoring",
 }
 __all__ = list(_HOMES)

@@ -7,6 +7,7 @@ of verbs shows at once. Exit status: 0 success, 2 a user's mistake (one line), 1
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -139,21 +140,41 @@ def _score(argv: list[str]) -> None:
 def _export(argv: list[str]) -> None:
     from ubr.weights import export, load
 
-    parser = _parser("export", "Write the trunk under another library's tensor names, and prove that it loads there.")
+    parser = _parser("export", "Write the weights for another library, and prove that they arrive there. Prints how to load them.")
     parser.add_argument("weights", metavar="WEIGHTS", help="weights.safetensors of a run")
-    parser.add_argument("--out", required=True, help="the file to write, .pth")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    _options(parser, export, {"weights", "path", "overwrite"})
+    parser.add_argument(
+        "--out", required=True, help="torchvision: a .pth file; timm: a folder; detectron2: a .pkl file; onnx: an .onnx file"
+    )
+    parser.add_argument(
+        "--fold", action="store_true", help="put the intensity contract into the first convolution: the trunk then takes HU"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier export wrote there")
+    _options(parser, export, {"weights", "path", "fold", "overwrite"})
     options = parser.parse_args(argv)
-    print(export(load(options.weights), options.out, to=options.to, overwrite=options.overwrite))
+    print(export(load(options.weights), options.out, to=options.to, fold=options.fold, overwrite=options.overwrite))
 
 
 def _inspect(argv: list[str]) -> None:
     from ubr.weights import load
 
-    parser = _parser("inspect", "What a weights file is: backbone, input contract, provenance, digest.")
+    parser = _parser("inspect", "What a weights file is: backbone, input contract, provenance, digest, tensors.")
     parser.add_argument("weights", metavar="WEIGHTS", help="a .safetensors file of this project")
-    print(load(parser.parse_args(argv).weights).describe())
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    options = parser.parse_args(argv)
+    about = load(options.weights).about()
+    print(json.dumps(about, indent=1) if options.json else _shown(about))
+
+
+def _shown(about: dict[str, Any]) -> str:
+    """The tables of `inspect` as text."""
+    lines = [f"{name:<12}{about[name]}" for name in ("file", "backbone", "licence", "sha256") if name in about]
+    for part in ("inputs", "provenance"):
+        lines += [f"{part:<12}{name}: {json.dumps(value)}" for name, value in about[part].items()]
+    lines += [f"exports to  {', '.join(about['exports_to'])}", ""]
+    width = max(len(t["name"]) for t in about["tensors"])
+    lines += [f"{t['name']:<{width}}  {t['kind']:<8} {' x '.join(map(str, t['shape'])) or 'one number'}" for t in about["tensors"]]
+    count, numbers = len(about["tensors"]), sum(t["numbers"] for t in about["tensors"])
+    return "\n".join([*lines, f"{count} tensors, {numbers:,} numbers"])
 
 
 def _demo(argv: list[str]) -> None:
@@ -172,7 +193,7 @@ VERBS: dict[str, tuple[Verb, str]] = {
     "ingest": (_ingest, "read CT series of any format into a store"),
     "fit": (_fit, "train a body-part regressor on a store, without labels"),
     "score": (_score, "give every slice of a store or of scans its score"),
-    "export": (_export, "write the trunk for torchvision or timm"),
+    "export": (_export, "write the weights for torchvision, timm, detectron2 or onnx"),
     "inspect": (_inspect, "say what a weights file is"),
 }
 

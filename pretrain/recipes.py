@@ -26,7 +26,8 @@ class Recipe:
 
     Args:
         backbone: "vgg16", "alexnet" or "timm/MODEL".
-        start: the trunk's first numbers: "random", "imagenet", or a file (weights of this project, a torchvision or timm state dict).
+        start: the trunk's first numbers: "random" (the library's initialisation), "random:msra" (the authors'), "imagenet",
+            "imagenet:TAG", or a file (weights of this project, a state dict of torchvision, timm or detectron2).
         head_std: standard deviation of the head's Gaussian start; none for PyTorch's own.
         inputs: the contract that travels with the weights.
         augment: random views.

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ubr.weights import InputSpec, Weights, load
+from ubr.weights import InputSpec, Regressor, Weights, load
 from ubr.weights.body import body_boxes, series_box
 
 from .data.bank import to_grid
@@ -29,7 +29,6 @@ from .data.find import find, read
 from .data.store import SeriesRow, Store, StoreError
 from .data.volume import LeftOut, Series, UnusableError
 from .data.workers import DIED, cores, each
-from .model import Regressor
 from .reading.curve import ordered_share, pearson_r
 
 BATCH = 64

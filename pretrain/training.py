@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import platform
+import subprocess
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -30,14 +31,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ubr.weights import Backbone, start
+from ubr.weights import Backbone, Head, Regressor, card, start
 
-from .card import write_card
 from .data.bank import Place, SliceBank, grid_folder, prepare
 from .data.store import SeriesRow, Store
 from .data.workers import cores
 from .losses import distance_loss, order_loss
-from .model import Head, Regressor
 from .reading.curve import ordered_share, pearson_r
 from .recipes import Recipe
 from .recipes import recipe as named_recipe
@@ -195,6 +194,11 @@ class UBR(L.LightningModule):
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, r.rate)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None) -> None:
+        """Clip by norm. Lightning's own refuses fused optimisers under mixed precision, because of scaled gradients; bf16 scales none."""
+        if gradient_clip_val is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
 
 class Record(Callback):
@@ -426,7 +430,7 @@ def fit(
     trainer.save_checkpoint(last)
     if trainer.is_global_zero:
         weights = module.regressor.to_weights(_provenance(module, config, _last_quality(folder)), licence)
-        write_card(folder / "card.md", weights)
+        (folder / "card.md").write_text(card(weights))
         weights.save(weights_file)
     trainer.strategy.barrier("weights")
     return Run(folder, weights_file, _last_quality(folder), planned.notes)
@@ -531,6 +535,7 @@ def _provenance(module: UBR, config: dict[str, Any], quality: dict[str, float]) 
     return {
         "method": "Unsupervised Body-part Regression (Yan, Lu, Summers, ISBI 2018)",
         "recipe": config["recipe"],
+        "start": module.regressor.backbone.origin,
         "recipe_sha256": module.recipe.sha256(),
         "steps": trainer.global_step,
         "seed": module.recipe.seed,
@@ -544,5 +549,20 @@ def _provenance(module: UBR, config: dict[str, Any], quality: dict[str, float]) 
         "precision": str(trainer.precision),
         "device": torch.cuda.get_device_name() if module.device.type == "cuda" else f"{platform.machine()} {module.device.type}",
         "versions": {name: version(name) for name in ("ubr-pretrain", "torch", "torchvision", "timm", "lightning")},
+        "commit": _commit(),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this package runs from ("+" where it has changes); none where it was installed otherwise."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        git = ["git", "-C", str(root)]
+        commit = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if changed else "")

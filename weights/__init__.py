@@ -9,24 +9,48 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .artifact import Weights, load
     from .backbones import Backbone, build
+    from .cards import card
+    from .exports import export
+    from .folding import fold
     from .inputs import InputSpec
-    from .layouts import export
+    from .regressor import Head, Regressor
     from .starts import start
-    from .transfer import Receipt, TransferError, load_into
+    from .transfer import Receipt, TransferError, load_into, verify
 
 _HOMES = {
     "Weights": "artifact",
     "load": "artifact",
     "Backbone": "backbones",
     "build": "backbones",
+    "card": "cards",
+    "export": "exports",
+    "fold": "folding",
     "InputSpec": "inputs",
-    "export": "layouts",
+    "Head": "regressor",
+    "Regressor": "regressor",
     "start": "starts",
     "Receipt": "transfer",
     "TransferError": "transfer",
     "load_into": "transfer",
+    "verify": "transfer",
 }
-__all__ = ["Backbone", "InputSpec", "Receipt", "TransferError", "Weights", "build", "export", "load", "load_into", "start"]
+__all__ = [
+    "Backbone",
+    "Head",
+    "InputSpec",
+    "Receipt",
+    "Regressor",
+    "TransferError",
+    "Weights",
+    "build",
+    "card",
+    "export",
+    "fold",
+    "load",
+    "load_into",
+    "start",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,13 +2,16 @@
 
 UBR puts its head on VGG-16's conv5_3, and a VGG Faster R-CNN cuts at the same place, so pretraining and detector share the module as it is:
 one backbone, two heads. Pools that are not wanted are replaced by identities, never deleted: names keep their indices. timm models are
-pruned by `prune_intermediate_layers` rather than wrapped by `features_only`, which renames tensors.
+pruned by `prune_intermediate_layers` rather than wrapped by `features_only`, which renames tensors. A trunk holds no tensor behind its
+map: what the loss cannot reach is not handed over as trained.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -20,38 +23,53 @@ class Backbone(nn.Module):
     """A trunk: `[N, 3, H, W]` -> `[N, channels, H/stride, W/stride]`.
 
     name: what `build` takes. body: the module whose `state_dict` has the library's own names. channels, stride: of the returned map.
+    origin: where its numbers came from, as plain values for the provenance; `ubr.weights.start` fills it.
     """
 
     def __init__(self, name: str, body: nn.Module, features: Callable[[nn.Module, Tensor], Tensor], channels: int, stride: int) -> None:
         super().__init__()
         self.name, self.body, self.channels, self.stride = name, body, channels, stride
+        self.origin: dict[str, Any] = {}
         self._features = features
 
     def forward(self, x: Tensor) -> Tensor:
         return self._features(self.body, x)
 
 
+class _Torchvision(NamedTuple):
+    make: Callable[[], nn.Module]
+    channels: int
+
+
+TORCHVISION = {
+    "vgg16": _Torchvision(lambda: models.vgg16(init_weights=False), 512),
+    "vgg16_bn": _Torchvision(lambda: models.vgg16_bn(init_weights=False), 512),
+    "alexnet": _Torchvision(models.alexnet, 256),
+}
+"""Backbones that are torchvision's own, cut before the last pool: stride 16."""
+
+
 def _last_map(body: nn.Module, x: Tensor) -> Tensor:
     return body.features(x)  # type: ignore[operator, no-any-return]
 
 
-def timm_map(body: nn.Module, x: Tensor) -> Tensor:
-    """The deepest map of a timm model, pruned or whole."""
+def _timm_map(body: nn.Module, x: Tensor) -> Tensor:
     return body.forward_intermediates(x, indices=1, output_fmt="NCHW", intermediates_only=True)[-1]  # type: ignore[operator, no-any-return]
 
 
-def _torchvision(name: str, make: Callable[[], nn.Module], channels: int) -> Backbone:
-    """The convolutions of a torchvision VGG or AlexNet, without the last pool; He initialisation."""
+def _torchvision(name: str) -> Backbone:
     with torch.device("meta"):  # the classifier's 100 million numbers are never made
-        layers = list(make().features.children())  # type: ignore[union-attr]
+        layers = list(TORCHVISION[name].make().features.children())  # type: ignore[union-attr]
     features = nn.Sequential(*layers[:-1], nn.Identity()).to_empty(device="cpu")
     for module in features.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)):
+            module.reset_parameters()
+        if isinstance(module, nn.Conv2d) and name.startswith("vgg"):  # as torchvision.models.VGG does
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
     body = nn.Module()
     body.features = features
-    return Backbone(name, body, _last_map, channels, stride=16)
+    return Backbone(name, body, _last_map, TORCHVISION[name].channels, stride=16)
 
 
 def _timm(name: str) -> Backbone:
@@ -59,27 +77,28 @@ def _timm(name: str) -> Backbone:
     info = getattr(model, "feature_info", None)
     if info is None or not hasattr(model, "forward_intermediates"):
         raise ValueError(f"timm model {name!r} gives no feature map; choose one with forward_intermediates (resnet18, convnext_tiny, ...)")
-    model.prune_intermediate_layers(indices=1, prune_head=True)  # type: ignore[operator]
+    model.prune_intermediate_layers(indices=1, prune_norm=True, prune_head=True)  # type: ignore[operator]
     last = info[-1] if isinstance(info, list) else info.get_dicts()[-1]
-    return Backbone(name, model, timm_map, last["num_chs"], last["reduction"])
+    return Backbone(name, model, _timm_map, last["num_chs"], last["reduction"])
 
 
 def build(name: str) -> Backbone:
-    """A randomly initialised backbone.
+    """A backbone with its library's own random initialisation.
 
     Args:
-        name: "vgg16" (conv1-conv5 without pool5, 512 maps, stride 16), "alexnet" (conv1-conv5, 256 maps, stride 16), or
+        name: "vgg16" or "vgg16_bn" (conv1-conv5 without pool5, 512 maps, stride 16), "alexnet" (conv1-conv5, 256 maps, stride 16), or
             "timm/MODEL" for any timm model with a feature map (the deepest one is returned).
 
     Raises:
         ValueError: the name is unknown (the nearest ones are offered) or the model has no feature map.
     """
-    if name == "vgg16":
-        return _torchvision(name, lambda: models.vgg16(init_weights=False), channels=512)
-    if name == "alexnet":
-        return _torchvision(name, models.alexnet, channels=256)
-    known = ["vgg16", "alexnet"] + [f"timm/{m}" for m in timm.list_models()]
+    if name in TORCHVISION:
+        return _torchvision(name)
+    own = ", ".join(TORCHVISION)
     if not timm.is_model(name.removeprefix("timm/")) or not name.startswith("timm/"):
+        known = [*TORCHVISION, *(f"timm/{m}" for m in timm.list_models())]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or difflib.get_close_matches(f"timm/{name}", known, n=3, cutoff=0.3)
-        raise ValueError(f"unknown backbone {name!r}; nearest: {', '.join(near)}; allowed: vgg16, alexnet, timm/MODEL")
+        raise ValueError(
+            f"unknown backbone {name!r}; nearest: {', '.join(near)}; allowed: {own}, timm/MODEL of the installed timm {version('timm')}"
+        )
     return _timm(name)

@@ -34,14 +34,17 @@ class InputSpec:
         field: the part of the slice that is shown: the whole "image", or the square around the "body" (`ubr.weights.body`).
         mm_per_px: pixel size in mm; the field is then cut or padded with air around its centre to S pixels. Without it the field is
             stretched to S pixels, whatever its size in mm.
-        mean: subtracted from the windowed value (0..1), a number a channel. The grey slice is copied to the three channels.
-        std: divides it after that. The defaults are ImageNet's, on which torchvision's and timm's weights were trained.
+        channels: what the three channels are. "grey": the windowed slice, 0..1, three times. "folded": HU clipped to the window, zeros,
+            ones; for a trunk whose first convolution does the rest (`ubr.weights.fold`).
+        mean: subtracted from the channels, a number each.
+        std: divides them after that. The defaults are ImageNet's, on which torchvision's and timm's weights were trained.
     """
 
     window_hu: tuple[float, float] = (-175.0, 275.0)
     size_px: int = 128
     field: Literal["image", "body"] = "image"
     mm_per_px: float | None = None
+    channels: Literal["grey", "folded"] = "grey"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
@@ -52,6 +55,8 @@ class InputSpec:
             raise ValueError(f"size_px must be in 16..2048, got {self.size_px}")
         if self.field not in ("image", "body"):
             raise ValueError(f"field must be 'image' or 'body', got {self.field!r}")
+        if self.channels not in ("grey", "folded"):
+            raise ValueError(f"channels must be 'grey' or 'folded', got {self.channels!r}")
         if self.mm_per_px is not None and not 0.1 <= self.mm_per_px <= 20:
             raise ValueError(f"mm_per_px must be in 0.1..20 or none, got {self.mm_per_px}")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
@@ -89,12 +94,28 @@ class InputSpec:
         grid = F.pad(grid, (left, size - width_px - left, top, size - height_px - top), value=AIR_HU)
         return grid[:, 0].round_().clamp_(-32768, 32767).to(torch.int16)
 
-    def to_input(self, grid: Tensor) -> Tensor:
-        """Window, normalise and copy to three channels: `[N, S, S]` HU -> `[N, 3, S, S]` float32, channels last in memory."""
+    def to_image(self, grid: Tensor) -> Tensor:
+        """The three channels before mean and std: `[N, S, S]` HU -> `[N, 3, S, S]` float32. What a detector that normalises takes."""
         low, high = self.window_hu
-        unit = grid.float().sub_(low).div_(high - low).clamp_(0, 1)[:, None]
+        hu = grid.float()[:, None]
+        if self.channels == "folded":
+            hu = hu.clamp(low, high)
+            return torch.cat([hu, torch.zeros_like(hu), torch.ones_like(hu)], dim=1)
+        return hu.sub(low).div_(high - low).clamp_(0, 1).expand(-1, 3, -1, -1)
+
+    @property
+    def pixel_scale(self) -> float:
+        """What `to_image`, mean and std are multiplied by for a library whose images are 0..255 (detectron2)."""
+        return 1.0 if self.channels == "folded" else 255.0
+
+    def to_input(self, grid: Tensor) -> Tensor:
+        """Channels, mean and std: `[N, S, S]` HU -> `[N, 3, S, S]` float32, channels last in memory."""
         mean, std = (torch.tensor(v, device=grid.device).view(1, 3, 1, 1) for v in (self.mean, self.std))
-        return ((unit - mean) / std).contiguous(memory_format=torch.channels_last)
+        return ((self.to_image(grid) - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def intensity(self) -> tuple[object, ...]:
+        """What two contracts must share for weights to go from one to the other: window, channels, mean and std."""
+        return self.window_hu, self.channels, self.mean, self.std
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for metadata."""

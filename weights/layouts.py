@@ -1,112 +1,209 @@
-"""The trunk under a consumer's own tensor names.
+"""The names that other libraries give to a trunk's tensors, as data, in both directions.
 
-The trunk is kept under its library's names, so a layout is where those names sit in the consumer's model. torchvision's and timm's
-ResNets use the same names, which makes a timm ResNet trunk a torchvision one as it is.
+A trunk is kept under the names of the library that its backbone comes from. Where another library holds the same network, the renaming is a
+list of substitutions, which `layouts` turns into a table name -> name. A table is a bijection or it is refused, and nothing is ever matched
+by how a name ends: the names under a known prefix are those of the table, all of them, or the transfer is not complete.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from functools import cached_property
+from typing import NamedTuple
 
-import timm
-import torch
-from torch import Tensor, nn
-from torchvision import models
+from torch import Tensor
 
-from .artifact import Weights
-from .backbones import timm_map
-from .transfer import TransferError
+COUNTER = ".num_batches_tracked"
+"""BatchNorm's counter of steps. No output depends on it, and frozen norms have no place for it."""
 
-_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+_RESNETS = r"resnet(?:18|34|50|101|152)|wide_resnet(?:50|101)_2|resnext50_32x4d|resnext101_(?:32x8d|64x4d)"
+
+Rules = tuple[tuple[str, str], ...]
+
+_CONVNEXT: Rules = (
+    (r"^stem\.", "features.0."),
+    *((rf"^stages\.{i}\.blocks\.", f"features.{2 * i + 1}.") for i in range(4)),
+    *((rf"^stages\.{i}\.downsample\.", f"features.{2 * i}.") for i in range(1, 4)),
+    (r"\.conv_dw\.", ".block.0."),
+    (r"\.norm\.", ".block.2."),
+    (r"\.mlp\.fc1\.", ".block.3."),
+    (r"\.mlp\.fc2\.", ".block.5."),
+    (r"\.gamma$", ".layer_scale"),
+)
+_REGNET: Rules = (
+    (r"^stem\.conv\.", "stem.0."),
+    (r"^stem\.bn\.", "stem.1."),
+    *((rf"^s(\d)\.b{i + 1}\.", rf"trunk_output.block\1.block\1-{i}.") for i in range(32)),
+    *((rf"\.conv{i}\.conv\.", f".f.{part}.0.") for i, part in ((1, "a"), (2, "b"), (3, "c"))),
+    *((rf"\.conv{i}\.bn\.", f".f.{part}.1.") for i, part in ((1, "a"), (2, "b"), (3, "c"))),
+    (r"\.se\.", ".f.se."),
+    (r"\.downsample\.conv\.", ".proj.0."),
+    (r"\.downsample\.bn\.", ".proj.1."),
+)
+_EFFICIENTNET: Rules = (
+    (r"^conv_stem\.", "features.0.0."),
+    (r"^bn1\.", "features.0.1."),
+    # The first stage's blocks have no expansion, so their layers are counted from one less.
+    (r"^blocks\.0\.(\d+)\.conv_dw\.", r"features.1.\1.block.0.0."),
+    (r"^blocks\.0\.(\d+)\.bn1\.", r"features.1.\1.block.0.1."),
+    (r"^blocks\.0\.(\d+)\.se\.", r"features.1.\1.block.1."),
+    (r"^blocks\.0\.(\d+)\.conv_pw\.", r"features.1.\1.block.2.0."),
+    (r"^blocks\.0\.(\d+)\.bn2\.", r"features.1.\1.block.2.1."),
+    *((rf"^blocks\.{i}\.(\d+)\.", rf"features.{i + 1}.\1.") for i in range(1, 7)),
+    (r"(\.\d+)\.conv_pw\.", r"\1.block.0.0."),
+    (r"(\.\d+)\.bn1\.", r"\1.block.0.1."),
+    (r"(\.\d+)\.conv_dw\.", r"\1.block.1.0."),
+    (r"(\.\d+)\.bn2\.", r"\1.block.1.1."),
+    (r"(\.\d+)\.se\.", r"\1.block.2."),
+    (r"(\.\d+)\.conv_pwl\.", r"\1.block.3.0."),
+    (r"(\.\d+)\.bn3\.", r"\1.block.3.1."),
+    (r"\.conv_reduce\.", ".fc1."),
+    (r"\.conv_expand\.", ".fc2."),
+)
+_DETECTRON2_RESNET: Rules = (
+    (r"^conv1\.", "stem.conv1."),
+    (r"^bn1\.", "stem.conv1.norm."),
+    *((rf"^layer{i}\.", f"res{i + 1}.") for i in range(1, 5)),
+    (r"\.bn(\d)\.", r".conv\1.norm."),
+    (r"\.downsample\.0\.", ".shortcut."),
+    (r"\.downsample\.1\.", ".shortcut.norm."),
+)
+
+
+class _Family(NamedTuple):
+    """Backbones (a pattern) that a library has too, under a name of its own (a template), and how its tensors are called.
+
+    prefix: where the trunk sits in that library's checkpoints. axes: tensors (a pattern) that have further axes of length 1 there.
+    heads: what lies among the trunk's names there and is none of it.
+    """
+
+    backbones: str
+    model: str
+    rules: Rules = ()
+    prefix: str = ""
+    axes: tuple[str, tuple[int, ...]] | None = None
+    heads: tuple[str, ...] = ()
+
+
+# Not torchvision's DenseNets: their tensors match, but their `features` end before the last ReLU, so a detector would see another map.
+FAMILIES: Mapping[str, tuple[_Family, ...]] = {
+    "torchvision": (
+        _Family(r"(vgg16|vgg16_bn|alexnet)", r"\1"),
+        _Family(rf"timm/(vgg1[1369](?:_bn)?|{_RESNETS})", r"\1"),
+        _Family(r"timm/(convnext_(?:tiny|small|base|large))", r"\1", _CONVNEXT, axes=(r"\.gamma$", (-1, 1, 1))),
+        _Family(r"timm/(efficientnet_b[0-4])", r"\1", _EFFICIENTNET, heads=("features.8.",)),
+        _Family(r"timm/regnet(x)_004_tv", r"regnet_\1_400mf", _REGNET),
+        _Family(r"timm/regnet(y)_004", r"regnet_\1_400mf", _REGNET),
+        _Family(r"timm/regnet(?:(x)_008|(y)_008_tv)", r"regnet_\1\2_800mf", _REGNET),
+        _Family(r"timm/regnet([xy])_016", r"regnet_\1_1_6gf", _REGNET),
+        _Family(r"timm/regnet([xy])_032", r"regnet_\1_3_2gf", _REGNET),
+        _Family(r"timm/regnet(?:(x)_080|(y)_080_tv)", r"regnet_\1\2_8gf", _REGNET),
+        _Family(r"timm/regnet([xy])_160", r"regnet_\1_16gf", _REGNET),
+        _Family(r"timm/regnet([xy])_320", r"regnet_\1_32gf", _REGNET),
+    ),
+    "timm": (
+        _Family(r"(vgg16|vgg16_bn)", r"\1"),
+        _Family(r"timm/(.+)", r"\1"),
+    ),
+    "detectron2": (
+        _Family(rf"timm/({_RESNETS})", r"\1", _DETECTRON2_RESNET, prefix="backbone.bottom_up."),
+        _Family(r"(.+)", r"\1", prefix="backbone.body."),  # ours, registered there
+    ),
+}
 
 
 @dataclass(frozen=True)
-class Target:
-    """A consumer's model: how a user makes it, and how we make it to check the transfer."""
+class Layout:
+    """A backbone's tensors under another library's names.
 
-    snippet: str
-    make: Callable[[], nn.Module]
-    features: Callable[[nn.Module, Tensor], Tensor]
-
-
-HEADS = ("classifier.", "fc.", "head", "norm")
-"""Where a consumer's model has tensors that UBR does not train."""
-
-
-def _vgg_map(model: nn.Module, x: Tensor) -> Tensor:
-    return model.features[:-1](x)  # type: ignore[index, operator, no-any-return]
-
-
-def _resnet_map(model: nn.Module, x: Tensor) -> Tensor:
-    return nn.Sequential(*list(model.children())[:-2])(x)  # type: ignore[no-any-return]
-
-
-def _targets(backbone: str) -> dict[str, Target]:
-    short = backbone.removeprefix("timm/")
-    targets = {}
-    if backbone in ("vgg16", "alexnet") or (backbone.startswith("timm/") and short in _RESNETS):
-        features = _resnet_map if short in _RESNETS else _vgg_map
-        made = f"import torch, torchvision\nmodel = torchvision.models.{short}()"
-        targets["torchvision"] = Target(made, lambda: getattr(models, short)(), features)
-    if backbone.startswith("timm/"):
-        targets["timm"] = Target(f"import torch, timm\nmodel = timm.create_model({short!r})", lambda: timm.create_model(short), timm_map)
-    return targets
-
-
-def export(weights: Weights, path: str | Path, *, to: Literal["torchvision", "timm"] = "torchvision", overwrite: bool = False) -> str:
-    """Write the trunk as a state dict that plain torchvision or timm loads, and prove that it arrived.
-
-    The file is loaded back into the consumer's model before it gets its name. Beside it, `<path>.inputs.json` holds the input contract.
-
-    Args:
-        weights: to export.
-        path: of the state dict (`.pth`).
-        to: whose names.
-        overwrite: replace an existing file.
-
-    Returns:
-        A snippet that loads the file.
-
-    Raises:
-        ValueError: the backbone has no such layout, or the file exists.
-        TransferError: the consumer's model did not take every tensor.
+    library: whose. model: the library's name of the network. names: own name -> theirs. prefix: before their names in a checkpoint.
+    views: their shape, by own name, where it has axes of length 1 more. heads: see `_Family`.
     """
-    path = Path(path)
-    targets = _targets(weights.backbone)
-    if to not in targets:
-        raise ValueError(f"backbone {weights.backbone} has no layout {to!r}; it has: {', '.join(targets)}")
-    if path.exists() and not overwrite:
-        raise ValueError(f"{path} exists; give another path or --overwrite")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path.parent} is not a folder; make it, or give another path")
-    part = path.with_name(f".{path.name}.part")
-    try:
-        torch.save(dict(weights.trunk), part)
-        _prove(targets[to], part, weights)
-        contract = path.with_name(path.name + ".inputs.json")
-        contract.write_text(json.dumps(weights.inputs.to_dict(), indent=1) + "\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return (
-        f"{targets[to].snippet}\nloaded = model.load_state_dict(torch.load({str(path)!r}, weights_only=True), strict=False)\n"
-        f"assert not loaded.unexpected_keys and all(k.startswith({HEADS}) for k in loaded.missing_keys), loaded"
-    )
+
+    library: str
+    model: str
+    names: Mapping[str, str]
+    prefix: str
+    views: Mapping[str, tuple[int, ...]]
+    heads: tuple[str, ...]
+
+    @cached_property
+    def parts(self) -> frozenset[str]:
+        """The first components of their names: the parts of the network that belong to the trunk."""
+        return frozenset(name.split(".")[0] for name in self.names.values())
+
+    def to_theirs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Own names -> their names (without the prefix)."""
+        return {self.names[n]: t.reshape(self.views[n]) if n in self.views else t for n, t in tensors.items()}
+
+    def to_ours(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Their names (without the prefix) -> own names; the inverse of `to_theirs`."""
+        own = {theirs: ours for ours, theirs in self.names.items()}
+        return {own[n]: t.flatten() if own[n] in self.views and t.ndim == len(self.views[own[n]]) else t for n, t in tensors.items()}
 
 
-def _prove(target: Target, file: Path, weights: Weights) -> None:
-    """The consumer's model takes every tensor, keeps nothing of its own but heads, and returns the features of our trunk."""
-    model, state = target.make().eval(), torch.load(file, weights_only=True)
-    loaded = model.load_state_dict(state, strict=False)
-    unfilled = [name for name in loaded.missing_keys if not name.startswith(HEADS)]
-    if loaded.unexpected_keys or unfilled:
-        raise TransferError(f"the consumer's model has no place for {loaded.unexpected_keys[:3]} and would keep its own {unfilled[:3]}")
-    probe = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        ours, theirs = weights.build().eval()(probe), target.features(model, probe)
-    if not torch.equal(ours, theirs):
-        raise TransferError(f"features differ in the consumer's model by up to {(ours - theirs).abs().max():.2g}")
+def layouts(backbone: str, names: Iterable[str]) -> dict[str, Layout]:
+    """The layouts that a backbone has, by library. names: of the backbone's own tensors."""
+    names = tuple(names)
+    found = {}
+    for library, families in FAMILIES.items():
+        for family in families:
+            if match := re.fullmatch(family.backbones, backbone):
+                table = {name: _renamed(name, family.rules) for name in names}
+                if len(set(table.values())) < len(table):
+                    raise ValueError(f"layout {library} of {backbone} gives two tensors one name")
+                views = {n: family.axes[1] for n in names if re.search(family.axes[0], n)} if family.axes else {}
+                found[library] = Layout(library, match.expand(family.model), table, family.prefix, views, family.heads)
+                break
+    return found
+
+
+def _renamed(name: str, rules: Rules) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+PREFIXES = ("", "module.", "body.", "backbone.", "backbone.body.", "backbone.bottom_up.", "backbone.bottom_up.body.")
+"""Where trunks sit in models and checkpoints: bare, in this project's `Backbone`, in detectors of torchvision and detectron2."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trunk sits among the names of a model or file: a layout under a prefix.
+
+    cut: the beginning of the layout's names that is absent there: "features." where a detector's backbone is `vgg16().features`.
+    """
+
+    layout: Layout
+    prefix: str
+    cut: str = ""
+
+    def name(self, theirs: str) -> str:
+        """The full name of one of the layout's tensors."""
+        return self.prefix + theirs.removeprefix(self.cut)
+
+    def kin(self, name: str) -> bool:
+        """Whether a full name belongs among the trunk's: it lies under the prefix, in a part that the trunk has, in no head."""
+        if not name.startswith(self.prefix):
+            return False
+        theirs = self.cut + name.removeprefix(self.prefix)
+        return theirs.split(".")[0] in self.layout.parts and not theirs.startswith(self.layout.heads)
+
+
+def locate(layouts: Mapping[str, Layout], names: Collection[str], prefix: str | None = None) -> Place | None:
+    """The place that most of the trunk's tensors have among `names`; none where no tensor has one.
+
+    prefix: look there only.
+    """
+    names = frozenset(names)
+    best, most = None, 0
+    for layout in layouts.values():
+        cuts = ("", "features.") if all(n.startswith("features.") for n in layout.names.values()) else ("",)
+        for place in (Place(layout, p, cut) for p in (PREFIXES if prefix is None else (prefix,)) for cut in cuts):
+            present = sum(place.name(theirs) in names for theirs in layout.names.values())
+            if present > most:
+                best, most = place, present
+    return best

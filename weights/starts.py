@@ -1,70 +1,137 @@
 """Where a trunk's numbers come from before training: random, ImageNet, or a file.
 
-A random start is never passed off as anything else: what cannot be had raises, and says what to do on a machine without internet.
+A random start is never passed off as anything else: what cannot be had raises, and says what to do on a machine without internet. What a
+start was, and which numbers its first convolution was trained on, goes into the provenance of the weights made from it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision import models
 
-from . import artifact
-from .backbones import Backbone, build
-from .inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
-from .transfer import load_into
+from . import artifact, files
+from .backbones import TORCHVISION, Backbone, build
+from .inputs import InputSpec
+from .layouts import layouts
+from .transfer import copy_into
 
-_TORCHVISION: dict[str, Any] = {"vgg16": models.VGG16_Weights.IMAGENET1K_V1, "alexnet": models.AlexNet_Weights.IMAGENET1K_V1}
+IMAGENET_TAGS = ("in1k", "in12k", "in21k", "in22k")
+"""In the tags of timm's weights that were trained on ImageNet or its parents."""
 
 
 def start(backbone: str, source: str = "random", *, inputs: InputSpec | None = None, seed: int = 0) -> Backbone:
-    """A backbone ready to train.
+    """A backbone ready to train; its `origin` says where it started.
 
     Args:
         backbone: a name that `build` takes.
-        source: "random"; "imagenet" (torchvision's or timm's weights, from their cache or the internet); or a file: weights of this
-            project,
-            or a state dict of torchvision or timm (.safetensors, .pth) for machines without internet.
-        inputs: the contract of the coming training; checked against the one of the file.
+        source: "random" (the library's own initialisation); "random:msra" (the authors': He's normal over the inputs of a convolution,
+            biases 0); "imagenet" or "imagenet:TAG" (torchvision's or timm's weights, from their cache or the internet; TAG is a member of
+            torchvision's enum, as IMAGENET1K_V1, or a tag of timm's, as a1_in1k); or a file: weights of this project, or a state dict of
+            torchvision, timm or detectron2 (.safetensors, .pth, .pkl) for machines without internet.
+        inputs: the contract of the coming training; checked against the scale that the weights were trained on.
         seed: of the random numbers.
 
     Raises:
         ValueError: no such file, another backbone or contract, or no way to get ImageNet weights.
         TransferError: the file does not hold the whole trunk.
     """
+    kind, _, tag = source.partition(":")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = build(backbone)
-    if source == "random":
+        if source == "random:msra":
+            _msra(net)
+    if source in ("random", "random:msra"):
+        library = "torchvision" if backbone in TORCHVISION else "timm"
+        net.origin = {"source": "random", "initialisation": tag or f"{library}'s own", "seed": seed}
         return net
-    if source == "imagenet":
-        _check_imagenet_scale(inputs)
-        tensors = _imagenet(backbone)
+    if kind == "random":
+        raise ValueError(f"unknown start {source!r}; allowed: random, random:msra, imagenet, imagenet:TAG, or a file")
+    if kind == "imagenet":
+        origin, scale, fetch = _imagenet(backbone, tag)
+        origin |= _scales(inputs, scale, origin["source"])  # before anything is downloaded
+        tensors = fetch()
     else:
-        tensors = _file(Path(source), backbone, inputs)
-    names = net.body.state_dict()
-    load_into(net.body, {name: t for name, t in tensors.items() if name in names})
+        tensors, origin = _file(Path(source), net, inputs)
+    copy_into(net.body, {name: tensors[name] for name in net.body.state_dict() if name in tensors})
+    net.origin = origin
     return net
 
 
-def _check_imagenet_scale(inputs: InputSpec | None) -> None:
-    if inputs is not None and (min(inputs.std) < 0.1 or max(inputs.std) > 0.5 or min(inputs.mean) < 0 or max(inputs.mean) > 1):
+def _msra(net: Backbone) -> None:
+    for module in net.body.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+_Scale = tuple[Sequence[float], Sequence[float]]
+
+
+def _scales(inputs: InputSpec | None, scale: _Scale, whose: str) -> dict[str, Any]:
+    """How far the first convolution's inputs reach: in the weights' own training, and for grey CT under the contract.
+
+    Raises `ValueError` where these differ much: by half in width, or by more than 1.5 in place (the authors' own mean is 1.3 off).
+    """
+    mean, std = scale
+    saw = _reach(mean, std)
+    about: dict[str, Any] = {"mean": list(mean), "std": list(std), "first_convolution_saw": saw}
+    if inputs is None:
+        return about
+    gets = _reach(inputs.mean, inputs.std)
+    width = (gets[1] - gets[0]) / (saw[1] - saw[0])
+    if inputs.channels != "grey" or not 2 / 3 <= width <= 1.5 or abs(sum(gets) - sum(saw)) / 2 > 1.5:
         raise ValueError(
-            f"ImageNet weights expect a 0..1 window with mean near {IMAGENET_MEAN} and std near {IMAGENET_STD}, "
-            f"got mean {inputs.mean} and std {inputs.std}"
+            f"{whose}: its first convolution was trained on inputs of {saw[0]:.2f}..{saw[1]:.2f} and would get "
+            f"{gets[0]:.2f}..{gets[1]:.2f}; use --inputs.channels grey --inputs.mean '{list(mean)}' --inputs.std '{list(std)}'"
         )
+    return about | {"first_convolution_gets": gets, "from_hu": list(inputs.window_hu)}
 
 
-def _imagenet(backbone: str) -> dict[str, Tensor]:
+def _reach(mean: Sequence[float], std: Sequence[float]) -> list[float]:
+    """Smallest and largest input that a windowed value of 0..1 gives."""
+    pairs = list(zip(mean, std, strict=True))
+    return [round(min((0 - m) / s for m, s in pairs), 3), round(max((1 - m) / s for m, s in pairs), 3)]
+
+
+def _imagenet(backbone: str, tag: str) -> tuple[dict[str, Any], _Scale, Callable[[], dict[str, Tensor]]]:
+    """The origin and scale of a library's ImageNet weights, and how to get them."""
+    if backbone in TORCHVISION:
+        enum: Any = models.get_model_weights(backbone)
+        if tag and tag not in enum.__members__:
+            raise ValueError(f"torchvision has no {backbone} weights {tag!r}; allowed: {', '.join(enum.__members__)}")
+        member = enum[tag] if tag else enum.IMAGENET1K_V1
+        transforms = member.transforms()
+        fetch = partial(member.get_state_dict, progress=False, check_hash=True)
+        return {"source": f"torchvision {member}"}, (transforms.mean, transforms.std), partial(_fetched, backbone, fetch)
+    name = backbone.removeprefix("timm/")
+    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*") if full.partition(".")[0] == name]
+    config = timm.get_pretrained_cfg(name) if not tag else timm.get_pretrained_cfg(f"{name}.{tag}") if tag in tags else None
+    if config is None or not config.tag or not tags:
+        raise ValueError(f"timm has no {name} weights {tag or 'of ImageNet'!r}; allowed: {', '.join(tags) or 'none'}")
+    if not any(word in config.tag for word in IMAGENET_TAGS):
+        raise ValueError(f"timm's {name} weights {config.tag!r} are not ImageNet's; name others with imagenet:TAG of {', '.join(tags)}")
+    origin = {"source": f"timm {name}.{config.tag}", "licence": config.license}
+    return origin, (config.mean, config.std), partial(_fetched, backbone, partial(_timm, f"{name}.{config.tag}"))
+
+
+def _timm(name: str) -> dict[str, Tensor]:
+    return dict(timm.create_model(name, pretrained=True, num_classes=0).state_dict())
+
+
+def _fetched(backbone: str, fetch: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
     try:
-        if backbone in _TORCHVISION:
-            return dict(_TORCHVISION[backbone].get_state_dict(progress=False, check_hash=True))
-        return dict(timm.create_model(backbone.removeprefix("timm/"), pretrained=True, num_classes=0).state_dict())
+        return dict(fetch())
     except Exception as error:  # urllib, huggingface_hub and timm each have their own
         raise ValueError(
             f"no ImageNet weights for {backbone} in the cache, and none could be downloaded ({type(error).__name__}); offline, copy the "
@@ -72,31 +139,45 @@ def _imagenet(backbone: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _file(path: Path, backbone: str, inputs: InputSpec | None) -> dict[str, Tensor]:
+def _file(path: Path, net: Backbone, inputs: InputSpec | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise ValueError(f"unknown start {str(path)!r}: not 'random', 'imagenet' or an existing file")
-    if path.suffix == ".safetensors":
-        if artifact.metadata(path) is None:
-            return safetensors.torch.load_file(path)
+    if path.suffix == ".safetensors" and artifact.metadata(path) is not None:
         weights = artifact.load(path)
-        if weights.backbone != backbone:
+        if weights.backbone != net.name:
             raise ValueError(
-                f"{path}: weights of {weights.backbone}, the recipe's backbone is {backbone}; give --backbone {weights.backbone}"
+                f"{path}: weights of {weights.backbone}, the recipe's backbone is {net.name}; give --backbone {weights.backbone}"
             )
-        if inputs is not None and _intensity(weights.inputs) != _intensity(inputs):
-            raise ValueError(
-                f"{path}: trained with window_hu, mean, std {_intensity(weights.inputs)}, the recipe has {_intensity(inputs)}; "
-                "use the file's"
-            )
-        return dict(weights.trunk)
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path}: not a state dict that opens without executing code ({type(error).__name__})") from error
-    if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
-        raise ValueError(f"{path}: a state dict maps names to tensors; this file holds something else")
-    return loaded
+        _same_intensity(path, weights.inputs, inputs)
+        origin = {"source": "weights of this project", "sha256": weights.sha256(), "start": weights.provenance.get("start", {})}
+        return dict(weights.trunk), origin
+    foreign = files.read(path)
+    if (made := foreign.inputs()) is not None:
+        _same_intensity(path, made, inputs)
+        return foreign.trunk(net.name, net.body.state_dict()), {
+            "source": "an export of this project",
+            "sha256": foreign.record["weights_sha256"],
+        }
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    member = _torchvision_member(net, sha256)
+    origin = {"source": f"torchvision {member}" if member else "a file", "sha256": sha256}
+    scale: _Scale | None = (member.transforms().mean, member.transforms().std) if member else foreign.scale
+    origin |= {"scale": "not stated by the file"} if scale is None else _scales(inputs, scale, origin["source"])
+    return foreign.trunk(net.name, net.body.state_dict()), origin
 
 
-def _intensity(inputs: InputSpec) -> tuple[object, ...]:
-    return inputs.window_hu, inputs.mean, inputs.std
+def _torchvision_member(net: Backbone, sha256: str) -> Any:
+    """Which of torchvision's files this is, told by the digest that their names carry; none where it is none of them."""
+    layout = layouts(net.name, net.body.state_dict()).get("torchvision")
+    for member in models.get_model_weights(layout.model) if layout else ():
+        found = re.search(r"-([0-9a-f]{8,})\.pth$", member.url)
+        if found and sha256.startswith(found[1]):
+            return member
+    return None
+
+
+def _same_intensity(path: Path, made: InputSpec, wanted: InputSpec | None) -> None:
+    if wanted is not None and made.intensity() != wanted.intensity():
+        raise ValueError(
+            f"{path}: trained with window_hu, channels, mean, std {made.intensity()}, the recipe has {wanted.intensity()}; use the file's"
+        )

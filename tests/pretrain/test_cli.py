@@ -154,14 +154,49 @@ def test_score__mistakes(world: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert not Path(out).exists()
 
 
-def test_export_and_inspect(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect__says_what_the_file_is_in_text_and_json(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = str(world / "run" / "weights.safetensors")
     assert main(["inspect", weights]) == 0
-    assert "timm/test_resnet" in capsys.readouterr().out
-    assert main(["export", weights, "--to", "timm", "--out", str(world / "trunk.pth")]) == 0
-    assert "timm.create_model('test_resnet')" in capsys.readouterr().out
-    assert "has no layout 'torchvision'" in refused(["export", weights, "--to", "torchvision", "--out", str(world / "t2.pth")], capsys)
-    assert "exists" in refused(["export", weights, "--to", "timm", "--out", str(world / "trunk.pth")], capsys)
+    text = capsys.readouterr().out
+    assert main(["inspect", weights, "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert about["backbone"] == "timm/test_resnet" and about["exports_to"] == ["timm", "detectron2", "onnx"]
+    assert about["sha256"] in text and "window_hu: [-300.0, 400.0]" in text
+    row = about["tensors"][0]
+    assert re.search(rf"^{re.escape(row['name'])} +{row['kind']} +{' x '.join(map(str, row['shape'])) or 'one number'}$", text, re.M)
+    provenance = about["provenance"]
+    assert provenance["start"] == {"source": "random", "initialisation": "timm's own", "seed": 0}
+    assert (
+        provenance["steps"] == 6
+        and provenance["data"]["series"] == 11
+        and re.fullmatch(r"[0-9a-f]{10}\+?", provenance["commit"] or "0" * 10)
+    )
+
+
+def test_fit__writes_a_card(world: Path) -> None:
+    card = (world / "run" / "card.md").read_text()
+    for part in (
+        "## Intended use",
+        "## Data",
+        "## Limits",
+        "timm/test_resnet",
+        "HU -300..400",
+        "11 series of 11 patients",
+        "6 steps of 4 x 4",
+    ):
+        assert part in card
+
+
+def test_export__writes_prints_and_refuses(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = str(world / "run" / "weights.safetensors")
+    for to, name in (("timm", "folder"), ("detectron2", "x.pkl")):
+        assert main(["export", weights, "--to", to, "--out", str(tmp_path / name)]) == 0
+        assert str(tmp_path / name) in capsys.readouterr().out
+        assert "exists" in refused(["export", weights, "--to", to, "--out", str(tmp_path / name)], capsys)
+        assert main(["export", weights, "--to", to, "--out", str(tmp_path / name), "--overwrite", "--fold"]) == 0
+        assert "torch.ones_like(hu)" in capsys.readouterr().out if to == "timm" else True
+    assert "has no layout 'torchvision'" in refused(["export", weights, "--to", "torchvision", "--out", str(tmp_path / "t.pth")], capsys)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "x.pkl", "x.yaml"]
 
 
 def test_fit__a_recipe_named_in_a_yaml_file_is_the_one_that_is_planned(

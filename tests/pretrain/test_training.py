@@ -19,11 +19,10 @@ from torch.utils.data import DataLoader
 from tests.toys import toy_recipe, toy_store
 from ubr.pretrain.data.bank import SliceBank, prepare
 from ubr.pretrain.data.store import Store
-from ubr.pretrain.model import Head, Regressor
 from ubr.pretrain.recipes import RECIPES, Recipe, paper, recipe, reference_code
 from ubr.pretrain.sampler import SliceSampler
 from ubr.pretrain.training import UBR, From, Steps, fit, plan
-from ubr.weights import InputSpec, build, load
+from ubr.weights import Head, InputSpec, Regressor, build, load
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +133,19 @@ def test_fit__learns_order_from_the_toy_world(store: Store, tmp_path: Path) -> N
     weights = load(run.weights)
     assert weights.provenance["data"]["series"] == 11 and weights.provenance["held_out"]["series"] == 1
     assert "held-out" in (run.folder / "card.md").read_text()
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_fit__clips_gradients_in_every_precision(store: Store, tmp_path: Path, precision: str, optimiser: str) -> None:
+    """A norm of almost nothing leaves the weights where they started; without it they move."""
+    moved = []
+    for clip in (1e-12, None):
+        recipe = toy_recipe(steps=2, precision=precision, optimiser=optimiser, clip_norm=clip, weight_decay=0.0, lr=1e-3)
+        run = fit(store, tmp_path / f"{clip}", recipe, progress=False, accelerator="cpu")
+        before = UBR(recipe, store, store.usable()).regressor.backbone.body.state_dict()
+        moved.append(max(float((t - before[n]).abs().max()) for n, t in load(run.weights).trunk.items()))
+    assert moved[0] < 1e-6 < 1e-5 < moved[1], moved
 
 
 def test_fit__refuses_a_folder_of_another_run(store: Store, tmp_path: Path) -> None:

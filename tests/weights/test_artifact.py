@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 from collections.abc import Callable
@@ -12,23 +13,13 @@ import pytest
 import safetensors.torch
 import torch
 
-from ubr.pretrain.model import Regressor
-from ubr.weights import InputSpec, TransferError, Weights, build, load, load_into, start
-
-NAMES = ["vgg16", "alexnet", "timm/test_resnet", "timm/test_convnext", "timm/test_efficientnet"]
+from tests.weights.made import BACKBONES, kept, weights_of
+from ubr.weights import Backbone, Regressor, TransferError, artifact, load
 
 
-def weights_of(name: str, seed: int = 0) -> Weights:
-    backbone = start(name, seed=seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        regressor = Regressor(backbone, InputSpec(size_px=64, window_hu=(-200.0, 300.0)))
-    return regressor.to_weights({"method": "test", "steps": 0}, "CC0-1.0")
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*BACKBONES, "timm/test_convnext"])
 def test_save_load__bitwise_and_scores_the_same(name: str, tmp_path: Path) -> None:
-    weights = weights_of(name)
+    weights = kept(name)
     weights.save(tmp_path / "w.safetensors")
     read = load(tmp_path / "w.safetensors")
     assert (read.backbone, read.inputs, read.licence, read.provenance) == (name, weights.inputs, "CC0-1.0", {"method": "test", "steps": 0})
@@ -36,7 +27,8 @@ def test_save_load__bitwise_and_scores_the_same(name: str, tmp_path: Path) -> No
     for part in ("trunk", "head"):
         assert set(getattr(read, part)) == set(getattr(weights, part))
         assert all(torch.equal(t, getattr(weights, part)[n]) for n, t in getattr(read, part).items())
-    grid = torch.randint(-1000, 1000, (3, 64, 64), dtype=torch.int16)
+    side = weights.inputs.size_px
+    grid = torch.randint(-1000, 1000, (3, side, side), dtype=torch.int16)
     with torch.no_grad():
         scores = [Regressor.from_weights(w).eval().score(grid) for w in (weights, read)]
         other = Regressor.from_weights(weights_of(name, seed=1)).eval().score(grid)
@@ -44,10 +36,13 @@ def test_save_load__bitwise_and_scores_the_same(name: str, tmp_path: Path) -> No
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
 
 
-def _meta(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def _meta(path: Path, change: Callable[[dict[str, Any]], None], *, sealed: bool = False) -> None:
+    """Change the metadata; sealed: as somebody would who also makes the seal anew."""
     with safetensors.safe_open(path, "pt") as file:
         about = json.loads(file.metadata()["ubr"])
     change(about)
+    if sealed:
+        about["seal"] = artifact._seal(about)
     safetensors.torch.save_file(safetensors.torch.load_file(path), path, metadata={"ubr": json.dumps(about)})
 
 
@@ -59,19 +54,35 @@ def _tensor(path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> No
     safetensors.torch.save_file(tensors, path, metadata=metadata)
 
 
+def _text(path: Path, text: str) -> None:
+    safetensors.torch.save_file({"w": torch.zeros(1)}, path, metadata={"ubr": text})
+
+
+FC7 = "head.fc7.bias"
 CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "pickle": (lambda p: p.write_bytes(pickle.dumps({"w": 1})), "not a readable .safetensors file"),
     "empty": (lambda p: p.write_bytes(b""), "not a readable .safetensors file"),
     "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-100]), "not a readable .safetensors file"),
     "another project's": (lambda p: safetensors.torch.save_file({"w": torch.zeros(1)}, p), "not of this project"),
+    "metadata that is no JSON": (lambda p: _text(p, "{"), "the metadata is not JSON"),
+    "metadata that is no table": (lambda p: _text(p, "[]"), "the metadata is no table"),
     "newer": (lambda p: _meta(p, lambda a: a.update(format=2)), "format 2, this version reads 1; upgrade"),
-    "missing field": (lambda p: _meta(p, lambda a: a.pop("licence")), "the metadata lacks licence"),
-    "another window": (lambda p: _meta(p, lambda a: a["inputs"].update(window_hu=[0, 1])), "does not match its digest"),
-    "another backbone": (lambda p: _meta(p, lambda a: a.update(backbone="vgg16")), "does not match its digest"),
-    "one number altered": (lambda p: _tensor(p, lambda t: t["head.fc7.bias"].add_(1e-6)), "does not match its digest"),
-    "renamed": (lambda p: _tensor(p, lambda t: t.update({"head.fc8": t.pop("head.fc7.bias")})), "does not match its digest"),
+    **{
+        f"without {field}": (lambda p, field=field: _meta(p, lambda a: a.pop(field)), f"the metadata lacks {field}")  # type: ignore[misc]
+        for field in ("backbone", "inputs", "provenance", "licence", "reference", "sha256", "seal")
+    },
+    "another licence": (lambda p: _meta(p, lambda a: a.update(licence="MIT")), "does not match its seal"),
+    "another provenance": (lambda p: _meta(p, lambda a: a["provenance"].update(steps=9)), "does not match its seal"),
+    "another window": (lambda p: _meta(p, lambda a: a["inputs"].update(window_hu=[0, 1]), sealed=True), "does not match its digest"),
+    "another backbone": (lambda p: _meta(p, lambda a: a.update(backbone="vgg16"), sealed=True), "does not match its digest"),
+    "no window": (lambda p: _meta(p, lambda a: a["inputs"].pop("window_hu"), sealed=True), "an input contract has the fields"),
+    "one number altered": (lambda p: _tensor(p, lambda t: t[FC7].add_(1e-6)), "does not match its digest"),
+    "cast": (lambda p: _tensor(p, lambda t: t.update({FC7: t[FC7].half()})), "does not match its digest"),
+    "transposed": (lambda p: _tensor(p, lambda t: t.update({"head.fc7.weight": t["head.fc7.weight"].T.contiguous()})), "does not match"),
+    "dropped": (lambda p: _tensor(p, lambda t: t.pop(FC7)), "does not match its digest"),
+    "renamed": (lambda p: _tensor(p, lambda t: t.update({"head.fc8": t.pop(FC7)})), "does not match its digest"),
     "foreign tensor": (lambda p: _tensor(p, lambda t: t.update(rpn=torch.zeros(1))), "unexpected tensor 'rpn'"),
-    "NaN": (lambda p: _tensor(p, lambda t: t["head.fc7.bias"].fill_(float("nan"))), "holds NaN or infinity"),
+    "NaN": (lambda p: _tensor(p, lambda t: t[FC7].fill_(float("nan"))), "holds NaN or infinity"),
 }
 
 
@@ -90,51 +101,44 @@ def test_load__no_file(tmp_path: Path) -> None:
         load(tmp_path / "w.safetensors")
 
 
-def test_regressor__trunk_only_weights_cannot_score() -> None:
-    w = weights_of("timm/test_resnet")
-    with pytest.raises(ValueError, match="without the regressor's head"):
-        Regressor.from_weights(Weights(w.backbone, w.inputs, w.trunk))
+def test_load__of_a_backbone_that_the_installed_timm_does_not_know(tmp_path: Path) -> None:
+    weights = dataclasses.replace(weights_of("timm/test_resnet"), backbone="timm/resnet_of_2031")
+    with pytest.raises(ValueError, match=r"unknown backbone 'timm/resnet_of_2031'; nearest: .*of the installed timm \d"):
+        weights.build()
 
 
-def _changed(tensors: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
-    name = next(n for n, t in tensors.items() if t.ndim == 4)
-    t = dict(tensors)
-    if how == "dropped":
-        del t[name]
-    elif how == "renamed":
-        t["module." + name] = t.pop(name)
-    elif how == "added":
-        t["rpn.weight"] = torch.zeros(1)
-    elif how == "reshaped":
-        t[name] = t[name][:-1]
-    elif how == "cast":
-        t[name] = t[name].half()
-    return t
+def test_build__refuses_where_the_installed_library_computes_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a later timm had given this network's norms another epsilon: every tensor fits, the features do not."""
+    weights_of("timm/test_resnet").save(tmp_path / "w.safetensors")
+    weights = load(tmp_path / "w.safetensors")
+    weights.build()
+    made = artifact.build
+
+    def otherwise(name: str) -> Backbone:
+        net = made(name)
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eps = 0.1
+        return net
+
+    monkeypatch.setattr(artifact, "build", otherwise)
+    with pytest.raises(TransferError, match="the installed libraries compute other features from these weights"):
+        weights.build()
 
 
-@pytest.mark.parametrize(
-    ("how", "reason"),
-    [
-        ("dropped", "1 missing"),
-        ("renamed", "1 missing .* 1 unexpected"),
-        ("added", "1 unexpected"),
-        ("reshaped", "1 of another shape"),
-        ("cast", "1 of another kind"),
-    ],
-)
-@pytest.mark.parametrize("name", NAMES)
-def test_load_into__all_or_nothing(name: str, how: str, reason: str) -> None:
-    target, source = build(name), dict(weights_of(name).trunk)
-    before = {n: t.clone() for n, t in target.body.state_dict().items()}
-    with pytest.raises(TransferError, match=f"nothing was loaded: .*{reason}"):
-        load_into(target.body, _changed(source, how))
-    assert all(torch.equal(t, before[n]) for n, t in target.body.state_dict().items())
-    receipt = load_into(target.body, source)
-    assert set(receipt.loaded) == set(source) and receipt.left == ()
+def test_save__a_trunk_that_does_not_fit_its_backbone_leaves_no_file(tmp_path: Path) -> None:
+    weights = weights_of("timm/test_resnet")
+    some = dict(list(weights.trunk.items())[1:])
+    with pytest.raises(TransferError, match="1 missing"):
+        dataclasses.replace(weights, trunk=some).save(tmp_path / "w.safetensors")
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_load_into__prefix_leaves_the_rest_alone() -> None:
-    w = weights_of("timm/test_resnet")
-    detector = torch.nn.ModuleDict({"backbone": build("timm/test_resnet").body, "rpn": torch.nn.Linear(2, 2)})
-    receipt = load_into(detector, w.trunk, prefix="backbone.")
-    assert receipt.left == ("rpn.bias", "rpn.weight") and len(receipt.loaded) == len(w.trunk)
+def test_about__names_every_tensor_and_layout() -> None:
+    weights = kept("timm/resnet18")
+    about = json.loads(json.dumps(weights.about()))
+    assert about["sha256"] == weights.sha256() and about["inputs"]["window_hu"] == [-200.0, 300.0]
+    assert about["exports_to"] == ["torchvision", "timm", "detectron2", "onnx"]
+    rows = {row["name"]: (row["shape"], row["kind"]) for row in about["tensors"]}
+    assert rows["trunk.conv1.weight"] == ([64, 3, 7, 7], "float32") and rows["head.fc7.bias"] == ([1], "float32")
+    assert len(rows) == len(weights.trunk) + 4

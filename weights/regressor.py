@@ -10,7 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ubr.weights import Backbone, InputSpec, Weights, load_into
+from .artifact import Weights
+from .backbones import Backbone
+from .inputs import InputSpec
+from .transfer import copy_into
 
 
 class Head(nn.Module):
@@ -69,5 +72,5 @@ class Regressor(nn.Module):
             raise ValueError("these weights hold a trunk without the regressor's head and cannot score slices")
         backbone = weights.build()
         regressor = cls(backbone, weights.inputs)
-        load_into(regressor.head, weights.head)
+        copy_into(regressor.head, weights.head)
         return regressor

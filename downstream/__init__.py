@@ -1,0 +1,1 @@
+"""The consumers: detectors that start from a trunk."""

@@ -1,0 +1,89 @@
+"""The model card: what a set of weights is, for the person who finds it in two years."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .artifact import Weights
+
+
+def card(weights: Weights) -> str:
+    """The card as Markdown. What the provenance does not state is called unstated."""
+    p, i = weights.provenance, weights.inputs
+    field = f"{i.mm_per_px} mm per pixel, cut or padded with air around the centre" if i.mm_per_px else "stretched to that size"
+    shown = "square around the body" if i.field == "body" else "whole image"
+    if i.channels == "grey":
+        low, high = i.window_hu
+        channels = f"HU {low:g}..{high:g} to 0..1, clipped; one slice copied to three channels; minus {list(i.mean)}, over {list(i.std)}"
+    else:
+        channels = "three channels: HU clipped to {:g}..{:g}, zeros, ones; nothing else is subtracted or divided".format(*i.window_hu)
+    rows = {
+        "backbone": weights.backbone,
+        "trunk": f"{len(weights.trunk)} tensors, {sum(t.numel() for t in weights.trunk.values()):,} numbers",
+        "head": "Conv6 and Fc7, for scores" if weights.head else "none: these weights give features, no scores",
+        "input": f"axial slice, the {shown}, {i.size_px} x {i.size_px} px, {field}",
+        "intensity": channels,
+        "start": _start(p.get("start")),
+        "data": _data(p.get("data")),
+        "quality, no label used": _quality(p.get("held_out")),
+        "training": _training(p),
+        "versions": ", ".join(f"{k} {v}" for k, v in p.get("versions", {}).items()) or "unstated",
+        "commit": p.get("commit") or "unstated",
+        "licence": weights.licence,
+        "SHA-256 of the content": weights.sha256(),
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return f"""# Body-part regression weights, {weights.backbone}
+
+{p.get("method", "Method unstated")}. A score for every axial CT slice, learned without labels from the order and
+spacing of slices; the trunk is a start for detectors and other networks on CT.
+
+| | |
+|---|---|
+{table}
+
+## Intended use
+A start for other tasks on CT, and one body-coordinate score for each axial slice: larger is more inferior. Research
+only; not a medical device. Feed it exactly the input above: other windows, means or channel rules give features that
+it was not trained for, without any error.
+
+## Data
+Scans are counted above and named by a digest of their pixels; nothing about a patient is kept in the weights.
+
+## Limits
+Scores are relative to this training: thresholds and landmarks must be calibrated for each weights file. Body parts, scanners and ages that
+were rare in the training data are scored less well; the held-out quality above says nothing about other hospitals. The classifier or
+detection heads of a model that takes this trunk are not trained by it.
+"""
+
+
+def _start(start: Mapping[str, Any] | None) -> str:
+    if not start:
+        return "unstated"
+    if "first_convolution_gets" not in start:
+        return str(start["source"])
+    reach = "first convolution saw {:g}..{:g}, gets {:g}..{:g}".format(*start["first_convolution_saw"], *start["first_convolution_gets"])
+    return f"{start['source']} ({reach})"
+
+
+def _data(data: Mapping[str, Any] | None) -> str:
+    if not data:
+        return "unstated"
+    return f"{data['series']} series of {data['patients']} patients, {data['slices']} slices; fingerprint {data['fingerprint']}"
+
+
+def _quality(held_out: Mapping[str, Any] | None) -> str:
+    if not held_out or "r" not in held_out:
+        return "no patients were held out"
+    return f"mean Pearson r {held_out['r']:.4f}, ordered pairs {held_out['ordered']:.4f} on {held_out['series']} held-out series"
+
+
+def _training(p: Mapping[str, Any]) -> str:
+    recipe = p.get("recipe")
+    if not recipe:
+        return "unstated"
+    return (
+        f"{p['steps']} steps of {recipe['g']} x {recipe['m']} slices, {recipe['optimiser']} at {recipe['lr']:g}, seed {p['seed']}, recipe "
+        f"{p['recipe_sha256'][:12]}, {p['precision']} on {p['device']}, {p['date']}"
+    )

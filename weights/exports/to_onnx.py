@@ -1,0 +1,69 @@
+"""ONNX: the whole regressor, `[N, S, S]` HU in, one score a slice out, any N. The intensity contract is part of the graph."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..artifact import Weights
+from ..regressor import Regressor
+from ..transfer import TransferError, reference_slice
+from .common import Writer
+
+PARITY = 1e-4
+"""Largest difference of a score under onnxruntime, in units of score, or relative to it where it is above 1."""
+
+
+class _Scorer(nn.Module):
+    def __init__(self, regressor: Regressor) -> None:
+        super().__init__()
+        self.regressor = regressor
+
+    def forward(self, hu: Tensor) -> Tensor:
+        return self.regressor.score(hu)
+
+
+def _write(weights: Weights, layout: None, part: Path, path: Path) -> str:
+    """Raises `ValueError` where a package or the head is missing, `TransferError` where scores differ by more than `PARITY`."""
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401  (what torch's exporter is written in)
+    except ImportError as error:
+        raise ValueError(f"{error.name} is not installed; pip install 'ubr-pretrain[onnx]'") from error
+    scorer = _Scorer(Regressor.from_weights(weights).eval())
+    hu = reference_slice(weights.inputs).float()
+    batch = torch.cat([hu, hu.flip(1), hu - 50])
+    slices = torch.export.Dim("slices", min=1)
+    program = torch.onnx.export(
+        scorer, (batch,), input_names=["hu"], output_names=["score"], dynamic_shapes={"hu": {0: slices}}, dynamo=True, verbose=False
+    )
+    assert program is not None
+    model = program.model_proto
+    about = {
+        "backbone": weights.backbone,
+        "inputs": weights.inputs.to_dict(),
+        "licence": weights.licence,
+        "weights_sha256": weights.sha256(),
+    }
+    onnx.helper.set_model_props(model, {"ubr": json.dumps(about)})
+    onnx.save(model, part)
+    session = onnxruntime.InferenceSession(part, providers=["CPUExecutionProvider"])
+    for some in (batch, batch[:1], batch.repeat(3, 1, 1)[:7]):
+        with torch.no_grad():
+            expected = scorer(some)
+        found = torch.from_numpy(session.run(["score"], {"hu": some.numpy()})[0])
+        difference = float(((expected - found).abs() / expected.abs().clamp_min(1)).max())
+        if found.shape != expected.shape or not difference <= PARITY:
+            raise TransferError(f"scores under onnxruntime differ by {difference:.2g} (allowed: {PARITY:g})")
+    size = weights.inputs.size_px
+    return f"""import numpy, onnxruntime
+session = onnxruntime.InferenceSession({str(path)!r})
+hu = numpy.full((5, {size}, {size}), -1000, numpy.float32)  # slices on the contract's grid, in HU as they are
+(scores,) = session.run(["score"], {{"hu": hu}})"""
+
+
+WRITER = Writer(_write, ".onnx")

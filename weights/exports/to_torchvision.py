@@ -1,0 +1,41 @@
+"""torchvision: a state dict, and beside it the contract as JSON with `image_mean` and `image_std`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torchvision import models
+
+from .. import files
+from ..artifact import Weights
+from ..layouts import Layout
+from ..transfer import verify
+from .common import Writer, heads, preparation, prove_it_comes_back, record
+
+
+def _write(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
+    state = {name: t.contiguous() for name, t in layout.to_theirs(weights.trunk).items()}
+    torch.save(state, part)
+    i = weights.inputs
+    contract = {
+        "image": f"{preparation(i)}  # hu: a slice [H, W], float",
+        "image_mean": i.mean,
+        "image_std": i.std,
+        **record(weights, state),
+    }
+    files.record_beside(part).write_text(json.dumps(contract, indent=1) + "\n")
+    prove_it_comes_back(weights, part)
+    model = getattr(models, layout.model)()
+    model.load_state_dict(torch.load(part, weights_only=True), strict=False)
+    left = heads(layout, verify(model, weights).left)
+    return f"""import torch, torchvision
+model = torchvision.models.{layout.model}()
+loaded = model.load_state_dict(torch.load({str(path)!r}, weights_only=True), strict=False)
+assert not loaded.unexpected_keys and all(k.startswith({left!r}) for k in loaded.missing_keys), loaded
+# Of a slice hu [H, W]:  {preparation(i)}
+# In a detector: FasterRCNN(..., image_mean={list(i.mean)}, image_std={list(i.std)}); elsewhere (image - mean) / std."""
+
+
+WRITER = Writer(_write, ".pth", beside=lambda path: [files.record_beside(path)])

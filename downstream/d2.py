@@ -8,14 +8,11 @@ The trunk's tensors keep their own names, under `backbone.body.`; the map is cal
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from ubr.weights import build
 
 try:
-    from detectron2.layers import ShapeSpec
     from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 except ImportError as error:
     raise ImportError(
@@ -30,16 +27,13 @@ class UBRBackbone(Backbone):  # type: ignore[misc]
         super().__init__()
         trunk = build(name)
         self.body: nn.Module = trunk.body
-        self._map = trunk._features
+        self._map = trunk.features
         self._out_features = ["map"]
         self._out_feature_channels = {"map": trunk.channels}
         self._out_feature_strides = {"map": trunk.stride}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return {"map": self._map(self.body, x)}
-
-    def output_shape(self) -> dict[str, Any]:
-        return {name: ShapeSpec(channels=self._out_feature_channels[name], stride=self._out_feature_strides[name]) for name in ("map",)}
 
 
 def register(name: str) -> str:

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from .exports import export
     from .folding import fold
     from .inputs import InputSpec
+    from .receipts import Receipt, TransferError
     from .regressor import Head, Regressor
     from .starts import start
-    from .transfer import Receipt, TransferError, load_into, verify
+    from .transfer import load_into, verify
 
 _HOMES = {
     "Weights": "artifact",
@@ -29,8 +30,8 @@ _HOMES = {
     "Head": "regressor",
     "Regressor": "regressor",
     "start": "starts",
-    "Receipt": "transfer",
-    "TransferError": "transfer",
+    "Receipt": "receipts",
+    "TransferError": "receipts",
     "load_into": "transfer",
     "verify": "transfer",
 }

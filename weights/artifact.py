@@ -20,9 +20,11 @@ import torch
 from torch import Tensor
 
 from .backbones import Backbone, build
+from .features import reference_slice
 from .inputs import InputSpec
 from .layouts import layouts
-from .transfer import TransferError, copy_into, reference_slice
+from .receipts import TransferError
+from .transfer import copy_into
 
 FORMAT = 1
 _FIELDS = ("format", "backbone", "inputs", "provenance", "licence", "reference", "sha256", "seal")

@@ -22,18 +22,18 @@ from torchvision import models
 class Backbone(nn.Module):
     """A trunk: `[N, 3, H, W]` -> `[N, channels, H/stride, W/stride]`.
 
-    name: what `build` takes. body: the module whose `state_dict` has the library's own names. channels, stride: of the returned map.
-    origin: where its numbers came from, as plain values for the provenance; `ubr.weights.start` fills it.
+    name: what `build` takes. body: the module whose `state_dict` has the library's own names. features: (body, input) -> the map.
+    channels, stride: of the map. origin: where its numbers came from, plain values for the provenance; `ubr.weights.start` fills it.
     """
 
     def __init__(self, name: str, body: nn.Module, features: Callable[[nn.Module, Tensor], Tensor], channels: int, stride: int) -> None:
         super().__init__()
         self.name, self.body, self.channels, self.stride = name, body, channels, stride
         self.origin: dict[str, Any] = {}
-        self._features = features
+        self.features = features
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._features(self.body, x)
+        return self.features(self.body, x)
 
 
 class _Torchvision(NamedTuple):

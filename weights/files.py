@@ -21,7 +21,7 @@ from torch import Tensor
 from .artifact import digest
 from .inputs import InputSpec
 from .layouts import COUNTER, layouts, locate
-from .transfer import TransferError
+from .receipts import TransferError
 
 
 @dataclass(frozen=True)

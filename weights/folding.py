@@ -16,8 +16,9 @@ import dataclasses
 import torch
 
 from .artifact import Weights
+from .features import TOLERANCE, reference_slice
 from .inputs import InputSpec
-from .transfer import TOLERANCE, TransferError, reference_slice
+from .receipts import TransferError
 
 
 def fold(weights: Weights) -> Weights:

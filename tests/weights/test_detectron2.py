@@ -14,7 +14,7 @@ import torch
 
 from tests.weights.made import BACKBONES, kept
 from ubr.weights import TransferError, Weights, export, load_into, start, verify
-from ubr.weights.transfer import reference_slice
+from ubr.weights.features import reference_slice
 
 pytest.importorskip(
     "detectron2",

@@ -23,8 +23,8 @@ import yaml
 from tests.weights.made import BACKBONES, kept, weights_of
 from ubr.weights import InputSpec, Regressor, TransferError, Weights, export, files, fold, load, start
 from ubr.weights.exports import to_onnx
+from ubr.weights.features import reference_slice
 from ubr.weights.layouts import layouts
-from ubr.weights.transfer import reference_slice
 
 ENDINGS = {"torchvision": ".pth", "timm": "", "detectron2": ".pkl", "onnx": ".onnx"}
 PAIRS = [(name, library) for name in BACKBONES for library in layouts(name, ["x"])]

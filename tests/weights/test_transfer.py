@@ -19,8 +19,9 @@ from torchvision.models.detection.rpn import AnchorGenerator
 
 from tests.weights.made import BACKBONES, kept
 from ubr.weights import InputSpec, Regressor, TransferError, Weights, build, load_into, start, verify
+from ubr.weights.features import reference_slice
 from ubr.weights.layouts import layouts
-from ubr.weights.transfer import copy_into, reference_slice
+from ubr.weights.transfer import copy_into
 
 PAIRS = [(n, lib) for n in BACKBONES for lib in layouts(n, ["x"]) if lib != "detectron2"]
 """Networks and the libraries that have a model of it; detectron2's are in test_detectron2.py."""
@@ -143,7 +144,7 @@ class Trunk(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         net = build(name)
-        self.body, self.out_channels, self._features = net.body, net.channels, net._features
+        self.body, self.out_channels, self._features = net.body, net.channels, net.features
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self._features(self.body, x)

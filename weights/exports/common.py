@@ -13,7 +13,7 @@ from .. import files
 from ..artifact import Weights, digest
 from ..inputs import InputSpec
 from ..layouts import Layout
-from ..transfer import TransferError
+from ..receipts import TransferError
 
 
 class Writer(NamedTuple):

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..artifact import Weights
+from ..features import reference_slice
+from ..receipts import TransferError
 from ..regressor import Regressor
-from ..transfer import TransferError, reference_slice
 from .common import Writer
 
 PARITY = 1e-4

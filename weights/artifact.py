@@ -73,7 +73,7 @@ class Weights:
         """What `inspect` prints, as plain values: backbone, contract, provenance, licence, digest, layouts, and a row a tensor."""
         rows = [
             {"name": name, "shape": list(t.shape), "kind": str(t.dtype).removeprefix("torch."), "numbers": t.numel()}
-            for name, t in self._tensors().items()
+            for name, t in sorted(self._tensors().items(), key=lambda item: [int(p) if p.isdecimal() else p for p in item[0].split(".")])
         ]
         return {
             "backbone": self.backbone,
@@ -86,8 +86,16 @@ class Weights:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the file under a temporary name and rename it, so that a kill leaves nothing half made."""
+        """Write the file under a temporary name and rename it, so that a kill leaves nothing half made.
+
+        Raises:
+            ValueError: a tensor holds NaN or infinity; such a file could not be loaded.
+            TransferError: the trunk is not the backbone's.
+        """
         path = Path(path)
+        for name, tensor in self._tensors().items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise ValueError(f"tensor {name!r} holds NaN or infinity; {path} was not written")
         about = {
             "format": FORMAT,
             "backbone": self.backbone,

@@ -16,6 +16,7 @@ import dataclasses
 import torch
 
 from .artifact import Weights
+from .backbones import build
 from .features import TOLERANCE, reference_slice
 from .inputs import InputSpec
 from .receipts import TransferError
@@ -31,7 +32,8 @@ def fold(weights: Weights) -> Weights:
     spec = weights.inputs
     if spec.channels != "grey":
         raise ValueError("the contract of these weights is folded already")
-    first = next((name for name, t in weights.trunk.items() if t.ndim == 4), None)
+    in_order = build(weights.backbone).body.state_dict()  # files keep their tensors in another
+    first = next((name for name, t in in_order.items() if t.ndim == 4), None)
     if first is None or weights.trunk[first].shape[1] != 3:
         raise ValueError(f"the intensity contract cannot be folded into {weights.backbone}: its first convolution does not take the image")
     weight = weights.trunk[first].double()

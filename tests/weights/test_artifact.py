@@ -134,6 +134,14 @@ def test_save__a_trunk_that_does_not_fit_its_backbone_leaves_no_file(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+def test_save__of_nan_leaves_no_file(tmp_path: Path) -> None:
+    weights = weights_of("timm/test_resnet")
+    weights.trunk["conv1.0.weight"][0, 0, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"tensor 'trunk.conv1.0.weight' holds NaN or infinity; .* was not written"):
+        weights.save(tmp_path / "w.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_about__names_every_tensor_and_layout() -> None:
     weights = kept("timm/resnet18")
     about = json.loads(json.dumps(weights.about()))

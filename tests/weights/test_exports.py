@@ -228,6 +228,14 @@ def test_fold__raw_hu_give_the_same_features_up_to_the_border(name: str) -> None
     assert (copied - expected).abs().max() > 0.01 * scale  # another channel rule is another thing
 
 
+@pytest.mark.parametrize("name", ["timm/efficientnet_b0", "timm/convnext_tiny"])
+def test_fold__of_weights_from_a_file_whose_tensors_are_in_another_order(name: str, tmp_path: Path) -> None:
+    kept(name).save(tmp_path / "w.safetensors")
+    read = load(tmp_path / "w.safetensors")
+    assert list(read.trunk) != list(kept(name).trunk)
+    assert fold(read).inputs.channels == "folded"
+
+
 def test_fold__scores_the_same_saves_and_goes_into_detectors(tmp_path: Path) -> None:
     weights = kept("timm/resnet18")
     folded = fold(weights)

@@ -45,7 +45,7 @@ def _model(weights: Weights, layout: Layout) -> dict[str, Any]:
         "BACKBONE": {"NAME": "build_resnet_fpn_backbone", "FREEZE_AT": 0},
         # Stride in the 3x3 convolution, as torchvision and timm compute these networks.
         "RESNETS": {**_RESNETS[layout.model], "STRIDE_IN_1X1": False, "OUT_FEATURES": maps},
-        "FPN": {"IN_FEATURES": maps},
+        "FPN": {"IN_FEATURES": list(maps)},
         "ANCHOR_GENERATOR": {"SIZES": [[16], [24], [32], [48], [96]], "ASPECT_RATIOS": ratios},
         "RPN": {"IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"]},
         "ROI_HEADS": {"IN_FEATURES": ["p2", "p3", "p4", "p5"]},

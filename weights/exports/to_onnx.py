@@ -35,7 +35,7 @@ def _write(weights: Weights, layout: None, part: Path, path: Path) -> str:
         import onnxscript  # noqa: F401  (what torch's exporter is written in)
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install 'ubr-pretrain[onnx]'") from error
-    scorer = _Scorer(Regressor.from_weights(weights).eval())
+    scorer = _Scorer(Regressor.from_weights(weights)).eval()
     hu = reference_slice(weights.inputs).float()
     batch = torch.cat([hu, hu.flip(1), hu - 50])
     slices = torch.export.Dim("slices", min=1)

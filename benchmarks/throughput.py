@@ -26,8 +26,9 @@ from ubr.pretrain.data.phantom_files import phantoms
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.recipes import quick
 from ubr.pretrain.scoring import BATCH, score
-from ubr.pretrain.training import fit, pick_precision
+from ubr.pretrain.training import fit
 from ubr.weights import Backbone, start
+from ubr.weights.runs import pick_precision
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def main() -> None:
     recipe = dataclasses.replace(recipe, inputs=dataclasses.replace(recipe.inputs, size_px=options.size_px))
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
-    precision = pick_precision(recipe, device.type if not on_gpu else "gpu")
+    precision = pick_precision(recipe.precision, recipe.backbone, device.type if not on_gpu else "gpu")
     slices = torch.cat([to_grid(store, row, recipe.inputs) for row in store.rows()[:3]])
     ready = recipe.inputs.to_input(slices[:BATCH]).to(device)
     batch = recipe.inputs.to_input(slices[: recipe.g * recipe.m]).to(device)

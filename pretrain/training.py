@@ -10,13 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-import platform
-import subprocess
-import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,14 +19,12 @@ import lightning as L
 import numpy as np
 import timm.layers
 import torch
-import yaml
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from ubr.weights import Backbone, Head, Regressor, card, start
+from ubr.weights import Backbone, Head, Regressor, card, runs, start
 
 from .data.bank import Place, SliceBank, grid_folder, prepare
 from .data.store import SeriesRow, Store
@@ -41,8 +34,6 @@ from .reading.curve import ordered_share, pearson_r
 from .recipes import Recipe
 from .recipes import recipe as named_recipe
 from .sampler import SliceSampler
-
-Accelerator = Literal["auto", "cpu", "gpu", "mps"]
 
 VALIDATION_SLICES = 64
 """Equidistant slices of a held-out volume that validation scores: enough for r, cheap beside training."""
@@ -69,19 +60,6 @@ class Steps(Dataset[Batch]):
         mine = slice(self.rank, None, self.world)
         rows = torch.from_numpy(self.bank.offsets[volumes[mine], None] + slices[mine])
         return Batch(step, rows, None if self.bank.place == "gpu" else self.bank.gather(rows))
-
-
-class From(Sampler[int]):
-    """Steps first, first + 1, ... of a run of `steps`. Its length is the whole run's, by which the trainer counts."""
-
-    def __init__(self, first: int, steps: int) -> None:
-        self.first, self.steps = first, steps
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.first, self.steps))
-
-    def __len__(self) -> int:
-        return self.steps
 
 
 class UBR(L.LightningModule):
@@ -140,7 +118,7 @@ class UBR(L.LightningModule):
         assert self.bank is not None
         workers = self.workers if self.bank.place == "file" else 0
         steps = Steps(self.sampler, self.bank, self.global_rank, self.trainer.world_size)
-        return DataLoader(steps, batch_size=None, sampler=From(self.trainer.global_step, self.recipe.steps), num_workers=workers)
+        return DataLoader(steps, batch_size=None, sampler=runs.From(self.trainer.global_step, self.recipe.steps), num_workers=workers)
 
     def val_dataloader(self) -> list[int]:
         """Numbers of the held-out volumes. Every rank scores all of them: they are few, and the mean is then exact."""
@@ -199,50 +177,6 @@ class UBR(L.LightningModule):
         """Clip by norm. Lightning's own refuses fused optimisers under mixed precision, because of scaled gradients; bf16 scales none."""
         if gradient_clip_val is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
-
-
-class Record(Callback):
-    """`metrics.jsonl`: a line a logged step, in the order of steps. After a resume, lines beyond the checkpoint are dropped first."""
-
-    def __init__(self, path: Path, every: int) -> None:
-        self.path, self.every = path, every
-        self._since = (0.0, 0)
-
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._since = (time.perf_counter(), trainer.global_step)
-        if trainer.is_global_zero:
-            lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-            kept = [line for line in lines if json.loads(line)["step"] <= trainer.global_step]
-            part = self.path.with_suffix(".part")
-            part.write_text("".join(kept))
-            part.replace(self.path)
-
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
-        if trainer.global_step % self.every == 0 and isinstance(module, UBR):
-            seconds, steps = time.perf_counter() - self._since[0], trainer.global_step - self._since[1]
-            if not math.isfinite(trainer.callback_metrics["train/loss"]):
-                raise ValueError(f"the loss is not finite after {trainer.global_step} steps: lower --lr and give a new --out")
-            speed = steps * module.recipe.g * module.recipe.m / seconds
-            self._since = (time.perf_counter(), trainer.global_step)
-            self._write(trainer, "train/", {"lr": trainer.optimizers[0].param_groups[0]["lr"], "images_per_s": round(speed, 1)})
-
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._write(trainer, "val/", {})
-        self._since = (time.perf_counter(), trainer.global_step)
-
-    def _write(self, trainer: L.Trainer, kind: str, more: dict[str, float]) -> None:
-        if trainer.is_global_zero:
-            values = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith(kind)}
-            with self.path.open("a") as file:
-                file.write(json.dumps({"step": trainer.global_step, **values, **more}) + "\n")
-
-
-class Bar(TQDMProgressBar):
-    """Lightning's bar, with the loss and the held-out r instead of the logger's version."""
-
-    def get_metrics(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, Any]:
-        shown = (("loss", "train/loss"), ("r", "val/r"))
-        return {name: f"{float(trainer.callback_metrics[key]):.3f}" for name, key in shown if key in trainer.callback_metrics}
 
 
 @dataclass(frozen=True)
@@ -320,34 +254,13 @@ def _check_size(backbone: Backbone, size_px: int) -> None:
     backbone.train()
 
 
-def pick_precision(recipe: Recipe, accelerator: str) -> Literal["32-true", "bf16-mixed"]:
-    """bf16 where the recipe asks for it, or where it says "auto" and bf16 is faster.
-
-    That is on GPUs that compute in it (from Ampere on; older ones only emulate it), and for plain convolutions on a CPU with matrix units
-    (AMX): without them, and for depthwise convolutions, it is not.
-    """
-    if recipe.precision == "auto":
-        plain = any(family in recipe.backbone for family in ("vgg", "alexnet", "resnet"))
-        if accelerator == "gpu":
-            fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            fast = accelerator == "cpu" and plain and torch.cpu._is_amx_tile_supported()
-        return "bf16-mixed" if fast else "32-true"
-    return "bf16-mixed" if recipe.precision == "bf16" else "32-true"
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one of a run's that writes and speaks."""
-    return bool(getattr(rank_zero_only, "rank", 0) == 0)
-
-
 def fit(
     store: str | Path | Store,
     out: str | Path,
     recipe: Recipe | str = "quick",
     *,
     holdout: float | Sequence[str] = 0.1,
-    accelerator: Accelerator = "auto",
+    accelerator: runs.Accelerator = "auto",
     devices: int | Literal["auto"] = "auto",
     nodes: int = 1,
     workers: int = 2,
@@ -385,15 +298,15 @@ def fit(
     """
     store = store if isinstance(store, Store) else Store.open(store)
     recipe = named_recipe(recipe) if isinstance(recipe, str) else recipe
-    _at_least(1, validate_every=validate_every, checkpoint_every=checkpoint_every, log_every=log_every, nodes=nodes)
-    _at_least(1, devices=1 if devices == "auto" else devices)
-    _at_least(0, workers=workers)
+    runs.at_least(1, validate_every=validate_every, checkpoint_every=checkpoint_every, log_every=log_every, nodes=nodes)
+    runs.at_least(1, devices=1 if devices == "auto" else devices)
+    runs.at_least(0, workers=workers)
     planned = plan(store, recipe, holdout)
     folder, config = Path(out), _config(store, planned)
     weights_file = folder / "weights.safetensors"
-    first = is_first_process()
+    first = runs.is_first_process()
     if first:
-        _check(folder, config)
+        runs.check(folder, config)
     if weights_file.exists():
         return Run(folder, weights_file, _last_quality(folder), ("already finished; nothing was trained",))
 
@@ -407,26 +320,10 @@ def fit(
         # timm's, not Lightning's sync_batchnorm: that drops the activation that timm's norms hold (EfficientNet, ...).
         timm.layers.convert_sync_batchnorm(module.regressor)  # type: ignore[attr-defined, no-untyped-call]
     if first:
-        _claim(folder, config)
+        runs.claim(folder, config)
     last = folder / "checkpoints" / "last.ckpt"
-    with warnings.catch_warnings():
-        # Lightning cannot know that the loader asks for the step; the others are advice for other kinds of data.
-        warnings.filterwarnings("ignore", module=".*_pytree")
-        for text in (
-            ".*not resumable.*",
-            ".*does not have many workers.*",
-            ".*exists and is not empty.*",
-            ".*smaller than the logging interval.*",
-            ".*Total length of `list`.*",
-        ):
-            warnings.filterwarnings("ignore", text)
-        try:
-            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
-        except SystemExit:
-            if trainer.interrupted:  # how Lightning answers Ctrl-C
-                raise KeyboardInterrupt from None
-            raise
-    _check_finite(module)
+    runs.train(trainer, module, last)
+    runs.check_finite(module)
     trainer.save_checkpoint(last)
     if trainer.is_global_zero:
         weights = module.regressor.to_weights(_provenance(module, config, _last_quality(folder)), licence)
@@ -436,22 +333,10 @@ def fit(
     return Run(folder, weights_file, _last_quality(folder), planned.notes)
 
 
-def _at_least(least: int, **options: int) -> None:
-    for name, value in options.items():
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
-
-
-def _check_finite(module: UBR) -> None:
-    """A training that diverged must not look like one that finished: its file could not be loaded."""
-    if not all(torch.isfinite(t).all() for t in module.state_dict().values()):
-        raise ValueError("the trained weights hold NaN or infinity: lower --lr and give a new --out")
-
-
 def _trainer(
     folder: Path,
     recipe: Recipe,
-    accelerator: Accelerator,
+    accelerator: runs.Accelerator,
     devices: int | Literal["auto"],
     nodes: int,
     validate_every: int,
@@ -459,24 +344,19 @@ def _trainer(
     log_every: int,
     progress: bool,
 ) -> L.Trainer:
-    if accelerator == "auto":
-        accelerator = "gpu" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise ValueError("accelerator 'gpu' needs a CUDA or ROCm GPU, and none was found; use 'auto', 'cpu' or 'mps'")
-    if devices == "auto":
-        devices = torch.cuda.device_count() if accelerator == "gpu" else 1
-    if (world := devices * nodes) > recipe.g:
+    name, count = runs.pick_devices(accelerator, devices)
+    if (world := count * nodes) > recipe.g:
         raise ValueError(f"{world} processes cannot share g = {recipe.g} volumes a step; lower --devices, or raise --g")
     checkpoint = ModelCheckpoint(folder / "checkpoints", "last", every_n_train_steps=checkpoint_every, enable_version_counter=False)
-    callbacks: list[Callback] = [checkpoint, Record(folder / "metrics.jsonl", log_every)]
+    callbacks: list[Callback] = [checkpoint, runs.Record(folder / "metrics.jsonl", log_every, recipe.g * recipe.m)]
     if progress:
-        callbacks.append(Bar(refresh_rate=log_every))
+        callbacks.append(runs.Bar(log_every, {"loss": "train/loss", "r": "val/r"}))
     return L.Trainer(
-        accelerator=accelerator,
-        devices=devices,
+        accelerator=name,
+        devices=count,
         num_nodes=nodes,
         strategy="ddp" if world > 1 else "auto",
-        precision=pick_precision(recipe, accelerator),
+        precision=runs.pick_precision(recipe.precision, recipe.backbone, name),
         max_steps=recipe.steps,
         val_check_interval=min(validate_every, recipe.steps),
         check_val_every_n_epoch=None,
@@ -505,28 +385,8 @@ def _config(store: Store, planned: Plan) -> dict[str, Any]:
     return dict(json.loads(json.dumps(config)))  # tuples become lists, as they will be read back
 
 
-def _check(folder: Path, config: dict[str, Any]) -> None:
-    """The folder is new, or holds this very run. Raises `ValueError` otherwise."""
-    path = folder / "config.yaml"
-    if path.exists():
-        found = yaml.safe_load(path.read_text())
-        differing = [f"{part}.{name}" for part in config for name in config[part] if found.get(part, {}).get(name) != config[part][name]]
-        if differing:
-            raise ValueError(f"{folder} holds another run (other {', '.join(differing[:4])}); give a new --out, or the run's own options")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} is not empty and holds no run; give a new --out")
-
-
-def _claim(folder: Path, config: dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / ".config.yaml.part"
-    part.write_text(yaml.safe_dump(config, sort_keys=False))
-    part.replace(folder / "config.yaml")
-
-
 def _last_quality(folder: Path) -> dict[str, float]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    quality = [line for line in lines if "val/r" in line]
+    quality = runs.read_metrics(folder, "val/r")
     return {"r": quality[-1]["val/r"], "ordered": quality[-1]["val/ordered"]} if quality else {}
 
 
@@ -546,23 +406,5 @@ def _provenance(module: UBR, config: dict[str, Any], quality: dict[str, float]) 
             "slices": sum(row.slices for row in module.train_rows),
         },
         "held_out": {"series": len(module.held_out), **quality},
-        "precision": str(trainer.precision),
-        "device": torch.cuda.get_device_name() if module.device.type == "cuda" else f"{platform.machine()} {module.device.type}",
-        "versions": {name: version(name) for name in ("ubr-pretrain", "torch", "torchvision", "timm", "lightning")},
-        "commit": _commit(),
-        "date": time.strftime("%Y-%m-%d"),
+        **runs.made_by(trainer),
     }
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that this package runs from ("+" where it has changes); none where it was installed otherwise."""
-    root = Path(__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return None
-    try:
-        git = ["git", "-C", str(root)]
-        commit = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+" if changed else "")

@@ -21,8 +21,9 @@ from ubr.pretrain.data.bank import SliceBank, prepare
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.recipes import RECIPES, Recipe, paper, recipe, reference_code
 from ubr.pretrain.sampler import SliceSampler
-from ubr.pretrain.training import UBR, From, Steps, fit, plan
+from ubr.pretrain.training import UBR, Steps, fit, plan
 from ubr.weights import Head, InputSpec, Regressor, build, load
+from ubr.weights.runs import From
 
 
 @pytest.fixture(scope="module")

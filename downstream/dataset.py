@@ -1,0 +1,209 @@
+"""DeepLesion as a torch data set: images and targets as torchvision's detectors take them.
+
+An image is windowed but not normalised (`InputSpec.to_image`), since detectors subtract mean and std themselves. Of the contract only the
+intensity counts here: its size and field are the pretraining's geometry, a detector's is the `View`.
+
+Random views are a pure function of (seed, epoch, index), so they are the same for any number of workers and after a resumption. The
+change of size goes into the one resampling that happens anyway; the change of HU comes before the window.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ubr.weights import InputSpec
+
+from .deeplesion import IMAGES, KeySlice, read_table
+from .slices import AIR_HU, View, key_volume, prepare, slice_path
+
+LESION = 1
+"""The label of every box. 0 is background to torchvision, and would train as such without an error."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random views of an image.
+
+    Args:
+        flip: probability that left and right are exchanged.
+        scale: smallest and largest factor by which the image is enlarged, drawn on a log scale; (1, 1) is off.
+        hu_shift: largest shift in HU; 0 is off.
+        hu_scale: largest relative change of contrast about 0 HU; 0 is off.
+        seed: of the random numbers, with epoch and index.
+    """
+
+    flip: float = 0.5
+    scale: tuple[float, float] = (0.8, 1.2)
+    hu_shift: float = 0.0
+    hu_scale: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("flip", 0, 1), ("hu_shift", 0, 1000), ("hu_scale", 0, 0.9), ("seed", 0, 2**63 - 1)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"augment.{name} must be in {low}..{high}, got {getattr(self, name)}")
+        if len(self.scale) != 2 or not 0.25 <= self.scale[0] <= self.scale[1] <= 4:
+            raise ValueError(f"augment.scale must be (smallest, largest) in 0.25..4, got {self.scale}")
+
+    def draw(self, epoch: int, index: int) -> Change:
+        """The view of an index in an epoch."""
+        rng = np.random.default_rng([self.seed, epoch, index])
+        flip, zoom, shift, contrast = rng.uniform(size=4)  # always all four: switching one off leaves the others as they were
+        low, high = self.scale
+        return Change(
+            bool(flip < self.flip), low * (high / low) ** zoom, self.hu_shift * (2 * shift - 1), 1 + self.hu_scale * (2 * contrast - 1)
+        )
+
+
+@dataclass(frozen=True)
+class Change:
+    """One random view: whether it is mirrored, its enlargement, HU added, factor about 0 HU."""
+
+    flip: bool
+    scale: float
+    hu_shift: float
+    hu_scale: float
+
+    def of_view(self, view: View) -> View:
+        """Smaller pixels and a larger limit: an image that is at its limit is enlarged too."""
+        return dataclasses.replace(view, mm_per_px=view.mm_per_px / self.scale, longest_px=max(1, round(view.longest_px * self.scale)))
+
+    def of_hu(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Shift and contrast; air stays air, as padding is not part of a scanner's error."""
+        return np.where(hu > AIR_HU + 24, hu * np.float32(self.hu_scale) + np.float32(self.hu_shift), hu)
+
+
+class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
+    """Key slices of one split with their lesions.
+
+    An item is (image, target). image: float32 `[3, H, W]`, windowed, before mean and std. target:
+
+        boxes     float32 [n, 4]: x1, y1, x2, y2 in the image, cut at its edges (a few official boxes reach beyond their slice)
+        labels    int64 [n]: 1, lesion
+        image_id  int64: the key slice's place in `read_table` for this split, noisy or not as here
+        geometry  `slices.Geometry`: from the slice to the image and back
+        key       `deeplesion.KeySlice`: with the boxes as annotated
+
+    Args:
+        folder: in DeepLesion's layout.
+        split: "train", "val" or "test".
+        inputs: the intensity that the detector's weights expect.
+        view: neighbours, pixel size, largest side. Three channels are three slices, each windowed by itself.
+        augment: random views; none for validation.
+        keep_noisy: keep boxes that are marked as possibly noisy.
+        unreadable: what to do about an image that cannot be read. "stop": raise. "skip": give the next one in its place, and list it in
+            `unreadable_names`; files that are absent from the start are left out at once. An evaluation must stop, or it counts some
+            images twice.
+
+    Raises:
+        ValueError: for a table that cannot be read, a view that the contract or a trunk's three channels cannot hold, and absent files.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        split: str,
+        inputs: InputSpec,
+        *,
+        view: View | None = None,
+        augment: Augmentation | None = None,
+        keep_noisy: bool = False,
+        unreadable: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        self.view = view = view or View()
+        if view.channels > 3:
+            raise ValueError(f"a trunk takes three channels, got view.channels {view.channels}; choose 1 or 3")
+        if view.channels > 1 and inputs.channels == "folded":
+            raise ValueError("weights with channels 'folded' hold one slice, got view.channels 3; choose 1, or weights that are not folded")
+        if unreadable not in ("stop", "skip"):
+            raise ValueError(f"unreadable must be 'stop' or 'skip', got {unreadable!r}")
+        self.images = Path(folder) / IMAGES
+        self.inputs, self.augment, self.unreadable = inputs, augment, unreadable
+        keys = read_table(Path(folder), split=split, keep_noisy=keep_noisy)
+        present = [slice_path(self.images, k.folder, k.index).is_file() for k in keys]
+        absent = tuple(k.name for k, here in zip(keys, present, strict=True) if not here)
+        if absent and (unreadable == "stop" or len(absent) == len(keys)):
+            raise ValueError(
+                f"{len(absent)} of {len(keys)} images of split {split} are absent from {IMAGES}, the first is {absent[0]}.png; "
+                "get their archives, or take unreadable='skip'"
+            )
+        self._absent = absent
+        self._items = [(i, k) for i, (k, here) in enumerate(zip(keys, present, strict=True)) if here]
+        # In shared memory, so that loader workers report and hear of a new epoch.
+        self._damaged = _shared(torch.zeros(len(self._items), dtype=torch.bool))
+        self._epoch = _shared(torch.zeros((), dtype=torch.int64))
+
+    @property
+    def keys(self) -> list[KeySlice]:
+        """The key slices, an item each."""
+        return [k for _, k in self._items]
+
+    @property
+    def unreadable_names(self) -> tuple[str, ...]:
+        """Images that were asked for and could not be read, by any worker, and those that are absent."""
+        return self._absent + tuple(self._items[i][1].name for i in self._damaged.nonzero()[:, 0].tolist())
+
+    def set_epoch(self, epoch: int) -> None:
+        """What random views depend on beside seed and index. Workers that are already running take it over."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, dict[str, Any]]:
+        first = range(len(self))[i]
+        for step in range(len(self)):
+            item = (first + step) % len(self)
+            try:
+                return self._load(item)
+            except ValueError:
+                self._damaged[item] = True
+                if self.unreadable == "stop":
+                    raise
+        raise ValueError(f"none of the {len(self)} images can be read, the first is {self._items[first][1].name}.png; check the folder")
+
+    def _load(self, item: int) -> tuple[Tensor, dict[str, Any]]:
+        image_id, key = self._items[item]
+        change = self.augment.draw(int(self._epoch), image_id) if self.augment else None
+        hu, _ = key_volume(self.images, key, self.view)
+        edges = [b.edges for b in key.boxes]
+        hu, boxes, geometry = prepare(hu, edges, key.spacing_mm, change.of_view(self.view) if change else self.view)
+        if change:
+            hu = change.of_hu(hu)
+            if change.flip:
+                hu, geometry = hu[:, :, ::-1].copy(), geometry.flip()
+                boxes = geometry.to_image(edges)
+        boxes = boxes.clip(0, np.tile(geometry.size_px, 2))
+        if (boxes[:, 2:] <= boxes[:, :2]).any():
+            raise ValueError(f"{key.name}.png has a box outside the image; correct or remove its rows in the table")
+        channels = self.inputs.to_image(torch.from_numpy(hu))
+        target = {
+            "boxes": torch.from_numpy(boxes.astype(np.float32)),
+            "labels": torch.full((len(boxes),), LESION, dtype=torch.int64),
+            "image_id": torch.tensor(image_id),
+            "geometry": geometry,
+            "key": key,
+        }
+        # Windowing is the contract's. It makes three equal channels of a slice; of neighbours each gives its own.
+        return (channels[0] if len(channels) == 1 else channels[:, 0]).contiguous(), target
+
+
+def _shared(values: Tensor) -> Tensor:
+    values.share_memory_()  # type: ignore[no-untyped-call]
+    return values
+
+
+def collate(batch: Iterable[tuple[Tensor, dict[str, Any]]]) -> tuple[list[Tensor], list[dict[str, Any]]]:
+    """Images differ in size, so a batch is a list of images and a list of targets."""
+    images, targets = zip(*batch, strict=True)
+    return list(images), list(targets)

@@ -1,0 +1,180 @@
+"""torchvision's Faster R-CNN around a trunk of this project, for lesions: two classes, background and lesion.
+
+As in the paper the trunk is cut at its last map (VGG-16: conv5_3, stride 16), or a feature pyramid stands on the maps of a timm trunk. What
+starts the trunk goes through `ubr.weights.load_into`, so a detector is never made without a complete receipt.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import timm.layers
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.rpn import AnchorGenerator
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+
+from ubr.weights import Backbone, InputSpec, Receipt, Weights, build, load_into, start
+
+ANCHORS_PX = (16, 24, 32, 48, 96)
+"""Sides of anchors at 0.8 mm pixels: the middle of DeepLesion's boxes is about 20 px."""
+PYRAMID_ANCHORS_PX = (16, 32, 64, 128, 256)
+"""Side of the anchors of each level of a pyramid, from the finest."""
+PYRAMID = 256
+"""Channels of the feature pyramid."""
+
+
+class Trunk(nn.Module):
+    """A backbone as torchvision's detectors want it: its last map, or a pyramid of its maps of stride 4 and more."""
+
+    def __init__(self, net: Backbone, *, pyramid: bool) -> None:
+        super().__init__()
+        self.body, self._features = net.body, net.features
+        self.indices: list[int] = []
+        if not pyramid:
+            self.out_channels = net.channels
+            return
+        info = getattr(net.body, "feature_info", None)
+        if info is None:
+            raise ValueError(f"a feature pyramid needs a timm backbone, {net.name} has one map; use pyramid=False")
+        stages = info if isinstance(info, list) else info.get_dicts()
+        self.indices = [i for i, stage in enumerate(stages) if stage["reduction"] >= 4]
+        self.fpn = FeaturePyramidNetwork([stages[i]["num_chs"] for i in self.indices], PYRAMID)
+        self.out_channels = PYRAMID
+
+    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        if not self.indices:
+            return OrderedDict([("0", self._features(self.body, x))])
+        maps = self.body.forward_intermediates(x, indices=self.indices, output_fmt="NCHW", intermediates_only=True)  # type: ignore[operator]
+        return self.fpn(OrderedDict((str(i), m) for i, m in enumerate(maps)))  # type: ignore[no-any-return]
+
+
+class LightHead(nn.Sequential):
+    """A box head for small data and CPUs: 64 channels, then one layer of 256, instead of the paper's two of 4096."""
+
+    def __init__(self, channels: int, side: int) -> None:
+        reduced = nn.Conv2d(channels, 64, kernel_size=1)
+        super().__init__(reduced, nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(64 * side**2, 256), nn.ReLU(inplace=True))
+
+
+class PositionedPool(nn.Module):
+    """RoI pooling that remembers, for each RoI, the body position of its slice."""
+
+    def __init__(self, pool: MultiScaleRoIAlign) -> None:
+        super().__init__()
+        self.pool = pool
+        self.slices: Tensor | None = None
+        self.rois = torch.empty(0)
+
+    def forward(self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
+        assert self.slices is not None
+        counts = torch.tensor([len(b) for b in boxes], device=self.slices.device)
+        self.rois = self.slices.repeat_interleave(counts)
+        return self.pool(features, boxes, shapes)  # type: ignore[no-any-return]
+
+
+class PositionedHead(nn.Module):
+    """A box head whose features are joined by the slice's position, one number widened to 16 features."""
+
+    def __init__(self, head: nn.Module, pool: PositionedPool) -> None:
+        super().__init__()
+        self.head = head
+        self.widen = nn.Sequential(nn.Linear(1, 16), nn.ReLU(inplace=True))
+        self._pool = (pool,)  # in a tuple, so that it is not registered a second time
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.head(x), self.widen(self._pool[0].rois[:, None])], dim=1)
+
+
+class Detector(FasterRCNN):
+    """Faster R-CNN that may take a body position for each image: `detector(images, targets, positions)`."""
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None, positions: Tensor | None = None) -> Any:
+        pool = self.roi_heads.box_roi_pool
+        if isinstance(pool, PositionedPool):
+            if positions is None or positions.shape != (len(images),):
+                shape = "none" if positions is None else tuple(positions.shape)
+                raise ValueError(f"this detector takes a position for each image, [{len(images)}]; got {shape}")
+            pool.slices = positions
+        elif positions is not None:
+            raise ValueError("this detector takes no positions; make it with position=True")
+        return super().forward(images, targets)
+
+
+def starting_weights(backbone: str, source: str, inputs: InputSpec, seed: int = 0) -> Weights:
+    """The trunk of any start as weights in memory; `source` is what `ubr.weights.start` takes."""
+    net = start(backbone, source, inputs=inputs, seed=seed)
+    return Weights(backbone, inputs, net.body.state_dict(), provenance={"method": "a start", "start": net.origin})
+
+
+def faster_rcnn(
+    weights: Weights,
+    *,
+    box_head: Literal["light", "paper"] = "light",
+    pyramid: bool = False,
+    anchors_px: Sequence[int] | None = None,
+    norms: Literal["frozen", "train"] = "frozen",
+    position: bool = False,
+    seed: int = 0,
+) -> tuple[Detector, Receipt]:
+    """A lesion detector started from weights, and the receipt of their transfer.
+
+    Images are those of `ubr.downstream.DeepLesion`: windowed, `[3, H, W]`; the detector subtracts the contract's mean and std and does not
+    resize.
+
+    Args:
+        weights: of this project, or `starting_weights(...)` for a random or ImageNet start.
+        box_head: "light", or the paper's two layers of 4096.
+        pyramid: a feature pyramid on a timm trunk instead of its last map.
+        anchors_px: sides of anchors, with a pyramid one a level from the finest; none takes those above.
+        norms: BatchNorm layers of the trunk "frozen", as batches of detectors are small, or left to "train".
+        position: each RoI also gets its slice's body position (beyond the paper).
+        seed: of the parts that are not the trunk.
+
+    Raises:
+        ValueError: a pyramid on a backbone without maps, anchors that do not fit its levels, or a trunk of a fixed input size.
+        TransferError: the trunk did not arrive whole.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        trunk = Trunk(build(weights.backbone), pyramid=pyramid)
+        levels = len(trunk.indices) or 1
+        sides = tuple(anchors_px or (PYRAMID_ANCHORS_PX[:levels] if pyramid else ANCHORS_PX))
+        anchors = tuple((side,) for side in sides) if pyramid else (sides,)
+        if len(anchors) != levels:
+            raise ValueError(f"the pyramid of {weights.backbone} has {levels} levels, got {len(anchors)} anchor sides; give one for each")
+        side = 7
+        names = [str(i) for i in range(levels)]
+        pool: nn.Module = MultiScaleRoIAlign(names, output_size=side, sampling_ratio=2)
+        channels = trunk.out_channels
+        head: nn.Module = TwoMLPHead(channels * side**2, 4096) if box_head == "paper" else LightHead(channels, side)
+        width = 4096 if box_head == "paper" else 256
+        if position:
+            pool = PositionedPool(pool)  # type: ignore[arg-type]
+            head, width = PositionedHead(head, pool), width + 16  # type: ignore[arg-type]
+        detector = Detector(
+            trunk,
+            image_mean=list(weights.inputs.mean),
+            image_std=list(weights.inputs.std),
+            rpn_anchor_generator=AnchorGenerator(anchors, ((0.5, 1.0, 2.0),) * levels),
+            rpn_pre_nms_top_n_train=1000,
+            rpn_post_nms_top_n_train=500,
+            rpn_pre_nms_top_n_test=500,
+            rpn_post_nms_top_n_test=100,
+            box_roi_pool=pool,
+            box_head=head,
+            box_predictor=FastRCNNPredictor(width, 2),
+            box_score_thresh=0.0,
+            box_nms_thresh=0.3,
+            box_detections_per_img=20,
+            box_batch_size_per_image=128,
+            _skip_resize=True,
+        )
+    receipt = load_into(detector, weights)
+    if norms == "frozen":
+        detector.backbone.body = timm.layers.freeze_batch_norm_2d(detector.backbone.body)  # type: ignore[no-untyped-call]
+    return detector, receipt

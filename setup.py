@@ -48,5 +48,5 @@ setup(
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
         "dev": ["ubr-pretrain[itk,onnx]", "hypothesis>=6.100", "mypy>=1.13", "pytest>=8", "ruff>=0.8"],
     },
-    entry_points={"console_scripts": ["ubr-pretrain=ubr.pretrain.cli:main"]},
+    entry_points={"console_scripts": ["ubr-pretrain=ubr.pretrain.cli:main", "ubr-detect=ubr.downstream.cli:main"]},
 )

@@ -139,9 +139,9 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
             )
         self._absent = absent
         self._items = [(i, k) for i, (k, here) in enumerate(zip(keys, present, strict=True)) if here]
-        # In shared memory, so that loader workers report and hear of a new epoch.
-        self._damaged = _shared(torch.zeros(len(self._items), dtype=torch.bool))
-        self._epoch = _shared(torch.zeros((), dtype=torch.int64))
+        # In shared memory, so that loader workers report.
+        self._damaged = torch.zeros(len(self._items), dtype=torch.bool)
+        self._damaged.share_memory_()  # type: ignore[no-untyped-call]
 
     @property
     def keys(self) -> list[KeySlice]:
@@ -153,28 +153,28 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
         """Images that were asked for and could not be read, by any worker, and those that are absent."""
         return self._absent + tuple(self._items[i][1].name for i in self._damaged.nonzero()[:, 0].tolist())
 
-    def set_epoch(self, epoch: int) -> None:
-        """What random views depend on beside seed and index. Workers that are already running take it over."""
-        self._epoch.fill_(epoch)
-
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, i: int) -> tuple[Tensor, dict[str, Any]]:
+        return self.at(i, 0)
+
+    def at(self, i: int, epoch: int) -> tuple[Tensor, dict[str, Any]]:
+        """Item i as it is seen in an epoch, which its random view depends on."""
         first = range(len(self))[i]
         for step in range(len(self)):
             item = (first + step) % len(self)
             try:
-                return self._load(item)
+                return self._load(item, epoch)
             except ValueError:
                 self._damaged[item] = True
                 if self.unreadable == "stop":
                     raise
         raise ValueError(f"none of the {len(self)} images can be read, the first is {self._items[first][1].name}.png; check the folder")
 
-    def _load(self, item: int) -> tuple[Tensor, dict[str, Any]]:
+    def _load(self, item: int, epoch: int) -> tuple[Tensor, dict[str, Any]]:
         image_id, key = self._items[item]
-        change = self.augment.draw(int(self._epoch), image_id) if self.augment else None
+        change = self.augment.draw(epoch, image_id) if self.augment else None
         hu, _ = key_volume(self.images, key, self.view)
         edges = [b.edges for b in key.boxes]
         hu, boxes, geometry = prepare(hu, edges, key.spacing_mm, change.of_view(self.view) if change else self.view)
@@ -196,11 +196,6 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
         }
         # Windowing is the contract's. It makes three equal channels of a slice; of neighbours each gives its own.
         return (channels[0] if len(channels) == 1 else channels[:, 0]).contiguous(), target
-
-
-def _shared(values: Tensor) -> Tensor:
-    values.share_memory_()  # type: ignore[no-untyped-call]
-    return values
 
 
 def collate(batch: Iterable[tuple[Tensor, dict[str, Any]]]) -> tuple[list[Tensor], list[dict[str, Any]]]:

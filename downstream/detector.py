@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.rpn import AnchorGenerator
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from ubr.weights import Backbone, InputSpec, Receipt, Weights, build, load_into, start
@@ -61,20 +62,15 @@ class LightHead(nn.Sequential):
         super().__init__(reduced, nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(64 * side**2, 256), nn.ReLU(inplace=True))
 
 
-class PositionedPool(nn.Module):
-    """RoI pooling that remembers, for each RoI, the body position of its slice."""
+class PositionedPool(MultiScaleRoIAlign):  # type: ignore[misc]
+    """RoI pooling that remembers, for each RoI, the body position of its slice. slices: of the batch's images, set before each forward."""
 
-    def __init__(self, pool: MultiScaleRoIAlign) -> None:
-        super().__init__()
-        self.pool = pool
-        self.slices: Tensor | None = None
-        self.rois = torch.empty(0)
+    slices: Tensor
+    rois: Tensor
 
-    def forward(self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
-        assert self.slices is not None
-        counts = torch.tensor([len(b) for b in boxes], device=self.slices.device)
-        self.rois = self.slices.repeat_interleave(counts)
-        return self.pool(features, boxes, shapes)  # type: ignore[no-any-return]
+    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+        self.rois = self.slices.repeat_interleave(torch.tensor([len(b) for b in boxes], device=self.slices.device))
+        return super().forward(x, boxes, image_shapes)  # type: ignore[no-any-return]
 
 
 class PositionedHead(nn.Module):
@@ -90,7 +86,14 @@ class PositionedHead(nn.Module):
         return torch.cat([self.head(x), self.widen(self._pool[0].rois[:, None])], dim=1)
 
 
-class Detector(FasterRCNN):
+class AsGiven(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """Subtracts and divides, and leaves the size alone: torchvision's own enlarges to 800 px, and has a switch for training only."""
+
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+        return image, target
+
+
+class Detector(FasterRCNN):  # type: ignore[misc]
     """Faster R-CNN that may take a body position for each image: `detector(images, targets, positions)`."""
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None, positions: Tensor | None = None) -> Any:
@@ -111,70 +114,69 @@ def starting_weights(backbone: str, source: str, inputs: InputSpec, seed: int = 
     return Weights(backbone, inputs, net.body.state_dict(), provenance={"method": "a start", "start": net.origin})
 
 
-def faster_rcnn(
-    weights: Weights,
+def bare_detector(
+    net: Backbone,
+    inputs: InputSpec,
     *,
     box_head: Literal["light", "paper"] = "light",
     pyramid: bool = False,
     anchors_px: Sequence[int] | None = None,
     norms: Literal["frozen", "train"] = "frozen",
     position: bool = False,
-    seed: int = 0,
-) -> tuple[Detector, Receipt]:
+) -> Detector:
+    """The detector around a backbone as it is; the options are those of `faster_rcnn`."""
+    trunk = Trunk(net, pyramid=pyramid)
+    levels, side = len(trunk.indices) or 1, 7
+    sides = tuple(anchors_px or (PYRAMID_ANCHORS_PX[:levels] if pyramid else ANCHORS_PX))
+    anchors = tuple((one,) for one in sides) if pyramid else (sides,)
+    if len(anchors) != levels:
+        raise ValueError(f"the pyramid of {net.name} has {levels} levels, got {len(anchors)} anchor sides; give one for each")
+    kind = PositionedPool if position else MultiScaleRoIAlign
+    pool = kind([str(i) for i in range(levels)], output_size=side, sampling_ratio=2)
+    channels = trunk.out_channels
+    head: nn.Module = TwoMLPHead(channels * side**2, 4096) if box_head == "paper" else LightHead(channels, side)
+    width = 4096 if box_head == "paper" else 256
+    if position:
+        head, width = PositionedHead(head, pool), width + 16
+    detector = Detector(
+        trunk,
+        rpn_anchor_generator=AnchorGenerator(anchors, ((0.5, 1.0, 2.0),) * levels),
+        rpn_pre_nms_top_n_train=1000,
+        rpn_post_nms_top_n_train=500,
+        rpn_pre_nms_top_n_test=500,
+        rpn_post_nms_top_n_test=100,
+        box_roi_pool=pool,
+        box_head=head,
+        box_predictor=FastRCNNPredictor(width, 2),
+        box_score_thresh=0.0,
+        box_nms_thresh=0.3,
+        box_detections_per_img=20,
+        box_batch_size_per_image=128,
+    )
+    detector.transform = AsGiven(min_size=1, max_size=1, image_mean=list(inputs.mean), image_std=list(inputs.std))
+    if norms == "frozen":
+        trunk.body = timm.layers.freeze_batch_norm_2d(trunk.body)  # type: ignore[attr-defined, no-untyped-call]
+    return detector
+
+
+def faster_rcnn(weights: Weights, *, seed: int = 0, **options: Any) -> tuple[Detector, Receipt]:
     """A lesion detector started from weights, and the receipt of their transfer.
 
-    Images are those of `ubr.downstream.DeepLesion`: windowed, `[3, H, W]`; the detector subtracts the contract's mean and std and does not
+    Images are those of `ubr.downstream.dataset`: windowed, `[3, H, W]`; the detector subtracts the contract's mean and std and does not
     resize.
 
     Args:
         weights: of this project, or `starting_weights(...)` for a random or ImageNet start.
-        box_head: "light", or the paper's two layers of 4096.
-        pyramid: a feature pyramid on a timm trunk instead of its last map.
-        anchors_px: sides of anchors, with a pyramid one a level from the finest; none takes those above.
-        norms: BatchNorm layers of the trunk "frozen", as batches of detectors are small, or left to "train".
-        position: each RoI also gets its slice's body position (beyond the paper).
         seed: of the parts that are not the trunk.
+        options: box_head: "light", or the paper's two layers of 4096 ("paper"). pyramid: a feature pyramid on a timm trunk instead of its
+            last map. anchors_px: sides of anchors, with a pyramid one a level from the finest. norms: BatchNorm layers of the trunk
+            "frozen", as batches of detectors are small, or left to "train". position: each RoI also gets its slice's body position.
 
     Raises:
-        ValueError: a pyramid on a backbone without maps, anchors that do not fit its levels, or a trunk of a fixed input size.
+        ValueError: a pyramid on a backbone without maps, or anchors that do not fit its levels.
         TransferError: the trunk did not arrive whole.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        trunk = Trunk(build(weights.backbone), pyramid=pyramid)
-        levels = len(trunk.indices) or 1
-        sides = tuple(anchors_px or (PYRAMID_ANCHORS_PX[:levels] if pyramid else ANCHORS_PX))
-        anchors = tuple((side,) for side in sides) if pyramid else (sides,)
-        if len(anchors) != levels:
-            raise ValueError(f"the pyramid of {weights.backbone} has {levels} levels, got {len(anchors)} anchor sides; give one for each")
-        side = 7
-        names = [str(i) for i in range(levels)]
-        pool: nn.Module = MultiScaleRoIAlign(names, output_size=side, sampling_ratio=2)
-        channels = trunk.out_channels
-        head: nn.Module = TwoMLPHead(channels * side**2, 4096) if box_head == "paper" else LightHead(channels, side)
-        width = 4096 if box_head == "paper" else 256
-        if position:
-            pool = PositionedPool(pool)  # type: ignore[arg-type]
-            head, width = PositionedHead(head, pool), width + 16  # type: ignore[arg-type]
-        detector = Detector(
-            trunk,
-            image_mean=list(weights.inputs.mean),
-            image_std=list(weights.inputs.std),
-            rpn_anchor_generator=AnchorGenerator(anchors, ((0.5, 1.0, 2.0),) * levels),
-            rpn_pre_nms_top_n_train=1000,
-            rpn_post_nms_top_n_train=500,
-            rpn_pre_nms_top_n_test=500,
-            rpn_post_nms_top_n_test=100,
-            box_roi_pool=pool,
-            box_head=head,
-            box_predictor=FastRCNNPredictor(width, 2),
-            box_score_thresh=0.0,
-            box_nms_thresh=0.3,
-            box_detections_per_img=20,
-            box_batch_size_per_image=128,
-            _skip_resize=True,
-        )
-    receipt = load_into(detector, weights)
-    if norms == "frozen":
-        detector.backbone.body = timm.layers.freeze_batch_norm_2d(detector.backbone.body)  # type: ignore[no-untyped-call]
-    return detector, receipt
+        detector = bare_detector(build(weights.backbone), weights.inputs, **options)
+    return detector, load_into(detector, weights)

@@ -30,7 +30,7 @@ KINDS = ("nodule", "liver", "kidney", "node")
 WORK_MM = 3.0
 """Block size of the pass that looks for places."""
 LONG_MM = {"nodule": 15.0, "liver": 26.0, "kidney": 24.0, "node": 18.0}
-"""Median long diameter. Together they give DeepLesion's 19 mm."""
+"""Median long diameter, about DeepLesion's 19 mm over all kinds, before it is clipped to what fits."""
 SPREAD = 0.6
 """Standard deviation of the logarithm of the long diameter; 0.7 over all of DeepLesion's kinds."""
 LONGEST_MM = 340.0
@@ -49,7 +49,8 @@ class Lesion:
     """A planted lesion.
 
     kind: one of `KINDS`. coarse_type: DeepLesion's code (2 abdomen, 3 mediastinum, 4 liver, 5 lung, 6 kidney). contrast_hu: of its
-    middle to the tissue it replaces. origin: (z, y, x) in the volume of `mask`, `[z, y, x]`: the voxels that are lesion by more than half.
+    middle to the tissue it replaces. origin: (z, y, x) in the volume of `mask`, `[z, y, x]`: the voxels
+    that change by more than half of the contrast.
     """
 
     kind: str
@@ -157,8 +158,8 @@ def _find_places(hu: NDArray[np.int16], spacing_mm: Spacing) -> _Places:
     kidney = _kidney(trunk & (small > 0) & (small < 260), body, fat, block)
     liver = _liver(soft_mm, body, block)
     chest = np.asarray(lung.sum((1, 2)) > 0.08 * body.sum((1, 2)))
-    if chest.any():  # neither lies above the middle of the lungs
-        top = int(np.flatnonzero(chest).mean())
+    if chest.any():  # neither lies high in the chest
+        top = max(0, int(np.flatnonzero(chest)[-1] - 120 / block[0]))
         liver[:top], kidney[:top] = 0, 0
     return _Places(
         (step[0], step[1], step[2]),
@@ -208,7 +209,7 @@ def _lung(small: Floats, in_box: Bools, block_cm3: float) -> Bools:
             wall = small[ndimage.binary_dilation(region, iterations=2) & ~region]
             if -900 < np.median(small[region]) < -650 and (wall > -300).mean() > 1 / 3 and (wall < -960).mean() < 0.04:
                 lung |= region
-    return lung
+    return np.asarray(lung)
 
 
 def _head(small: Floats, body: Bools, block_mm: tuple[float, ...]) -> Bools:
@@ -375,11 +376,9 @@ def _blend(
     planted: NDArray[np.int16], hu: NDArray[np.int16], shape: _Shape, kind: str, places: _Places, spacing_mm: Spacing, rng: Generator
 ) -> Lesion:
     """Put the lesion into `planted`."""
-    from scipy import ndimage
-
     part = shape.part
     tissue = hu[shape.crop].astype(np.float32)
-    smooth = ndimage.gaussian_filter(tissue, (0, LOWPASS_PX, LOWPASS_PX), mode="nearest")
+    smooth = _lowpass(tissue)
     noise = _donor_noise(hu, shape, places, spacing_mm)
     sigma = float(noise.std())
     around = float(np.median(tissue[part > 0.5])) if (part > 0.5).any() else float(np.median(tissue))
@@ -387,6 +386,10 @@ def _blend(
     texture_hu = min(0.1 * abs(contrast), max(3.0, 0.4 * sigma))
     inside = contrast + texture_hu * _texture(part.shape, float(shape.radii_mm[0]), spacing_mm, rng)
     if kind in ("liver", "kidney"):
+        # The fat or air beside an organ must not pull its lowpass, or a faint mass near the edge would vanish.
+        same = (np.abs(tissue - around) < 40 + 3 * sigma).astype(np.float32)
+        weight = _lowpass(same)
+        smooth = np.where(weight > 0.05, _lowpass(same * tissue) / np.maximum(weight, 0.05), around)
         new = tissue + part * (around + inside - smooth)
     elif solid:
         # Weights whose squares sum to one keep the noise's variance where half of it is the lesion's; vessels count as themselves.
@@ -399,7 +402,14 @@ def _blend(
     chest = bool(places.chest[min(int(shape.centre[0]) // places.step[0], len(places.chest) - 1)])
     code = {"nodule": 5, "liver": 4, "kidney": 6, "node": 3 if chest else 2}[kind]
     z, y, x = shape.crop
-    return Lesion(kind, code, contrast, (z.start, y.start, x.start), part > 0.5)
+    return Lesion(kind, code, contrast, (z.start, y.start, x.start), part * inside / contrast > 0.5)
+
+
+def _lowpass(tissue: Floats) -> Floats:
+    """Each slice without its noise."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.gaussian_filter(tissue, (0, LOWPASS_PX, LOWPASS_PX), mode="nearest"))
 
 
 def _contrast(kind: str, around: float, soft_hu: float, sigma: float, rng: Generator) -> tuple[float, bool]:
@@ -410,7 +420,7 @@ def _contrast(kind: str, around: float, soft_hu: float, sigma: float, rng: Gener
         return rng.uniform(-20, 70) - around, True
     if kind == "node":
         return soft_hu + rng.uniform(-15, 35) - around, True
-    faintest = max(20.0, 1.2 * sigma)
+    faintest = max(25.0, 1.5 * sigma)
     if rng.random() < 0.6:
         return -min(rng.uniform(faintest, faintest + 50), max(faintest, around + 10)), True
     return rng.uniform(faintest, faintest + 45), True
@@ -426,10 +436,9 @@ def _texture(size: tuple[int, ...], radius_mm: float, spacing_mm: Spacing, rng: 
 
 def _donor_noise(hu: NDArray[np.int16], shape: _Shape, places: _Places, spacing_mm: Spacing) -> Floats:
     """Noise of soft tissue for the voxels of the lesion's crop: of the roomiest nearby, mirrored as often as it takes; zero without any."""
-    from scipy import ndimage
-
     size = shape.part.shape
-    blocks = np.argwhere(places.donor_mm >= min(12.0, places.donor_mm.max()))
+    enough = max(12.0, 2 * float(shape.radii_mm[0]))  # folds of the mirror would show inside the lesion
+    blocks = np.argwhere(places.donor_mm >= min(enough, places.donor_mm.max()))
     if not places.donor_mm.any():
         return np.zeros(size, np.float32)
     far = np.abs((blocks[:, 0] + 0.5) * places.block_mm[0] - shape.centre[0] * spacing_mm[0])
@@ -441,9 +450,9 @@ def _donor_noise(hu: NDArray[np.int16], shape: _Shape, places: _Places, spacing_
         for m, s in zip(middle, spacing_mm, strict=True)
     )
     tissue = hu[box].astype(np.float32)
-    noise = tissue - ndimage.gaussian_filter(tissue, (0, LOWPASS_PX, LOWPASS_PX), mode="reflect")
+    noise = tissue - _lowpass(tissue)
     noise -= noise.mean()
     for axis, n in enumerate(size):
-        turn = np.arange(n) % (2 * noise.shape[axis])
+        turn = (np.arange(n) + (noise.shape[axis] - n) // 2) % (2 * noise.shape[axis])
         noise = np.take(noise, np.minimum(turn, 2 * noise.shape[axis] - 1 - turn), axis)
     return np.asarray(noise, np.float32)

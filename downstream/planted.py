@@ -11,7 +11,7 @@ would dwarf the lesion; a lesion that a key slice of another one cuts has a row 
 visible in a key slice without its box.
 
 The measurement is a radiologist's: the longest diameter of the lesion in the slice and the longest across it, from the outer edges
-of the pixels that are lesion by more than half.
+of the pixels that change by more than half of the contrast.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Planted:
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{n} {kind}" for kind, n in self.kinds.items())
-        text = f"{self.lesions} lesions ({kinds}), {self.boxes} boxes, {self.key_slices} key slices, {self.scans} scans, {self.patients} patients"
+        text = f"{self.lesions} lesions ({kinds}), {self.boxes} boxes, {self.key_slices} key slices of {self.patients} patients"
         text += f"\n{self.empty} scans in which no lesion fits" if self.empty else ""
         return "\n".join([text, *(f"left out {line}" for line in self.left_out)])
 
@@ -244,20 +244,21 @@ def _rows(
 def measure(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The two diameters of a lesion in a slice: `[4, 2]` (x, y) ends of the longest, then of the longest across it.
 
-    Coordinates are 0-based pixels of the mask `[y, x]`, a pixel reaching half a pixel to each side of its number.
+    Coordinates are those of `ubr.downstream.deeplesion`: edges, column i of the mask `[y, x]` reaches from i to i + 1.
     """
     from scipy.spatial import ConvexHull
     from scipy.spatial.distance import cdist
 
     y, x = np.nonzero(mask)
-    corners = np.array([(-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5)])
+    corners = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
     points = (np.stack([x, y], 1)[:, None] + corners).reshape(-1, 2)
     hull = points[ConvexHull(points).vertices]
     apart = cdist(hull, hull)
     a, b = np.unravel_index(apart.argmax(), apart.shape)
     along = (hull[b] - hull[a]) / apart[a, b]
     across = np.array([-along[1], along[0]])
-    t, s = np.stack([x, y], 1) @ along, np.stack([x, y], 1) @ across
+    middles = np.stack([x, y], 1) + 0.5
+    t, s = middles @ along, middles @ across
     # Chords a pixel wide across the long diameter; each reaches half a pixel beyond the middles of its outermost pixels.
     bins = np.rint(t - t.min()).astype(int)
     high, low = np.full(bins.max() + 1, -np.inf), np.full(bins.max() + 1, np.inf)
@@ -272,7 +273,7 @@ def measured_box(ends: NDArray[np.float64], pixel_mm: Sequence[float], size: tup
     """x1, y1, x2, y2 of the official box of a measurement (1-based), within the image. pixel_mm and size: (y, x)."""
     margin = np.minimum(MARGIN, MARGIN / np.array([pixel_mm[1], pixel_mm[0]]))
     low, high = ends.min(0) - margin, ends.max(0) + margin
-    return np.concatenate([np.maximum(low, 1), np.minimum(high, [size[1], size[0]])])
+    return np.concatenate([np.maximum(low, 1), np.minimum(high, [size[1] + 1, size[0] + 1])])
 
 
 def _text(values: Iterable[float]) -> str:

@@ -5,6 +5,7 @@ A run folder holds config.yaml (what makes this run this run), metrics.jsonl, te
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import platform
@@ -115,6 +116,11 @@ def claim(folder: Path, config: Mapping[str, Any]) -> None:
     part = folder / ".config.yaml.part"
     part.write_text(yaml.safe_dump(dict(config), sort_keys=False))
     part.replace(folder / "config.yaml")
+
+
+def digest(values: Any) -> str:
+    """SHA-256 of plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def at_least(least: int, **options: int) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
+
 from ubr.downstream.lesions import KINDS, Lesion, plant_lesions
 from ubr.downstream.planted import COLUMNS, Scan, measure, plant, scans_of_folder
 
@@ -21,7 +23,7 @@ SPACING = (3.0, 1.6, 1.6)
 NOISE = 12.0
 
 
-def trunk(seed: int = 0, noise: float = NOISE, slices: int = 64) -> NDArray[np.int16]:
+def trunk(seed: int = 0, noise: float = NOISE, slices: int = 56) -> NDArray[np.int16]:
     """Lungs above, liver and kidneys in fat below, within muscle and skin fat; flat tissues with white noise."""
     size = (slices, 180, 230)
     z, y, x = np.ogrid[: size[0], : size[1], : size[2]]
@@ -87,7 +89,7 @@ def test_plant_lesions__change_is_the_mask_where_it_exceeds_half_the_contrast(fl
         for axis in (0, 1):
             edges = [np.flatnonzero(m.any(axis))[[0, -1]] for m in (want, got)]
             assert np.abs(edges[0] - edges[1]).max() <= 1, lesion.kind
-        assert (want != got).sum() <= max(3, 0.15 * want.sum())
+        assert (want != got).sum() <= max(2, 0.05 * want.sum())
 
 
 def test_plant_lesions__contrast_is_as_asked_and_edges_are_soft(flat: NDArray[np.int16]) -> None:
@@ -103,8 +105,6 @@ def test_plant_lesions__contrast_is_as_asked_and_edges_are_soft(flat: NDArray[np
 
 
 def test_plant_lesions__nothing_else_changes_and_nothing_lies_outside_the_body(noisy: NDArray[np.int16]) -> None:
-    from scipy import ndimage
-
     planted, lesions = planted_with(noisy, 4)
     mask = np.zeros(noisy.shape, bool)
     for lesion in lesions:
@@ -118,23 +118,20 @@ def test_plant_lesions__nothing_else_changes_and_nothing_lies_outside_the_body(n
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_plant_lesions__noise_inside_is_that_of_the_surroundings(noisy: NDArray[np.int16], kind: str) -> None:
-    planted, lesions = planted_with(noisy, 5, 6, (kind,))
-    ratios = []
-    for lesion in lesions:
-        key = lesion.key - lesion.origin[0]
-        inner = crop(planted, lesion)[key]
-        # The difference of neighbours two apart has no part in texture and shape.
-        core = lesion.mask[key] & np.roll(lesion.mask[key], 4, 1) & np.roll(lesion.mask[key], -4, 1)
-        both = core[:, 1:] & core[:, :-1]
-        if both.sum() > 20:
-            ratios.append(np.diff(inner, axis=1)[both].std() / np.sqrt(2) / NOISE)
-    assert ratios
-    assert 0.8 < np.mean(ratios) < 1.2
+    differences = []
+    for seed in (5, 6):
+        planted, lesions = planted_with(noisy, seed, 6, (kind,))
+        for lesion in lesions:
+            # Differences of neighbours well inside know nothing of texture and edge.
+            core = ndimage.binary_erosion(lesion.mask, np.ones((1, 3, 3), bool), iterations=2 if kind in ("liver", "kidney") else 3)
+            differences.append(np.diff(crop(planted, lesion), axis=2)[core[:, :, 1:] & core[:, :, :-1]])
+    assert sum(len(d) for d in differences) > 100
+    assert 0.8 < np.concatenate(differences).std() / np.sqrt(2) / NOISE < 1.2
 
 
 def test_plant_lesions__sizes(flat: NDArray[np.int16]) -> None:
     long_mm = []
-    for seed in range(6):
+    for seed in range(4):
         for lesion in planted_with(flat, seed)[1]:
             mask = lesion.on(lesion.key)
             assert mask is not None
@@ -224,12 +221,10 @@ def test_plant__box_is_round_what_changed(tmp_path: Path) -> None:
     y, x = np.nonzero(change > change.max() / 2)
     box = numbers(row["Bounding_boxes"]) - 1
     margin = 5 / SPACING[1]
-    outline = np.array([x.min() - 0.5, y.min() - 0.5, x.max() + 0.5, y.max() + 0.5])
+    outline = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
     inner = box + np.array([margin, margin, -margin, -margin])
-    assert (box[:2] < outline[:2]).all()
-    assert (box[2:] > outline[2:]).all()
     # A measurement has four ends; on a slant they reach less far than the lesion does.
-    assert np.abs(inner - outline).max() < 0.2 * (outline[2:] - outline[:2]).max() + 1
+    assert np.abs(inner - outline).max() < 0.25 * (outline[2:] - outline[:2]).max() + 1
 
 
 def test_plant__png_hold_hu(tmp_path: Path) -> None:
@@ -411,12 +406,14 @@ def test_measure__one_pixel() -> None:
     assert np.isclose(np.linalg.norm(ends[0] - ends[1]), np.sqrt(2))
 
 
-def test_real_ct__nodules_lie_in_lung(shared: Path, tmp_path: Path) -> None:
-    (tmp_path / "ct.nii.gz").symlink_to(shared / "ct" / "torso" / "okier_C4KC-KiTS_00072_liverdome_18.nii.gz")
+@pytest.mark.parametrize(
+    ("name", "kind", "low", "high"),
+    [("okier_C4KC-KiTS_00072_liverdome_18", "nodule", -1000, -600), ("totalseg_example_ct_dicom_20", "liver", 20, 160)],
+)
+def test_real_ct__lesions_lie_in_their_organ(shared: Path, tmp_path: Path, name: str, kind: str, low: int, high: int) -> None:
+    (tmp_path / "ct.nii.gz").symlink_to(shared / "ct" / "torso" / f"{name}.nii.gz")
     (scan,) = scans_of_folder(tmp_path)
-    planted, lesions = plant_lesions(scan.hu, scan.spacing_mm, count=6, rng=np.random.default_rng(0))
-    assert {"nodule", "liver"} <= {lesion.kind for lesion in lesions}
-    for lesion in lesions:
-        if lesion.kind == "nodule":
-            assert np.median(crop(scan.hu, lesion)[lesion.mask]) < -600
-    assert (planted != scan.hu).mean() < 0.05
+    planted, lesions = plant_lesions(scan.hu, scan.spacing_mm, count=3, rng=np.random.default_rng(0), kinds=(kind,))
+    assert len(lesions) == 3
+    assert all(low < np.median(crop(scan.hu, lesion)[lesion.mask]) < high for lesion in lesions)
+    assert 0 < (planted != scan.hu).mean() < 0.05

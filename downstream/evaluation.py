@@ -1,0 +1,166 @@
+"""A trained detector on a split: detections as a table, the metrics with their intervals, and pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ubr.weights import InputSpec, build
+
+from .dataset import DeepLesion, collate
+from .detector import Detector, bare_detector
+from .metrics import FPS, ImageResult, report
+from .recipes import DetectorRecipe
+from .slices import View
+from .training import result
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation wrote. folder: report.json, detections.csv, froc.png, pictures. report: see `metrics.report`."""
+
+    folder: Path
+    report: dict[str, Any]
+
+    def __str__(self) -> str:
+        r = self.report
+
+        def shown(row: dict[str, Any]) -> str:
+            value, low, high = (row[name] for name in ("value", "low", "high"))
+            return "none" if value is None else f"{100 * value:.1f} %" + ("" if low is None else f" ({100 * low:.1f} to {100 * high:.1f})")
+
+        rows = [f"recall of the {r['k']} best  {shown(r['recall'])}", f"AP50               {shown(r['ap50'])}"]
+        rows += [f"at {point['fp_per_image']:>4g} FP an image {shown(point)}" for point in r["froc"]]
+        head = f"{r['images']} images of {r['patients']} patients, {r['lesions']} lesions; intervals of 95 % by patients"
+        return "\n".join([head, *rows, f"in {self.folder}: report.json, detections.csv, froc.png, pictures"])
+
+
+def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRecipe, InputSpec]:
+    """A detector of a run folder, in evaluation mode, with its recipe and input contract.
+
+    Raises:
+        ValueError: no finished run, or a file that does not fit it.
+    """
+    import yaml
+
+    file, config = run / f"{which}.pth", run / "config.yaml"
+    if not file.is_file() or not config.is_file():
+        raise ValueError(f"{run} holds no {which}.pth with its config.yaml; give a run folder of ubr-detect train")
+    about = yaml.safe_load(config.read_text())
+    recipe, start = _recipe(about["recipe"]), about["start"]
+    inputs = InputSpec.from_dict(start["inputs"])
+    detector = bare_detector(
+        build(start["backbone"]), inputs, box_head=recipe.box_head, pyramid=recipe.pyramid, norms=recipe.norms, position=recipe.position
+    )
+    state = torch.load(file, map_location="cpu", weights_only=True)["model"]
+    try:
+        detector.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{file} does not fit its config.yaml: {' '.join(str(error).split())[:200]}") from error
+    return detector.eval(), recipe, inputs
+
+
+def _recipe(values: dict[str, Any]) -> DetectorRecipe:
+    from .dataset import Augmentation
+
+    view = View(**values["view"])
+    augment = Augmentation(**{**values["augment"], "scale": tuple(values["augment"]["scale"])})
+    return DetectorRecipe(**{**values, "view": view, "augment": augment, "drops": tuple(values["drops"])})
+
+
+@torch.inference_mode()
+def detect(
+    detector: Detector,
+    data: DeepLesion,
+    *,
+    device: torch.device,
+    workers: int = 1,
+    batch: int = 4,
+    positions: dict[str, float] | None = None,
+    progress: bool = True,
+) -> list[ImageResult]:
+    """Detections on every image of a data set, in pixels of the slices as annotated."""
+    detector.eval().to(device)
+    results = []
+    loader = DataLoader(data, batch_size=batch, collate_fn=collate, num_workers=workers)
+    for images, targets in tqdm(loader, desc="detect", unit="batch", disable=not progress):
+        places = torch.tensor([positions[t["key"].name] for t in targets], device=device) if positions is not None else None
+        found = detector([i.to(device) for i in images], None, places)
+        results += [result(t, f) for t, f in zip(targets, found, strict=True)]
+    return results
+
+
+def evaluate(
+    run: Path,
+    data: Path,
+    out: Path,
+    *,
+    split: str = "test",
+    which: str = "best",
+    workers: int = 1,
+    pictures: int = 8,
+    device: str = "auto",
+    progress: bool = True,
+) -> Evaluation:
+    """Judge a trained detector on a split.
+
+    Args:
+        run: a run folder of `ubr-detect train`.
+        data: a folder in DeepLesion's layout.
+        out: a new folder for report.json, detections.csv, froc.png and pictures.
+        split: "train", "val" or "test".
+        which: "best" (by recall on the validation images) or "last".
+        workers: loader processes.
+        pictures: slices drawn with their lesions and detections, spread over the split.
+        device: "auto", "cpu", "cuda", "cuda:1".
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: no run, no images, an output folder that is not empty, or a detector that needs positions.
+    """
+    run, out = Path(run), Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is not empty, or a file; give a new --out")
+    detector, recipe, inputs = load_detector(run, which)
+    if recipe.position:
+        raise ValueError("this detector takes body positions, which the command line does not give; use ubr.downstream.evaluation.detect")
+    images = DeepLesion(data, split, inputs, view=recipe.view)
+    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    results = detect(detector, images, device=chosen, workers=workers, progress=progress)
+    found = {**report(results), "split": split, "which": which}
+    out.mkdir(parents=True, exist_ok=True)
+    _write_detections(out / "detections.csv", images, results)
+    _draw(out, images, results, found, pictures)
+    (out / "report.json").write_text(json.dumps(found, indent=1) + "\n")
+    return Evaluation(out, found)
+
+
+def _write_detections(path: Path, images: DeepLesion, results: list[ImageResult]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "score", "x1", "y1", "x2", "y2"])
+        for key, one in zip(images.keys, results, strict=True):
+            for i in one.order:
+                writer.writerow([key.name, f"{one.scores[i]:.5f}", *(f"{v:.2f}" for v in one.predicted[i])])
+
+
+def _draw(out: Path, images: DeepLesion, results: list[ImageResult], found: dict[str, Any], count: int) -> None:
+    from .pictures import drawn, froc_curve
+    from .slices import load_hu, slice_path
+
+    points = [(p["fp_per_image"], *(float("nan") if p[n] is None else p[n] for n in ("value", "low", "high"))) for p in found["froc"]]
+    froc_curve({f"{found['split']}, {found['which']}": points}).savefig(out / "froc.png", dpi=110)
+    assert len(points) == len(FPS)
+    for i in range(0, len(results), max(1, len(results) // max(1, count)))[:count] if count else ():
+        key, one = images.keys[i], results[i]
+        low, high = images.inputs.window_hu
+        hu = load_hu(slice_path(images.images, key.folder, key.index)).astype(float)
+        page = drawn(((hu - low) / (high - low)).clip(0, 1), one.truth, one.predicted, one.scores)
+        page.savefig(out / f"{key.folder}_{key.index:03d}.png", dpi=90)

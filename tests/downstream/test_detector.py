@@ -1,0 +1,112 @@
+"""The detector: started whole from every kind of weights, with the images' own scale, and nothing resized behind its user's back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.weights.made import kept
+from ubr.downstream.detector import ANCHORS_PX, Detector, faster_rcnn, starting_weights
+from ubr.weights import InputSpec, TransferError
+from ubr.weights.features import reference_slice
+
+TARGET = {"boxes": torch.tensor([[20.0, 20.0, 50.0, 45.0]]), "labels": torch.ones(1, dtype=torch.int64)}
+
+
+def seen_by(detector: Detector, image: torch.Tensor) -> torch.Tensor:
+    """The trunk's last map of an image that is given as a user gives it."""
+    seen: list[torch.Tensor] = []
+    body = detector.backbone.body
+    last = body.features if hasattr(body, "features") else body.layer4
+    hook = last.register_forward_hook(lambda module, args, output: seen.append(output))
+    with torch.no_grad():
+        detector.eval()([image])
+    hook.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize(("name", "options"), [("vgg16", {}), ("timm/resnet18", {}), ("timm/resnet18", {"pyramid": True})])
+def test_faster_rcnn__trunk_features_are_the_pretrainings(name: str, options: dict[str, Any]) -> None:
+    weights = kept(name)
+    detector, receipt = faster_rcnn(weights, **options)
+    assert not receipt.faults() and receipt.feature_difference is not None and receipt.feature_difference < 1e-5
+    hu = reference_slice(weights.inputs)
+    with torch.no_grad():
+        expected = weights.build()(weights.inputs.to_input(hu))
+    found = seen_by(detector, weights.inputs.to_image(hu)[0])[..., : expected.shape[2], : expected.shape[3]]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_starting_weights__four_starts_say_what_they_are() -> None:
+    inputs = InputSpec(size_px=64)
+    random = starting_weights("timm/test_resnet", "random", inputs, seed=3)
+    assert random.provenance["start"]["source"] == "random"
+    one, other = (faster_rcnn(w, seed=5)[0].state_dict() for w in (random, starting_weights("timm/test_resnet", "random:msra", inputs)))
+    heads = [n for n in one if not n.startswith("backbone.body.")]
+    assert heads and all(torch.equal(one[n], other[n]) for n in heads)  # only the trunk differs
+    assert not torch.equal(one["backbone.body.conv1.0.weight"], other["backbone.body.conv1.0.weight"])
+    with pytest.raises(ValueError, match="timm has no resnet18 weights 'no_such_tag'"):
+        starting_weights("timm/resnet18", "imagenet:no_such_tag", inputs)
+
+
+def test_faster_rcnn__images_are_not_resized() -> None:
+    detector, _ = faster_rcnn(kept("timm/resnet18"))
+    for mode in (True, False):
+        images, _ = detector.train(mode).transform([torch.zeros(3, 100, 173)])
+        assert images.image_sizes == [(100, 173)] and images.tensors.shape[-2:] == (128, 192)
+
+
+@pytest.mark.parametrize("options", [{}, {"box_head": "paper"}, {"pyramid": True}, {"norms": "train"}, {"position": True}])
+def test_faster_rcnn__every_part_that_should_learn_gets_a_gradient(options: dict[str, Any]) -> None:
+    detector, _ = faster_rcnn(kept("timm/resnet18"), **options)
+    detector.train()
+    positions = torch.tensor([1.0, -2.0]) if options.get("position") else None
+    losses = detector([torch.rand(3, 96, 96), torch.rand(3, 90, 80)], [TARGET, TARGET], positions)
+    sum(losses.values()).backward()
+    assert set(losses) == {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
+    assert not [n for n, p in detector.named_parameters() if p.grad is None and p.requires_grad]
+
+
+def test_faster_rcnn__frozen_norms_do_not_move_and_trained_ones_do() -> None:
+    for norms, moves in (("frozen", False), ("train", True)):
+        detector, _ = faster_rcnn(kept("timm/resnet18"), norms=norms)
+        before = detector.backbone.body.bn1.running_mean.clone()
+        detector.train()([torch.rand(3, 64, 64)] * 2, [TARGET] * 2)
+        assert torch.equal(before, detector.backbone.body.bn1.running_mean) != moves
+        kinds = {type(m) for m in detector.backbone.body.modules()}
+        assert (nn.BatchNorm2d in kinds) == moves
+
+
+def test_faster_rcnn__paper_has_its_heads_and_lesion_anchors() -> None:
+    detector, _ = faster_rcnn(kept("vgg16"), box_head="paper")
+    assert detector.roi_heads.box_head.fc6.out_features == detector.roi_heads.box_head.fc7.out_features == 4096
+    assert detector.roi_heads.box_predictor.cls_score.out_features == 2
+    assert detector.rpn.anchor_generator.sizes == (ANCHORS_PX,) and detector.backbone.out_channels == 512
+
+
+def test_position__changes_what_is_found_and_is_asked_for() -> None:
+    detector, _ = faster_rcnn(kept("timm/resnet18"), position=True)
+    detector.eval()
+    image = torch.rand(3, 96, 96)
+    with torch.no_grad():
+        near, far = (detector([image], None, torch.tensor([p]))[0]["scores"] for p in (0.0, 50.0))
+    assert near.shape != far.shape or not torch.equal(near, far)
+    with pytest.raises(ValueError, match=r"takes a position for each image, \[1\]; got none"):
+        detector([image])
+    with pytest.raises(ValueError, match="takes no positions; make it with position=True"):
+        faster_rcnn(kept("timm/resnet18"))[0].eval()([image], None, torch.zeros(1))
+
+
+def test_faster_rcnn__refuses() -> None:
+    with pytest.raises(ValueError, match="a feature pyramid needs a timm backbone, vgg16 has one map"):
+        faster_rcnn(kept("vgg16"), pyramid=True)
+    with pytest.raises(ValueError, match="has 4 levels, got 2 anchor sides"):
+        faster_rcnn(kept("timm/resnet18"), pyramid=True, anchors_px=(16, 32))
+    some = dict(list(kept("timm/resnet18").trunk.items())[1:])
+    import dataclasses
+
+    with pytest.raises(TransferError, match="1 missing"):
+        faster_rcnn(dataclasses.replace(kept("timm/resnet18"), trunk=some))

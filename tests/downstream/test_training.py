@@ -1,0 +1,220 @@
+"""Training a detector: it learns, goes on where it was cut, sees the same images however they are shared; and the verbs around it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from tests.downstream.worlds import lesion_world, tiny_recipe
+from tests.weights.made import weights_of
+from ubr.downstream import training
+from ubr.downstream.cli import VERBS, main
+from ubr.downstream.dataset import DeepLesion
+from ubr.downstream.detector import starting_weights
+from ubr.downstream.evaluation import load_detector
+from ubr.downstream.recipes import RECIPES, DetectorRecipe, paper, recipe
+from ubr.downstream.training import Batches, finetune, result
+from ubr.weights import InputSpec, Weights
+
+QUIET: dict[str, Any] = {"progress": False, "accelerator": "cpu", "workers": 0, "log_every": 1}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lesion_world(tmp_path_factory.mktemp("lesions"))
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    return starting_weights("timm/test_convnext", "random", InputSpec(size_px=32, window_hu=(-200.0, 500.0)))
+
+
+def sets(world: Path, weights: Weights, recipe: DetectorRecipe) -> tuple[DeepLesion, DeepLesion]:
+    train = DeepLesion(world, "train", weights.inputs, view=recipe.view, augment=recipe.augment)
+    return train, DeepLesion(world, "val", weights.inputs, view=recipe.view)
+
+
+def test_recipes__paper_is_the_papers_schedule() -> None:
+    r = paper()
+    assert (r.lr, r.steps, r.drops, r.box_head) == (0.002, 70_000, (20_000, 40_000, 55_000), "paper")
+    assert [r.rate(s) for s in (0, 20_000, 40_000, 55_000)] == pytest.approx([1, 0.1, 0.01, 0.001])
+    assert len({make().sha256() for make in RECIPES.values()}) == len(RECIPES)
+    with pytest.raises(ValueError, match="unknown recipe 'papper'; allowed: paper, small"):
+        recipe("papper")
+    with pytest.raises(ValueError, match="batch must be in"):
+        tiny_recipe(batch=0)
+
+
+def test_batches__every_epoch_shows_every_image_once_and_ranks_share_a_step(world: Path, weights: Weights) -> None:
+    data, _ = sets(world, weights, tiny_recipe())
+    whole = Batches(data, batch=4, seed=7)
+    seen = [member for step in range(5) for member in whole.members(step)]  # 20 images: two epochs of 10
+    assert [sorted(i for i, e in seen if e == epoch) for epoch in (0, 1)] == [list(range(10))] * 2
+    assert [i for i, e in seen if e == 0] != [i for i, e in seen if e == 1]
+    parts = [Batches(data, 4, 7, rank, 2) for rank in (0, 1)]
+    for step in range(3):
+        images, _ = whole[step]
+        shared = [parts[rank][step][0] for rank in (0, 1)]
+        assert all(torch.equal(images[i], shared[i % 2][i // 2]) for i in range(4))
+
+
+def test_finetune__cut_and_run_again_is_the_unbroken_run(
+    world: Path, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    r = tiny_recipe()
+    options = {**QUIET, "validate_every": 3, "checkpoint_every": 2}
+    whole = finetune(weights, *sets(world, weights, r), tmp_path / "whole", r, **options)
+    step = training.LesionDetection.training_step
+
+    def cut(self: Any, batch: Any, index: int) -> torch.Tensor:
+        if self.trainer.global_step == 5:
+            raise RuntimeError("power cut")
+        return step(self, batch, index)
+
+    monkeypatch.setattr(training.LesionDetection, "training_step", cut)
+    with pytest.raises(RuntimeError, match="power cut"):
+        finetune(weights, *sets(world, weights, r), tmp_path / "cut", r, **options)
+    assert not (tmp_path / "cut" / "last.pth").exists()
+    monkeypatch.setattr(training.LesionDetection, "training_step", step)
+    resumed = finetune(weights, *sets(world, weights, r), tmp_path / "cut", r, **options)
+    a, b = (torch.load(run.last, weights_only=True)["model"] for run in (whole, resumed))
+    assert set(a) == set(b) and all(torch.equal(a[n], b[n]) for n in a)
+    lines = [(run.folder / "metrics.jsonl").read_text().splitlines() for run in (whole, resumed)]
+    steps = [[(x["step"], x.get("train/loss")) for x in map(json.loads, part)] for part in lines]
+    assert steps[0] == steps[1]
+    again = finetune(weights, *sets(world, weights, r), tmp_path / "cut", r, **options)  # finished: nothing happens
+    assert again.metrics == resumed.metrics
+
+
+def test_finetune__folder_says_what_it_is_and_holds_no_path(world: Path, weights: Weights, tmp_path: Path) -> None:
+    run = finetune(weights, *sets(world, weights, tiny_recipe()), tmp_path / "run", tiny_recipe(), **QUIET)
+    text = (run.folder / "config.yaml").read_text()
+    config = yaml.safe_load(text)
+    assert config["start"]["weights_sha256"] == weights.sha256() and config["data"]["train_images"] == 10
+    assert "tensors loaded at 'backbone.body.'" in (run.folder / "receipt.txt").read_text()
+    about = json.loads(torch.load(run.last, weights_only=True)["about"])
+    assert about["step"] == 6 and set(about["versions"]) >= {"torch", "torchvision"}
+    assert str(world) not in text and str(tmp_path) not in text
+    with pytest.raises(ValueError, match=r"holds another run \(other recipe.lr"):
+        finetune(weights, *sets(world, weights, tiny_recipe()), tmp_path / "run", tiny_recipe(lr=0.02), **QUIET)
+
+
+@pytest.mark.heavy
+def test_finetune__learns_and_is_judged_the_same_from_its_files(world: Path, weights: Weights, tmp_path: Path) -> None:
+    r = tiny_recipe(steps=120, warmup=10)
+    train, val = sets(world, weights, r)
+    run = finetune(weights, train, val, tmp_path / "run", r, **{**QUIET, "validate_every": 40, "log_every": 10})
+    assert run.metrics["recall5"] == 1.0, run.metrics
+    losses = [x["train/loss"] for x in map(json.loads, (run.folder / "metrics.jsonl").read_text().splitlines()) if "train/loss" in x]
+    assert losses[-1] < 0.5 * losses[0]
+    detector, found, inputs = load_detector(run.folder, "last")
+    assert found == r and inputs == weights.inputs
+    image, target = val[0]
+    with torch.no_grad():
+        best = result(target, detector([image])[0])
+    truth = np.array(target["key"].boxes[0].edges)
+    assert np.abs(best.predicted[best.order[0]] - truth).max() < 6
+    out = tmp_path / "judged"
+    assert main(["evaluate", str(run.folder), str(world), "--out", str(out), "--workers", "0", "--pictures", "2", "--which", "last"]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["images"] == report["lesions"] == 3 and report["recall"]["value"] >= 2 / 3
+    with (out / "detections.csv").open() as file:
+        assert {r["image"] for r in csv.DictReader(file)} == {f"0000{i}_01_01/010" for i in (14, 15, 16)}
+    assert len(list(out.glob("0*.png"))) == 2 and np.asarray(Image.open(out / "froc.png")).std() > 10
+
+
+def test_finetune__position_is_given_to_each_image(world: Path, weights: Weights, tmp_path: Path) -> None:
+    r = tiny_recipe(position=True, steps=2)
+    train, val = sets(world, weights, r)
+    places = {k.name: float(i) for i, k in enumerate([*train.keys, *val.keys])}
+    finetune(weights, train, val, tmp_path / "run", r, positions=places, **QUIET)
+    with pytest.raises(ValueError, match="1 of 13 images have no position, the first is"):
+        finetune(weights, train, val, tmp_path / "x", r, positions=dict(list(places.items())[1:]), **QUIET)
+    with pytest.raises(ValueError, match="a recipe with position needs positions"):
+        finetune(weights, train, val, tmp_path / "x", r, **QUIET)
+
+
+def test_finetune__refuses(world: Path, weights: Weights, tmp_path: Path) -> None:
+    r = tiny_recipe()
+    train, val = sets(world, weights, r)
+    with pytest.raises(ValueError, match="10 patients are in both training and validation"):
+        finetune(weights, train, train, tmp_path / "x", r, **QUIET)
+    with pytest.raises(ValueError, match="a batch of 2 images cannot be shared by 3 processes"):
+        finetune(weights, train, val, tmp_path / "x", r, **{**QUIET, "devices": 3})
+    with pytest.raises(ValueError, match="validate_every must be at least 1, got 0"):
+        finetune(weights, train, val, tmp_path / "x", r, **{**QUIET, "validate_every": 0})
+    assert not (tmp_path / "x").exists()
+
+
+# ---- the verbs
+
+TINY = ["--steps", "2", "--batch", "2", "--view.longest-px", "96", "--accelerator", "cpu", "--workers", "0", "--precision", "32"]
+
+
+def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a mistake is answered with."""
+    capsys.readouterr()
+    assert main(argv) == 2
+    lines = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("ubr-detect")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help__of_every_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0 and verb in capsys.readouterr().out
+
+
+def test_train__from_a_weights_file_and_its_mistakes(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights_of("timm/test_resnet").save(tmp_path / "w.safetensors")
+    argv = ["train", str(world), "--weights", str(tmp_path / "w.safetensors"), *TINY]
+    assert main([*argv, "--out", str(tmp_path / "dry"), "--dry"]) == 0
+    shown = capsys.readouterr().out
+    assert "timm/test_resnet from weights of this project, 2 steps of 2 images; 10 train images of 10 patients, 3 val images" in shown
+    assert not (tmp_path / "dry").exists()
+    assert main([*argv, "--out", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "last.pth").exists()
+    start = ["train", str(world), "--out", str(tmp_path / "x"), *TINY]
+    assert "unknown backbone 'vgg17'; nearest" in refused([*start, "--backbone", "vgg17"], capsys)
+    assert "no such weights file" in refused([*start, "--weights", str(tmp_path / "none")], capsys)
+    assert "unknown start 'imagnet'" in refused([*start, "--start", "imagnet"], capsys)
+    assert "DL_info.csv" in refused(["train", str(tmp_path), "--out", str(tmp_path / "x"), *TINY], capsys)
+    assert "takes three channels, got view.channels 5" in refused([*start, "--view.channels", "5"], capsys)
+    assert "position" in refused([*start, "--position", "true"], capsys)
+    assert not (tmp_path / "x").exists()
+    assert "holds no best.pth" in refused(["evaluate", str(tmp_path), str(world), "--out", str(tmp_path / "e")], capsys)
+
+
+def test_train__an_image_that_breaks_stops_or_is_skipped_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = lesion_world(tmp_path / "data", train=4, val=1, test=0)
+    (folder / "Images_png" / "000002_01_01" / "010.png").write_bytes(b"\x89PNG broken")
+    argv = ["train", str(folder), "--backbone", "timm/test_convnext", *TINY, "--steps", "4"]
+    line = refused([*argv, "--out", str(tmp_path / "stop")], capsys)
+    assert "000002_01_01/010.png is damaged" in line
+    assert main([*argv, "--out", str(tmp_path / "skip"), "--unreadable", "skip"]) == 0
+    assert "1 images could not be read, first 000002_01_01/010" in capsys.readouterr().out
+
+
+def test_check__says_whether_training_may_start(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(world), "--manifest", str(tmp_path / "m.json"), "--coco", str(tmp_path / "coco")]) == 0
+    assert "ready to train" in capsys.readouterr().out and json.loads((tmp_path / "m.json").read_text())
+    coco = json.loads((tmp_path / "coco" / "val.json").read_text())
+    assert len(coco["images"]) == len(coco["annotations"]) == 3
+    folder = lesion_world(tmp_path / "data", train=2, val=1, test=0)
+    (folder / "Images_png" / "000001_01_01" / "010.png").unlink()
+    assert "training must not start" in refused(["check", str(folder)], capsys)
+
+
+def test_plant__writes_what_check_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "is not a folder" in refused(["plant", str(tmp_path / "none"), "--out", str(tmp_path / "x")], capsys)
+    assert "holds no .nii" in refused(["plant", str(tmp_path), "--out", str(tmp_path / "x")], capsys)

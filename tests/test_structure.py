@@ -54,8 +54,9 @@ def loaded(code: str) -> set[str]:
 
 
 def test_light_imports__load_nothing_heavy() -> None:
-    assert loaded("import ubr.weights, ubr.pretrain") == set()
+    assert loaded("import ubr.weights, ubr.pretrain, ubr.downstream") == set()
     assert loaded("from ubr.pretrain.cli import main; main(['--help'])") == set()
+    assert loaded("from ubr.downstream.cli import main; main(['--help'])") == set()
 
 
 def test_light_imports__the_check_can_fail() -> None:
@@ -65,3 +66,9 @@ def test_light_imports__the_check_can_fail() -> None:
 def test_root__is_a_namespace() -> None:
     assert not (ROOT / "__init__.py").exists()
     assert "[build-system]" in (ROOT / "pyproject.toml").read_text()
+
+
+def test_detectron2_plugin__without_detectron2_says_how_to_install_it() -> None:
+    code = "import sys; sys.modules['detectron2'] = None\nfrom ubr.downstream import d2"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
+    assert done.returncode == 1 and "needs detectron2, which is installed from its source" in done.stderr

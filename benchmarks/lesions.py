@@ -1,0 +1,88 @@
+"""A lesion detector on planted lesions in real CT, from one start: rows in results/lesions.csv.
+
+    python -m benchmarks.lesions --data ../shared/ct/torso --work /scratch/lesions [--weights runs/first/weights.safetensors] [--seed 1]
+
+--data takes a folder of NIfTI scans or a store, in which lesions are planted, or a folder in DeepLesion's layout. Patients of the test
+split are seen neither in training nor when the best step is chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+
+from benchmarks.rows import append, provenance
+from ubr.downstream import check, plant, starting_weights
+from ubr.downstream.dataset import DeepLesion
+from ubr.downstream.evaluation import evaluate
+from ubr.downstream.planted import scans_of_folder
+from ubr.downstream.recipes import RECIPES, recipe
+from ubr.downstream.training import finetune
+from ubr.weights import InputSpec, load
+
+
+def main() -> None:
+    """Train, judge, append a row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="folder for planted lesions and runs")
+    parser.add_argument("--per-scan", type=int, default=40, help="lesions planted a scan")
+    parser.add_argument("--recipe", default="small", choices=sorted(RECIPES))
+    parser.add_argument("--weights", type=Path, help="start from a weights file")
+    parser.add_argument("--start", default="random", help="else from random, random:msra, imagenet or a file")
+    parser.add_argument("--backbone", default="timm/resnet18")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    data = options.data
+    if not (data / "DL_info.csv").is_file():
+        data = options.work / "planted"
+        if not data.is_dir():
+            print(plant(scans_of_folder(options.data), data, per_scan=options.per_scan))
+    report = check(data)
+    if not report.ok:
+        raise SystemExit(report.table())
+    chosen = dataclasses.replace(recipe(options.recipe), seed=options.seed)
+    if options.steps:
+        scale = options.steps / chosen.steps
+        chosen = dataclasses.replace(chosen, steps=options.steps, drops=tuple(round(d * scale) for d in chosen.drops))
+    lungs_and_soft = InputSpec(window_hu=(-1000.0, 400.0))
+    weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, lungs_and_soft, options.seed)
+    train = DeepLesion(data, "train", weights.inputs, view=chosen.view, augment=chosen.augment)
+    val = DeepLesion(data, "val", weights.inputs, view=chosen.view)
+    start = "ubr" if options.weights else options.start
+    folder = options.work / f"{options.recipe}-{weights.sha256()[:8]}-{chosen.sha256()[:8]}"
+    began = time.monotonic()
+    run = finetune(weights, train, val, folder, chosen, validate_every=max(1, chosen.steps // 7))
+    minutes = (time.monotonic() - began) / 60
+    judged = evaluate(run.folder, data, folder / f"test-{time.strftime('%H%M%S')}", split="test")
+    r = judged.report
+    row = {
+        **provenance(chosen.sha256(), chosen.seed),
+        "data": report.digest[:12],
+        "recipe": options.recipe,
+        "backbone": weights.backbone,
+        "start": start,
+        "steps": chosen.steps,
+        "train_images": len(train),
+        "test_images": r["images"],
+        "test_patients": r["patients"],
+        "test_lesions": r["lesions"],
+        **{f"recall5{n}": _rounded(r["recall"][v]) for n, v in (("", "value"), ("_low", "low"), ("_high", "high"))},
+        "ap50": _rounded(r["ap50"]["value"]),
+        **{f"sensitivity_{p['fp_per_image']:g}": _rounded(p["value"]) for p in r["froc"]},
+        "minutes": round(minutes, 1),
+    }
+    print(judged)
+    print(f"row in {append('lesions', [row])}")
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+if __name__ == "__main__":
+    main()

@@ -99,7 +99,11 @@ class LesionDetection(L.LightningModule):
 
     def training_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], _: int) -> Tensor:
         """The sum of the four losses of Faster R-CNN."""
-        losses = self(*batch, train=True)
+        # torchvision draws the proposals that it trains on from the global generator; so they too are a function of (seed, step).
+        seed = np.random.SeedSequence([self.recipe.seed, 4, self.trainer.global_step, self.global_rank]).generate_state(1)[0]
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(int(seed))
+            losses = self(*batch, train=True)
         loss: Tensor = torch.stack(list(losses.values())).sum()
         shown = {"train/loss": loss, **{f"train/{name}": value for name, value in losses.items()}}
         self.log_dict({name: value.detach() for name, value in shown.items()}, batch_size=self.recipe.batch)

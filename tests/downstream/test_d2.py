@@ -29,7 +29,7 @@ def test_trainer__trains_and_judges_from_an_export(name: str, world: Path, tmp_p
     from ubr.downstream import d2
 
     export(kept(name), tmp_path / "x.pkl", to="detectron2")
-    cfg = d2.lesion_cfg(tmp_path / "x.pkl", world, out=tmp_path / "run", view=View(longest_px=96), steps=3)
+    cfg = d2.lesion_cfg(tmp_path / "x.pkl", world, out=tmp_path / "run", view=View(longest_px=96), steps=8)
     cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_WORKERS, cfg.MODEL.DEVICE = 2, 0, "cpu"
     trainer = d2.Trainer(cfg)
     trainer.resume_or_load(resume=False)

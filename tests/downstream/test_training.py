@@ -109,12 +109,13 @@ def test_finetune__folder_says_what_it_is_and_holds_no_path(world: Path, weights
 
 @pytest.mark.heavy
 def test_finetune__learns_and_is_judged_the_same_from_its_files(world: Path, weights: Weights, tmp_path: Path) -> None:
-    r = tiny_recipe(steps=120, warmup=10)
+    weights = starting_weights("timm/resnet10t", "random", weights.inputs)
+    r = tiny_recipe(steps=45, lr=0.02, warmup=15, pyramid=True, norms="train")
     train, val = sets(world, weights, r)
-    run = finetune(weights, train, val, tmp_path / "run", r, **{**QUIET, "validate_every": 40, "log_every": 10})
+    run = finetune(weights, train, val, tmp_path / "run", r, **{**QUIET, "validate_every": 45, "log_every": 5})
     assert run.metrics["recall5"] == 1.0, run.metrics
     losses = [x["train/loss"] for x in map(json.loads, (run.folder / "metrics.jsonl").read_text().splitlines()) if "train/loss" in x]
-    assert losses[-1] < 0.5 * losses[0]
+    assert min(losses[-3:]) < 0.6 * losses[0]
     detector, found, inputs = load_detector(run.folder, "last")
     assert found == r and inputs == weights.inputs
     image, target = val[0]

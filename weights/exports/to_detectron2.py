@@ -58,6 +58,7 @@ def _fragment(weights: Weights, layout: Layout, path: Path) -> dict[str, Any]:
     model["ROI_BOX_HEAD"] = {"NAME": "FastRCNNConvFCHead", "NUM_FC": 2, "POOLER_RESOLUTION": 7}
     model["PIXEL_MEAN"], model["PIXEL_STD"] = ([v * i.pixel_scale for v in values] for values in (i.mean, i.std))
     return {
+        "VERSION": 2,
         "MODEL": {"META_ARCHITECTURE": "GeneralizedRCNN", "WEIGHTS": path.name, **model},
         "INPUT": {"FORMAT": "RGB", "MIN_SIZE_TRAIN": [512], "MAX_SIZE_TRAIN": 512, "MIN_SIZE_TEST": 512, "MAX_SIZE_TEST": 512},
         "DATALOADER": {"FILTER_EMPTY_ANNOTATIONS": False},

@@ -334,6 +334,13 @@ def test_export__replaces_an_export_only_when_told_and_nothing_else_ever(small: 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "x.pkl", "x.yaml", "y.yaml"]
 
 
+def test_export__goes_over_what_a_killed_one_left(small: Weights, tmp_path: Path) -> None:
+    (tmp_path / ".folder.part").mkdir()
+    (tmp_path / ".folder.part" / "model.safetensors").write_bytes(b"half")
+    export(small, tmp_path / "folder", to="timm")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
 @pytest.mark.parametrize("to", ["timm", "detectron2"])
 def test_export__that_fails_leaves_nothing_and_keeps_what_was_there(small: Weights, to: Any, tmp_path: Path) -> None:
     path = tmp_path / f"x{ENDINGS[to]}"

@@ -219,7 +219,8 @@ def test_faster_rcnn__that_normalises_otherwise_is_refused_and_left_as_it_was(na
 
 def test_faster_rcnn__that_leaves_normalising_to_its_user_is_taken() -> None:
     weights = kept("timm/resnet18")
-    load_into(faster_rcnn(Trunk("timm/resnet18"), weights.inputs, image_mean=[0.0] * 3, image_std=[1.0] * 3), weights)
+    detector = faster_rcnn(Trunk("timm/resnet18"), weights.inputs, image_mean=[0.0] * 3, image_std=[1.0] * 3)
+    assert not load_into(detector, weights).faults()
 
 
 class Changed(nn.Module):

@@ -8,7 +8,7 @@ back as a start.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -61,6 +61,7 @@ def export(weights: Weights, path: str | Path, *, to: Target = "torchvision", fo
         weights = folded(weights)
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     written = [part, *writer.beside(part)]
+    _remove(written)  # what a killed export left
     try:
         snippet = writer.write(weights, layout, part, path)
         if path.is_dir():
@@ -68,11 +69,15 @@ def export(weights: Weights, path: str | Path, *, to: Target = "torchvision", fo
         for made, final in reversed(list(zip(written, [path, *writer.beside(path)], strict=True))):  # the file itself last
             made.replace(final)
     finally:
-        for made in written:
-            if made.is_dir():
-                shutil.rmtree(made)
-            made.unlink(missing_ok=True)
+        _remove(written)
     return snippet
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
 
 
 def _check_place(path: Path, writer: Writer, overwrite: bool) -> None:

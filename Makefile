@@ -33,7 +33,7 @@ wheel: env  ## build the wheel, install it elsewhere, use it from outside the tr
 	rm -rf build/wheel build/elsewhere
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
 	$(BIN)/pip install --quiet --no-deps --target build/elsewhere build/wheel/*.whl
-	cd / && PYTHONPATH=$(CURDIR)/build/elsewhere $(abspath $(BIN))/python -c 'import ubr.weights, ubr.pretrain.cli as c; assert "elsewhere" in c.__file__ and "elsewhere" in ubr.weights.__file__, c.__file__; c.main(["--help"])'
+	cd / && PYTHONPATH=$(CURDIR)/build/elsewhere $(abspath $(BIN))/python -c 'import ubr.weights, ubr.downstream.cli, ubr.weights.exports, ubr.pretrain.cli as c; assert "elsewhere" in c.__file__ and "elsewhere" in ubr.weights.__file__, c.__file__; c.main(["--help"])'
 
 clean:
 	rm -rf build dist demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -52,7 +52,7 @@ class Batches(Dataset[tuple[list[Tensor], list[dict[str, Any]]]]):
         return collate(self.data.at(item, epoch) for item, epoch in mine)
 
 
-class LesionDetection(L.LightningModule):
+class LesionDetection(runs.Module):
     """Faster R-CNN on lesions as a LightningModule.
 
     positions: body position of each image by its name, where the recipe takes them.
@@ -138,11 +138,6 @@ class LesionDetection(L.LightningModule):
         optimiser = torch.optim.SGD([g for g in groups if g["params"]], lr=r.lr, momentum=r.momentum, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, r.rate)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None) -> None:
-        """Clip by norm; Lightning's own refuses fused optimisers under mixed precision, though bf16 scales no gradients."""
-        if gradient_clip_val is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
 
 def result(target: dict[str, Any], found: dict[str, Tensor]) -> ImageResult:
@@ -264,31 +259,20 @@ def finetune(
     name, count = runs.pick_devices(accelerator, devices)
     if recipe.batch % (world := count * nodes):
         raise ValueError(f"a batch of {recipe.batch} images cannot be shared by {world} processes alike; change --batch or --devices")
-    callbacks: list[Callback] = [
-        ModelCheckpoint(folder / "checkpoints", "last", every_n_train_steps=checkpoint_every, enable_version_counter=False),
-        runs.Record(folder / "metrics.jsonl", log_every, recipe.batch),
-        Best(folder),
-    ]
-    if progress:
-        callbacks.append(runs.Bar(log_every, {"loss": "train/loss", "recall": "val/recall5"}))
-    trainer = L.Trainer(
+    trainer = runs.trainer(
+        folder,
+        [runs.Record(folder / "metrics.jsonl", log_every, recipe.batch), Best(folder)],
         accelerator=name,
         devices=count,
-        num_nodes=nodes,
-        strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
+        nodes=nodes,
+        strategy="ddp_find_unused_parameters_true",
         precision=runs.pick_precision(recipe.precision, weights.backbone, name),
-        max_steps=recipe.steps,
-        val_check_interval=min(validate_every, recipe.steps),
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        gradient_clip_val=recipe.clip_norm,
-        use_distributed_sampler=False,
-        log_every_n_steps=log_every,
-        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        callbacks=callbacks,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        default_root_dir=folder,
+        steps=recipe.steps,
+        clip_norm=recipe.clip_norm,
+        validate_every=validate_every,
+        checkpoint_every=checkpoint_every,
+        log_every=log_every,
+        bar=runs.Bar(log_every, {"loss": "train/loss", "recall": "val/recall5"}) if progress else None,
     )
     if runs.is_first_process():
         runs.claim(folder, config)

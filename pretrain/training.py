@@ -19,8 +19,6 @@ import lightning as L
 import numpy as np
 import timm.layers
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -62,7 +60,7 @@ class Steps(Dataset[Batch]):
         return Batch(step, rows, None if self.bank.place == "gpu" else self.bank.gather(rows))
 
 
-class UBR(L.LightningModule):
+class UBR(runs.Module):
     """Unsupervised Body-part Regression as a LightningModule.
 
     Args:
@@ -172,11 +170,6 @@ class UBR(L.LightningModule):
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, r.rate)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None) -> None:
-        """Clip by norm. Lightning's own refuses fused optimisers under mixed precision, because of scaled gradients; bf16 scales none."""
-        if gradient_clip_val is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
 
 @dataclass(frozen=True)
@@ -347,28 +340,20 @@ def _trainer(
     name, count = runs.pick_devices(accelerator, devices)
     if (world := count * nodes) > recipe.g:
         raise ValueError(f"{world} processes cannot share g = {recipe.g} volumes a step; lower --devices, or raise --g")
-    checkpoint = ModelCheckpoint(folder / "checkpoints", "last", every_n_train_steps=checkpoint_every, enable_version_counter=False)
-    callbacks: list[Callback] = [checkpoint, runs.Record(folder / "metrics.jsonl", log_every, recipe.g * recipe.m)]
-    if progress:
-        callbacks.append(runs.Bar(log_every, {"loss": "train/loss", "r": "val/r"}))
-    return L.Trainer(
+    return runs.trainer(
+        folder,
+        [runs.Record(folder / "metrics.jsonl", log_every, recipe.g * recipe.m)],
         accelerator=name,
         devices=count,
-        num_nodes=nodes,
-        strategy="ddp" if world > 1 else "auto",
+        nodes=nodes,
+        strategy="ddp",
         precision=runs.pick_precision(recipe.precision, recipe.backbone, name),
-        max_steps=recipe.steps,
-        val_check_interval=min(validate_every, recipe.steps),
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        gradient_clip_val=recipe.clip_norm,
-        use_distributed_sampler=False,
-        log_every_n_steps=log_every,
-        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        callbacks=callbacks,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        default_root_dir=folder,
+        steps=recipe.steps,
+        clip_norm=recipe.clip_norm,
+        validate_every=validate_every,
+        checkpoint_every=checkpoint_every,
+        log_every=log_every,
+        bar=runs.Bar(log_every, {"loss": "train/loss", "r": "val/r"}) if progress else None,
     )
 
 

@@ -21,7 +21,8 @@ from typing import Any, Literal
 import lightning as L
 import torch
 import yaml
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import Sampler
 
@@ -39,6 +40,18 @@ class From(Sampler[int]):
 
     def __len__(self) -> int:
         return self.steps
+
+
+class Module(L.LightningModule):
+    """A LightningModule that clips gradients by norm itself.
+
+    Lightning's own clipping refuses fused optimisers under mixed precision, because of scaled gradients; bf16 scales none.
+    """
+
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None) -> None:
+        """Clip all parameters' gradients together."""
+        if gradient_clip_val is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
 
 class Record(Callback):
@@ -160,6 +173,48 @@ def pick_devices(accelerator: Accelerator, devices: int | Literal["auto"]) -> tu
     if devices == "auto":
         devices = torch.cuda.device_count() if accelerator == "gpu" else 1
     return accelerator, devices
+
+
+def trainer(
+    folder: Path,
+    callbacks: Sequence[Callback],
+    *,
+    accelerator: str,
+    devices: int,
+    nodes: int,
+    strategy: str,
+    precision: Literal["32-true", "bf16-mixed"],
+    steps: int,
+    clip_norm: float | None,
+    validate_every: int,
+    checkpoint_every: int,
+    log_every: int,
+    bar: Bar | None,
+) -> L.Trainer:
+    """Lightning's trainer as every run here uses it: it counts steps, and loaders share the data themselves.
+
+    strategy: for several processes. bar: none shows no progress.
+    """
+    checkpoint = ModelCheckpoint(folder / "checkpoints", "last", every_n_train_steps=checkpoint_every, enable_version_counter=False)
+    return L.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=strategy if devices * nodes > 1 else "auto",
+        precision=precision,
+        max_steps=steps,
+        val_check_interval=min(validate_every, steps),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        gradient_clip_val=clip_norm,
+        use_distributed_sampler=False,
+        log_every_n_steps=log_every,
+        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+        callbacks=[checkpoint, *callbacks, *([bar] if bar else [])],
+        enable_progress_bar=bar is not None,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
 
 
 @contextmanager

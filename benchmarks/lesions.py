@@ -28,7 +28,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for planted lesions and runs")
-    parser.add_argument("--per-scan", type=int, default=40, help="lesions planted a scan")
+    parser.add_argument("--per-scan", type=int, default=6, help="lesions planted a study")
+    parser.add_argument("--studies", type=int, default=10, help="studies planted of a scan")
     parser.add_argument("--recipe", default="small", choices=sorted(RECIPES))
     parser.add_argument("--weights", type=Path, help="start from a weights file")
     parser.add_argument("--start", default="random", help="else from random, random:msra, imagenet or a file")
@@ -41,7 +42,7 @@ def main() -> None:
     if not (data / "DL_info.csv").is_file():
         data = options.work / "planted"
         if not data.is_dir():
-            print(plant(scans_of_folder(options.data), data, per_scan=options.per_scan))
+            print(plant(scans_of_folder(options.data), data, per_scan=options.per_scan, studies=options.studies))
     report = check(data)
     if not report.ok:
         raise SystemExit(report.table())
@@ -49,8 +50,7 @@ def main() -> None:
     if options.steps:
         scale = options.steps / chosen.steps
         chosen = dataclasses.replace(chosen, steps=options.steps, drops=tuple(round(d * scale) for d in chosen.drops))
-    lungs_and_soft = InputSpec(window_hu=(-1000.0, 400.0))
-    weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, lungs_and_soft, options.seed)
+    weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, InputSpec(), options.seed)
     train = DeepLesion(data, "train", weights.inputs, view=chosen.view, augment=chosen.augment)
     val = DeepLesion(data, "val", weights.inputs, view=chosen.view)
     start = "ubr" if options.weights else options.start

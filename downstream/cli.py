@@ -70,7 +70,7 @@ def _train(argv: list[str]) -> None:
     parser.add_argument("--out", required=True, help="the run's folder")
     parser.add_argument("--weights", default=None, help="start: a weights file of ubr-pretrain fit; its backbone and intensity are taken")
     parser.add_argument("--start", default="random", help="start where no --weights are given: random, random:msra, imagenet, or a file")
-    parser.add_argument("--backbone", default="timm/resnet18", help="of such a start; vgg16 (the paper's) has one map: --pyramid false")
+    parser.add_argument("--backbone", default="timm/resnet18", help="of such a start; vgg16 (the paper's) has one map: --pyramid 0")
     parser.add_argument("--recipe", default="small", help=f"complete configuration that the options below change: {', '.join(RECIPES)}")
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file with any of these options")
     parser.add_argument("--unreadable", choices=("stop", "skip"), default="stop", help="what to do about images that cannot be read")

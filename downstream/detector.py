@@ -7,7 +7,7 @@ starts the trunk goes through `ubr.weights.load_into`, so a detector is never ma
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import timm.layers
@@ -25,14 +25,16 @@ ANCHORS_PX = (16, 24, 32, 48, 96)
 """Sides of anchors at 0.8 mm pixels: the middle of DeepLesion's boxes is about 20 px."""
 PYRAMID_ANCHORS_PX = (16, 32, 64, 128, 256)
 """Side of the anchors of each level of a pyramid, from the finest."""
-PYRAMID = 256
-"""Channels of the feature pyramid."""
 
 
 class Trunk(nn.Module):
-    """A backbone as torchvision's detectors want it: its last map, or a pyramid of its maps of stride 4 and more."""
+    """A backbone as torchvision's detectors want it: its last map, or a pyramid of its maps of stride 4 and more.
 
-    def __init__(self, net: Backbone, *, pyramid: bool) -> None:
+    Its BatchNorm layers use their stored statistics in training too. Those of a detector's few images say more of which organs happen to be
+    in them than of CT, and a faint lesion drowns in that.
+    """
+
+    def __init__(self, net: Backbone, *, pyramid: int) -> None:
         super().__init__()
         self.body, self._features = net.body, net.features
         self.indices: list[int] = []
@@ -41,11 +43,17 @@ class Trunk(nn.Module):
             return
         info = getattr(net.body, "feature_info", None)
         if info is None:
-            raise ValueError(f"a feature pyramid needs a timm backbone, {net.name} has one map; use pyramid=False")
+            raise ValueError(f"a feature pyramid needs a timm backbone, {net.name} has one map; use pyramid=0")
         stages = info if isinstance(info, list) else info.get_dicts()
         self.indices = [i for i, stage in enumerate(stages) if stage["reduction"] >= 4]
-        self.fpn = FeaturePyramidNetwork([stages[i]["num_chs"] for i in self.indices], PYRAMID)
-        self.out_channels = PYRAMID
+        self.fpn = FeaturePyramidNetwork([stages[i]["num_chs"] for i in self.indices], pyramid)
+        self.out_channels = pyramid
+
+    def train(self, mode: bool = True) -> Trunk:
+        super().train(mode)
+        for norm in batch_norms(self):
+            norm.eval()
+        return self
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         if not self.indices:
@@ -108,6 +116,31 @@ class Detector(FasterRCNN):  # type: ignore[misc]
         return super().forward(images, targets)
 
 
+def batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
+    """BatchNorm layers that hold statistics; timm's have an activation in them and are among these, frozen ones are not."""
+    return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+@torch.no_grad()
+def measure_norms(detector: Detector, batches: Iterable[list[Tensor]]) -> None:
+    """Set the statistics of the trunk's BatchNorm layers to the means over batches of images as the detector is given them.
+
+    A random start has none, and a pretrained one has those of other images: another field of view, another pixel size.
+    """
+    norms = batch_norms(detector.backbone)
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
+        norm.train()
+    for batch in batches:
+        images, _ = detector.transform(batch)
+        detector.backbone(images.tensors)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
 def starting_weights(backbone: str, source: str, inputs: InputSpec, seed: int = 0) -> Weights:
     """The trunk of any start as weights in memory; `source` is what `ubr.weights.start` takes."""
     net = start(backbone, source, inputs=inputs, seed=seed)
@@ -119,9 +152,9 @@ def bare_detector(
     inputs: InputSpec,
     *,
     box_head: Literal["light", "paper"] = "light",
-    pyramid: bool = False,
+    pyramid: int = 0,
     anchors_px: Sequence[int] | None = None,
-    norms: Literal["frozen", "train"] = "frozen",
+    norms: Literal["frozen", "measured"] = "frozen",
     position: bool = False,
 ) -> Detector:
     """The detector around a backbone as it is; the options are those of `faster_rcnn`."""
@@ -168,9 +201,10 @@ def faster_rcnn(weights: Weights, *, seed: int = 0, **options: Any) -> tuple[Det
     Args:
         weights: of this project, or `starting_weights(...)` for a random or ImageNet start.
         seed: of the parts that are not the trunk.
-        options: box_head: "light", or the paper's two layers of 4096 ("paper"). pyramid: a feature pyramid on a timm trunk instead of its
-            last map. anchors_px: sides of anchors, with a pyramid one a level from the finest. norms: BatchNorm layers of the trunk
-            "frozen", as batches of detectors are small, or left to "train". position: each RoI also gets its slice's body position.
+        options: box_head: "light", or the paper's two layers of 4096 ("paper"). pyramid: channels of a feature pyramid on a timm trunk
+            (256 is usual); 0 takes its last map. anchors_px: sides of anchors, with a pyramid one a level from the finest. norms: the
+            trunk's BatchNorm layers are "frozen", or their statistics are "measured" by `measure_norms` and their factors learn. position:
+            each RoI also gets its slice's body position.
 
     Raises:
         ValueError: a pyramid on a backbone without maps, or anchors that do not fit its levels.

@@ -78,11 +78,12 @@ class Lesion:
 
 
 @dataclass(frozen=True)
-class _Places:
-    """Where lesions fit.
+class Places:
+    """Where lesions fit in a volume; `find_places` finds them.
 
     step: voxels a block. room_mm: per kind `[z, y, x]` blocks, radius of the sphere that fits round the middle of the block.
-    donor_mm: the same for any homogeneous soft tissue. soft_hu: its median. chest: `[z]` blocks, slices that show lung.
+    donor_mm: the same for any homogeneous soft tissue. soft_hu: its median. chest: `[z]` blocks, slices that show lung. blur_px: of the
+    scan, in the slice.
     """
 
     step: tuple[int, int, int]
@@ -91,6 +92,7 @@ class _Places:
     donor_mm: Floats
     soft_hu: float
     chest: Bools
+    blur_px: float
 
 
 @dataclass(frozen=True)
@@ -104,15 +106,13 @@ class _Shape:
 
 
 def plant_lesions(
-    hu: NDArray[np.int16], spacing_mm: Spacing, *, count: int, rng: Generator, kinds: Sequence[str] = KINDS
+    hu: NDArray[np.int16], spacing_mm: Spacing, places: Places, *, count: int, rng: Generator, kinds: Sequence[str] = KINDS
 ) -> tuple[NDArray[np.int16], list[Lesion]]:
     """A copy of the volume with up to `count` lesions, kinds taking turns as far as they fit.
 
-    hu: `[z, y, x]`, z superior to inferior, y anterior to posterior, x patient right to left. spacing_mm: (z, y, x).
-    Fewer lesions come back where fewer fit, none where none fits. Nothing outside the lesions changes.
+    hu: `[z, y, x]`, z superior to inferior, y anterior to posterior, x patient right to left. spacing_mm: (z, y, x). places: of this
+    volume. Fewer lesions come back where fewer fit, none where none fits. Nothing outside the lesions changes.
     """
-    places = _find_places(hu, spacing_mm)
-    blur_px = _blur_px(hu)
     planted = hu.copy()
     lesions: list[Lesion] = []
     taken: list[tuple[NDArray[np.float64], float]] = []
@@ -123,7 +123,7 @@ def plant_lesions(
         if site is None:
             continue
         turns.append(kind)
-        shape = _shape(site[0], site[1], kind, hu.shape, spacing_mm, blur_px, rng)
+        shape = _shape(site[0], site[1], kind, hu.shape, spacing_mm, places.blur_px, rng)
         taken.append((shape.centre * spacing_mm, float(shape.radii_mm[0])))
         lesion = _blend(planted, hu, shape, kind, places, spacing_mm, rng)
         if lesion.areas_px.max() >= 4:
@@ -134,8 +134,8 @@ def plant_lesions(
 # ------------------------------------------------------------------------------------------------------------------- places
 
 
-def _find_places(hu: NDArray[np.int16], spacing_mm: Spacing) -> _Places:
-    """The one pass over the whole volume, in blocks of about `WORK_MM`."""
+def find_places(hu: NDArray[np.int16], spacing_mm: Spacing) -> Places:
+    """One pass over a volume `[z, y, x]` of spacing (z, y, x), in blocks of about `WORK_MM`."""
     from scipy import ndimage
 
     step = tuple(max(1, min(round(WORK_MM / s), n)) for s, n in zip(spacing_mm, hu.shape, strict=True))
@@ -161,7 +161,7 @@ def _find_places(hu: NDArray[np.int16], spacing_mm: Spacing) -> _Places:
     if chest.any():  # neither lies high in the chest
         top = max(0, int(np.flatnonzero(chest)[-1] - 120 / block[0]))
         liver[:top], kidney[:top] = 0, 0
-    return _Places(
+    return Places(
         (step[0], step[1], step[2]),
         (block[0], block[1], block[2]),
         {
@@ -173,6 +173,7 @@ def _find_places(hu: NDArray[np.int16], spacing_mm: Spacing) -> _Places:
         soft_mm,
         float(np.median(small[soft])) if soft.any() else 50.0,
         chest,
+        _blur_px(hu),
     )
 
 
@@ -296,7 +297,7 @@ def _across(body: Bools, slices: slice) -> tuple[int, int]:
 
 
 def _site(
-    places: _Places, kind: str, spacing_mm: Spacing, taken: list[tuple[NDArray[np.float64], float]], rng: Generator
+    places: Places, kind: str, spacing_mm: Spacing, taken: list[tuple[NDArray[np.float64], float]], rng: Generator
 ) -> tuple[NDArray[np.float64], float] | None:
     """A centre (z, y, x) in voxels and a long radius (mm), lognormal and no more than what fits; none where the kind no longer fits."""
     wanted = min(LONGEST_MM, LONG_MM[kind] * float(np.exp(SPREAD * rng.standard_normal()))) / 2
@@ -373,7 +374,7 @@ def _blur_px(hu: NDArray[np.int16]) -> float:
 
 
 def _blend(
-    planted: NDArray[np.int16], hu: NDArray[np.int16], shape: _Shape, kind: str, places: _Places, spacing_mm: Spacing, rng: Generator
+    planted: NDArray[np.int16], hu: NDArray[np.int16], shape: _Shape, kind: str, places: Places, spacing_mm: Spacing, rng: Generator
 ) -> Lesion:
     """Put the lesion into `planted`."""
     part = shape.part
@@ -434,7 +435,7 @@ def _texture(size: tuple[int, ...], radius_mm: float, spacing_mm: Spacing, rng: 
     return np.asarray((field - field.mean()) / max(float(field.std()), 1e-6)).clip(-2, 2)
 
 
-def _donor_noise(hu: NDArray[np.int16], shape: _Shape, places: _Places, spacing_mm: Spacing) -> Floats:
+def _donor_noise(hu: NDArray[np.int16], shape: _Shape, places: Places, spacing_mm: Spacing) -> Floats:
     """Noise of soft tissue for the voxels of the lesion's crop: of the roomiest nearby, mirrored as often as it takes; zero without any."""
     size = shape.part.shape
     enough = max(12.0, 2 * float(shape.radii_mm[0]))  # folds of the mirror would show inside the lesion

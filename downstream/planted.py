@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from .lesions import KINDS, Lesion, Spacing, plant_lesions
+from .lesions import KINDS, Lesion, Spacing, find_places, plant_lesions
 
 COLUMNS = (
     "File_name", "Patient_index", "Study_index", "Series_ID", "Key_slice_index", "Measurement_coordinates", "Bounding_boxes",
@@ -92,7 +92,14 @@ class Planted:
 
 
 def plant(
-    scans: Iterable[Scan], out: Path, *, per_scan: int = 6, seed: int = 0, kinds: Sequence[str] = KINDS, progress: bool = True
+    scans: Iterable[Scan],
+    out: Path,
+    *,
+    per_scan: int = 6,
+    studies: int = 1,
+    seed: int = 0,
+    kinds: Sequence[str] = KINDS,
+    progress: bool = True,
 ) -> Planted:
     """Plant lesions in scans and write them as a data set in DeepLesion's layout.
 
@@ -103,24 +110,26 @@ def plant(
         scans: arrays, or `scans_of_folder(...)`; one is in memory at a time.
         out: the folder to make; it may exist if it is empty.
         per_scan: lesions a scan, as far as they fit.
+        studies: how often each scan is planted, each time with other lesions, as another study of its patient.
         seed: another seed gives other lesions and another split.
         kinds: some of "nodule", "liver", "kidney", "node" (`ubr.downstream.lesions`).
         progress: show a bar.
 
     Raises:
-        ValueError: `out` is not empty; per_scan < 1; an unknown kind; no scan, or none in which a lesion fits.
+        ValueError: `out` is not empty; per_scan or studies < 1; an unknown kind; no scan, or none in which a lesion fits.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists and is not an empty folder; name a new one")
-    if per_scan < 1:
-        raise ValueError(f"per_scan must be at least 1, got {per_scan}")
+    for name, value in (("per_scan", per_scan), ("studies", studies)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
     if not kinds or set(kinds) - set(KINDS):
         raise ValueError(f"kinds must be some of {', '.join(KINDS)}, got {', '.join(kinds) or 'none'}")
     out.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
     try:
-        summary = _write_all(scans, making, out, per_scan, seed, kinds, progress)
+        summary = _write_all(scans, making, out, (per_scan, studies), seed, kinds, progress)
         making.chmod(0o755)  # mkdtemp's is for its owner only
         making.replace(out)
     finally:
@@ -128,7 +137,10 @@ def plant(
     return summary
 
 
-def _write_all(scans: Iterable[Scan], making: Path, out: Path, per_scan: int, seed: int, kinds: Sequence[str], progress: bool) -> Planted:
+def _write_all(
+    scans: Iterable[Scan], making: Path, out: Path, counts: tuple[int, int], seed: int, kinds: Sequence[str], progress: bool
+) -> Planted:
+    per_scan, times = counts
     rows: list[dict[str, Any]] = []
     lesions_of: Counter[str] = Counter()
     numbers: dict[str, int] = {}
@@ -143,18 +155,20 @@ def _write_all(scans: Iterable[Scan], making: Path, out: Path, per_scan: int, se
             continue
         seen.add(digest)
         rng = np.random.default_rng(int(digest, 16))
-        hu, lesions = plant_lesions(scan.hu, scan.spacing_mm, count=per_scan, rng=rng, kinds=kinds)
-        if not lesions:
-            empty += 1
-            continue
-        patient = numbers.setdefault(scan.patient, len(numbers) + 1)
-        ranks[patient] = min(digest, ranks.get(patient, digest))
-        studies[patient] += 1
-        found, slices = _rows(lesions, hu.shape, scan.spacing_mm, (patient, studies[patient], 1))
-        rows += found
-        lesions_of.update(lesion.kind for lesion in lesions)
-        _write_slices(making / "Images_png" / f"{patient:06d}_{studies[patient]:02d}_01", hu, slices)
-        images += len(slices)
+        places = find_places(scan.hu, scan.spacing_mm)
+        for _ in range(times):
+            hu, lesions = plant_lesions(scan.hu, scan.spacing_mm, places, count=per_scan, rng=rng, kinds=kinds)
+            if not lesions:
+                empty += 1
+                break
+            patient = numbers.setdefault(scan.patient, len(numbers) + 1)
+            ranks[patient] = min(digest, ranks.get(patient, digest))
+            studies[patient] += 1
+            found, slices = _rows(lesions, hu.shape, scan.spacing_mm, (patient, studies[patient], 1))
+            rows += found
+            lesions_of.update(lesion.kind for lesion in lesions)
+            _write_slices(making / "Images_png" / f"{patient:06d}_{studies[patient]:02d}_01", hu, slices)
+            images += len(slices)
     left_out = tuple(scans.left_out) if isinstance(scans, FolderScans) else ()
     left_out += (f"{repeated} scans: the same pixels as another scan",) if repeated else ()
     if not rows:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,13 +25,16 @@ from torch.utils.data import DataLoader, Dataset
 from ubr.weights import Weights, runs
 
 from .dataset import DeepLesion, collate
-from .detector import Detector, faster_rcnn
+from .detector import Detector, faster_rcnn, measure_norms
 from .metrics import FPS, ImageResult, froc, recall_at
+from .pictures import recall_curves
 from .recipes import DetectorRecipe
 from .recipes import recipe as named_recipe
 
 SHOWN = 4
 """Images with boxes that validation writes to TensorBoard."""
+MEASURED = 96
+"""Images over which statistics of norms are measured."""
 
 
 class Batches(Dataset[tuple[list[Tensor], list[dict[str, Any]]]]):
@@ -128,14 +131,19 @@ class LesionDetection(runs.Module):
             self.log_dict({name: torch.tensor(value, dtype=torch.float32) for name, value in quality.items()})
 
     def configure_optimizers(self) -> Any:
-        """SGD; weight decay on weights only."""
+        """SGD or AdamW; weight decay on weights only."""
         r = self.recipe
         parameters = [p for p in self.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": r.weight_decay},
             {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         ]
-        optimiser = torch.optim.SGD([g for g in groups if g["params"]], lr=r.lr, momentum=r.momentum, fused=True)
+        groups = [group for group in groups if group["params"]]
+        optimiser: torch.optim.Optimizer
+        if r.optimiser == "sgd":
+            optimiser = torch.optim.SGD(groups, lr=r.lr, momentum=r.momentum, fused=True)
+        else:
+            optimiser = torch.optim.AdamW(groups, lr=r.lr, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, r.rate)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -219,7 +227,7 @@ def finetune(
     """Train a lesion detector from weights into a run folder.
 
     A run folder that is half done is continued from its last checkpoint; a finished one is returned as it is. It holds config.yaml,
-    metrics.jsonl, receipt.txt, tensorboard/, checkpoints/last.ckpt, best.pth and last.pth.
+    metrics.jsonl, receipt.txt, tensorboard/, checkpoints/last.ckpt, best.pth, last.pth and recall.png.
 
     Args:
         weights: the start, of this project or `starting_weights(...)`.
@@ -277,14 +285,27 @@ def finetune(
     if runs.is_first_process():
         runs.claim(folder, config)
         (folder / "receipt.txt").write_text(f"{receipt}\n")
-    runs.train(trainer, module, folder / "checkpoints" / "last.ckpt")
+    last = folder / "checkpoints" / "last.ckpt"
+    if recipe.norms == "measured" and not last.exists():
+        measure_norms(detector, _spread(train))
+    runs.train(trainer, module, last)
     runs.check_finite(module)
-    trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+    trainer.save_checkpoint(last)
     if trainer.is_global_zero:
         about = {**config, **runs.made_by(trainer), "step": trainer.global_step, "metrics": _quality(folder)}
+        if lines := runs.read_metrics(folder, "val/recall5"):
+            points = [(line["step"], line["val/recall5"], math.nan, math.nan) for line in lines]
+            recall_curves({"validation": points}).savefig(folder / "recall.png", dpi=120)
         save_detector(detector, last_file, about)
     trainer.strategy.barrier("detector")
     return Run(folder, best_file if best_file.exists() else last_file, last_file, _quality(folder))
+
+
+def _spread(data: DeepLesion) -> Iterator[list[Tensor]]:
+    """A few batches of images from all over a data set, the same in every process."""
+    chosen = np.unique(np.linspace(0, len(data) - 1, MEASURED).round().astype(int)).tolist()
+    for first in range(0, len(chosen), 16):
+        yield [data.at(item, 0)[0] for item in chosen[first : first + 16]]
 
 
 def _check_data(recipe: DetectorRecipe, train: DeepLesion, val: DeepLesion | None, positions: dict[str, float] | None) -> None:

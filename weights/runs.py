@@ -228,6 +228,7 @@ def quiet(*more: str) -> Iterator[None]:
             ".*exists and is not empty.*",
             ".*smaller than the logging interval.*",
             ".*Total length of `list`.*",
+            ".*in eval mode at the start.*",
             *more,
         ):
             warnings.filterwarnings("ignore", text)

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from tests.weights.made import kept
-from ubr.downstream.detector import ANCHORS_PX, Detector, faster_rcnn, starting_weights
+from ubr.downstream.detector import ANCHORS_PX, Detector, batch_norms, faster_rcnn, measure_norms, starting_weights
 from ubr.weights import InputSpec, TransferError
 from ubr.weights.features import reference_slice
 
@@ -28,7 +27,7 @@ def seen_by(detector: Detector, image: torch.Tensor) -> torch.Tensor:
     return seen[0]
 
 
-@pytest.mark.parametrize(("name", "options"), [("vgg16", {}), ("timm/resnet18", {}), ("timm/resnet18", {"pyramid": True})])
+@pytest.mark.parametrize(("name", "options"), [("vgg16", {}), ("timm/resnet18", {}), ("timm/resnet18", {"pyramid": 64})])
 def test_faster_rcnn__trunk_features_are_the_pretrainings(name: str, options: dict[str, Any]) -> None:
     weights = kept(name)
     detector, receipt = faster_rcnn(weights, **options)
@@ -59,7 +58,7 @@ def test_faster_rcnn__images_are_not_resized() -> None:
         assert images.image_sizes == [(100, 173)] and images.tensors.shape[-2:] == (128, 192)
 
 
-@pytest.mark.parametrize("options", [{}, {"box_head": "paper"}, {"pyramid": True}, {"norms": "train"}, {"position": True}])
+@pytest.mark.parametrize("options", [{}, {"box_head": "paper"}, {"pyramid": 64}, {"norms": "measured"}, {"position": True}])
 def test_faster_rcnn__every_part_that_should_learn_gets_a_gradient(options: dict[str, Any]) -> None:
     detector, _ = faster_rcnn(kept("timm/resnet18"), **options)
     detector.train()
@@ -70,14 +69,26 @@ def test_faster_rcnn__every_part_that_should_learn_gets_a_gradient(options: dict
     assert not [n for n, p in detector.named_parameters() if p.grad is None and p.requires_grad]
 
 
-def test_faster_rcnn__frozen_norms_do_not_move_and_trained_ones_do() -> None:
-    for norms, moves in (("frozen", False), ("train", True)):
+def test_faster_rcnn__norms_keep_their_statistics_and_learn_their_factors_where_measured() -> None:
+    for norms, learns in (("frozen", False), ("measured", True)):
         detector, _ = faster_rcnn(kept("timm/resnet18"), norms=norms)
         before = detector.backbone.body.bn1.running_mean.clone()
         detector.train()([torch.rand(3, 64, 64)] * 2, [TARGET] * 2)
-        assert torch.equal(before, detector.backbone.body.bn1.running_mean) != moves
-        kinds = {type(m) for m in detector.backbone.body.modules()}
-        assert (nn.BatchNorm2d in kinds) == moves
+        assert torch.equal(before, detector.backbone.body.bn1.running_mean)
+        assert bool(batch_norms(detector)) == learns == any("bn1.weight" in name for name, _ in detector.named_parameters())
+
+
+def test_measure_norms__statistics_are_those_of_the_images() -> None:
+    detector, _ = faster_rcnn(starting_weights("timm/resnet18", "random", InputSpec()), norms="measured")
+    images = [torch.rand(3, 64, 64) * (1 + i) for i in range(4)]
+    measure_norms(detector, [images[:2], images[2:]])
+    first = detector.backbone.body.conv1
+    with torch.no_grad():
+        maps = [first(detector.transform(images[i : i + 2])[0].tensors) for i in (0, 2)]
+    norm = detector.backbone.body.bn1
+    torch.testing.assert_close(norm.running_mean, torch.stack([m.mean((0, 2, 3)) for m in maps]).mean(0))
+    torch.testing.assert_close(norm.running_var, torch.stack([m.var((0, 2, 3)) for m in maps]).mean(0))
+    assert norm.momentum == 0.1 and not norm.training
 
 
 def test_faster_rcnn__paper_has_its_heads_and_lesion_anchors() -> None:
@@ -102,9 +113,9 @@ def test_position__changes_what_is_found_and_is_asked_for() -> None:
 
 def test_faster_rcnn__refuses() -> None:
     with pytest.raises(ValueError, match="a feature pyramid needs a timm backbone, vgg16 has one map"):
-        faster_rcnn(kept("vgg16"), pyramid=True)
+        faster_rcnn(kept("vgg16"), pyramid=64)
     with pytest.raises(ValueError, match="has 4 levels, got 2 anchor sides"):
-        faster_rcnn(kept("timm/resnet18"), pyramid=True, anchors_px=(16, 32))
+        faster_rcnn(kept("timm/resnet18"), pyramid=64, anchors_px=(16, 32))
     some = dict(list(kept("timm/resnet18").trunk.items())[1:])
     import dataclasses
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from ubr.downstream.lesions import KINDS, Lesion, plant_lesions
+from ubr.downstream.lesions import KINDS, Lesion, find_places, plant_lesions
 from ubr.downstream.planted import COLUMNS, Scan, measure, plant, scans_of_folder
 
 SPACING = (3.0, 1.6, 1.6)
@@ -58,7 +58,7 @@ def noisy() -> NDArray[np.int16]:
 def planted_with(
     hu: NDArray[np.int16], seed: int, count: int = 8, kinds: tuple[str, ...] = KINDS
 ) -> tuple[NDArray[np.int16], list[Lesion]]:
-    return plant_lesions(hu, SPACING, count=count, rng=np.random.default_rng(seed), kinds=kinds)
+    return plant_lesions(hu, SPACING, find_places(hu, SPACING), count=count, rng=np.random.default_rng(seed), kinds=kinds)
 
 
 def crop(volume: NDArray[Any], lesion: Lesion) -> NDArray[np.float64]:
@@ -245,7 +245,7 @@ def test_plant__every_lesion_in_a_key_slice_has_a_row(written: Path) -> None:
         by_file[row["File_name"]] = by_file.get(row["File_name"], 0) + 1
     hu = trunk(seed=0)
     digest_rng = np.random.default_rng(int(_digest_of(hu, 1), 16))
-    _, lesions = plant_lesions(hu, SPACING, count=4, rng=digest_rng)
+    _, lesions = plant_lesions(hu, SPACING, find_places(hu, SPACING), count=4, rng=digest_rng)
     for z in {lesion.key for lesion in lesions}:
         assert by_file[f"000001_01_01_{z + 1:03d}.png"] == sum(lesion.on(z) is not None for lesion in lesions)
 
@@ -273,6 +273,15 @@ def test_plant__a_scan_takes_the_same_lesions_whatever_the_order(written: Path, 
     assert sorted(there.values()) == sorted(back.values())
 
 
+def test_plant__studies_are_the_same_scan_with_other_lesions(tmp_path: Path) -> None:
+    plant(scans(2), tmp_path / "one", per_scan=4, progress=False)
+    summary = plant(scans(2), tmp_path / "two", per_scan=4, studies=2, progress=False)
+    first, second = ([row for row in table(tmp_path / "two") if row["Study_index"] == study] for study in "12")
+    assert first == table(tmp_path / "one"), "the first study does not depend on how many follow"
+    assert (summary.patients, summary.scans) == (2, 4)
+    assert {row["Bounding_boxes"] for row in first}.isdisjoint(row["Bounding_boxes"] for row in second)
+
+
 def test_plant__split_by_patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def one(hu: NDArray[np.int16], *_: Any, **__: Any) -> tuple[NDArray[np.int16], list[Lesion]]:
         return hu, [Lesion("node", 2, 100.0, (1, 4, 4), np.ones((1, 5, 5), bool))]
@@ -290,6 +299,8 @@ def test_plant__mistakes(tmp_path: Path) -> None:
     scan = Scan(np.full((20, 64, 64), -1000, np.int16), SPACING, "a")
     with pytest.raises(ValueError, match="per_scan must be at least 1, got 0"):
         plant([scan], tmp_path / "set", per_scan=0)
+    with pytest.raises(ValueError, match="studies must be at least 1, got 0"):
+        plant([scan], tmp_path / "set", studies=0)
     with pytest.raises(ValueError, match="kinds must be some of nodule, liver, kidney, node, got spleen"):
         plant([scan], tmp_path / "set", kinds=("spleen",))
     with pytest.raises(ValueError, match="of 1 scans none takes a lesion"):
@@ -413,7 +424,8 @@ def test_measure__one_pixel() -> None:
 def test_real_ct__lesions_lie_in_their_organ(shared: Path, tmp_path: Path, name: str, kind: str, low: int, high: int) -> None:
     (tmp_path / "ct.nii.gz").symlink_to(shared / "ct" / "torso" / f"{name}.nii.gz")
     (scan,) = scans_of_folder(tmp_path)
-    planted, lesions = plant_lesions(scan.hu, scan.spacing_mm, count=3, rng=np.random.default_rng(0), kinds=(kind,))
+    places = find_places(scan.hu, scan.spacing_mm)
+    planted, lesions = plant_lesions(scan.hu, scan.spacing_mm, places, count=3, rng=np.random.default_rng(0), kinds=(kind,))
     assert len(lesions) == 3
     assert all(low < np.median(crop(scan.hu, lesion)[lesion.mask]) < high for lesion in lesions)
     assert 0 < (planted != scan.hu).mean() < 0.05

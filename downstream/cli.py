@@ -58,6 +58,7 @@ def _train(argv: list[str]) -> None:
 
     from .dataset import DeepLesion
     from .detector import starting_weights
+    from .positions import body_positions
     from .recipes import RECIPES, DetectorRecipe, recipe
     from .training import finetune
 
@@ -71,6 +72,7 @@ def _train(argv: list[str]) -> None:
     parser.add_argument("--weights", default=None, help="start: a weights file of ubr-pretrain fit; its backbone and intensity are taken")
     parser.add_argument("--start", default="random", help="start where no --weights are given: random, random:msra, imagenet, or a file")
     parser.add_argument("--backbone", default="timm/resnet18", help="of such a start; vgg16 (the paper's) has one map: --pyramid 0")
+    parser.add_argument("--scorer", default=None, help="with --position true: weights of ubr-pretrain fit that score the slices")
     parser.add_argument("--recipe", default="small", help=f"complete configuration that the options below change: {', '.join(RECIPES)}")
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file with any of these options")
     parser.add_argument("--unreadable", choices=("stop", "skip"), default="stop", help="what to do about images that cannot be read")
@@ -81,8 +83,8 @@ def _train(argv: list[str]) -> None:
     parser.set_defaults({**flat(recipe(name)), **{f"inputs.{n}": v for n, v in flat(InputSpec()).items()}})
     options = parser.instantiate_classes(parser.parse_args(argv))
     chosen = DetectorRecipe(**{field: options[field] for field in DetectorRecipe.__dataclass_fields__})
-    if chosen.position:
-        raise ValueError("a recipe with position needs a body position for each image; use ubr.downstream.training.finetune from Python")
+    if chosen.position != bool(options.scorer):
+        raise ValueError(f"--position {str(chosen.position).lower()} with --scorer {options.scorer}: give both, or neither")
     weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, options.inputs, chosen.seed)
     sets = {"train": chosen.augment, "val": None}
     data = {
@@ -98,7 +100,8 @@ def _train(argv: list[str]) -> None:
     if options.dry:
         return
     rest = {n: options[n] for n in ("accelerator", "devices", "nodes", "workers", "validate_every", "checkpoint_every", "log_every")}
-    run = finetune(weights, data["train"], data["val"], options.out, chosen, **rest)
+    positions = body_positions(load(options.scorer), *data.values()) if options.scorer else None
+    run = finetune(weights, data["train"], data["val"], options.out, chosen, positions=positions, **rest)
     if is_first_process():
         quality = ", ".join(f"{name} {value:.4f}" for name, value in run.metrics.items()) or "nothing was validated"
         skipped = {name for images in data.values() for name in images.unreadable_names}

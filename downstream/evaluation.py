@@ -12,11 +12,12 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ubr.weights import InputSpec, build
+from ubr.weights import InputSpec, build, load
 
 from .dataset import DeepLesion, collate
 from .detector import Detector, bare_detector
 from .metrics import FPS, ImageResult, report
+from .positions import Positions, body_positions
 from .recipes import DetectorRecipe
 from .slices import View
 from .training import result
@@ -83,7 +84,7 @@ def detect(
     device: torch.device,
     workers: int = 1,
     batch: int = 4,
-    positions: dict[str, float] | None = None,
+    positions: Positions | None = None,
     progress: bool = True,
 ) -> list[ImageResult]:
     """Detections on every image of a data set, in pixels of the slices as annotated."""
@@ -91,7 +92,7 @@ def detect(
     results = []
     loader = DataLoader(data, batch_size=batch, collate_fn=collate, num_workers=workers)
     for images, targets in tqdm(loader, desc="detect", unit="batch", disable=not progress):
-        places = torch.tensor([positions[t["key"].name] for t in targets], device=device) if positions is not None else None
+        places = torch.tensor([positions.by_name[t["key"].name] for t in targets], device=device) if positions is not None else None
         found = detector([i.to(device) for i in images], None, places)
         results += [result(t, f) for t, f in zip(targets, found, strict=True)]
     return results
@@ -106,6 +107,7 @@ def evaluate(
     which: str = "best",
     workers: int = 1,
     pictures: int = 8,
+    scorer: str | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> Evaluation:
@@ -119,27 +121,37 @@ def evaluate(
         which: "best" (by recall on the validation images) or "last".
         workers: loader processes.
         pictures: slices drawn with their lesions and detections, spread over the split.
+        scorer: for a detector with position, the weights file whose scores it was trained with.
         device: "auto", "cpu", "cuda", "cuda:1".
         progress: show a progress bar.
 
     Raises:
-        ValueError: no run, no images, an output folder that is not empty, or a detector that needs positions.
+        ValueError: no run, no images, an output folder that is not empty, or a scorer that is missing or not the training's.
     """
     run, out = Path(run), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty, or a file; give a new --out")
     detector, recipe, inputs = load_detector(run, which)
-    if recipe.position:
-        raise ValueError("this detector takes body positions, which the command line does not give; use ubr.downstream.evaluation.detect")
     images = DeepLesion(data, split, inputs, view=recipe.view)
+    positions = _positions(run, scorer, images, progress)
     chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    results = detect(detector, images, device=chosen, workers=workers, progress=progress)
+    results = detect(detector, images, device=chosen, workers=workers, positions=positions, progress=progress)
     found = {**report(results), "split": split, "which": which}
     out.mkdir(parents=True, exist_ok=True)
     _write_detections(out / "detections.csv", images, results)
     _draw(out, images, results, found, pictures)
     (out / "report.json").write_text(json.dumps(found, indent=1) + "\n")
     return Evaluation(out, found)
+
+
+def _positions(run: Path, scorer: str | None, images: DeepLesion, progress: bool) -> Positions | None:
+    import yaml
+
+    trained_with = yaml.safe_load((run / "config.yaml").read_text()).get("positions", {}).get("scorer_sha256")
+    weights = load(scorer) if scorer else None
+    if trained_with != (found := weights.sha256() if weights else None):
+        raise ValueError(f"the detector's positions are of scorer {str(trained_with)[:12]}, got {str(found)[:12]}; give --scorer that file")
+    return body_positions(weights, images, progress=progress) if weights else None
 
 
 def _write_detections(path: Path, images: DeepLesion, results: list[ImageResult]) -> None:

@@ -28,6 +28,7 @@ from .dataset import DeepLesion, collate
 from .detector import Detector, faster_rcnn, measure_norms
 from .metrics import FPS, ImageResult, froc, recall_at
 from .pictures import recall_curves
+from .positions import Positions
 from .recipes import DetectorRecipe
 from .recipes import recipe as named_recipe
 
@@ -58,7 +59,7 @@ class Batches(Dataset[tuple[list[Tensor], list[dict[str, Any]]]]):
 class LesionDetection(runs.Module):
     """Faster R-CNN on lesions as a LightningModule.
 
-    positions: body position of each image by its name, where the recipe takes them.
+    positions: body position of each image, where the recipe takes them.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class LesionDetection(runs.Module):
         val: DeepLesion | None = None,
         *,
         workers: int = 0,
-        positions: dict[str, float] | None = None,
+        positions: Positions | None = None,
     ) -> None:
         super().__init__()
         self.detector = detector.to(memory_format=torch.channels_last)
@@ -92,7 +93,7 @@ class LesionDetection(runs.Module):
         given = [{"boxes": t["boxes"], "labels": t["labels"]} for t in targets] if train else None
         places = None
         if self.positions is not None:
-            places = torch.tensor([self.positions[t["key"].name] for t in targets], device=self.device)
+            places = torch.tensor([self.positions.by_name[t["key"].name] for t in targets], device=self.device)
         return self.detector(images, given, places)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:
@@ -221,7 +222,7 @@ def finetune(
     validate_every: int = 250,
     checkpoint_every: int = 250,
     log_every: int = 10,
-    positions: dict[str, float] | None = None,
+    positions: Positions | None = None,
     progress: bool = True,
 ) -> Run:
     """Train a lesion detector from weights into a run folder.
@@ -242,7 +243,7 @@ def finetune(
         validate_every: steps between two validations.
         checkpoint_every: steps between two checkpoints; what a kill can cost.
         log_every: steps between two lines of metrics.jsonl.
-        positions: body position of each image by its name, for a recipe with position.
+        positions: body position of each image (`body_positions`), for a recipe with position.
         progress: show a progress bar.
 
     Raises:
@@ -253,7 +254,7 @@ def finetune(
     runs.at_least(1, validate_every=validate_every, checkpoint_every=checkpoint_every, log_every=log_every, nodes=nodes)
     runs.at_least(0, workers=workers)
     _check_data(recipe, train, val, positions)
-    folder, config = Path(out), _config(weights, recipe, train, val)
+    folder, config = Path(out), _config(weights, recipe, train, val, positions)
     last_file, best_file = folder / "last.pth", folder / "best.pth"
     if runs.is_first_process():
         runs.check(folder, config)
@@ -308,17 +309,19 @@ def _spread(data: DeepLesion) -> Iterator[list[Tensor]]:
         yield [data.at(item, 0)[0] for item in chosen[first : first + 16]]
 
 
-def _check_data(recipe: DetectorRecipe, train: DeepLesion, val: DeepLesion | None, positions: dict[str, float] | None) -> None:
+def _check_data(recipe: DetectorRecipe, train: DeepLesion, val: DeepLesion | None, positions: Positions | None) -> None:
     keys = [*train.keys, *(val.keys if val else [])]
     if val and (both := {k.patient for k in train.keys} & {k.patient for k in val.keys}):
         raise ValueError(f"{len(both)} patients are in both training and validation (patient {min(both)}); use the official split")
     if recipe.position != (positions is not None):
         raise ValueError("a recipe with position needs positions, and one without takes none")
-    if positions is not None and (missing := [k.name for k in keys if k.name not in positions]):
+    if positions is not None and (missing := [k.name for k in keys if k.name not in positions.by_name]):
         raise ValueError(f"{len(missing)} of {len(keys)} images have no position, the first is {missing[0]}")
 
 
-def _config(weights: Weights, recipe: DetectorRecipe, train: DeepLesion, val: DeepLesion | None) -> dict[str, Any]:
+def _config(
+    weights: Weights, recipe: DetectorRecipe, train: DeepLesion, val: DeepLesion | None, positions: Positions | None
+) -> dict[str, Any]:
     """What makes a run this run and no other: config.yaml."""
     start = weights.provenance.get("start", {})
     data: dict[str, Sequence[str]] = {"train": [k.name for k in train.keys], "val": [k.name for k in val.keys] if val else []}
@@ -327,6 +330,8 @@ def _config(weights: Weights, recipe: DetectorRecipe, train: DeepLesion, val: De
         "start": {"backbone": weights.backbone, "weights_sha256": weights.sha256(), "start": start, "inputs": weights.inputs.to_dict()},
         "data": {"sha256": runs.digest(data), **{f"{name}_images": len(names) for name, names in data.items()}},
     }
+    if positions is not None:
+        config["positions"] = {"scorer_sha256": positions.scorer}
     return dict(json.loads(json.dumps(config)))  # tuples become lists, as they will be read back
 
 

@@ -20,9 +20,10 @@ from ubr.downstream.cli import VERBS, main
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.detector import starting_weights
 from ubr.downstream.evaluation import load_detector
+from ubr.downstream.positions import Positions, body_positions
 from ubr.downstream.recipes import RECIPES, DetectorRecipe, paper, recipe
 from ubr.downstream.training import Batches, finetune, result
-from ubr.weights import InputSpec, Weights
+from ubr.weights import InputSpec, Weights, load
 
 QUIET: dict[str, Any] = {"progress": False, "accelerator": "cpu", "workers": 0, "log_every": 1}
 
@@ -136,11 +137,27 @@ def test_finetune__position_is_given_to_each_image(world: Path, weights: Weights
     r = tiny_recipe(position=True, steps=2)
     train, val = sets(world, weights, r)
     places = {k.name: float(i) for i, k in enumerate([*train.keys, *val.keys])}
-    finetune(weights, train, val, tmp_path / "run", r, positions=places, **QUIET)
+    finetune(weights, train, val, tmp_path / "run", r, positions=Positions(places, "a scorer"), **QUIET)
+    with pytest.raises(ValueError, match=r"holds another run \(other positions.scorer_sha256\)"):
+        finetune(weights, train, val, tmp_path / "run", r, positions=Positions(places, "another"), **QUIET)
     with pytest.raises(ValueError, match="1 of 13 images have no position, the first is"):
-        finetune(weights, train, val, tmp_path / "x", r, positions=dict(list(places.items())[1:]), **QUIET)
+        finetune(weights, train, val, tmp_path / "x", r, positions=Positions(dict(list(places.items())[1:]), "a scorer"), **QUIET)
     with pytest.raises(ValueError, match="a recipe with position needs positions"):
         finetune(weights, train, val, tmp_path / "x", r, **QUIET)
+
+
+def test_train__positions_of_a_scorer(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, name in enumerate(("scorer", "other")):
+        weights_of("timm/test_resnet", seed).save(tmp_path / name)
+    argv = ["train", str(world), "--backbone", "timm/test_resnet", *TINY, "--position", "true", "--out", str(tmp_path / "run")]
+    assert main([*argv, "--scorer", str(tmp_path / "scorer")]) == 0
+    images = DeepLesion(world, "val", InputSpec())
+    places = body_positions(load(tmp_path / "scorer"), images, progress=False).by_name
+    assert list(places) == [k.name for k in images.keys] and len(set(places.values())) == len(places)
+    judge = ["evaluate", str(tmp_path / "run"), str(world), "--out", str(tmp_path / "e"), "--which", "last", "--workers", "0"]
+    assert "positions are of scorer" in refused(judge, capsys)
+    assert "positions are of scorer" in refused([*judge, "--scorer", str(tmp_path / "other")], capsys)
+    assert main([*judge, "--scorer", str(tmp_path / "scorer")]) == 0
 
 
 def test_finetune__refuses(world: Path, weights: Weights, tmp_path: Path) -> None:
@@ -191,7 +208,7 @@ def test_train__from_a_weights_file_and_its_mistakes(world: Path, tmp_path: Path
     assert "unknown start 'imagnet'" in refused([*start, "--start", "imagnet"], capsys)
     assert "DL_info.csv" in refused(["train", str(tmp_path), "--out", str(tmp_path / "x"), *TINY], capsys)
     assert "takes three channels, got view.channels 5" in refused([*start, "--view.channels", "5"], capsys)
-    assert "position" in refused([*start, "--position", "true"], capsys)
+    assert "give both, or neither" in refused([*start, "--position", "true"], capsys)
     assert not (tmp_path / "x").exists()
     assert "holds no best.pth" in refused(["evaluate", str(tmp_path), str(world), "--out", str(tmp_path / "e")], capsys)
 

@@ -1,0 +1,59 @@
+"""Where in the body each key slice lies, by the score of a regressor: what a detector with `position` is given (beyond the paper)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ubr.weights import Regressor, Weights
+from ubr.weights.body import body_boxes, series_box
+
+from .dataset import DeepLesion
+from .slices import load_hu, slice_path
+
+
+@dataclass(frozen=True)
+class Positions:
+    """by_name: the position of each key slice. scorer: digest of the weights that it comes from."""
+
+    by_name: dict[str, float]
+    scorer: str
+
+
+@torch.inference_mode()
+def body_positions(scorer: Weights, *sets: DeepLesion, progress: bool = True) -> Positions:
+    """The score of each key slice by its name.
+
+    The body's box is found in the slice alone, since a data set of key slices holds no whole series.
+
+    Args:
+        scorer: weights with the regressor's head, as `ubr-pretrain fit` writes them; any backbone, not only the detector's.
+        sets: their images; an unreadable one gets the mean of the others, as its stand-in may be any of them.
+        progress: show a bar.
+
+    Raises:
+        ValueError: weights that hold a trunk only, or no image that can be read.
+    """
+    regressor = Regressor.from_weights(scorer).eval()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    regressor.to(device)
+    found: dict[str, float] = {}
+    images = [(one.images, key, one.unreadable) for one in sets for key in one.keys]
+    for folder, key, unreadable in tqdm(images, desc="positions", unit="slice", disable=not progress):
+        try:
+            hu = load_hu(slice_path(folder, key.folder, key.index))[None]
+        except ValueError:
+            if unreadable == "stop":
+                raise
+            continue
+        x_mm, y_mm, z_mm = key.spacing_mm
+        box = series_box(body_boxes(hu, (z_mm, y_mm, x_mm)))
+        grid = scorer.inputs.to_grid(torch.from_numpy(hu), (y_mm, x_mm), box)
+        found[key.name] = float(regressor.score(grid.to(device)))
+    if not found:
+        raise ValueError("none of the images can be read, so none has a position; check the folder")
+    middle = float(np.mean(list(found.values())))
+    return Positions({key.name: found.get(key.name, middle) for _, key, _ in images}, scorer.sha256())

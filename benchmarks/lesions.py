@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for planted lesions and runs")
     parser.add_argument("--per-scan", type=int, default=6, help="lesions planted a study")
-    parser.add_argument("--studies", type=int, default=10, help="studies planted of a scan")
+    parser.add_argument("--studies", type=int, default=24, help="studies planted of a scan")
     parser.add_argument("--recipe", default="small", choices=sorted(RECIPES))
     parser.add_argument("--weights", type=Path, help="start from a weights file")
     parser.add_argument("--start", default="random", help="else from random, random:msra, imagenet or a file")
@@ -56,7 +56,7 @@ def main() -> None:
     start = "ubr" if options.weights else options.start
     folder = options.work / f"{options.recipe}-{weights.sha256()[:8]}-{chosen.sha256()[:8]}"
     began = time.monotonic()
-    run = finetune(weights, train, val, folder, chosen, validate_every=max(1, chosen.steps // 7))
+    run = finetune(weights, train, val, folder, chosen, validate_every=max(1, chosen.steps // 3))
     minutes = (time.monotonic() - began) / 60
     judged = evaluate(run.folder, data, folder / f"test-{time.strftime('%H%M%S')}", split="test")
     r = judged.report

@@ -56,7 +56,7 @@ def main() -> None:
     start = "ubr" if options.weights else options.start
     folder = options.work / f"{options.recipe}-{weights.sha256()[:8]}-{chosen.sha256()[:8]}"
     began = time.monotonic()
-    run = finetune(weights, train, val, folder, chosen, validate_every=max(1, chosen.steps // 3))
+    run = finetune(weights, train, val, folder, chosen, validate_every=max(1, chosen.steps // 2))
     minutes = (time.monotonic() - began) / 60
     judged = evaluate(run.folder, data, folder / f"test-{time.strftime('%H%M%S')}", split="test")
     r = judged.report

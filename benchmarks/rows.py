@@ -58,5 +58,14 @@ def append(name: str, rows: Sequence[Mapping[str, object]]) -> Path:
     return path
 
 
+def read(name: str) -> list[dict[str, str]]:
+    """The rows of results/NAME.csv; none where there is no such file."""
+    path = RESULTS / f"{name}.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def _git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()

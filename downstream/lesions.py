@@ -263,7 +263,10 @@ def _liver(soft_mm: Floats, body: Bools, block_mm: tuple[float, ...]) -> Floats:
 
 
 def _kidney(tissue: Bools, body: Bools, fat: Bools, block_mm: tuple[float, ...]) -> Floats:
-    """Room (mm) in what looks like a kidney in its slice: compact, 8..45 cm2, off the midline, behind the middle, bedded in fat."""
+    """Room (mm) in what looks like a kidney in its slice: compact, 10..45 cm2, beside the spine, behind the middle, bedded in fat.
+
+    The colon, which also lies in fat, is slimmer and further from the midline.
+    """
     from scipy import ndimage
 
     kidney = np.zeros_like(tissue)
@@ -274,7 +277,7 @@ def _kidney(tissue: Bools, body: Bools, fat: Bools, block_mm: tuple[float, ...])
         region = labels[where] == i
         height, width = (region.shape[axis] * block_mm[axis] for axis in (1, 2))
         area = region.sum() * block_mm[1] * block_mm[2]
-        if not 800 <= area <= 4500 or area < 0.55 * height * width or max(height, width) > 2 * min(height, width):
+        if not 1000 <= area <= 4500 or area < 0.55 * height * width or max(height, width) > 2 * min(height, width):
             continue
         left, right = _across(body, where[0])
         rows = np.flatnonzero(body[where[0]].any((0, 2)))
@@ -282,7 +285,7 @@ def _kidney(tissue: Bools, body: Bools, fat: Bools, block_mm: tuple[float, ...])
         back = ((where[1].start + where[1].stop) / 2 - rows[0]) / (rows[-1] + 1 - rows[0])
         around = (where[0], *(slice(max(0, s.start - 3), s.stop + 3) for s in where[1:]))
         shell = ndimage.binary_dilation(labels[around] == i, np.ones((1, 3, 3), bool), iterations=3) & ~tissue[around]
-        if 0.15 < abs(side) < 0.36 and 0.42 < back < 0.8 and fat[around][shell].mean() > 0.6 and shell.sum() > 2.4 * region.sum() ** 0.5:
+        if 0.13 < abs(side) < 0.28 and 0.42 < back < 0.8 and fat[around][shell].mean() > 0.6 and shell.sum() > 2.4 * region.sum() ** 0.5:
             kidney[where] |= region
     return _room(kidney, block_mm)
 

@@ -1,0 +1,220 @@
+"""How well a recipe learns from real CT without labels, on patients it has not seen: cross-validation by patient.
+
+    python -m benchmarks.learning --data ../shared/ct --work /scratch/learning [--recipe default --backbone vgg16 --seed 1 --fold 0]
+
+Every patient is held out once. A row a held-out series goes to results/learning.csv: r, share of ordered pairs, and the error in mm where
+a landmark is looked for at the score that it has on training patients. A row a seed goes to results/learning_summary.csv once all folds
+are there. Labels (the landmarks of catalog.csv) judge and never train. Folds that have rows are skipped; a cut one goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.real_ct import TWINS
+from benchmarks.rows import append, provenance, read
+from ubr.pretrain.data.bank import to_grid
+from ubr.pretrain.data.ingestion import ingest
+from ubr.pretrain.data.store import SeriesRow, Store
+from ubr.pretrain.reading.curve import ordered_share, pearson_r
+from ubr.pretrain.reading.regions import classify, thresholds
+from ubr.pretrain.recipes import RECIPES, Recipe, recipe
+from ubr.pretrain.scoring import scores_of
+from ubr.pretrain.training import fit
+from ubr.weights import Regressor, load
+
+LANDMARKS = ("mandible", "lung_apex", "liver_dome", "iliac_crest", "femoral_head")
+PARTS = ("chest", "abdomen", "pelvis")
+THIGH_MM = 60.0
+"""Below the femoral head's centre by this the pelvis ends."""
+FOLDS = 5
+
+
+def main() -> None:
+    """Train fold by fold, judge, append rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with CT series and a catalog.csv with landmarks")
+    parser.add_argument("--work", type=Path, required=True, help="folder for store and runs")
+    parser.add_argument("--recipe", default="default", choices=list(RECIPES))
+    parser.add_argument("--backbone", help="other than the recipe's")
+    parser.add_argument("--steps", type=int, help="other than the recipe's")
+    parser.add_argument("--start", help="other than the recipe's")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fold", type=int, choices=range(FOLDS), help="only this one")
+    options = parser.parse_args()
+
+    catalog = {row["file"]: row for row in csv.DictReader((options.data / "catalog.csv").open(newline=""))}
+    store, names = stored(options.data, options.work, catalog)
+    changes = {name: getattr(options, name) for name in ("backbone", "steps", "start") if getattr(options, name) is not None}
+    chosen = dataclasses.replace(recipe(options.recipe), seed=options.seed, **changes)
+    config = chosen.sha256()[:12]
+    for number, held_out in enumerate(folds(store, names)):
+        if options.fold not in (None, number) or any((r["config"], r["fold"]) == (config, str(number)) for r in read("learning")):
+            continue
+        found = judged(store, names, catalog, chosen, held_out, options.work / f"{config}-fold{number}")
+        about = {**provenance(chosen.sha256(), chosen.seed), "recipe": options.recipe, **described(chosen), "fold": number}
+        append("learning", [{**about, **row} for row in found])
+        print(f"fold {number}: {len(found)} series, median r {np.median([row['r'] for row in found]):.4f}", flush=True)
+    rows = [row for row in read("learning") if row["config"] == config]
+    if len({row["fold"] for row in rows}) == FOLDS and not any(r["config"] == config for r in read("learning_summary")):
+        about = {name: rows[0][name] for name in ("date", "commit", "config", "seed", "machine", "versions", "recipe", *described(chosen))}
+        print(append("learning_summary", [{**about, **summary(rows)}]))
+
+
+def described(chosen: Recipe) -> dict[str, object]:
+    """What tells recipes apart at a glance; the digest tells the rest."""
+    return {"backbone": chosen.backbone, "start": chosen.start, "size_px": chosen.inputs.size_px, "steps": chosen.steps}
+
+
+def stored(data: Path, work: Path, catalog: dict[str, dict[str, str]]) -> tuple[Store, dict[str, str]]:
+    """A store of the folder, and each series' name in the catalogue."""
+    work.mkdir(parents=True, exist_ok=True)
+    owner = {name: row["patient"] for name, row in catalog.items()}
+    owner |= {twin: owner[name] for twin, name in TWINS.items() if name in owner and (data / twin).exists()}
+    (work / "patients.csv").write_text("file,patient\n" + "".join(f"{name},{patient}\n" for name, patient in owner.items()))
+    ingest([data], work / "store", patients=work / "patients.csv")
+    store = Store.open(work / "store")
+
+    def name(paths: Sequence[str]) -> str:
+        path = Path(min(paths)).resolve().relative_to(data.resolve())
+        return str(path if len(paths) == 1 else path.parent)
+
+    return store, {key: name(paths) for key, paths in store.sources().items()}
+
+
+def folds(store: Store, names: dict[str, str]) -> list[list[str]]:
+    """The patients of each fold: trunks and heads dealt out by themselves, each in an order that the store's content gives."""
+    trunk: dict[str, bool] = {}
+    for row in store.usable():
+        trunk[row.patient] = trunk.get(row.patient, False) or not names[row.key].startswith("headneck")
+    rng = np.random.default_rng(0)
+    dealt: list[list[str]] = [[] for _ in range(FOLDS)]
+    for kind in (True, False):
+        patients = [patient for patient, is_trunk in trunk.items() if is_trunk == kind]
+        for i, which in enumerate(rng.permutation(len(patients))):
+            dealt[i % FOLDS].append(patients[which])
+    return dealt
+
+
+def judged(
+    store: Store, names: dict[str, str], catalog: dict[str, dict[str, str]], chosen: Recipe, held_out: Sequence[str], folder: Path
+) -> list[dict[str, object]]:
+    """Train without these patients; a row for each of their series."""
+    run = fit(store, folder, chosen, holdout=held_out, validate_every=max(1, chosen.steps // 4), licence="none: for the benchmark only")
+    weights = load(run.weights)
+    regressor = Regressor.from_weights(weights).eval()
+    known, rows = [], []
+    for series in store.usable():
+        scores = scores_of(regressor, to_grid(store, series, weights.inputs)).astype(np.float64)
+        labels = catalog.get(TWINS.get(names[series.key], names[series.key]), {})
+        one = Curve(series, scores, {n: int(labels[n]) for n in LANDMARKS if labels.get(n)})
+        (rows if series.patient in held_out else known).append(one)
+    levels = {n: [one.scores[one.marks[n]] for one in known if n in one.marks] for n in LANDMARKS}
+    right = accuracy(known, rows)
+    return [
+        {
+            "file": names[one.series.key],
+            "region": catalog.get(TWINS.get(names[one.series.key], names[one.series.key]), {}).get("region", ""),
+            "slices": one.series.slices,
+            "length_mm": round(float(one.series.z_mm[-1]), 1),
+            "r": round(pearson_r(one.scores, one.series.z_mm), 5),
+            "ordered": round(ordered_share(one.scores), 5),
+            **{f"{n}_error_mm": _error(one, n, levels[n]) for n in LANDMARKS},
+            **{f"{n}_score": round(float(one.scores[one.marks[n]]), 4) if n in one.marks else "" for n in LANDMARKS},
+            "part_slices": len(one.parts()),
+            "part_accuracy": round(share, 5) if share is not None else "",
+        }
+        for one, share in zip(rows, right, strict=True)
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A series, its scores, and the slice of each landmark that it shows."""
+
+    series: SeriesRow
+    scores: NDArray[np.float64]
+    marks: dict[str, int]
+
+    def parts(self) -> dict[int, str]:
+        """The part of each slice that the landmarks tell; the borders are lung apex, liver dome and iliac crest."""
+        m, z, parts = self.marks, self.series.z_mm, {}
+        if not {"lung_apex", "liver_dome", "iliac_crest"} & set(m):
+            return {}
+        end = z[m["femoral_head"]] + THIGH_MM if "femoral_head" in m else np.inf
+        first = "neck" if "lung_apex" in m else "chest" if "liver_dome" in m else "abdomen"
+        for i in range(len(z)):
+            part = first
+            for name, below in (("lung_apex", "chest"), ("liver_dome", "abdomen"), ("iliac_crest", "pelvis")):
+                part = below if name in m and i >= m[name] else part
+            if part != "neck" and z[i] <= end:
+                parts[i] = part
+        return parts
+
+
+def accuracy(known: Sequence[Curve], unseen: Sequence[Curve]) -> list[float | None]:
+    """Share of each unseen series' slices whose part is told right, by thresholds from two known ones (the paper, Table 1).
+
+    The mean over all pairs that together show the three parts: which two matters.
+    """
+    pairs = []
+    for pair in combinations([one for one in known if one.parts()], 2):
+        scores, parts = _pool(pair)
+        if set(parts) == set(PARTS):
+            pairs.append(thresholds(scores, parts, PARTS))
+    shares: list[float | None] = []
+    for one in unseen:
+        scores, parts = _pool([one])
+        shares.append(float(np.mean([(classify(scores, cuts, PARTS) == np.array(parts)).mean() for cuts in pairs])) if parts else None)
+    return shares
+
+
+def _pool(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], list[str]]:
+    told = [(one.scores[i], part) for one in curves for i, part in one.parts().items()]
+    return np.array([score for score, _ in told]), [part for _, part in told]
+
+
+def _error(one: Curve, name: str, levels: Sequence[float]) -> float | str:
+    """mm from the landmark to where the curve passes its level best: fewest slices above that score more, and below that score less."""
+    if name not in one.marks or not levels:
+        return ""
+    more = one.scores > np.mean(levels)
+    wrong = np.concatenate([[0], np.cumsum(more)]) + np.concatenate([np.cumsum(~more[::-1])[::-1], [0]])
+    cut = float(np.median(np.flatnonzero(wrong == wrong.min())))  # the passage lies between slices cut - 1 and cut
+    z = np.interp(cut - 0.5, np.arange(len(one.scores)), one.series.z_mm)
+    return round(float(abs(z - one.series.z_mm[one.marks[name]])), 2)
+
+
+def summary(rows: Sequence[dict[str, str]]) -> dict[str, object]:
+    """One line a seed: trunks by themselves, since heads are many and easy."""
+    trunk = [row for row in rows if not row["file"].startswith("headneck")]
+    heads = [row for row in rows if row["file"].startswith("headneck")]
+    long = [row for row in trunk if float(row["length_mm"]) > 200]
+    errors = [float(row[f"{n}_error_mm"]) for row in trunk for n in LANDMARKS if row[f"{n}_error_mm"]]
+    parts = [(float(row["part_accuracy"]), int(row["part_slices"])) for row in trunk if row["part_accuracy"]]
+    return {
+        "trunk_series": len(trunk),
+        "trunk_r_median": round(float(np.median([float(row["r"]) for row in trunk])), 4),
+        "trunk_ordered_median": round(float(np.median([float(row["ordered"]) for row in trunk])), 4),
+        "long_trunk_series": len(long),
+        "long_trunk_r_median": round(float(np.median([float(row["r"]) for row in long])), 4),
+        "long_trunk_r_lowest": min(float(row["r"]) for row in long),
+        "long_trunk_r_below_0.95": sum(float(row["r"]) < 0.95 for row in long),
+        "head_r_median": round(float(np.median([float(row["r"]) for row in heads])), 4) if heads else "",
+        "landmarks": len(errors),
+        "landmark_error_mm_median": round(float(np.median(errors)), 1),
+        "landmark_error_mm_q90": round(float(np.quantile(errors, 0.9)), 1),
+        "part_accuracy": round(sum(share * n for share, n in parts) / sum(n for _, n in parts), 4),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""What changes of a scan do to its scores, on patients the model has not seen: rows in results/robustness.csv.
+
+    python -m benchmarks.robustness --data ../shared/ct --work /scratch/learning [--recipe default --seed 0]
+
+--work is that of benchmarks.learning, whose models are taken: each series is scored by the one that was trained without its patient. A
+change is made to the volume in HU, before the body is looked for, and the score of each slice is compared with that of the plain slice;
+the difference is given in mm, by the slope of the plain curves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from benchmarks.learning import described, folds, stored
+from benchmarks.rows import append, provenance
+from ubr.pretrain.recipes import RECIPES, recipe
+from ubr.pretrain.scoring import scores_of
+from ubr.weights import InputSpec, Regressor, load
+from ubr.weights.body import body_boxes, series_box
+
+HU = NDArray[np.int16]
+Spacing = tuple[float, float, float]
+EVERY = 3
+"""Slices between two that are compared."""
+
+
+def main() -> None:
+    """Change, score, compare, append rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="as for benchmarks.learning")
+    parser.add_argument("--work", type=Path, required=True, help="as for benchmarks.learning")
+    parser.add_argument("--recipe", default="default", choices=list(RECIPES))
+    parser.add_argument("--backbone", help="other than the recipe's")
+    parser.add_argument("--steps", type=int, help="other than the recipe's")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    catalog = {row["file"]: row for row in csv.DictReader((options.data / "catalog.csv").open(newline=""))}
+    store, names = stored(options.data, options.work, catalog)
+    changes = {name: getattr(options, name) for name in ("backbone", "steps") if getattr(options, name) is not None}
+    chosen = dataclasses.replace(recipe(options.recipe), seed=options.seed, **changes)
+    plain: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+    apart: dict[str, list[NDArray[np.float64]]] = {name: [] for name in CHANGES}
+    for number, held_out in enumerate(folds(store, names)):
+        file = options.work / f"{chosen.sha256()[:12]}-fold{number}" / "weights.safetensors"
+        if not file.exists():
+            raise SystemExit(f"{file} is absent; run benchmarks.learning with these options first")
+        weights = load(file)
+        regressor = Regressor.from_weights(weights).eval()
+        for row in store.usable():
+            if row.patient not in held_out or names[row.key].startswith("headneck") or row.slices < 3 * EVERY:
+                continue
+            hu, spacing = store.read(row.key), row.spacing_mm
+            before = _scored(regressor, weights.inputs, hu, spacing)
+            plain.append((before, row.z_mm))
+            for name, change in CHANGES.items():
+                after = _scored(regressor, weights.inputs, change(hu, spacing), spacing)
+                apart[name].append(np.abs(after - before)[::EVERY])
+    s, z = ([v - v.mean() for v in values] for values in zip(*plain, strict=True))
+    slope = sum(float(a @ b) for a, b in zip(s, z, strict=True)) / sum(float(b @ b) for b in z)
+    rows = []
+    for name, values in apart.items():
+        mm = np.concatenate(values) / abs(slope)
+        quantiles = {f"q{q}_mm": round(float(np.quantile(mm, q / 100)), 1) for q in (50, 90)}
+        rows.append({**provenance(chosen.sha256(), chosen.seed), "recipe": options.recipe, **described(chosen), "change": name})
+        rows[-1] |= {"series": len(values), "slices": len(mm), **quantiles}
+        print(f"{name:24} median {quantiles['q50_mm']:6.1f} mm, 90 % within {quantiles['q90_mm']:6.1f} mm")
+    print(f"rows in {append('robustness', rows)}")
+
+
+def _scored(regressor: Regressor, inputs: InputSpec, hu: HU, spacing_mm: Spacing) -> NDArray[np.float64]:
+    grid = inputs.to_grid(torch.from_numpy(np.ascontiguousarray(hu)), spacing_mm[1:], series_box(body_boxes(hu, spacing_mm)))
+    return scores_of(regressor, grid).astype(np.float64)
+
+
+def _to_int16(hu: NDArray[np.floating]) -> HU:
+    return np.rint(hu).clip(-1024, 3071).astype(np.int16)
+
+
+def _inside(hu: HU) -> NDArray[np.bool_]:
+    """The body in each slice: the largest part that is denser than -400 HU, filled."""
+    masks = np.zeros(hu.shape, bool)
+    for mask, plane in zip(masks, hu, strict=True):
+        labels, count = ndimage.label(ndimage.binary_opening(plane > -400, iterations=2))
+        if count:
+            mask |= ndimage.binary_fill_holes(labels == 1 + np.argmax(np.bincount(labels.ravel())[1:]))
+    return masks
+
+
+def _field(mm: float) -> Callable[[HU, Spacing], HU]:
+    def change(hu: HU, spacing_mm: Spacing) -> HU:
+        """Cut to a square around the middle, or put into a larger one of air."""
+        for axis in (1, 2):
+            n, wanted = hu.shape[axis], max(8, round(mm / spacing_mm[axis]))
+            if wanted < n:
+                hu = np.take(hu, np.arange((n - wanted) // 2, (n - wanted) // 2 + wanted), axis)
+            else:
+                width = [(0, 0)] * 3
+                width[axis] = ((wanted - n) // 2, wanted - n - (wanted - n) // 2)
+                hu = np.pad(hu, width, constant_values=-1024)
+        return hu
+
+    return change
+
+
+def _noise(sigma_hu: float) -> Callable[[HU, Spacing], HU]:
+    return lambda hu, spacing_mm: _to_int16(hu + np.random.default_rng(0).normal(0, sigma_hu, hu.shape))
+
+
+def _thick(mm: float) -> Callable[[HU, Spacing], HU]:
+    """Each slice the mean over this thickness, as a scanner that sums would give it."""
+    return lambda hu, spacing_mm: _to_int16(ndimage.uniform_filter1d(hu.astype(np.float32), max(1, round(mm / spacing_mm[0])), 0))
+
+
+def _no_table(hu: HU, spacing_mm: Spacing) -> HU:
+    return np.where(_inside(hu), hu, np.int16(-1024))
+
+
+def _table(hu: HU, spacing_mm: Spacing) -> HU:
+    """A slab of 15 mm and 100 HU under the lowest row of the body, as wide as the image."""
+    rows = np.flatnonzero(_inside(hu).any((0, 2)))
+    below, thick = (int(rows[-1]) + 2 if len(rows) else hu.shape[1]), max(1, round(15 / spacing_mm[1]))
+    out = np.pad(hu, ((0, 0), (0, max(0, below + thick + 2 - hu.shape[1])), (0, 0)), constant_values=-1024)
+    out[:, below : below + thick] = 100
+    return out
+
+
+def _arms(hu: HU, spacing_mm: Spacing) -> HU:
+    """Arms beside the trunk in every slice: ellipses of 90 mm with a bone of 25 mm, 15 mm from the skin."""
+    wide = round(120 / spacing_mm[2])
+    out = np.pad(hu, ((0, 0), (0, 0), (wide, wide)), constant_values=-1024)
+    body = _inside(out)
+    columns, rows = np.flatnonzero(body.any((0, 1))), np.flatnonzero(body.any((0, 2)))
+    if not len(columns):
+        return out
+    y, x = (np.arange(n) * s for n, s in zip(out.shape[1:], spacing_mm[1:], strict=True))
+    middle = rows.mean() * spacing_mm[1]
+    for at in (columns[0] * spacing_mm[2] - 60, columns[-1] * spacing_mm[2] + 60):
+        far = np.hypot(y[:, None] - middle, x[None] - at)
+        out[:, far < 45] = 50
+        out[:, far < 12.5] = 700
+    return out
+
+
+def _metal(hu: HU, spacing_mm: Spacing) -> HU:
+    """Two rods of 20 mm in the body, 120 mm apart, and the dark band that they cast on each other."""
+    y, x = (np.arange(n) * s for n, s in zip(hu.shape[1:], spacing_mm[1:], strict=True))
+    middle_y, middle_x = y.mean(), x.mean()
+    band = (np.abs(y[:, None] - middle_y) < 8) & (np.abs(x[None] - middle_x) < 150)
+    out = hu.astype(np.float32) - 250 * band
+    for at in (-60, 60):
+        out[:, np.hypot(y[:, None] - middle_y, x[None] - middle_x - at) < 10] = 3071
+    return _to_int16(out)
+
+
+def _contrast(hu: HU, spacing_mm: Spacing) -> HU:
+    """Soft tissue of more than 20 HU brightened by 60, bone and fat left alone: an exam after contrast medium."""
+    smooth = ndimage.gaussian_filter(hu.astype(np.float32), (0, 1, 1))
+    return _to_int16(hu + 60 * ((smooth > 20) & (smooth < 130)))
+
+
+CHANGES: dict[str, Callable[[HU, Spacing], HU]] = {
+    "mirrored left to right": lambda hu, spacing_mm: hu[:, :, ::-1],
+    "mirrored front to back": lambda hu, spacing_mm: hu[:, ::-1],
+    "field of view 180 mm": _field(180),
+    "field of view 300 mm": _field(300),
+    "field of view 650 mm": _field(650),
+    "noise of 20 HU": _noise(20),
+    "noise of 60 HU": _noise(60),
+    "table removed": _no_table,
+    "table added": _table,
+    "arms added": _arms,
+    "metal": _metal,
+    "contrast medium": _contrast,
+    "slices 5 mm thick": _thick(5),
+    "slices 8 mm thick": _thick(8),
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -23,8 +23,8 @@ import torch
 from benchmarks.rows import append, provenance
 from ubr.downstream import starting_weights
 from ubr.downstream.dataset import DeepLesion
-from ubr.downstream.detector import Detector, faster_rcnn
-from ubr.downstream.recipes import RECIPES, recipe
+from ubr.downstream.detector import Detector, faster_rcnn, measure_norms
+from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
 from ubr.downstream.training import Batches, finetune
 from ubr.weights import InputSpec
 from ubr.weights.runs import pick_precision
@@ -53,11 +53,14 @@ def main() -> None:
     pairs = []
     for pair in range(options.pairs):
         detector, _ = faster_rcnn(weights, **parts)
-        bare = _bare(detector.to(device, memory_format=torch.channels_last), ready, chosen.lr, precision)
+        if chosen.norms == "measured":
+            measure_norms(detector, [[i.cpu() for i in ready[0][0]]])
+        bare = _bare(detector.to(device, memory_format=torch.channels_last), ready, chosen, precision)
         shutil.rmtree(options.work / "run", ignore_errors=True)
-        run = finetune(weights, train, None, options.work / "run", chosen, workers=options.workers, log_every=8, progress=False)
+        run = finetune(weights, train, None, options.work / "run", chosen, devices=1, workers=options.workers, log_every=8, progress=False)
         lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
-        whole = float(np.mean([line["images_per_s"] for line in lines[1:]]))  # the first interval has the start in it
+        # Of intervals of the same length the harmonic mean is the whole's speed. The first has the start in it.
+        whole = 1 / float(np.mean([1 / line["images_per_s"] for line in lines[1:]]))
         pairs.append((bare, whole))
         print(f"pair {pair}: {whole:.2f} of {bare:.2f} images/s")
     ratio = np.array([whole / bare for bare, whole in pairs])
@@ -82,13 +85,15 @@ def _on(device: torch.device, images: list[torch.Tensor], targets: list[dict[str
     return [i.to(device) for i in images], [{name: t[name].to(device) for name in ("boxes", "labels")} for t in targets]
 
 
-def _bare(detector: Detector, batches: list[tuple[list[Any], list[dict[str, Any]]]], lr: float, precision: str) -> float:
+def _bare(detector: Detector, batches: list[tuple[list[Any], list[dict[str, Any]]]], chosen: DetectorRecipe, precision: str) -> float:
     """Images a second of the plain loop, its first eight steps left out as in the whole."""
-    optimiser = torch.optim.AdamW(detector.parameters(), lr=lr, fused=True)
+    kind: Any = torch.optim.AdamW if chosen.optimiser == "adamw" else torch.optim.SGD
+    optimiser = kind([p for p in detector.parameters() if p.requires_grad], lr=chosen.lr, fused=True)
     detector.train()
     began, images = 0.0, 0
     for step, (batch, targets) in enumerate(batches):
         if step == 8:
+            _wait()
             began, images = time.perf_counter(), 0
         with torch.autocast(batch[0].device.type, torch.bfloat16, enabled=precision.startswith("bf16")):
             loss = torch.stack(list(detector(batch, targets).values())).sum()
@@ -96,9 +101,13 @@ def _bare(detector: Detector, batches: list[tuple[list[Any], list[dict[str, Any]
         loss.backward()
         optimiser.step()
         images += len(batch)
+    _wait()
+    return images / (time.perf_counter() - began)
+
+
+def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return images / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":

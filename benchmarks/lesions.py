@@ -40,23 +40,24 @@ def main() -> None:
 
     data = options.data
     if not (data / "DL_info.csv").is_file():
-        data = options.work / "planted"
+        data = options.work / f"planted-{options.per_scan}-{options.studies}"
         if not data.is_dir():
             print(plant(scans_of_folder(options.data), data, per_scan=options.per_scan, studies=options.studies))
     report = check(data)
     if not report.ok:
         raise SystemExit(report.table())
-    chosen = dataclasses.replace(recipe(options.recipe), seed=options.seed)
+    chosen = recipe(options.recipe)
+    chosen = dataclasses.replace(chosen, seed=options.seed, augment=dataclasses.replace(chosen.augment, seed=options.seed))
     if options.steps:
         scale = options.steps / chosen.steps
         chosen = dataclasses.replace(chosen, steps=options.steps, drops=tuple(round(d * scale) for d in chosen.drops))
     weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, InputSpec(), options.seed)
     train = DeepLesion(data, "train", weights.inputs, view=chosen.view, augment=chosen.augment)
     val = DeepLesion(data, "val", weights.inputs, view=chosen.view)
-    start = "ubr" if options.weights else options.start
+    start = "ubr" if options.weights else "file" if Path(options.start).is_file() else options.start
     folder = options.work / f"{options.recipe}-{weights.sha256()[:8]}-{chosen.sha256()[:8]}"
-    began = time.monotonic()
-    run = finetune(weights, train, val, folder, chosen, validate_every=max(1, chosen.steps // 2))
+    began, whole = time.monotonic(), not folder.exists()
+    run = finetune(weights, train, val, folder, chosen, devices=1, validate_every=max(1, chosen.steps // 2))
     minutes = (time.monotonic() - began) / 60
     judged = evaluate(run.folder, data, folder / f"test-{time.strftime('%H%M%S')}", split="test")
     r = judged.report
@@ -74,7 +75,7 @@ def main() -> None:
         **{f"recall5{n}": _rounded(r["recall"][v]) for n, v in (("", "value"), ("_low", "low"), ("_high", "high"))},
         "ap50": _rounded(r["ap50"]["value"]),
         **{f"sensitivity_{p['fp_per_image']:g}": _rounded(p["value"]) for p in r["froc"]},
-        "minutes": round(minutes, 1),
+        "minutes": round(minutes, 1) if whole else "",  # of a run that went on, only a part is known
     }
     print(judged)
     print(f"row in {append('lesions', [row])}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ubr.weights import commandline
-from ubr.weights.commandline import Verb, add_options, arguments, flat
+from ubr.weights.commandline import Verb, add_options, arguments, flat, with_recipe
 
 
 def _parser(name: str, description: str) -> Any:
@@ -49,7 +49,6 @@ def _plant(argv: list[str]) -> None:
 
 
 def _train(argv: list[str]) -> None:
-    from argparse import ArgumentParser as First
 
     from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
@@ -62,16 +61,12 @@ def _train(argv: list[str]) -> None:
     from .recipes import RECIPES, DetectorRecipe, recipe
     from .training import finetune
 
-    first = First(add_help=False, allow_abbrev=False)
-    first.add_argument("--recipe", default="small")
-    name = first.parse_known_args(argv)[0].recipe
-
     parser = _parser("train", "Train a lesion detector from a start. Run again, it goes on where it was.")
     parser.add_argument("data", metavar="FOLDER", help="in DeepLesion's layout: the data set, or what ubr-detect plant wrote")
     parser.add_argument("--out", required=True, help="the run's folder")
     parser.add_argument("--weights", default=None, help="start: a weights file of ubr-pretrain fit; its backbone and intensity are taken")
-    parser.add_argument("--start", default="random", help="start where no --weights are given: random, random:msra, imagenet, or a file")
-    parser.add_argument("--backbone", default="timm/resnet18", help="of such a start; vgg16 (the paper's) has one map: --pyramid 0")
+    parser.add_argument("--start", default=None, help="without --weights: random (as by default), random:msra, imagenet, or a file")
+    parser.add_argument("--backbone", default=None, help="without --weights, timm/resnet18; vgg16 (the paper's) has one map: --pyramid 0")
     parser.add_argument("--scorer", default=None, help="with --position true: weights of ubr-pretrain fit that score the slices")
     parser.add_argument("--recipe", default="small", help=f"complete configuration that the options below change: {', '.join(RECIPES)}")
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file with any of these options")
@@ -80,23 +75,32 @@ def _train(argv: list[str]) -> None:
     parser.add_class_arguments(DetectorRecipe, fail_untyped=True)
     parser.add_class_arguments(InputSpec, "inputs", fail_untyped=True)
     add_options(parser, finetune, {"weights", "train", "val", "out", "recipe", "positions"})
-    parser.set_defaults({**flat(recipe(name)), **{f"inputs.{n}": v for n, v in flat(InputSpec()).items()}})
-    options = parser.instantiate_classes(parser.parse_args(argv))
+    parser.set_defaults({f"inputs.{n}": v for n, v in flat(InputSpec()).items()})
+    options = with_recipe(parser, argv, recipe, "small")
     chosen = DetectorRecipe(**{field: options[field] for field in DetectorRecipe.__dataclass_fields__})
     if chosen.position != bool(options.scorer):
         raise ValueError(f"--position {str(chosen.position).lower()} with --scorer {options.scorer}: give both, or neither")
-    weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, options.inputs, chosen.seed)
+    if options.weights and (options.start or options.backbone or options.inputs != InputSpec()):
+        raise ValueError("--weights bring their own start, backbone and inputs; leave out --start, --backbone and --inputs")
+    source = options.start or "random"
+    weights = (
+        load(options.weights)
+        if options.weights
+        else starting_weights(options.backbone or "timm/resnet18", source, options.inputs, chosen.seed)
+    )
     sets = {"train": chosen.augment, "val": None}
     data = {
         split: DeepLesion(options.data, split, weights.inputs, view=chosen.view, augment=augment, unreadable=options.unreadable)
         for split, augment in sets.items()
     }
-    start = "weights of this project" if options.weights else options.start
+    start = "weights of this project" if options.weights else source
     counts = ", ".join(
         f"{len(images)} {split} images of {len({k.patient for k in images.keys})} patients" for split, images in data.items()
     )
     if is_first_process():
-        print(f"{weights.backbone} from {start}, {chosen.steps} steps of {chosen.batch} images; {counts}", flush=True)
+        print(
+            f"{weights.backbone} from {start}, recipe {options.recipe}, {chosen.steps} steps of {chosen.batch} images; {counts}", flush=True
+        )
     if options.dry:
         return
     rest = {n: options[n] for n in ("accelerator", "devices", "nodes", "workers", "validate_every", "checkpoint_every", "log_every")}

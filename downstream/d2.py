@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ubr.weights import InputSpec, build, files
 
 from .dataset import Augmentation, DeepLesion
+from .detector import batch_norms
 from .metrics import ImageResult, report
 from .slices import View
 from .training import result
@@ -53,6 +54,13 @@ class UBRBackbone(Backbone):  # type: ignore[misc]
         self._out_features = ["map"]
         self._out_feature_channels = {"map": trunk.channels}
         self._out_feature_strides = {"map": trunk.stride}
+
+    def train(self, mode: bool = True) -> UBRBackbone:
+        """BatchNorm layers keep their statistics: two images a batch have none worth learning."""
+        super().train(mode)
+        for norm in batch_norms(self):
+            norm.eval()
+        return self
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return {"map": self._map(self.body, x)}

@@ -14,6 +14,7 @@ import timm.layers
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
@@ -38,6 +39,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.body, self._features = net.body, net.features
         self.indices: list[int] = []
+        self.train()  # so that norms start in the mode that they are to stay in; Lightning calls no train() of its own
         if not pyramid:
             self.out_channels = net.channels
             return
@@ -57,9 +59,11 @@ class Trunk(nn.Module):
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         if not self.indices:
-            return OrderedDict([("0", self._features(self.body, x))])
+            return OrderedDict([("0", self._features(self.body, x).float())])
         maps = self.body.forward_intermediates(x, indices=self.indices, output_fmt="NCHW", intermediates_only=True)  # type: ignore[operator]
-        return self.fpn(OrderedDict((str(i), m) for i, m in enumerate(maps)))  # type: ignore[no-any-return]
+        pyramid = self.fpn(OrderedDict((str(i), m) for i, m in enumerate(maps)))
+        # In float32 also under autocast, as anchors take the type of the maps: bf16 has steps of 1 px from 128 on, of 2 px from 256 on.
+        return OrderedDict((name, level.float()) for name, level in pyramid.items())
 
 
 class LightHead(nn.Sequential):
@@ -92,6 +96,13 @@ class PositionedHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.head(x), self.widen(self._pool[0].rois[:, None])], dim=1)
+
+
+class ExactBoxes(BoxCoder):  # type: ignore[misc]
+    """Decodes boxes in float32 also under autocast; torchvision's rounds proposals, and with them the lesions they train on, to bf16."""
+
+    def decode_single(self, rel_codes: Tensor, boxes: Tensor) -> Tensor:
+        return super().decode_single(rel_codes.float(), boxes.float())  # type: ignore[no-any-return]
 
 
 class AsGiven(GeneralizedRCNNTransform):  # type: ignore[misc]
@@ -128,6 +139,8 @@ def measure_norms(detector: Detector, batches: Iterable[list[Tensor]]) -> None:
     A random start has none, and a pretrained one has those of other images: another field of view, another pixel size.
     """
     norms = batch_norms(detector.backbone)
+    if not norms:
+        return
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
@@ -186,6 +199,8 @@ def bare_detector(
         box_detections_per_img=20,
         box_batch_size_per_image=128,
     )
+    for part in (detector.rpn, detector.roi_heads):
+        part.box_coder = ExactBoxes(part.box_coder.weights)
     detector.transform = AsGiven(min_size=1, max_size=1, image_mean=list(inputs.mean), image_std=list(inputs.std))
     if norms == "frozen":
         trunk.body = timm.layers.freeze_batch_norm_2d(trunk.body)  # type: ignore[attr-defined, no-untyped-call]

@@ -6,7 +6,7 @@ import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader
@@ -103,8 +103,8 @@ def evaluate(
     data: Path,
     out: Path,
     *,
-    split: str = "test",
-    which: str = "best",
+    split: Literal["train", "val", "test"] = "test",
+    which: Literal["best", "last"] = "best",
     workers: int = 1,
     pictures: int = 8,
     scorer: str | None = None,
@@ -150,7 +150,8 @@ def _positions(run: Path, scorer: str | None, images: DeepLesion, progress: bool
     trained_with = yaml.safe_load((run / "config.yaml").read_text()).get("positions", {}).get("scorer_sha256")
     weights = load(scorer) if scorer else None
     if trained_with != (found := weights.sha256() if weights else None):
-        raise ValueError(f"the detector's positions are of scorer {str(trained_with)[:12]}, got {str(found)[:12]}; give --scorer that file")
+        right = "give --scorer that file" if trained_with else "leave --scorer out"
+        raise ValueError(f"the detector's positions are of scorer {str(trained_with)[:12]}, got {str(found)[:12]}; {right}")
     return body_positions(weights, images, progress=progress) if weights else None
 
 

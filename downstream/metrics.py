@@ -25,6 +25,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .deeplesion import LESION_TYPES
+
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.intp]
@@ -155,10 +157,7 @@ def _of_size(result: ImageResult, least: float, most: float) -> Flags:
     return np.asarray((result.sizes_mm >= least) & (result.sizes_mm <= most))
 
 
-_NAMES = ("bone", "abdomen", "mediastinum", "liver", "lung", "kidney", "soft tissue", "pelvis")
-TYPES: Mapping[str, Group] = {
-    name: partial(_of_type, code=code) for name, code in (*zip(_NAMES, range(1, 9), strict=True), ("unknown", -1))
-}
+TYPES: Mapping[str, Group] = {name: partial(_of_type, code=code) for code, name in (*LESION_TYPES.items(), (-1, "unknown"))}
 """DeepLesion's coarse lesion types, 1 to 8, and -1."""
 
 SIZES: Mapping[str, Group] = {

@@ -32,20 +32,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from .deeplesion import SPLITS
 from .lesions import KINDS, Lesion, Spacing, find_places, plant_lesions
+from .slices import OFFSET
 
 COLUMNS = (
     "File_name", "Patient_index", "Study_index", "Series_ID", "Key_slice_index", "Measurement_coordinates", "Bounding_boxes",
     "Lesion_diameters_Pixel_", "Normalized_lesion_location", "Coarse_lesion_type", "Possibly_noisy", "Slice_range", "Spacing_mm_px_",
     "Image_size", "DICOM_windows", "Patient_gender", "Patient_age", "Train_Val_Test",
 )  # fmt: skip
-OFFSET = 32768
-"""Stored value of 0 HU."""
 MARGIN = 5.0
 """Pixels, and at most as many mm, between a measurement's extremes and its box."""
 RANGE_MM = 15.0
 """Neighbours that ship with a key slice, to either side; at least one."""
-TRAIN, VAL, TEST = 1, 2, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +87,11 @@ class Planted:
         kinds = ", ".join(f"{n} {kind}" for kind, n in self.kinds.items())
         text = f"{self.lesions} lesions ({kinds}), {self.boxes} boxes, {self.key_slices} key slices of {self.patients} patients"
         text += f"\n{self.empty} scans in which no lesion fits" if self.empty else ""
+        text += (
+            f"\n{self.patients} patients are too few for training, validation and test; give scans of at least 3"
+            if self.patients < 3
+            else ""
+        )
         return "\n".join([text, *(f"left out {line}" for line in self.left_out)])
 
 
@@ -207,8 +211,8 @@ def _split(ranks: dict[int, str]) -> dict[int, int]:
     order = sorted(ranks, key=lambda patient: ranks[patient])
     n = len(order)
     held = max(1, round(0.15 * n)) if n >= 3 else 0
-    parts = [VAL] * (held or n - 1) + [TEST] * held
-    return dict(zip(order, parts + [TRAIN] * (n - len(parts)), strict=True))
+    parts = ["val"] * (held or n - 1) + ["test"] * held
+    return {patient: SPLITS[part] for patient, part in zip(order, parts + ["train"] * (n - len(parts)), strict=True)}
 
 
 # ----------------------------------------------------------------------------------------------------------------- a scan's rows

@@ -24,7 +24,7 @@ class Positions:
 
 
 @torch.inference_mode()
-def body_positions(scorer: Weights, *sets: DeepLesion, progress: bool = True) -> Positions:
+def body_positions(scorer: Weights, *sets: DeepLesion, device: str = "cpu", progress: bool = True) -> Positions:
     """The score of each key slice by its name.
 
     The body's box is found in the slice alone, since a data set of key slices holds no whole series.
@@ -32,13 +32,13 @@ def body_positions(scorer: Weights, *sets: DeepLesion, progress: bool = True) ->
     Args:
         scorer: weights with the regressor's head, as `ubr-pretrain fit` writes them; any backbone, not only the detector's.
         sets: their images; an unreadable one gets the mean of the others, as its stand-in may be any of them.
+        device: "cpu", "cuda", ...; finding the body costs more than the network.
         progress: show a bar.
 
     Raises:
         ValueError: weights that hold a trunk only, or no image that can be read.
     """
     regressor = Regressor.from_weights(scorer).eval()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     regressor.to(device)
     found: dict[str, float] = {}
     images = [(one.images, key, one.unreadable) for one in sets for key in one.keys]

@@ -35,7 +35,7 @@ class DetectorRecipe:
         drops: steps at which the rate falls by 10.
         clip_norm: largest gradient norm; none does not clip.
         precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32", "bf16".
-        seed: of the heads, the order of images and the views.
+        seed: of the heads, the proposals and the order of images; the views have `augment.seed`.
     """
 
     box_head: Literal["light", "paper"] = "light"
@@ -64,6 +64,10 @@ class DetectorRecipe:
         for name, low, high in allowed:
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be in {low}..{high}, got {getattr(self, name)}")
+        choices = {"box_head": ("light", "paper"), "norms": ("frozen", "measured"), "optimiser": ("sgd", "adamw")}
+        for name, values in choices.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} must be one of {', '.join(values)}, got {getattr(self, name)!r}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be above 0 or none, got {self.clip_norm}")
 

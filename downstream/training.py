@@ -6,10 +6,11 @@ checkpoint with the data of the unbroken run, whatever the number of workers or 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -184,6 +185,15 @@ class Best(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.value = state["value"]
 
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """After a cut, the best so far is what the file holds: the checkpoint may be older than it."""
+        path = self.folder / "best.pth"
+        about = (
+            json.loads(torch.load(path, map_location="cpu", weights_only=True)["about"]) if path.exists() else {"recall5": -1.0, "step": 0}
+        )
+        if about["step"] <= trainer.global_step:
+            self.value = max(self.value, about["recall5"])
+
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         now = float(trainer.callback_metrics.get("val/recall5", torch.tensor(math.nan)))
         if trainer.is_global_zero and now > self.value and isinstance(module, LesionDetection):
@@ -253,7 +263,7 @@ def finetune(
     recipe = named_recipe(recipe) if isinstance(recipe, str) else recipe
     runs.at_least(1, validate_every=validate_every, checkpoint_every=checkpoint_every, log_every=log_every, nodes=nodes)
     runs.at_least(0, workers=workers)
-    _check_data(recipe, train, val, positions)
+    _check_data(weights, recipe, train, val, positions)
     folder, config = Path(out), _config(weights, recipe, train, val, positions)
     last_file, best_file = folder / "last.pth", folder / "best.pth"
     if runs.is_first_process():
@@ -288,7 +298,7 @@ def finetune(
         (folder / "receipt.txt").write_text(f"{receipt}\n")
     last = folder / "checkpoints" / "last.ckpt"
     if recipe.norms == "measured" and not last.exists():
-        measure_norms(detector, _spread(train))
+        measure_norms(detector, _spread(train, recipe.batch))
     runs.train(trainer, module, last)
     runs.check_finite(module)
     trainer.save_checkpoint(last)
@@ -302,19 +312,25 @@ def finetune(
     return Run(folder, best_file if best_file.exists() else last_file, last_file, _quality(folder))
 
 
-def _spread(data: DeepLesion) -> Iterator[list[Tensor]]:
-    """A few batches of images from all over a data set, the same in every process."""
-    chosen = np.unique(np.linspace(0, len(data) - 1, MEASURED).round().astype(int)).tolist()
-    for first in range(0, len(chosen), 16):
-        yield [data.at(item, 0)[0] for item in chosen[first : first + 16]]
+def _spread(data: DeepLesion, batch: int) -> Iterator[list[Tensor]]:
+    """Batches, padded as training's are, of images from all over a data set; the same in every process."""
+    chosen = np.random.default_rng(0).permutation(len(data))[: max(MEASURED // batch, 1) * batch].tolist()
+    for first in range(0, max(1, len(chosen) - batch + 1), batch):  # equal batches, as they weigh alike
+        yield [data.at(item, 0)[0] for item in chosen[first : first + batch]]
 
 
-def _check_data(recipe: DetectorRecipe, train: DeepLesion, val: DeepLesion | None, positions: Positions | None) -> None:
+def _check_data(weights: Weights, recipe: DetectorRecipe, train: DeepLesion, val: DeepLesion | None, positions: Positions | None) -> None:
+    for name, data, augment in (("train", train, recipe.augment), ("val", val, None)):
+        if data is not None and (data.view, data.augment, data.inputs.intensity()) != (recipe.view, augment, weights.inputs.intensity()):
+            raise ValueError(
+                f"the {name} images are not made as the recipe and the weights say (view {data.view}, augment {data.augment}); "
+                f"make them with inputs=weights.inputs, view=recipe.view, augment={'recipe.augment' if augment else 'None'}"
+            )
     keys = [*train.keys, *(val.keys if val else [])]
     if val and (both := {k.patient for k in train.keys} & {k.patient for k in val.keys}):
         raise ValueError(f"{len(both)} patients are in both training and validation (patient {min(both)}); use the official split")
     if recipe.position != (positions is not None):
-        raise ValueError("a recipe with position needs positions, and one without takes none")
+        raise ValueError(f"a recipe with position {recipe.position} got positions {positions is not None}; make them with body_positions")
     if positions is not None and (missing := [k.name for k in keys if k.name not in positions.by_name]):
         raise ValueError(f"{len(missing)} of {len(keys)} images have no position, the first is {missing[0]}")
 
@@ -324,11 +340,11 @@ def _config(
 ) -> dict[str, Any]:
     """What makes a run this run and no other: config.yaml."""
     start = weights.provenance.get("start", {})
-    data: dict[str, Sequence[str]] = {"train": [k.name for k in train.keys], "val": [k.name for k in val.keys] if val else []}
+    data = {"train": [dataclasses.astuple(k) for k in train.keys], "val": [dataclasses.astuple(k) for k in val.keys] if val else []}
     config = {
         "recipe": recipe.described(),
         "start": {"backbone": weights.backbone, "weights_sha256": weights.sha256(), "start": start, "inputs": weights.inputs.to_dict()},
-        "data": {"sha256": runs.digest(data), **{f"{name}_images": len(names) for name, names in data.items()}},
+        "data": {"sha256": runs.digest(data), **{f"{name}_images": len(keys) for name, keys in data.items()}},
     }
     if positions is not None:
         config["positions"] = {"scorer_sha256": positions.scorer}

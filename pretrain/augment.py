@@ -1,7 +1,7 @@
 """Random views of slices, in HU, before they are windowed. Every change is off unless a recipe asks for it.
 
-What moves the body in the image is done by one resampling: crop and field of view make a single affine map a slice. The random numbers of a
-step are drawn for all G groups from (seed, step), so a slice gets the same view whichever rank holds it.
+What moves the body in the image is done by one resampling: crop, field of view, rotation and flip make one affine map a slice. The random
+numbers of a step are drawn for all G groups from (seed, step), so a slice gets the same view whichever rank holds it.
 """
 
 from __future__ import annotations
@@ -25,18 +25,27 @@ class Augment:
         crop_area: smallest share of the image's area that a random crop keeps, drawn a slice; 1 is off, 0.5 the authors' code.
         crop_mass: a crop must keep this share of the image's mass (HU above air), else the slice stays whole; a third in the authors' code.
         field_of_view: largest factor by which a volume's field of view shrinks or grows, drawn a volume; 1 is off.
+        rotation_deg: largest turn in the slice, drawn a volume; 0 is off.
+        flip: probability that a volume's left and right are exchanged.
         hu_shift: largest shift in HU, drawn a volume; 0 is off.
         hu_scale: largest relative change of contrast about 0 HU, drawn a volume; 0 is off.
+        noise_hu: largest standard deviation of noise added to each pixel, drawn a volume; 0 is off.
     """
 
     crop_area: float = 1.0
     crop_mass: float = 1 / 3
     field_of_view: float = 1.0
+    rotation_deg: float = 0.0
+    flip: float = 0.0
     hu_shift: float = 0.0
     hu_scale: float = 0.0
+    noise_hu: float = 0.0
 
     def __post_init__(self) -> None:
-        allowed = (("crop_area", 0.05, 1), ("crop_mass", 0, 1), ("field_of_view", 1, 4), ("hu_shift", 0, 1000), ("hu_scale", 0, 0.9))
+        allowed = (
+            ("crop_area", 0.05, 1), ("crop_mass", 0, 1), ("field_of_view", 1, 4), ("rotation_deg", 0, 180), ("flip", 0, 1),
+            ("hu_shift", 0, 1000), ("hu_scale", 0, 0.9), ("noise_hu", 0, 1000),
+        )  # fmt: skip
         for name, low, high in allowed:
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"augment.{name} must be in {low}..{high}, got {getattr(self, name)}")
@@ -49,7 +58,7 @@ class Augment:
     @property
     def moves(self) -> bool:
         """Whether any view differs from the slice in geometry."""
-        return self.crop_area < 1 or self.field_of_view > 1
+        return self.crop_area < 1 or self.field_of_view > 1 or self.rotation_deg > 0 or self.flip > 0
 
     def views(self, grid: Tensor, size_px: int, *, g: int, seed: int, step: int, rank: int = 0, world: int = 1) -> Tensor:
         """Random views of a step's slices.
@@ -68,13 +77,24 @@ class Augment:
         corner = rng.uniform(0, 1, (g, m, 2))[mine]
         shift = self.hu_shift * rng.uniform(-1, 1, g)[mine]
         scale = 1 + self.hu_scale * rng.uniform(-1, 1, g)[mine]
+        angle = np.deg2rad(self.rotation_deg) * rng.uniform(-1, 1, g)[mine]
+        mirror = np.where(rng.uniform(0, 1, g)[mine] < self.flip, -1.0, 1.0)
+        sigma = self.noise_hu * rng.uniform(0, 1, g)[mine]
         flat = grid.flatten(0, 1).float()
         if self.moves or grid.shape[-1] != size_px:
-            flat = _resample(flat, size_px, *self._crop(flat, side.reshape(-1), corner.reshape(-1, 2), zoom.reshape(-1)))
+            extent, centre = self._crop(flat, side.reshape(-1), corner.reshape(-1, 2), zoom.reshape(-1))
+            flat = _resample(flat, size_px, extent, centre, np.repeat(angle, m), np.repeat(mirror, m))
         out = flat.view(*grid.shape[:2], size_px, size_px)
         if self.hu_scale or self.hu_shift:
             a, b = (torch.tensor(v, dtype=torch.float32, device=grid.device).view(-1, 1, 1, 1) for v in (scale, shift))
             out = torch.where(out > AIR_HU + 24, out * a + b, out)  # air stays air: padding is not part of the scanner's error
+        if self.noise_hu:
+            seeds = rng.integers(0, 2**63, g)[mine]
+            noise = [
+                torch.randn(out.shape[1:], generator=torch.Generator().manual_seed(int(s))) * float(t)
+                for s, t in zip(seeds, sigma, strict=True)
+            ]
+            out = out + torch.stack(noise).to(out.device)
         return out
 
     def _crop(
@@ -97,10 +117,14 @@ class Augment:
         return torch.where(keep, crop, whole), centre.where(keep[:, None], torch.zeros_like(centre))
 
 
-def _resample(flat: Tensor, size_px: int, extent: Tensor, centre: Tensor) -> Tensor:
-    """Bilinear views `[N, S, S]` of squares of relative side `extent` around `centre`; outside the slice is air."""
+def _resample(
+    flat: Tensor, size_px: int, extent: Tensor, centre: Tensor, angle: NDArray[np.float64], mirror: NDArray[np.float64]
+) -> Tensor:
+    """Bilinear views `[N, S, S]` of squares of relative side `extent` around `centre`, turned and mirrored; outside the slice is air."""
+    turn = torch.tensor(np.stack([np.cos(angle), np.sin(angle), mirror]), dtype=torch.float32, device=flat.device)
     theta = torch.zeros(len(flat), 2, 3, device=flat.device)
-    theta[:, 0, 0] = theta[:, 1, 1] = extent
+    theta[:, 0, 0], theta[:, 0, 1] = extent * turn[0] * turn[2], -extent * turn[1]
+    theta[:, 1, 0], theta[:, 1, 1] = extent * turn[1] * turn[2], extent * turn[0]
     theta[:, 0, 2], theta[:, 1, 2] = centre[:, 1], centre[:, 0]
     where = F.affine_grid(theta, [len(flat), 1, size_px, size_px], align_corners=False)
     return F.grid_sample((flat - AIR_HU)[:, None], where, align_corners=False, padding_mode="zeros")[:, 0] + AIR_HU

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ubr.weights import commandline
-from ubr.weights.commandline import Verb, add_options, arguments, flat
+from ubr.weights.commandline import Verb, add_options, arguments, with_recipe
 
 
 def _parser(name: str, description: str) -> Any:
@@ -43,7 +43,6 @@ def _ingest(argv: list[str]) -> None:
 
 
 def _fit(argv: list[str]) -> None:
-    from argparse import ArgumentParser as First
 
     from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
@@ -53,10 +52,6 @@ def _fit(argv: list[str]) -> None:
     from .recipes import RECIPES, Recipe, recipe
     from .training import fit, plan
 
-    first = First(add_help=False, allow_abbrev=False)
-    first.add_argument("--recipe", default="quick")
-    name = first.parse_known_args(argv)[0].recipe
-
     parser = _parser("fit", "Train a body-part regressor on a store, without labels. Run again, it goes on where it was.")
     parser.add_argument("store", metavar="STORE", help="made by ingest")
     parser.add_argument("--out", required=True, help="the run's folder")
@@ -65,12 +60,7 @@ def _fit(argv: list[str]) -> None:
     parser.add_argument("--dry", action="store_true", help="say what would be trained on what, and stop")
     parser.add_class_arguments(Recipe, fail_untyped=True)
     add_options(parser, fit, {"store", "out", "recipe"})
-    parser.set_defaults(flat(recipe(name)))
-    parsed = parser.parse_args(argv)
-    if parsed.recipe != name:  # the YAML file names it
-        parser.set_defaults(flat(recipe(parsed.recipe)))
-        parsed = parser.parse_args(argv)
-    options = parser.instantiate_classes(parsed)
+    options = with_recipe(parser, argv, recipe, "quick")
     fields = Recipe.__dataclass_fields__
     chosen = Recipe(**{field: options[field] for field in fields})
     store = Store.open(options.store)

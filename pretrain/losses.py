@@ -1,4 +1,5 @@
-"""The two losses of Unsupervised Body-part Regression (Yan, Lu, Summers, ISBI 2018, eq. 1-3). No label is needed: order is the label.
+"""The two losses of Unsupervised Body-part Regression (Yan, Lu, Summers, ISBI 2018, eq. 1-3), and one of this project. No label is needed:
+order is the label, and where slices are known in millimetres, so is the distance.
 
 Scores are `[G, M]`: G volumes, M equidistant slices of each from superior to inferior. Both losses are returned as sums, as the paper
 writes them; `mean` divides each by its number of terms, as the authors' later code does. At the paper's learning rate the difference is
@@ -9,6 +10,9 @@ from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
+
+MM_PER_UNIT = 50.0
+"""Millimetres that a score of 1 stands for in `position_loss`."""
 
 
 def order_loss(scores: Tensor, *, scale: float = 1.0, mean: bool = False) -> Tensor:
@@ -44,3 +48,25 @@ def distance_loss(scores: Tensor, *, mean: bool = False) -> Tensor:
         return scores.sum() * 0.0
     second = scores.diff(n=2, dim=1)
     return F.smooth_l1_loss(second, second.new_zeros(second.shape), reduction="mean" if mean else "sum")
+
+
+def position_loss(scores: Tensor, z_mm: Tensor, *, mean: bool = False) -> Tensor:
+    """Scores must follow the position, up to a volume's own offset: sum over i, j of f(e(i, j)), f the smooth L1 loss and
+    e(i, j) = (S(i, j) - mean S(i)) - (z(i, j) - mean z(i)) / MM_PER_UNIT.
+
+    Where a volume begins in the body is unknown, so its offset is free; but every volume shares one scale, which the paper's distance
+    loss leaves open: with it a part of the body that few volumes show may collapse to one score.
+
+    Args:
+        scores: `[G, M]`.
+        z_mm: `[G, M]` positions in mm, increasing from superior to inferior, from any origin a volume.
+        mean: divide by the number of terms, G M.
+
+    Raises:
+        ValueError: scores that are not `[G, M]`, or positions of another shape.
+    """
+    if scores.ndim != 2 or scores.shape != z_mm.shape:
+        raise ValueError(f"position_loss needs scores and positions [G, M], got {tuple(scores.shape)} and {tuple(z_mm.shape)}")
+    wanted = z_mm.to(scores) / MM_PER_UNIT
+    error = (scores - scores.mean(1, keepdim=True)) - (wanted - wanted.mean(1, keepdim=True))
+    return F.smooth_l1_loss(error, error.new_zeros(error.shape), reduction="mean" if mean else "sum")

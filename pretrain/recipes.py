@@ -35,8 +35,10 @@ class Recipe:
         m: slices a volume.
         unit: step between a group's slices, in slices ("index") or in "mm".
         begin: where groups start: "uniform", or "ends" to see the ends of volumes more often.
+        balance: "volumes" draws all alike; "sizes" draws volumes of every body size alike (`sampler.even_sizes`).
         order_scale: factor on score differences in the order loss; 1 in the paper, 2 in the authors' code.
         distance_weight: of the distance loss against the order loss; 1 in the paper.
+        position_weight: of this project's position loss (`losses.position_loss`); 0, as in the paper, is without.
         mean_losses: divide each loss by its number of terms (the authors' code) instead of summing (the paper).
         steps: training steps.
         optimiser: "sgd" or "adamw".
@@ -60,8 +62,10 @@ class Recipe:
     m: int = 8
     unit: Literal["index", "mm"] = "index"
     begin: Literal["uniform", "ends"] = "uniform"
+    balance: Literal["volumes", "sizes"] = "volumes"
     order_scale: float = 1.0
     distance_weight: float = 1.0
+    position_weight: float = 0.0
     mean_losses: bool = False
     steps: int = 1500
     optimiser: Literal["sgd", "adamw"] = "sgd"
@@ -78,7 +82,8 @@ class Recipe:
     def __post_init__(self) -> None:
         allowed = (
             ("g", 1, 4096), ("m", 2, 256), ("steps", 1, 10**8), ("lr", 1e-9, 10), ("momentum", 0, 0.9999), ("weight_decay", 0, 1),
-            ("order_scale", 1e-3, 100), ("distance_weight", 0, 1000), ("bias_lr_factor", 0, 100), ("seed", 0, 2**31 - 1),
+            ("order_scale", 1e-3, 100), ("distance_weight", 0, 1000), ("position_weight", 0, 1000),
+            ("bias_lr_factor", 0, 100), ("seed", 0, 2**31 - 1),
         )  # fmt: skip
         for name, low, high in allowed:
             if not low <= getattr(self, name) <= high:
@@ -163,7 +168,29 @@ def quick() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"quick": quick, "paper": paper, "reference_code": reference_code}
+def default() -> Recipe:
+    """What `fit` uses: learns from mixed scans and a random start on a CPU."""
+    return Recipe(
+        backbone="timm/resnet18",
+        inputs=InputSpec(window_hu=(-300.0, 400.0), size_px=64, field="body"),
+        augment=Augment(crop_area=0.75, field_of_view=1.15, hu_shift=15.0, hu_scale=0.05),
+        g=8,
+        m=6,
+        unit="mm",
+        balance="sizes",
+        order_scale=2.0,
+        distance_weight=0.0,
+        position_weight=1.0,
+        steps=1500,
+        optimiser="adamw",
+        lr=2e-3,
+        weight_decay=0.05,
+        schedule="cosine",
+        clip_norm=100.0,
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"default": default, "quick": quick, "paper": paper, "reference_code": reference_code}
 
 
 def recipe(name: str) -> Recipe:

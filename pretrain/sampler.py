@@ -24,6 +24,7 @@ class SliceSampler:
             volume's usual step and the largest that fits, so that gaps and uneven steps do not falsify the distance loss.
         begin: "uniform" draws the start uniformly and k from 1..(n-1)//(m-1), all that fits; "ends" is the authors' code: k from 1..n//m
             and the start through a logistic, so that both ends of a volume are not under-sampled.
+        share: how often each volume is drawn beside the others, above 0; none draws all alike.
         seed: with the step it determines everything.
 
     Raises:
@@ -38,6 +39,7 @@ class SliceSampler:
         m: int = 8,
         unit: Literal["index", "mm"] = "index",
         begin: Literal["uniform", "ends"] = "uniform",
+        share: NDArray[np.float64] | None = None,
         seed: int = 0,
     ) -> None:
         if m < 2:
@@ -48,11 +50,12 @@ class SliceSampler:
             raise ValueError(f"a volume of {shortest} slices cannot give m = {m}; leave it out or lower --m")
         self.z_mm = [np.asarray(z, dtype=np.float64) for z in z_mm]
         self.g, self.m, self.unit, self.begin, self.seed = g, m, unit, begin, seed
+        self.share = None if share is None else share / share.sum()
 
     def groups(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The volumes `[G]` and slice indices `[G, M]` (superior to inferior) of a step."""
         rng = np.random.default_rng([self.seed, step])
-        volumes = rng.choice(len(self.z_mm), self.g, replace=False)
+        volumes = rng.choice(len(self.z_mm), self.g, replace=False, p=self.share)
         draw = self._by_index if self.unit == "index" else self._by_mm
         return volumes, np.stack([draw(rng, self.z_mm[v]) for v in volumes])
 
@@ -75,3 +78,18 @@ class SliceSampler:
         if self.begin == "uniform":
             return float(rng.uniform())
         return float(1 / (1 + np.exp(-rng.uniform(-5, 5))))
+
+
+def even_sizes(areas_mm2: Sequence[NDArray[np.float64]], spread: float = 0.3) -> NDArray[np.float64]:
+    """Shares that draw volumes of every body size alike: the inverse of how many volumes have a median cross-section like theirs.
+
+    Archives hold many scans of one kind, say a hundred heads and ten abdomens; which is which need not be known, as a head is slimmer than
+    a trunk.
+
+    Args:
+        areas_mm2: for every volume the area of the body's box in each slice.
+        spread: standard deviation of the Gaussian in the area's logarithm within which volumes count as alike.
+    """
+    size = np.log([max(float(np.median(area)), 1.0) for area in areas_mm2])
+    alike = np.exp(-0.5 * ((size[:, None] - size[None, :]) / spread) ** 2).sum(1)
+    return np.asarray(1 / alike)

@@ -19,6 +19,7 @@ import lightning as L
 import numpy as np
 import timm.layers
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -27,11 +28,11 @@ from ubr.weights import Backbone, Head, Regressor, card, runs, start
 from .data.bank import Place, SliceBank, grid_folder, prepare
 from .data.store import SeriesRow, Store
 from .data.workers import cores
-from .losses import distance_loss, order_loss
-from .reading.curve import ordered_share, pearson_r
+from .losses import distance_loss, order_loss, position_loss
+from .reading.curve import line_errors_mm, ordered_share, pearson_r
 from .recipes import Recipe
 from .recipes import recipe as named_recipe
-from .sampler import SliceSampler
+from .sampler import SliceSampler, even_sizes
 
 VALIDATION_SLICES = 64
 """Equidistant slices of a held-out volume that validation scores: enough for r, cheap beside training."""
@@ -40,10 +41,14 @@ VALIDATION_VOLUMES = 64
 
 @dataclass
 class Batch:
-    """A step's groups of one rank. rows: `[G', M]` in the bank; hu: `[G', M, T, T]` int16, or None where the bank is on the device."""
+    """A step's groups of one rank.
+
+    rows: `[G', M]` in the bank. z_mm: `[G', M]` position in the volume. hu: `[G', M, T, T]` int16, or None where the bank is on the device.
+    """
 
     step: int
     rows: Tensor
+    z_mm: Tensor
     hu: Tensor | None
 
 
@@ -57,7 +62,8 @@ class Steps(Dataset[Batch]):
         volumes, slices = self.sampler.groups(step)
         mine = slice(self.rank, None, self.world)
         rows = torch.from_numpy(self.bank.offsets[volumes[mine], None] + slices[mine])
-        return Batch(step, rows, None if self.bank.place == "gpu" else self.bank.gather(rows))
+        z_mm = torch.from_numpy(np.stack([self.sampler.z_mm[v][s] for v, s in zip(volumes[mine], slices[mine], strict=True)]))
+        return Batch(step, rows, z_mm.float(), None if self.bank.place == "gpu" else self.bank.gather(rows))
 
 
 class UBR(runs.Module):
@@ -86,7 +92,13 @@ class UBR(runs.Module):
         self.train_rows, self.held_out = list(train), list(held_out)[:VALIDATION_VOLUMES]
         self.train_px = math.ceil(recipe.inputs.size_px * recipe.augment.magnifies)
         self.sampler = SliceSampler(
-            [row.z_mm for row in train], g=recipe.g, m=recipe.m, unit=recipe.unit, begin=recipe.begin, seed=recipe.seed
+            [row.z_mm for row in train],
+            g=recipe.g,
+            m=recipe.m,
+            unit=recipe.unit,
+            begin=recipe.begin,
+            share=even_sizes([row.areas_mm2 for row in train]) if recipe.balance == "sizes" else None,
+            seed=recipe.seed,
         )
         backbone = start(recipe.backbone, recipe.start, inputs=recipe.inputs, seed=recipe.seed)
         _check_size(backbone, recipe.inputs.size_px)
@@ -122,25 +134,30 @@ class UBR(runs.Module):
         """Numbers of the held-out volumes. Every rank scores all of them: they are few, and the mean is then exact."""
         return list(range(len(self.held_out)))
 
-    def losses(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Order and distance loss of this rank's `[G', M]` scores, scaled so that DDP's average over ranks is the loss of all G groups."""
-        r, world = self.recipe, self.trainer.world_size
-        order, distance = order_loss(scores, scale=r.order_scale), distance_loss(scores)
-        if r.mean_losses:
-            order, distance = order / (r.g * (r.m - 1)), distance / (r.g * max(1, r.m - 2))
-        return order * world, distance * world
+    def losses(self, scores: Tensor, z_mm: Tensor) -> dict[str, Tensor]:
+        """The losses of this rank's `[G', M]` scores, scaled so that DDP's average over ranks is the loss of all G groups."""
+        r = self.recipe
+        found = {"order": (order_loss(scores, scale=r.order_scale), r.m - 1), "distance": (distance_loss(scores), max(1, r.m - 2))}
+        if r.position_weight:
+            found["position"] = (position_loss(scores, z_mm), r.m)
+        return {name: loss * self.trainer.world_size / (r.g * terms if r.mean_losses else 1) for name, (loss, terms) in found.items()}
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Loss of one step, eq. 3."""
+        """Loss of one step, eq. 3 and what the recipe adds."""
         r, world = self.recipe, self.trainer.world_size
         assert self.bank is not None
         grid = self.bank.gather(batch.rows) if batch.hu is None else batch.hu
         hu = r.augment.views(grid, r.inputs.size_px, g=r.g, seed=r.seed, step=batch.step, rank=self.global_rank, world=world)
         scores = self.regressor.score(hu.flatten(0, 1)).view(hu.shape[:2])
-        order, distance = self.losses(scores)
-        loss = order + r.distance_weight * distance
-        self.log_dict({"train/loss": loss, "train/order": order, "train/distance": distance}, sync_dist=world > 1, batch_size=r.g)
+        parts = self.losses(scores, batch.z_mm)
+        weights = {"order": 1.0, "distance": r.distance_weight, "position": r.position_weight}
+        loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        shown = {"train/loss": loss, **{f"train/{name}": part for name, part in parts.items()}}
+        self.log_dict(shown, sync_dist=world > 1, batch_size=r.g)
         return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.curves: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
 
     def validation_step(self, volume: int, _: int) -> None:
         """Label-free quality on a held-out volume: Pearson r of scores with position, and the share of ordered pairs."""
@@ -148,9 +165,16 @@ class UBR(runs.Module):
         chosen = np.unique(np.linspace(0, end - first - 1, VALIDATION_SLICES).round().astype(np.int64))
         grid = self.held_out_bank.gather(torch.from_numpy(first + chosen)).to(self.device)
         scores = self.regressor.score(grid).cpu().double().numpy()
-        r, ordered = pearson_r(scores, self.held_out[volume].z_mm[chosen]), ordered_share(scores)
+        z_mm = self.held_out[volume].z_mm[chosen]
+        self.curves.append((scores, z_mm))
+        r, ordered = pearson_r(scores, z_mm), ordered_share(scores)
         # Constant scores have no r. They order nothing, so they count as 0 rather than as absent.
         self.log_dict({"val/r": 0.0 if math.isnan(r) else r, "val/ordered": ordered}, on_step=False, on_epoch=True, batch_size=1)
+
+    def on_validation_epoch_end(self) -> None:
+        """Label-free quality over all of them: how far their curves lie from lines of one slope."""
+        if self.curves:
+            self.log("val/error_mm", torch.tensor(np.median(line_errors_mm(*zip(*self.curves, strict=True))), dtype=torch.float32))
 
     def configure_optimizers(self) -> Any:
         """SGD or AdamW; weight decay on weights only, biases at their own rate."""
@@ -372,7 +396,7 @@ def _config(store: Store, planned: Plan) -> dict[str, Any]:
 
 def _last_quality(folder: Path) -> dict[str, float]:
     quality = runs.read_metrics(folder, "val/r")
-    return {"r": quality[-1]["val/r"], "ordered": quality[-1]["val/ordered"]} if quality else {}
+    return {name: quality[-1][f"val/{name}"] for name in ("r", "ordered", "error_mm")} if quality else {}
 
 
 def _provenance(module: UBR, config: dict[str, Any], quality: dict[str, float]) -> dict[str, Any]:

@@ -69,6 +69,21 @@ def flat(configuration: Any) -> dict[str, Any]:
     return found
 
 
+def with_recipe(to: Any, argv: Sequence[str], make: Callable[[str], Any], default: str) -> Any:
+    """Parse, with the values of the recipe that --recipe or a YAML file names as defaults of its options."""
+    from argparse import ArgumentParser as First
+
+    first = First(add_help=False, allow_abbrev=False)
+    first.add_argument("--recipe", default=default)
+    name = first.parse_known_args(argv)[0].recipe
+    to.set_defaults(flat(make(name)))
+    parsed = to.parse_args(argv)
+    if parsed.recipe != name:  # the YAML file names it
+        to.set_defaults(flat(make(parsed.recipe)))
+        parsed = to.parse_args(argv)
+    return to.instantiate_classes(parsed)
+
+
 def _underscored(word: str) -> str:
     """`--size-px` is `--size_px`: options are named after the functions' arguments."""
     option, equals, value = word.partition("=")

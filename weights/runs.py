@@ -175,6 +175,16 @@ def pick_devices(accelerator: Accelerator, devices: int | Literal["auto"]) -> tu
     return accelerator, devices
 
 
+class Last(ModelCheckpoint):
+    """Writes checkpoints and remembers nothing: its own state would hold the folder's absolute path."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing was remembered."""
+
+
 def trainer(
     folder: Path,
     callbacks: Sequence[Callback],
@@ -195,7 +205,7 @@ def trainer(
 
     strategy: for several processes. bar: none shows no progress.
     """
-    checkpoint = ModelCheckpoint(folder / "checkpoints", "last", every_n_train_steps=checkpoint_every, enable_version_counter=False)
+    checkpoint = Last(folder / "checkpoints", "last", every_n_train_steps=checkpoint_every, enable_version_counter=False)
     return L.Trainer(
         accelerator=accelerator,
         devices=devices,

@@ -75,6 +75,12 @@ class SeriesRow:
     warnings: tuple[str, ...]
     digest: str
 
+    @property
+    def areas_mm2(self) -> NDArray[np.float64]:
+        """`[z]` area of the body's box in each slice."""
+        y0, y1, x0, x1 = self.body.astype(np.float64).T
+        return np.asarray((y1 - y0) * (x1 - x0) * self.spacing_mm[1] * self.spacing_mm[2])
+
 
 class Store:
     """A store on disk; cheap to open, safe to pass to other processes. Made by `Store.open` or `Store.create`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,3 +25,15 @@ def ordered_share(scores: NDArray[np.floating]) -> float:
     if n < 2:
         return float("nan")
     return float((scores[None, :] > scores[:, None])[np.triu_indices(n, 1)].mean())
+
+
+def line_errors_mm(scores: Sequence[NDArray[np.floating]], z_mm: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+    """Distance in mm of each volume's curve from a straight line, root mean square; all lines share one slope, each has its own offset.
+
+    The label-free quality of a regressor over several volumes. It sees what r cannot: a volume whose scores rise evenly but too slowly, as
+    where a part of the body has collapsed. The slope is the least-squares one over all volumes. Where it is not positive, scores say
+    nothing of position, and the error is the position's own spread.
+    """
+    s, z = ([np.asarray(v, np.float64) - np.mean(v) for v in values] for values in (scores, z_mm))
+    slope = sum(float(a @ b) for a, b in zip(s, z, strict=True)) / max(sum(float(b @ b) for b in z), 1e-12)
+    return np.array([np.sqrt(np.mean(((a / slope if slope > 0 else 0) - b) ** 2)) for a, b in zip(s, z, strict=True)])

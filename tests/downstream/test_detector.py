@@ -73,9 +73,23 @@ def test_faster_rcnn__norms_keep_their_statistics_and_learn_their_factors_where_
     for norms, learns in (("frozen", False), ("measured", True)):
         detector, _ = faster_rcnn(kept("timm/resnet18"), norms=norms)
         before = detector.backbone.body.bn1.running_mean.clone()
-        detector.train()([torch.rand(3, 64, 64)] * 2, [TARGET] * 2)
+        for _ in range(2):  # as it is built, which is how Lightning trains it, and after train()
+            detector([torch.rand(3, 64, 64)] * 2, [TARGET] * 2)
+            detector.train()
         assert torch.equal(before, detector.backbone.body.bn1.running_mean)
         assert bool(batch_norms(detector)) == learns == any("bn1.weight" in name for name, _ in detector.named_parameters())
+
+
+def test_faster_rcnn__boxes_are_not_rounded_under_autocast() -> None:
+    detector, _ = faster_rcnn(kept("timm/resnet18"), pyramid=64)
+    seen: list[torch.Tensor] = []
+    detector.rpn.register_forward_hook(lambda module, args, output: seen.append(output[0][0]))
+    detector.rpn.anchor_generator.register_forward_hook(lambda module, args, output: seen.append(output[0]))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        detector.eval()([torch.rand(3, 256, 320)])
+    anchors, proposals = seen
+    assert anchors.dtype == proposals.dtype == torch.float32
+    assert (proposals != proposals.bfloat16().float()).float().mean() > 0.5
 
 
 def test_measure_norms__statistics_are_those_of_the_images() -> None:

@@ -67,10 +67,9 @@ def test_batches__every_epoch_shows_every_image_once_and_ranks_share_a_step(worl
         assert all(torch.equal(images[i], shared[i % 2][i // 2]) for i in range(4))
 
 
-def test_finetune__cut_and_run_again_is_the_unbroken_run(
-    world: Path, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    r = tiny_recipe()
+def test_finetune__cut_and_run_again_is_the_unbroken_run(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = starting_weights("timm/test_resnet", "random", InputSpec(size_px=32))  # has BatchNorm, whose statistics must stay
+    r = tiny_recipe(norms="measured")
     options = {**QUIET, "validate_every": 3, "checkpoint_every": 2}
     whole = finetune(weights, *sets(world, weights, r), tmp_path / "whole", r, **options)
     step = training.LesionDetection.training_step
@@ -104,6 +103,7 @@ def test_finetune__folder_says_what_it_is_and_holds_no_path(world: Path, weights
     about = json.loads(torch.load(run.last, weights_only=True)["about"])
     assert about["step"] == 6 and set(about["versions"]) >= {"torch", "torchvision"}
     assert str(world) not in text and str(tmp_path) not in text
+    assert str(tmp_path).encode() not in (run.folder / "checkpoints" / "last.ckpt").read_bytes()
     with pytest.raises(ValueError, match=r"holds another run \(other recipe.lr"):
         finetune(weights, *sets(world, weights, tiny_recipe()), tmp_path / "run", tiny_recipe(lr=0.02), **QUIET)
 
@@ -142,7 +142,7 @@ def test_finetune__position_is_given_to_each_image(world: Path, weights: Weights
         finetune(weights, train, val, tmp_path / "run", r, positions=Positions(places, "another"), **QUIET)
     with pytest.raises(ValueError, match="1 of 13 images have no position, the first is"):
         finetune(weights, train, val, tmp_path / "x", r, positions=Positions(dict(list(places.items())[1:]), "a scorer"), **QUIET)
-    with pytest.raises(ValueError, match="a recipe with position needs positions"):
+    with pytest.raises(ValueError, match="a recipe with position True got positions False; make them"):
         finetune(weights, train, val, tmp_path / "x", r, **QUIET)
 
 
@@ -160,11 +160,27 @@ def test_train__positions_of_a_scorer(world: Path, tmp_path: Path, capsys: pytes
     assert main([*judge, "--scorer", str(tmp_path / "scorer")]) == 0
 
 
+def test_train__a_yaml_file_may_name_the_recipe(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "my.yaml").write_text("recipe: paper\n")
+    assert (
+        main(["train", str(world), "--out", str(tmp_path / "x"), "--backbone", "vgg16", "--config", str(tmp_path / "my.yaml"), "--dry"])
+        == 0
+    )
+    assert "vgg16 from random, recipe paper, 70000 steps of 2 images" in capsys.readouterr().out
+
+
 def test_finetune__refuses(world: Path, weights: Weights, tmp_path: Path) -> None:
     r = tiny_recipe()
     train, val = sets(world, weights, r)
+    plain = DeepLesion(world, "train", weights.inputs, view=r.view)
     with pytest.raises(ValueError, match="10 patients are in both training and validation"):
-        finetune(weights, train, train, tmp_path / "x", r, **QUIET)
+        finetune(weights, train, plain, tmp_path / "x", r, **QUIET)
+    with pytest.raises(
+        ValueError, match=r"the train images are not made as the recipe.*augment None\); make them with inputs=weights.inputs"
+    ):
+        finetune(weights, plain, val, tmp_path / "x", r, **QUIET)
+    with pytest.raises(ValueError, match="the val images are not made as the recipe"):
+        finetune(weights, train, DeepLesion(world, "val", InputSpec(), view=r.view), tmp_path / "x", r, **QUIET)
     with pytest.raises(ValueError, match="a batch of 2 images cannot be shared by 3 processes"):
         finetune(weights, train, val, tmp_path / "x", r, **{**QUIET, "devices": 3})
     with pytest.raises(ValueError, match="validate_every must be at least 1, got 0"):
@@ -198,13 +214,17 @@ def test_train__from_a_weights_file_and_its_mistakes(world: Path, tmp_path: Path
     argv = ["train", str(world), "--weights", str(tmp_path / "w.safetensors"), *TINY]
     assert main([*argv, "--out", str(tmp_path / "dry"), "--dry"]) == 0
     shown = capsys.readouterr().out
-    assert "timm/test_resnet from weights of this project, 2 steps of 2 images; 10 train images of 10 patients, 3 val images" in shown
+    assert (
+        "timm/test_resnet from weights of this project, recipe small, 2 steps of 2 images; 10 train images of 10 patients, 3 val images"
+        in shown
+    )
     assert not (tmp_path / "dry").exists()
     assert main([*argv, "--out", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "last.pth").exists()
     start = ["train", str(world), "--out", str(tmp_path / "x"), *TINY]
     assert "unknown backbone 'vgg17'; nearest" in refused([*start, "--backbone", "vgg17"], capsys)
     assert "no such weights file" in refused([*start, "--weights", str(tmp_path / "none")], capsys)
+    assert "--weights bring their own" in refused([*argv, "--backbone", "vgg16", "--out", str(tmp_path / "x")], capsys)
     assert "unknown start 'imagnet'" in refused([*start, "--start", "imagnet"], capsys)
     assert "DL_info.csv" in refused(["train", str(tmp_path), "--out", str(tmp_path / "x"), *TINY], capsys)
     assert "takes three channels, got view.channels 5" in refused([*start, "--view.channels", "5"], capsys)

@@ -7,7 +7,7 @@ import torch
 
 from ubr.pretrain.augment import AIR_HU, Augment
 
-ALL = Augment(crop_area=0.5, field_of_view=1.3, hu_shift=20, hu_scale=0.1)
+ALL = Augment(crop_area=0.5, field_of_view=1.3, rotation_deg=20, flip=0.5, hu_shift=20, hu_scale=0.1, noise_hu=10)
 
 
 def body(g: int = 6, m: int = 4, size: int = 32) -> torch.Tensor:
@@ -51,6 +51,28 @@ def test_views__field_of_view_scales_a_volume_as_one() -> None:
     assert torch.equal(width.amin(1), width.amax(1))  # one factor a volume
     assert width.max() / width.min() > 1.5
     assert views[..., 0, 0].unique().tolist() == [AIR_HU]  # outside the slice is air
+
+
+def test_views__turned_and_mirrored_a_volume_as_one() -> None:
+    bar = torch.full((30, 2, 33, 33), AIR_HU, dtype=torch.int16)
+    bar[..., 4:10, 15:18] = 40  # from the middle upwards
+    bar[..., 15:18, 22:30] = 40  # and to the right
+    turned = Augment(rotation_deg=90).views(bar, 33, g=30, seed=0, step=0)
+    assert torch.equal(turned[:, 0], turned[:, 1])
+    mass = (turned[:, 0] - AIR_HU).sum((1, 2)) / (bar[0, 0].float() - AIR_HU).sum()
+    assert mass.min() > 0.9 and mass.max() < 1.1
+    mirrored = Augment(flip=0.5).views(bar, 33, g=30, seed=0, step=0)[:, 0]
+    right = (mirrored[:, 15:18, 22:30] > 0).all((1, 2))
+    assert 5 < int(right.sum()) < 25
+    torch.testing.assert_close(mirrored[~right][0], bar[0, 0].flip(-1).float(), rtol=0, atol=0.5)
+    torch.testing.assert_close(mirrored[right][0], bar[0, 0].float(), rtol=0, atol=0.5)
+
+
+def test_views__noise_has_the_asked_spread() -> None:
+    views = Augment(noise_hu=50).views(body(40), 32, g=40, seed=0, step=0) - body(40).float()
+    sigma = views.std((1, 2, 3))
+    assert sigma.max() < 52 and sigma.mean() == pytest.approx(25, abs=6)
+    assert not torch.equal(views[:, 0], views[:, 1]), "every slice has its own"
 
 
 def test_views__hu_move_tissue_and_leave_air() -> None:

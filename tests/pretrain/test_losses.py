@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ubr.pretrain.losses import distance_loss, order_loss
+from ubr.pretrain.losses import MM_PER_UNIT, distance_loss, order_loss, position_loss
 
 
 def slow_order(scores: list[list[float]], scale: float = 1.0) -> float:
@@ -101,3 +101,28 @@ def test_losses__gradients_are_those_of_the_formula() -> None:
 def test_order_loss__refuses_single_slices() -> None:
     with pytest.raises(ValueError, match=r"M >= 2, got shape \(4, 1\)"):
         order_loss(torch.zeros(4, 1))
+
+
+def slow_position(scores: list[list[float]], z_mm: list[list[float]]) -> float:
+    total = 0.0
+    for volume, z in zip(scores, z_mm, strict=True):
+        offset = sum(s - p / MM_PER_UNIT for s, p in zip(volume, z, strict=True)) / len(volume)
+        for s, p in zip(volume, z, strict=True):
+            x = s - p / MM_PER_UNIT - offset
+            total += x * x / 2 if abs(x) < 1 else abs(x) - 0.5
+    return total
+
+
+def test_position_loss__equals_the_slow_oracle_and_leaves_offsets_free() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = 3 * torch.randn(5, 6, dtype=torch.float64, generator=generator)
+    z = torch.rand(5, 6, dtype=torch.float64, generator=generator).mul(40).cumsum(1)
+    loss = position_loss(scores, z)
+    assert loss.item() == pytest.approx(slow_position(scores.tolist(), z.tolist()), rel=1e-12)
+    assert position_loss(scores, z, mean=True).item() == pytest.approx(loss.item() / 30)
+    offsets = torch.randn(5, 1, dtype=torch.float64, generator=generator)
+    assert position_loss(scores + offsets, z - 10 * offsets).item() == pytest.approx(loss.item())
+    assert position_loss(z / MM_PER_UNIT + offsets, z).item() == pytest.approx(0, abs=1e-12)
+    assert position_loss(2 * z / MM_PER_UNIT, z) > 0.1, "one scale for all volumes"
+    with pytest.raises(ValueError, match=r"got \(5, 6\) and \(5, 5\)"):
+        position_loss(scores, z[:, :5])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ubr.pretrain.sampler import SliceSampler
+from ubr.pretrain.sampler import SliceSampler, even_sizes
 
 
 @st.composite
@@ -99,3 +99,14 @@ def test_groups__millimetre_steps_cross_a_gap_evenly() -> None:
 def test_sampler__refuses(options: dict[str, int], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         SliceSampler([np.arange(30.0), np.arange(40.0)], **options)
+
+
+def test_even_sizes__kinds_of_volumes_are_drawn_alike_however_many_there_are() -> None:
+    rng = np.random.default_rng(0)
+    heads, trunks = ([size * rng.uniform(0.95, 1.05, 20) for _ in range(n)] for size, n in ((30_000, 40), (120_000, 5)))
+    share = even_sizes([*heads, *trunks, np.zeros(3)])
+    assert (share > 0).all() and share[40:45].sum() == pytest.approx(share[:40].sum(), rel=0.1)
+    z = [np.arange(10) * 3.0 for _ in range(45)]
+    sampler = SliceSampler(z, g=1, m=4, share=share[:45])
+    drawn = np.array([sampler.groups(step)[0][0] >= 40 for step in range(2000)])
+    assert drawn.mean() == pytest.approx(0.5, abs=0.05)

@@ -196,29 +196,30 @@ def test_regressor__scores_stay_float32_under_bf16() -> None:
 
 def test_losses__do_not_depend_on_how_groups_are_spread_over_processes(store: Store) -> None:
     """The mean over ranks of the scaled losses is the loss of all groups: what DDP needs for gradients to be those of one process."""
-    scores = torch.randn(5, 4)
+    scores, z_mm = torch.randn(5, 4), 5 * torch.arange(20).view(5, 4)
     for mean in (False, True):
-        module = UBR(toy_recipe(g=5, mean_losses=mean), store, store.rows())
+        module = UBR(toy_recipe(g=5, mean_losses=mean, position_weight=1.0), store, store.rows())
 
         class Trainer:
             world_size = 1
 
         module._trainer = Trainer()  # type: ignore[assignment]
-        whole = module.losses(scores)
+        whole = module.losses(scores, z_mm)
+        assert set(whole) == {"order", "distance", "position"}
         Trainer.world_size = 2
-        parts = [module.losses(scores[rank::2]) for rank in range(2)]
-        for one, halves in zip(whole, zip(*parts, strict=True), strict=True):
-            torch.testing.assert_close(sum(halves) / 2, one)
+        halves = [module.losses(scores[rank::2], z_mm[rank::2]) for rank in range(2)]
+        for name, loss in whole.items():
+            torch.testing.assert_close((halves[0][name] + halves[1][name]) / 2, loss)
 
 
 def test_recipes__are_complete_and_distinct() -> None:
-    assert set(RECIPES) == {"quick", "paper", "reference_code"}
+    assert set(RECIPES) == {"default", "quick", "paper", "reference_code"}
     assert (paper().g, paper().m, paper().lr, paper().steps, paper().backbone, paper().start) == (12, 8, 0.002, 1500, "vgg16", "imagenet")
     assert (paper().order_scale, paper().distance_weight, paper().mean_losses) == (1, 1, False)
     code = reference_code()
     assert (code.g, code.order_scale, code.mean_losses, code.begin, code.bias_lr_factor) == (20, 2, True, "ends", 2)
     assert [code.rate(step) for step in (0, 4999, 5000)] == pytest.approx([1, 1, 0.1])
-    assert len({make().sha256() for make in RECIPES.values()}) == 3
+    assert len({make().sha256() for make in RECIPES.values()}) == len(RECIPES)
 
 
 def test_rate__cosine_warms_up_and_ends_at_a_hundredth() -> None:
@@ -241,5 +242,5 @@ def test_recipe__refuses_values_out_of_range(changes: dict[str, float], reason: 
 
 
 def test_recipe__unknown_name() -> None:
-    with pytest.raises(ValueError, match="unknown recipe 'papper'; allowed: quick, paper, reference_code"):
+    with pytest.raises(ValueError, match="unknown recipe 'papper'; allowed: default, quick, paper, reference_code"):
         recipe("papper")

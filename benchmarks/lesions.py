@@ -16,11 +16,12 @@ from pathlib import Path
 from benchmarks.rows import append, provenance
 from ubr.downstream import check, plant, starting_weights
 from ubr.downstream.dataset import DeepLesion
+from ubr.downstream.detector import LESION_INPUTS
 from ubr.downstream.evaluation import evaluate
 from ubr.downstream.planted import scans_of_folder
 from ubr.downstream.recipes import RECIPES, recipe
 from ubr.downstream.training import finetune
-from ubr.weights import InputSpec, load
+from ubr.weights import load
 
 
 def main() -> None:
@@ -51,13 +52,13 @@ def main() -> None:
     if options.steps:
         scale = options.steps / chosen.steps
         chosen = dataclasses.replace(chosen, steps=options.steps, drops=tuple(round(d * scale) for d in chosen.drops))
-    weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, InputSpec(), options.seed)
+    weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, LESION_INPUTS, options.seed)
     train = DeepLesion(data, "train", weights.inputs, view=chosen.view, augment=chosen.augment)
     val = DeepLesion(data, "val", weights.inputs, view=chosen.view)
     start = "ubr" if options.weights else "file" if Path(options.start).is_file() else options.start
     folder = options.work / f"{options.recipe}-{weights.sha256()[:8]}-{chosen.sha256()[:8]}"
     began, whole = time.monotonic(), not folder.exists()
-    run = finetune(weights, train, val, folder, chosen, devices=1, validate_every=max(1, chosen.steps // 2))
+    run = finetune(weights, train, val, folder, chosen, devices=1, validate_every=max(1, chosen.steps))
     minutes = (time.monotonic() - began) / 60
     judged = evaluate(run.folder, data, folder / f"test-{time.strftime('%H%M%S')}", split="test")
     r = judged.report

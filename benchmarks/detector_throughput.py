@@ -23,9 +23,10 @@ import torch
 from benchmarks.rows import append, provenance
 from ubr.downstream import starting_weights
 from ubr.downstream.dataset import DeepLesion
-from ubr.downstream.detector import LESION_INPUTS, Detector, faster_rcnn, measure_norms
+from ubr.downstream.detector import Detector, faster_rcnn, measure_norms
 from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
 from ubr.downstream.training import Batches, finetune
+from ubr.weights import InputSpec
 from ubr.weights.runs import pick_precision
 
 
@@ -42,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
 
     chosen = dataclasses.replace(recipe(options.recipe), steps=options.steps)
-    weights = starting_weights(options.backbone, "random", LESION_INPUTS)
+    weights = starting_weights(options.backbone, "random", InputSpec())
     train = DeepLesion(options.data, "train", weights.inputs, view=chosen.view, augment=chosen.augment)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = pick_precision(chosen.precision, options.backbone, "gpu" if device.type == "cuda" else "cpu")

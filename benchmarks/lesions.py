@@ -16,12 +16,11 @@ from pathlib import Path
 from benchmarks.rows import append, provenance
 from ubr.downstream import check, plant, starting_weights
 from ubr.downstream.dataset import DeepLesion
-from ubr.downstream.detector import LESION_INPUTS
 from ubr.downstream.evaluation import evaluate
 from ubr.downstream.planted import scans_of_folder
 from ubr.downstream.recipes import RECIPES, recipe
 from ubr.downstream.training import finetune
-from ubr.weights import load
+from ubr.weights import InputSpec, load
 
 
 def main() -> None:
@@ -52,7 +51,7 @@ def main() -> None:
     if options.steps:
         scale = options.steps / chosen.steps
         chosen = dataclasses.replace(chosen, steps=options.steps, drops=tuple(round(d * scale) for d in chosen.drops))
-    weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, LESION_INPUTS, options.seed)
+    weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, InputSpec(), options.seed)
     train = DeepLesion(data, "train", weights.inputs, view=chosen.view, augment=chosen.augment)
     val = DeepLesion(data, "val", weights.inputs, view=chosen.view)
     start = "ubr" if options.weights else "file" if Path(options.start).is_file() else options.start

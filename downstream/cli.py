@@ -56,7 +56,7 @@ def _train(argv: list[str]) -> None:
     from ubr.weights.runs import is_first_process
 
     from .dataset import DeepLesion
-    from .detector import LESION_INPUTS, starting_weights
+    from .detector import starting_weights
     from .positions import body_positions
     from .recipes import RECIPES, DetectorRecipe, recipe
     from .training import finetune
@@ -75,12 +75,12 @@ def _train(argv: list[str]) -> None:
     parser.add_class_arguments(DetectorRecipe, fail_untyped=True)
     parser.add_class_arguments(InputSpec, "inputs", fail_untyped=True)
     add_options(parser, finetune, {"weights", "train", "val", "out", "recipe", "positions"})
-    parser.set_defaults({f"inputs.{n}": v for n, v in flat(LESION_INPUTS).items()})
+    parser.set_defaults({f"inputs.{n}": v for n, v in flat(InputSpec()).items()})
     options = with_recipe(parser, argv, recipe, "small")
     chosen = DetectorRecipe(**{field: options[field] for field in DetectorRecipe.__dataclass_fields__})
     if chosen.position != bool(options.scorer):
         raise ValueError(f"--position {str(chosen.position).lower()} with --scorer {options.scorer}: give both, or neither")
-    if options.weights and (options.start or options.backbone or options.inputs != LESION_INPUTS):
+    if options.weights and (options.start or options.backbone or options.inputs != InputSpec()):
         raise ValueError("--weights bring their own start, backbone and inputs; leave out --start, --backbone and --inputs")
     source = options.start or "random"
     weights = (

@@ -27,9 +27,6 @@ ANCHORS_PX = (16, 24, 32, 48, 96)
 PYRAMID_ANCHORS_PX = (16, 32, 64, 128, 256)
 """Side of the anchors of each level of a pyramid, from the finest."""
 
-LESION_INPUTS = InputSpec(window_hu=(-600.0, 300.0))
-"""Intensity of a start that brings none: ground glass in the lung and faint masses in the liver must both be seen."""
-
 
 class Trunk(nn.Module):
     """A backbone as torchvision's detectors want it: its last map, or a pyramid of its maps of stride 4 and more.

@@ -49,10 +49,9 @@ def main() -> None:
     precision = pick_precision(chosen.precision, options.backbone, "gpu" if device.type == "cuda" else "cpu")
     batches = Batches(train, chosen.batch, chosen.seed)
     ready = [_on(device, *batches[step]) for step in range(chosen.steps)]
-    parts = {name: getattr(chosen, name) for name in ("box_head", "pyramid", "norms", "position", "seed")}
     pairs = []
     for pair in range(options.pairs):
-        detector, _ = faster_rcnn(weights, **parts)
+        detector, _ = faster_rcnn(weights, seed=chosen.seed, **chosen.parts())
         if chosen.norms == "measured":
             measure_norms(detector, [[i.cpu() for i in ready[0][0]]])
         bare = _bare(detector.to(device, memory_format=torch.channels_last), ready, chosen, precision)

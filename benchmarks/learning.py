@@ -1,6 +1,6 @@
 """How well a recipe learns from real CT without labels, on patients it has not seen: cross-validation by patient.
 
-    python -m benchmarks.learning --data ../shared/ct --work /scratch/learning [--recipe default --backbone vgg16 --seed 1 --fold 0]
+    python -m benchmarks.learning --data ../shared/ct --work /scratch/learning [--recipe mixed --backbone vgg16 --seed 1 --fold 0]
 
 Every patient is held out once. A row a held-out series goes to results/learning.csv: r, share of ordered pairs, and the error in mm where
 a landmark is looked for at the score that it has on training patients. A row a seed goes to results/learning_summary.csv once all folds
@@ -40,26 +40,14 @@ FOLDS = 5
 
 def main() -> None:
     """Train fold by fold, judge, append rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with CT series and a catalog.csv with landmarks")
-    parser.add_argument("--work", type=Path, required=True, help="folder for store and runs")
-    parser.add_argument("--recipe", default="default", choices=list(RECIPES))
-    parser.add_argument("--backbone", help="other than the recipe's")
-    parser.add_argument("--steps", type=int, help="other than the recipe's")
-    parser.add_argument("--start", help="other than the recipe's")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fold", type=int, choices=range(FOLDS), help="only this one")
-    options = parser.parse_args()
-
-    catalog = {row["file"]: row for row in csv.DictReader((options.data / "catalog.csv").open(newline=""))}
+    options, chosen = command_line(__doc__)
+    catalog = read_catalog(options.data)
     store, names = stored(options.data, options.work, catalog)
-    changes = {name: getattr(options, name) for name in ("backbone", "steps", "start") if getattr(options, name) is not None}
-    chosen = dataclasses.replace(recipe(options.recipe), seed=options.seed, **changes)
     config = chosen.sha256()[:12]
     for number, held_out in enumerate(folds(store, names)):
         if options.fold not in (None, number) or any((r["config"], r["fold"]) == (config, str(number)) for r in read("learning")):
             continue
-        found = judged(store, names, catalog, chosen, held_out, options.work / f"{config}-fold{number}")
+        found = judged(store, names, catalog, chosen, held_out, folder_of(options.work, chosen, number))
         about = {**provenance(chosen.sha256(), chosen.seed), "recipe": options.recipe, **described(chosen), "fold": number}
         append("learning", [{**about, **row} for row in found])
         print(f"fold {number}: {len(found)} series, median r {np.median([row['r'] for row in found]):.4f}", flush=True)
@@ -67,6 +55,33 @@ def main() -> None:
     if len({row["fold"] for row in rows}) == FOLDS and not any(r["config"] == config for r in read("learning_summary")):
         about = {name: rows[0][name] for name in ("date", "commit", "config", "seed", "machine", "versions", "recipe", *described(chosen))}
         print(append("learning_summary", [{**about, **summary(rows)}]))
+
+
+def command_line(about: str | None) -> tuple[argparse.Namespace, Recipe]:
+    """The options of this program and of those that take its models, and the recipe that they make."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with CT series and a catalog.csv with landmarks")
+    parser.add_argument("--work", type=Path, required=True, help="folder for store and runs")
+    parser.add_argument("--recipe", default="mixed", choices=list(RECIPES))
+    parser.add_argument("--backbone", help="other than the recipe's")
+    parser.add_argument("--steps", type=int, help="other than the recipe's")
+    parser.add_argument("--start", help="other than the recipe's")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fold", type=int, choices=range(FOLDS), help="only this one")
+    options = parser.parse_args()
+    changes = {name: getattr(options, name) for name in ("backbone", "steps", "start") if getattr(options, name) is not None}
+    return options, dataclasses.replace(recipe(options.recipe), seed=options.seed, **changes)
+
+
+def read_catalog(data: Path) -> dict[str, dict[str, str]]:
+    """The rows of the folder's catalog.csv by file."""
+    with (data / "catalog.csv").open(newline="") as file:
+        return {row["file"]: row for row in csv.DictReader(file)}
+
+
+def folder_of(work: Path, chosen: Recipe, fold: int) -> Path:
+    """The run of a fold."""
+    return work / f"{chosen.sha256()[:12]}-fold{fold}"
 
 
 def described(chosen: Recipe) -> dict[str, object]:

@@ -22,6 +22,9 @@ from ubr.downstream.recipes import RECIPES, recipe
 from ubr.downstream.training import finetune
 from ubr.weights import InputSpec, load
 
+KINDS = ("abdomen", "mediastinum", "liver", "lung", "kidney")
+"""DeepLesion's types that planted lesions have; the first two are nodes."""
+
 
 def main() -> None:
     """Train, judge, append a row."""
@@ -34,6 +37,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="start from a weights file")
     parser.add_argument("--start", default="random", help="else from random, random:msra, imagenet or a file")
     parser.add_argument("--backbone", default="timm/resnet18")
+    parser.add_argument("--window", type=float, nargs=2, metavar="HU", default=InputSpec().window_hu, help="of a start without weights")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -51,13 +55,14 @@ def main() -> None:
     if options.steps:
         scale = options.steps / chosen.steps
         chosen = dataclasses.replace(chosen, steps=options.steps, drops=tuple(round(d * scale) for d in chosen.drops))
-    weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, InputSpec(), options.seed)
+    inputs = InputSpec(window_hu=tuple(options.window))
+    weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, inputs, options.seed)
     train = DeepLesion(data, "train", weights.inputs, view=chosen.view, augment=chosen.augment)
     val = DeepLesion(data, "val", weights.inputs, view=chosen.view)
     start = "ubr" if options.weights else "file" if Path(options.start).is_file() else options.start
     folder = options.work / f"{options.recipe}-{weights.sha256()[:8]}-{chosen.sha256()[:8]}"
     began, whole = time.monotonic(), not folder.exists()
-    run = finetune(weights, train, val, folder, chosen, devices=1, validate_every=max(1, chosen.steps))
+    run = finetune(weights, train, val, folder, chosen, devices=1, validate_every=chosen.steps)
     minutes = (time.monotonic() - began) / 60
     judged = evaluate(run.folder, data, folder / f"test-{time.strftime('%H%M%S')}", split="test")
     r = judged.report
@@ -67,12 +72,14 @@ def main() -> None:
         "recipe": options.recipe,
         "backbone": weights.backbone,
         "start": start,
+        "window_hu": "{:g} {:g}".format(*weights.inputs.window_hu),
         "steps": chosen.steps,
         "train_images": len(train),
         "test_images": r["images"],
         "test_patients": r["patients"],
         "test_lesions": r["lesions"],
         **{f"recall5{n}": _rounded(r["recall"][v]) for n, v in (("", "value"), ("_low", "low"), ("_high", "high"))},
+        **{f"recall5_{kind}": _rounded(r["recall_by_type"][kind]["value"]) for kind in KINDS},
         "ap50": _rounded(r["ap50"]["value"]),
         **{f"sensitivity_{p['fp_per_image']:g}": _rounded(p["value"]) for p in r["froc"]},
         "minutes": round(minutes, 1) if whole else "",  # of a run that went on, only a part is known

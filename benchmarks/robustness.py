@@ -1,28 +1,23 @@
 """What changes of a scan do to its scores, on patients the model has not seen: rows in results/robustness.csv.
 
-    python -m benchmarks.robustness --data ../shared/ct --work /scratch/learning [--recipe default --seed 0]
+    python -m benchmarks.robustness --data ../shared/ct --work /scratch/learning [--recipe mixed --seed 0]
 
---work is that of benchmarks.learning, whose models are taken: each series is scored by the one that was trained without its patient. A
-change is made to the volume in HU, before the body is looked for, and the score of each slice is compared with that of the plain slice;
-the difference is given in mm, by the slope of the plain curves.
+--work is that of benchmarks.learning, whose models are taken, of as many folds as there are: each series is scored by the one that was
+trained without its patient. A change is made to the volume in HU, before the body is looked for, and the score of each slice is compared
+with that of the plain slice; the difference is given in mm, by the slope of the plain curves.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.learning import described, folds, stored
+from benchmarks.learning import FOLDS, command_line, described, folder_of, folds, read_catalog, stored
 from benchmarks.rows import append, provenance
-from ubr.pretrain.recipes import RECIPES, recipe
 from ubr.pretrain.scoring import scores_of
 from ubr.weights import InputSpec, Regressor, load
 from ubr.weights.body import body_boxes, series_box
@@ -35,26 +30,17 @@ EVERY = 3
 
 def main() -> None:
     """Change, score, compare, append rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="as for benchmarks.learning")
-    parser.add_argument("--work", type=Path, required=True, help="as for benchmarks.learning")
-    parser.add_argument("--recipe", default="default", choices=list(RECIPES))
-    parser.add_argument("--backbone", help="other than the recipe's")
-    parser.add_argument("--steps", type=int, help="other than the recipe's")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-
-    catalog = {row["file"]: row for row in csv.DictReader((options.data / "catalog.csv").open(newline=""))}
-    store, names = stored(options.data, options.work, catalog)
-    changes = {name: getattr(options, name) for name in ("backbone", "steps") if getattr(options, name) is not None}
-    chosen = dataclasses.replace(recipe(options.recipe), seed=options.seed, **changes)
+    options, chosen = command_line(__doc__)
+    store, names = stored(options.data, options.work, read_catalog(options.data))
+    done = [n for n in range(FOLDS) if options.fold in (None, n) and (folder_of(options.work, chosen, n) / "weights.safetensors").exists()]
+    if not done:
+        raise SystemExit(f"{options.work} holds no model of this recipe; run benchmarks.learning with these options first")
     plain: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
     apart: dict[str, list[NDArray[np.float64]]] = {name: [] for name in CHANGES}
     for number, held_out in enumerate(folds(store, names)):
-        file = options.work / f"{chosen.sha256()[:12]}-fold{number}" / "weights.safetensors"
-        if not file.exists():
-            raise SystemExit(f"{file} is absent; run benchmarks.learning with these options first")
-        weights = load(file)
+        if number not in done:
+            continue
+        weights = load(folder_of(options.work, chosen, number) / "weights.safetensors")
         regressor = Regressor.from_weights(weights).eval()
         for row in store.usable():
             if row.patient not in held_out or names[row.key].startswith("headneck") or row.slices < 3 * EVERY:
@@ -72,7 +58,7 @@ def main() -> None:
         mm = np.concatenate(values) / abs(slope)
         quantiles = {f"q{q}_mm": round(float(np.quantile(mm, q / 100)), 1) for q in (50, 90)}
         rows.append({**provenance(chosen.sha256(), chosen.seed), "recipe": options.recipe, **described(chosen), "change": name})
-        rows[-1] |= {"series": len(values), "slices": len(mm), **quantiles}
+        rows[-1] |= {"folds": " ".join(map(str, done)), "series": len(values), "slices": len(mm), **quantiles}
         print(f"{name:24} median {quantiles['q50_mm']:6.1f} mm, 90 % within {quantiles['q90_mm']:6.1f} mm")
     print(f"rows in {append('robustness', rows)}")
 

@@ -49,7 +49,6 @@ def _plant(argv: list[str]) -> None:
 
 
 def _train(argv: list[str]) -> None:
-
     from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
     from ubr.weights import InputSpec, load
@@ -83,11 +82,10 @@ def _train(argv: list[str]) -> None:
     if options.weights and (options.start or options.backbone or options.inputs != InputSpec()):
         raise ValueError("--weights bring their own start, backbone and inputs; leave out --start, --backbone and --inputs")
     source = options.start or "random"
-    weights = (
-        load(options.weights)
-        if options.weights
-        else starting_weights(options.backbone or "timm/resnet18", source, options.inputs, chosen.seed)
-    )
+    if options.weights:
+        weights = load(options.weights)
+    else:
+        weights = starting_weights(options.backbone or "timm/resnet18", source, options.inputs, chosen.seed)
     sets = {"train": chosen.augment, "val": None}
     data = {
         split: DeepLesion(options.data, split, weights.inputs, view=chosen.view, augment=augment, unreadable=options.unreadable)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ubr.weights import InputSpec, build, files
 
 from .dataset import Augmentation, DeepLesion
-from .detector import batch_norms
+from .detector import hold_norms
 from .metrics import ImageResult, report
 from .slices import View
 from .training import result
@@ -58,8 +58,7 @@ class UBRBackbone(Backbone):  # type: ignore[misc]
     def train(self, mode: bool = True) -> UBRBackbone:
         """BatchNorm layers keep their statistics: two images a batch have none worth learning."""
         super().train(mode)
-        for norm in batch_norms(self):
-            norm.eval()
+        hold_norms(self)
         return self
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

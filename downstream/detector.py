@@ -53,8 +53,7 @@ class Trunk(nn.Module):
 
     def train(self, mode: bool = True) -> Trunk:
         super().train(mode)
-        for norm in batch_norms(self):
-            norm.eval()
+        hold_norms(self)
         return self
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
@@ -132,6 +131,12 @@ def batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
     return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
 
 
+def hold_norms(module: nn.Module) -> None:
+    """Let BatchNorm layers use the statistics that they hold."""
+    for norm in batch_norms(module):
+        norm.eval()
+
+
 @torch.no_grad()
 def measure_norms(detector: Detector, batches: Iterable[list[Tensor]]) -> None:
     """Set the statistics of the trunk's BatchNorm layers to the means over batches of images as the detector is given them.
@@ -151,7 +156,7 @@ def measure_norms(detector: Detector, batches: Iterable[list[Tensor]]) -> None:
         detector.backbone(images.tensors)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-        norm.eval()
+    hold_norms(detector.backbone)
 
 
 def starting_weights(backbone: str, source: str, inputs: InputSpec, seed: int = 0) -> Weights:

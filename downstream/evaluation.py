@@ -57,9 +57,7 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     about = yaml.safe_load(config.read_text())
     recipe, start = _recipe(about["recipe"]), about["start"]
     inputs = InputSpec.from_dict(start["inputs"])
-    detector = bare_detector(
-        build(start["backbone"]), inputs, box_head=recipe.box_head, pyramid=recipe.pyramid, norms=recipe.norms, position=recipe.position
-    )
+    detector = bare_detector(build(start["backbone"]), inputs, **recipe.parts())
     state = torch.load(file, map_location="cpu", weights_only=True)["model"]
     try:
         detector.load_state_dict(state)

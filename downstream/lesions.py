@@ -1,13 +1,6 @@
-"""Lesions planted in a CT volume: where they fit, their shape, and how they take the place of the tissue.
+"""Lesions planted in a CT volume: their shape, and how they take the place of the tissue.
 
-No organ is segmented. One pass at about 3 mm finds where a lesion of each kind fits, by density, homogeneity and neighbours:
-
-* `nodule`: large air-like regions denser than air and walled by soft tissue: lung. Four of five are solid, the rest ground glass.
-* `liver`: large homogeneous soft tissue, 0..180 HU, right of the midline. Masses are darker or brighter than their surroundings.
-* `kidney`: compact homogeneous soft tissue behind the middle of the body, off the midline, bedded in fat. Masses as in the liver.
-* `node`: fat inside the body's wall. Lymph nodes are as dense as the scan's soft tissue.
-
-These are likenesses: muscle, heart or spleen pass for liver or kidney where they meet the rule.
+Where they fit is found by `places`.
 
 The shape is a turned ellipsoid whose surface swells and shrinks with direction, `r(u) = 1 + amplitude * sum_i cos(k_i u + phase_i)`.
 Its share `a` of each voxel is the partial volume in the slice and through its thickness, blurred in-plane as the scan's own skin edge is.
@@ -24,11 +17,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from ubr.weights.body import body_boxes
+from .places import KINDS, Bools, Floats, Places, Spacing
 
-KINDS = ("nodule", "liver", "kidney", "node")
-WORK_MM = 3.0
-"""Block size of the pass that looks for places."""
 LONG_MM = {"nodule": 15.0, "liver": 26.0, "kidney": 24.0, "node": 18.0}
 """Median long diameter, about DeepLesion's 19 mm over all kinds, before it is clipped to what fits."""
 SPREAD = 0.6
@@ -38,10 +28,6 @@ APART_MM = 8.0
 """Tissue left between two lesions."""
 LOWPASS_PX = 3.0
 """Standard deviation that separates tissue from noise."""
-
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float32]
-Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,24 +64,6 @@ class Lesion:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where lesions fit in a volume; `find_places` finds them.
-
-    step: voxels a block. room_mm: per kind `[z, y, x]` blocks, radius of the sphere that fits round the middle of the block.
-    donor_mm: the same for any homogeneous soft tissue. soft_hu: its median. chest: `[z]` blocks, slices that show lung. blur_px: of the
-    scan, in the slice.
-    """
-
-    step: tuple[int, int, int]
-    block_mm: Spacing
-    room_mm: dict[str, Floats]
-    donor_mm: Floats
-    soft_hu: float
-    chest: Bools
-    blur_px: float
-
-
-@dataclass(frozen=True)
 class _Shape:
     """centre: (z, y, x) in voxels, real. radii_mm: long, middle, short. part: `[z, y, x]` share of lesion in the voxels of `crop`."""
 
@@ -129,171 +97,6 @@ def plant_lesions(
         if lesion.areas_px.max() >= 4:
             lesions.append(lesion)
     return planted, lesions
-
-
-# ------------------------------------------------------------------------------------------------------------------- places
-
-
-def find_places(hu: NDArray[np.int16], spacing_mm: Spacing) -> Places:
-    """One pass over a volume `[z, y, x]` of spacing (z, y, x), in blocks of about `WORK_MM`."""
-    from scipy import ndimage
-
-    step = tuple(max(1, min(round(WORK_MM / s), n)) for s, n in zip(spacing_mm, hu.shape, strict=True))
-    block = tuple(s * n for s, n in zip(spacing_mm, step, strict=True))
-    small = _block_mean(hu, step)
-    in_box = np.zeros(small.shape, bool)
-    for z, (y0, y1, x0, x1) in enumerate(body_boxes(hu, spacing_mm)[:: step[0]][: len(small)]):
-        in_box[z, y0 // step[1] : y1 // step[1], x0 // step[2] : x1 // step[2]] = True
-
-    lung = _lung(small, in_box, float(np.prod(block)) / 1000)
-    body = ndimage.binary_opening((small > -400) & in_box, np.ones((1, 3, 3), bool)) | lung
-    body = np.stack([ndimage.binary_fill_holes(plane) for plane in body])
-    mean, mean_of_squares = ndimage.uniform_filter(small, 3), ndimage.uniform_filter(small * small, 3)
-    rough = np.sqrt(np.maximum(mean_of_squares - mean * mean, 0))
-    trunk = body & ~_head(small, body, block)[:, None, None]
-    soft = trunk & (small > 0) & (small < 180) & (rough < 15)
-    soft_mm = _room(soft, block)
-    fat = body & (small > -140) & (small < -60)
-    # After contrast medium kidneys are brighter and less even than other organs.
-    kidney = _kidney(trunk & (small > 0) & (small < 260), body, fat, block)
-    liver = _liver(soft_mm, body, block)
-    chest = np.asarray(lung.sum((1, 2)) > 0.08 * body.sum((1, 2)))
-    if chest.any():  # neither lies high in the chest
-        top = max(0, int(np.flatnonzero(chest)[-1] - 120 / block[0]))
-        liver[:top], kidney[:top] = 0, 0
-    return Places(
-        (step[0], step[1], step[2]),
-        (block[0], block[1], block[2]),
-        {
-            "nodule": _room(lung, block),
-            "liver": liver,
-            "kidney": kidney,
-            "node": _room(fat & _within_wall(body, fat, block), block),
-        },
-        soft_mm,
-        float(np.median(small[soft])) if soft.any() else 50.0,
-        chest,
-        _blur_px(hu),
-    )
-
-
-def _block_mean(hu: NDArray[np.int16], step: tuple[int, ...]) -> Floats:
-    """Means of whole blocks; what is left over at the far ends is cut off."""
-    z, y, x = (n // s for n, s in zip(hu.shape, step, strict=True))
-    whole = hu[: z * step[0], : y * step[1], : x * step[2]].reshape(z, step[0], y, step[1], x, step[2])
-    return np.asarray(whole.mean((1, 3, 5), dtype=np.float32))
-
-
-def _room(mask: Bools, block_mm: tuple[float, ...]) -> Floats:
-    """Distance (mm) from each block of the mask to the mask's edge; the volume's ends are edges too."""
-    from scipy import ndimage
-
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=block_mm)[1:-1, 1:-1, 1:-1]
-    return np.asarray((distance - 0.5 * block_mm[1]).clip(0), np.float32)
-
-
-def _lung(small: Floats, in_box: Bools, block_cm3: float) -> Bools:
-    """Air-like regions of at least 100 cm3 that are denser than air in the median and walled by tissue, not by air as foam and gaps are.
-
-    What tissue encloses in a slice is judged apart from what lies open: a narrow field of view opens the lungs, arms touch the trunk.
-    """
-    from scipy import ndimage
-
-    dark = ndimage.binary_opening((small > -960) & (small < -600) & in_box, np.ones((1, 2, 2), bool))
-    closed = np.stack([ndimage.binary_fill_holes(plane) for plane in (small > -400) & in_box])
-    lung = np.zeros_like(dark)
-    for part in (dark & closed, dark & ~closed):
-        labels, count = ndimage.label(part)
-        size = np.bincount(labels.ravel(), minlength=count + 1) * block_cm3
-        for i in np.flatnonzero(size[1:] >= 100) + 1:
-            region = labels == i
-            wall = small[ndimage.binary_dilation(region, iterations=2) & ~region]
-            if -900 < np.median(small[region]) < -650 and (wall > -300).mean() > 1 / 3 and (wall < -960).mean() < 0.04:
-                lung |= region
-    return np.asarray(lung)
-
-
-def _head(small: Floats, body: Bools, block_mm: tuple[float, ...]) -> Bools:
-    """`[z]` slices in which bone encloses most of the body, and 60 mm about them: the brain is no parenchyma that is meant here."""
-    from scipy import ndimage
-
-    inside_bone = np.array([ndimage.binary_fill_holes(plane).sum() for plane in (small > 250) & body])
-    skull = inside_bone > 0.6 * np.maximum(body.sum((1, 2)), 1)
-    return np.asarray(ndimage.binary_dilation(skull, iterations=max(1, round(60 / block_mm[0])))) if skull.any() else skull
-
-
-def _within_wall(body: Bools, fat: Bools, block_mm: tuple[float, ...]) -> Bools:
-    """What the trunk's muscles and bones enclose in each slice; skin is left off first, or it would enclose everything."""
-    from scipy import ndimage
-
-    disk = _disk(12, block_mm)
-    wall = _erode(body, _disk(9, block_mm)) & ~fat
-    wall = ndimage.binary_opening(wall, np.ones((1, 2, 2), bool))
-    closed = ndimage.binary_closing(np.pad(wall, ((0, 0), (8, 8), (8, 8))), disk)[:, 8:-8, 8:-8]
-    return _erode(np.stack([ndimage.binary_fill_holes(plane) for plane in closed]), disk)
-
-
-def _erode(mask: Bools, element: Bools) -> Bools:
-    """Erosion; the image's border counts as more of the same, since a narrow field of view cuts the body."""
-    from scipy import ndimage
-
-    return np.asarray(ndimage.binary_erosion(mask, element, border_value=1))
-
-
-def _disk(radius_mm: float, block_mm: tuple[float, ...]) -> Bools:
-    """A disk in the slice, `[1, y, x]`."""
-    n = [int(radius_mm // s) for s in block_mm[1:]]
-    y, x = np.mgrid[-n[0] : n[0] + 1, -n[1] : n[1] + 1]
-    return np.asarray((y * block_mm[1]) ** 2 + (x * block_mm[2]) ** 2 <= radius_mm**2)[None]
-
-
-def _liver(soft_mm: Floats, body: Bools, block_mm: tuple[float, ...]) -> Floats:
-    """Room (mm) in cores of soft tissue, 9 mm below its surface, of at least 120 cm3: their part on the patient's right."""
-    from scipy import ndimage
-
-    liver = np.zeros_like(soft_mm)
-    labels, count = ndimage.label(soft_mm >= 9)
-    for i, where in enumerate(ndimage.find_objects(labels, count), 1):
-        core = labels[where] == i
-        if core.sum() * np.prod(block_mm) >= 120e3:
-            left, right = _across(body, where[0])
-            core &= np.arange(where[2].start, where[2].stop) < (left + right) / 2
-            liver[where][core] = soft_mm[where][core]
-    return liver
-
-
-def _kidney(tissue: Bools, body: Bools, fat: Bools, block_mm: tuple[float, ...]) -> Floats:
-    """Room (mm) in what looks like a kidney in its slice: compact, 10..45 cm2, beside the spine, behind the middle, bedded in fat.
-
-    The colon, which also lies in fat, is slimmer and further from the midline.
-    """
-    from scipy import ndimage
-
-    kidney = np.zeros_like(tissue)
-    # An opening in the slice parts the kidney from the muscle that it touches.
-    opened = ndimage.binary_opening(tissue, _disk(7, block_mm))
-    labels, count = ndimage.label(opened, np.pad(np.ones((1, 3, 3), bool), ((1, 1), (0, 0), (0, 0))))
-    for i, where in enumerate(ndimage.find_objects(labels, count), 1):
-        region = labels[where] == i
-        height, width = (region.shape[axis] * block_mm[axis] for axis in (1, 2))
-        area = region.sum() * block_mm[1] * block_mm[2]
-        if not 1000 <= area <= 4500 or area < 0.55 * height * width or max(height, width) > 2 * min(height, width):
-            continue
-        left, right = _across(body, where[0])
-        rows = np.flatnonzero(body[where[0]].any((0, 2)))
-        side = (where[2].start + where[2].stop - left - right) / 2 / (right - left)
-        back = ((where[1].start + where[1].stop) / 2 - rows[0]) / (rows[-1] + 1 - rows[0])
-        around = (where[0], *(slice(max(0, s.start - 3), s.stop + 3) for s in where[1:]))
-        shell = ndimage.binary_dilation(labels[around] == i, np.ones((1, 3, 3), bool), iterations=3) & ~tissue[around]
-        if 0.13 < abs(side) < 0.28 and 0.42 < back < 0.8 and fat[around][shell].mean() > 0.6 and shell.sum() > 2.4 * region.sum() ** 0.5:
-            kidney[where] |= region
-    return _room(kidney, block_mm)
-
-
-def _across(body: Bools, slices: slice) -> tuple[int, int]:
-    """First column of the body in these slices, and the one after its last."""
-    columns = np.flatnonzero(body[slices].any((0, 1)))
-    return int(columns[0]), int(columns[-1]) + 1
 
 
 # ------------------------------------------------------------------------------------------------------------- site and shape
@@ -355,22 +158,6 @@ def _directions(rng: Generator, n: int) -> NDArray[np.float64]:
     """`[n, 3]` unit vectors, uniform on the sphere."""
     vectors = rng.standard_normal((n, 3))
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-
-
-def _blur_px(hu: NDArray[np.int16]) -> float:
-    """Standard deviation (pixels) of the scan's in-plane blur, from its steepest edges between air and tissue.
-
-    A step of 1000 HU blurred by sigma is at most 1000 / (sigma * sqrt(2 pi)) HU a pixel steep. The part that pixels and central
-    differences have in it is taken off: the lesion's partial volume brings its own.
-    """
-    slices = hu[:: max(1, len(hu) // 16)].astype(np.float32)
-    if min(slices.shape[1:]) < 3:
-        return 0.5
-    steep = np.hypot(*np.gradient(slices, axis=(1, 2)))[(slices > -650) & (slices < -350)]
-    if len(steep) < 100:
-        return 0.5
-    sigma = 1000 / (np.sqrt(2 * np.pi) * float(np.quantile(steep, 0.9)))
-    return float(np.clip(np.sqrt(max(sigma**2 - 0.7**2, 0)), 0.4, 2.0))
 
 
 # ------------------------------------------------------------------------------------------------------------------ tissue

@@ -33,7 +33,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from .deeplesion import SPLITS
-from .lesions import KINDS, Lesion, Spacing, find_places, plant_lesions
+from .lesions import Lesion, plant_lesions
+from .places import KINDS, Spacing, find_places
 from .slices import OFFSET
 
 COLUMNS = (
@@ -116,7 +117,7 @@ def plant(
         per_scan: lesions a scan, as far as they fit.
         studies: how often each scan is planted, each time with other lesions, as another study of its patient.
         seed: another seed gives other lesions and another split.
-        kinds: some of "nodule", "liver", "kidney", "node" (`ubr.downstream.lesions`).
+        kinds: some of "nodule", "liver", "kidney", "node" (`ubr.downstream.places`).
         progress: show a bar.
 
     Raises:

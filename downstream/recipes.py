@@ -76,6 +76,10 @@ class DetectorRecipe:
         warm = 0.1 + 0.9 * step / self.warmup if step < self.warmup else 1.0
         return float(warm * 0.1 ** sum(step >= drop for drop in self.drops))
 
+    def parts(self) -> dict[str, Any]:
+        """What the recipe says of the detector itself: options of `detector.faster_rcnn`."""
+        return {"box_head": self.box_head, "pyramid": self.pyramid, "norms": self.norms, "position": self.position}
+
     def described(self) -> dict[str, Any]:
         """Plain values."""
         return dict(json.loads(json.dumps(dataclasses.asdict(self))))

@@ -270,9 +270,7 @@ def finetune(
         runs.check(folder, config)
     if last_file.exists():
         return Run(folder, best_file if best_file.exists() else last_file, last_file, _quality(folder))
-    detector, receipt = faster_rcnn(
-        weights, box_head=recipe.box_head, pyramid=recipe.pyramid, norms=recipe.norms, position=recipe.position, seed=recipe.seed
-    )
+    detector, receipt = faster_rcnn(weights, seed=recipe.seed, **recipe.parts())
     module = LesionDetection(detector, recipe, train, val, workers=workers, positions=positions)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints are about other products
     name, count = runs.pick_devices(accelerator, devices)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from ubr.downstream.lesions import KINDS, Lesion, find_places, plant_lesions
+from ubr.downstream.lesions import Lesion, plant_lesions
+from ubr.downstream.places import KINDS, find_places
 from ubr.downstream.planted import COLUMNS, Scan, measure, plant, scans_of_folder
 
 SPACING = (3.0, 1.6, 1.6)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ubr.weights import InputSpec, build, load
+from ubr.weights.devices import to_device
 
 from .dataset import DeepLesion, collate
 from .detector import Detector, bare_detector
@@ -130,9 +131,9 @@ def evaluate(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty, or a file; give a new --out")
     detector, recipe, inputs = load_detector(run, which)
+    chosen = to_device(detector, device)
     images = DeepLesion(data, split, inputs, view=recipe.view)
     positions = _positions(run, scorer, images, progress)
-    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     results = detect(detector, images, device=chosen, workers=workers, positions=positions, progress=progress)
     found = {**report(results), "split": split, "which": which}
     out.mkdir(parents=True, exist_ok=True)

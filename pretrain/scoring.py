@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ubr.weights import InputSpec, Regressor, Weights, load
 from ubr.weights.body import body_boxes, series_box
+from ubr.weights.devices import to_device
 
 from .data.bank import to_grid
 from .data.find import find, read
@@ -130,11 +131,7 @@ def score(
         raise ValueError("a store is scored alone; score several one after the other, or give scans")
     workers = max(1, cores() - 1) if workers is None else workers
     regressor = Regressor.from_weights(weights).eval().to(memory_format=torch.channels_last)
-    try:
-        regressor.to(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    except (RuntimeError, AssertionError) as error:
-        allowed = "auto, cpu, and what this machine has of cuda, cuda:1, mps"
-        raise ValueError(f"device {device!r} cannot be used here; allowed: {allowed}") from error
+    to_device(regressor, device)
     left_out: list[LeftOut] = []
     work = _from_store(sources[0]) if len(sources) == 1 and is_store(sources[0]) else _from_scans(sources, workers, progress, left_out)
     done = []

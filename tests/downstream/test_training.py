@@ -156,6 +156,7 @@ def test_train__positions_of_a_scorer(world: Path, tmp_path: Path, capsys: pytes
     assert list(places) == [k.name for k in images.keys] and len(set(places.values())) == len(places)
     judge = ["evaluate", str(tmp_path / "run"), str(world), "--out", str(tmp_path / "e"), "--which", "last", "--workers", "0"]
     assert "positions are of scorer" in refused(judge, capsys)
+    assert "device 'gpu' cannot be used here; allowed: auto, cpu" in refused([*judge, "--device", "gpu"], capsys)
     assert "positions are of scorer" in refused([*judge, "--scorer", str(tmp_path / "other")], capsys)
     assert main([*judge, "--scorer", str(tmp_path / "scorer")]) == 0
 

@@ -1,0 +1,24 @@
+"""Where a network runs: the device that a user names."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def to_device(module: nn.Module, name: str) -> torch.device:
+    """Move a network to a device and return it.
+
+    Args:
+        name: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
+
+    Raises:
+        ValueError: a device that this machine has not.
+    """
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        module.to(device)
+    except (RuntimeError, AssertionError) as error:
+        allowed = "auto, cpu, and what this machine has of cuda, cuda:1, mps"
+        raise ValueError(f"device {name!r} cannot be used here; allowed: {allowed}") from error
+    return device

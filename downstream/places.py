@@ -66,13 +66,14 @@ def find_places(hu: NDArray[np.int16], spacing_mm: Spacing) -> Places:
     soft = trunk & (small > 0) & (small < 180) & (rough < 15)
     soft_mm = _room(soft, block)
     fat = body & (small > -140) & (small < -60)
-    # After contrast medium kidneys are brighter and less even than other organs.
-    kidney = _kidney(trunk & (small > 0) & (small < 260), body, fat, block)
-    liver = _liver(soft_mm, body, block)
     chest = np.asarray(lung.sum((1, 2)) > 0.08 * body.sum((1, 2)))
-    if chest.any():  # neither lies high in the chest
-        top = max(0, int(np.flatnonzero(chest)[-1] - 120 / block[0]))
-        liver[:top], kidney[:top] = 0, 0
+    # After contrast medium kidneys are brighter and less even than other organs; what borders on drunk contrast is bowel.
+    drunk = ndimage.binary_dilation(small > 300, np.ones((1, 3, 3), bool), iterations=2)
+    kidney = _kidney(trunk & (small > 0) & (small < 260) & ~drunk, body, fat, block)
+    liver = _liver(soft_mm, body, block)
+    if chest.any():  # the liver does not lie high in the chest; where lungs still show, the spleen looks like a kidney
+        liver[: max(0, int(np.flatnonzero(chest)[-1] - 120 / block[0]))] = 0
+        kidney[: int(np.flatnonzero(lung.any((1, 2)))[-1]) + 1] = 0
     return Places(
         (step[0], step[1], step[2]),
         (block[0], block[1], block[2]),
@@ -175,7 +176,8 @@ def _liver(soft_mm: Floats, body: Bools, block_mm: tuple[float, ...]) -> Floats:
 
 
 def _kidney(tissue: Bools, body: Bools, fat: Bools, block_mm: tuple[float, ...]) -> Floats:
-    """Room (mm) in what looks like a kidney in its slice: compact, 10..45 cm2, beside the spine, behind the middle, bedded in fat.
+    """Room (mm) in what looks like a kidney in its slices: compact, 10..45 cm2, beside the spine, behind the middle, bedded in fat, and
+    has at least 15 cm3 in all.
 
     The colon, which also lies in fat, is slimmer and further from the midline.
     """
@@ -199,7 +201,10 @@ def _kidney(tissue: Bools, body: Bools, fat: Bools, block_mm: tuple[float, ...])
         shell = ndimage.binary_dilation(labels[around] == i, np.ones((1, 3, 3), bool), iterations=3) & ~tissue[around]
         if 0.13 < abs(side) < 0.28 and 0.42 < back < 0.8 and fat[around][shell].mean() > 0.6 and shell.sum() > 2.4 * region.sum() ** 0.5:
             kidney[where] |= region
-    return _room(kidney, block_mm)
+    labels, count = ndimage.label(kidney)
+    large = np.bincount(labels.ravel(), minlength=count + 1) * np.prod(block_mm) >= 15e3
+    large[0] = False
+    return _room(large[labels], block_mm)
 
 
 def _across(body: Bools, slices: slice) -> tuple[int, int]:

@@ -27,7 +27,7 @@ def main() -> None:
     seconds = time.monotonic() - began
     steps = yaml.safe_load((options.work / "run" / "config.yaml").read_text())["recipe"]["steps"]
     row = {
-        **provenance(recipe("quick").sha256(), options.seed),
+        **provenance(recipe("default").sha256(), options.seed),
         "steps": steps,
         "unseen_mean_r": round(result.mean_r, 4),
         "three_class_accuracy": round(result.accuracy, 4),

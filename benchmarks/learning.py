@@ -1,6 +1,6 @@
 """How well a recipe learns from real CT without labels, on patients it has not seen: cross-validation by patient.
 
-    python -m benchmarks.learning --data ../shared/ct --work /scratch/learning [--recipe mixed --backbone vgg16 --seed 1 --fold 0]
+    python -m benchmarks.learning --data ../shared/ct --work /scratch/learning [--recipe default --backbone vgg16 --seed 1 --fold 0]
 
 Every patient is held out once. A row a held-out series goes to results/learning.csv: r, share of ordered pairs, and the error in mm where
 a landmark is looked for at the score that it has on training patients. A row a seed goes to results/learning_summary.csv once all folds
@@ -24,7 +24,7 @@ from benchmarks.rows import append, provenance, read
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.store import SeriesRow, Store
-from ubr.pretrain.reading.curve import ordered_share, pearson_r
+from ubr.pretrain.reading.curve import line_errors_mm, ordered_share, pearson_r
 from ubr.pretrain.reading.regions import classify, thresholds
 from ubr.pretrain.recipes import RECIPES, Recipe, recipe
 from ubr.pretrain.scoring import scores_of
@@ -62,7 +62,7 @@ def command_line(about: str | None) -> tuple[argparse.Namespace, Recipe]:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with CT series and a catalog.csv with landmarks")
     parser.add_argument("--work", type=Path, required=True, help="folder for store and runs")
-    parser.add_argument("--recipe", default="mixed", choices=list(RECIPES))
+    parser.add_argument("--recipe", default="default", choices=list(RECIPES))
     parser.add_argument("--backbone", help="other than the recipe's")
     parser.add_argument("--steps", type=int, help="other than the recipe's")
     parser.add_argument("--start", help="other than the recipe's")
@@ -134,6 +134,7 @@ def judged(
         (rows if series.patient in held_out else known).append(one)
     levels = {n: [one.scores[one.marks[n]] for one in known if n in one.marks] for n in LANDMARKS}
     right = accuracy(known, rows)
+    line = line_errors_mm([one.scores for one in rows], [one.series.z_mm for one in rows])
     return [
         {
             "file": names[one.series.key],
@@ -142,12 +143,13 @@ def judged(
             "length_mm": round(float(one.series.z_mm[-1]), 1),
             "r": round(pearson_r(one.scores, one.series.z_mm), 5),
             "ordered": round(ordered_share(one.scores), 5),
+            "line_error_mm": round(float(apart), 2),
             **{f"{n}_error_mm": _error(one, n, levels[n]) for n in LANDMARKS},
             **{f"{n}_score": round(float(one.scores[one.marks[n]]), 4) if n in one.marks else "" for n in LANDMARKS},
             "part_slices": len(one.parts()),
             "part_accuracy": round(share, 5) if share is not None else "",
         }
-        for one, share in zip(rows, right, strict=True)
+        for one, share, apart in zip(rows, right, line, strict=True)
     ]
 
 

@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with CT series")
     parser.add_argument("--work", type=Path, required=True, help="folder for store, run and scores")
-    parser.add_argument("--recipe", default="quick", choices=list(RECIPES))
+    parser.add_argument("--recipe", default="default", choices=list(RECIPES))
     parser.add_argument("--steps", type=int, help="other than the recipe's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--holdout", type=float, default=0.2, help="share of the patients")

@@ -1,6 +1,6 @@
 """What changes of a scan do to its scores, on patients the model has not seen: rows in results/robustness.csv.
 
-    python -m benchmarks.robustness --data ../shared/ct --work /scratch/learning [--recipe mixed --seed 0]
+    python -m benchmarks.robustness --data ../shared/ct --work /scratch/learning [--recipe default --seed 0]
 
 --work is that of benchmarks.learning, whose models are taken, of as many folds as there are: each series is scored by the one that was
 trained without its patient. A change is made to the volume in HU, before the body is looked for, and the score of each slice is compared
@@ -20,7 +20,7 @@ from benchmarks.learning import FOLDS, command_line, described, folder_of, folds
 from benchmarks.rows import append, provenance
 from ubr.pretrain.scoring import scores_of
 from ubr.weights import InputSpec, Regressor, load
-from ubr.weights.body import body_boxes, series_box
+from ubr.weights.body import body_boxes
 
 HU = NDArray[np.int16]
 Spacing = tuple[float, float, float]
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _scored(regressor: Regressor, inputs: InputSpec, hu: HU, spacing_mm: Spacing) -> NDArray[np.float64]:
-    grid = inputs.to_grid(torch.from_numpy(np.ascontiguousarray(hu)), spacing_mm[1:], series_box(body_boxes(hu, spacing_mm)))
+    grid = inputs.to_grid(torch.from_numpy(np.ascontiguousarray(hu)), spacing_mm[1:], body_boxes(hu, spacing_mm))
     return scores_of(regressor, grid).astype(np.float64)
 
 

@@ -24,7 +24,7 @@ from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.phantom_files import phantoms
 from ubr.pretrain.data.store import Store
-from ubr.pretrain.recipes import quick
+from ubr.pretrain.recipes import default
 from ubr.pretrain.scoring import BATCH, score
 from ubr.pretrain.training import fit
 from ubr.weights import Backbone, start
@@ -44,7 +44,7 @@ def main() -> None:
     phantoms(options.work / "scans", n=24, seed=0, form="nifti", size_px=256)
     ingest([options.work / "scans"], options.work / "store")
     store = Store.open(options.work / "store")
-    recipe = dataclasses.replace(quick(), backbone=options.backbone, steps=options.steps)
+    recipe = dataclasses.replace(default(), backbone=options.backbone, steps=options.steps)
     recipe = dataclasses.replace(recipe, inputs=dataclasses.replace(recipe.inputs, size_px=options.size_px))
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")

@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from ubr.weights import Regressor, Weights
-from ubr.weights.body import body_boxes, series_box
+from ubr.weights.body import body_boxes
 
 from .dataset import DeepLesion
 from .slices import load_hu, slice_path
@@ -50,8 +50,7 @@ def body_positions(scorer: Weights, *sets: DeepLesion, device: str = "cpu", prog
                 raise
             continue
         x_mm, y_mm, z_mm = key.spacing_mm
-        box = series_box(body_boxes(hu, (z_mm, y_mm, x_mm)))
-        grid = scorer.inputs.to_grid(torch.from_numpy(hu), (y_mm, x_mm), box)
+        grid = scorer.inputs.to_grid(torch.from_numpy(hu), (y_mm, x_mm), body_boxes(hu, (z_mm, y_mm, x_mm)))
         found[key.name] = float(regressor.score(grid.to(device)))
     if not found:
         raise ValueError("none of the images can be read, so none has a position; check the folder")

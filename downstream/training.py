@@ -82,7 +82,8 @@ class LesionDetection(runs.Module):
         """Batches from the step the trainer stands at, also after it restored a checkpoint."""
         r = self.recipe
         batches = Batches(self.train_data, r.batch, r.seed, self.global_rank, self.trainer.world_size)
-        return DataLoader(batches, batch_size=None, sampler=runs.From(self.trainer.global_step, r.steps), num_workers=self.workers)
+        steps = runs.From(self.trainer.global_step, r.steps)
+        return DataLoader(batches, batch_size=None, sampler=steps, num_workers=self.workers, worker_init_fn=runs.give_way)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Every rank looks at all images: they are few beside training, and recall is then exact."""

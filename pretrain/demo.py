@@ -20,7 +20,7 @@ from .data.phantom_files import phantoms
 from .reading.curve import pearson_r
 from .reading.pictures import figure
 from .reading.regions import classify, thresholds
-from .recipes import quick
+from .recipes import default
 from .scoring import SeriesScores, score
 from .training import fit
 
@@ -56,7 +56,7 @@ def demo(out: Path = Path("demo-run"), *, train: int = 32, unseen: int = 14, ste
     phantoms(scans / "train", n=train, seed=seed, form="dicom", size_px=128)
     phantoms(scans / "unseen", n=unseen, seed=seed + 10_000, form="dicom", size_px=128)
     taken = ingest([scans / "train"], store)
-    recipe = dataclasses.replace(quick(), steps=steps, seed=seed)
+    recipe = dataclasses.replace(default(), steps=steps, seed=seed)
     recipe = dataclasses.replace(recipe, inputs=dataclasses.replace(recipe.inputs, size_px=48))
     trained = fit(store, run, recipe, validate_every=max(1, steps // 4), licence="Apache-2.0")
     scored = score(trained.weights, [scans / "unseen"], scores)

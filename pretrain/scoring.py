@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ubr.weights import InputSpec, Regressor, Weights, load
-from ubr.weights.body import body_boxes, series_box
+from ubr.weights.body import body_boxes
 from ubr.weights.devices import to_device
 
 from .data.bank import to_grid
@@ -183,8 +183,8 @@ def _slices(inputs: InputSpec, job: _Job) -> _Slices | str:
     try:
         if isinstance(what, Series):
             volume = read(what)
-            box = series_box(body_boxes(volume.hu, volume.spacing_mm))
-            grid = inputs.to_grid(torch.from_numpy(volume.hu), volume.spacing_mm[1:], box)
+            boxes = body_boxes(volume.hu, volume.spacing_mm)
+            grid = inputs.to_grid(torch.from_numpy(volume.hu), volume.spacing_mm[1:], boxes)
             return _Slices(Store.key(what), grid.numpy(), volume.z_mm, volume.warnings)
         path, row = what
         return _Slices(row.key, to_grid(Store.open(path), row, inputs).numpy(), row.z_mm, row.warnings)

@@ -128,7 +128,8 @@ class UBR(runs.Module):
         assert self.bank is not None
         workers = self.workers if self.bank.place == "file" else 0
         steps = Steps(self.sampler, self.bank, self.global_rank, self.trainer.world_size)
-        return DataLoader(steps, batch_size=None, sampler=runs.From(self.trainer.global_step, self.recipe.steps), num_workers=workers)
+        order = runs.From(self.trainer.global_step, self.recipe.steps)
+        return DataLoader(steps, batch_size=None, sampler=order, num_workers=workers, worker_init_fn=runs.give_way)
 
     def val_dataloader(self) -> list[int]:
         """Numbers of the held-out volumes. Every rank scores all of them: they are few, and the mean is then exact."""
@@ -274,7 +275,7 @@ def _check_size(backbone: Backbone, size_px: int) -> None:
 def fit(
     store: str | Path | Store,
     out: str | Path,
-    recipe: Recipe | str = "quick",
+    recipe: Recipe | str = "default",
     *,
     holdout: float | Sequence[str] = 0.1,
     accelerator: runs.Accelerator = "auto",

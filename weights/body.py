@@ -83,6 +83,19 @@ def series_box(boxes: NDArray[np.int16]) -> tuple[int, int, int, int]:
     return (int(y0), int(y1), int(x0), int(x1))
 
 
+def shown_boxes(boxes: NDArray[np.int16]) -> NDArray[np.int16]:
+    """What of each slice belongs to the body: the union of its own box and those of the slices next to it, `[z, 4]` as `boxes`.
+
+    A box that is too small in a single slice then cuts nothing off.
+    """
+    from scipy import ndimage
+
+    sign = np.array([1, -1, 1, -1], np.int16)  # the union is then a minimum
+    found = boxes[:, 1:2] > 0
+    lowest = ndimage.minimum_filter1d(np.where(found, boxes * sign, np.iinfo(np.int16).max), 3, axis=0, mode="nearest")
+    return np.where(found, lowest * sign, 0).astype(np.int16)
+
+
 def _block_mean(hu: NDArray[np.int16], step_y: int, step_x: int) -> NDArray[np.float32]:
     """Means of step_y x step_x pixels; the last block is filled up with the edge."""
     z, y, x = hu.shape

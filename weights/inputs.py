@@ -15,9 +15,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+
+from .body import series_box, shown_boxes
 
 AIR_HU = -1024
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -31,7 +35,8 @@ class InputSpec:
     Args:
         window_hu: HU at which the input is 0 and 1; values outside are clipped. -175..275 is the authors' soft-tissue window.
         size_px: side S of the square input in pixels.
-        field: the part of the slice that is shown: the whole "image", or the square around the "body" (`ubr.weights.body`).
+        field: the part of the slice that is shown: the whole "image", or the square around the "body" (`ubr.weights.body`); what lies
+            outside a slice's own part of it, such as arms beside the trunk or head and the table, is then air.
         mm_per_px: pixel size in mm; the field is then cut or padded with air around its centre to S pixels. Without it the field is
             stretched to S pixels, whatever its size in mm.
         channels: what the three channels are. "grey": the windowed slice, 0..1, three times. "folded": HU clipped to the window, zeros,
@@ -63,25 +68,23 @@ class InputSpec:
             raise ValueError(f"mean and std are three numbers each, std positive; got {self.mean} and {self.std}")
 
     def to_grid(
-        self, hu: Tensor, spacing_mm: tuple[float, float], box: tuple[int, int, int, int] | None = None, *, size_px: int | None = None
+        self, hu: Tensor, spacing_mm: tuple[float, float], boxes: NDArray[np.int16] | None = None, *, size_px: int | None = None
     ) -> Tensor:
-        """Resample slices to the square grid.
+        """Resample the slices of a series to the square grid.
 
         Args:
             hu: `[n, y, x]` HU, any dtype.
             spacing_mm: (y, x) pixel size in mm.
-            box: (y0, y1, x0, x1) of the body, half-open; needed where field is "body".
+            boxes: `[n, 4]` the body's box in each slice (`ubr.weights.body.body_boxes`); needed where field is "body".
             size_px: another side than the contract's, for a caller that crops afterwards; the field in mm stays the same.
 
         Returns:
             `[n, S, S]` int16 HU. Pixels outside the slice are air.
         """
         if self.field == "body":
-            if box is None:
-                raise ValueError("field 'body' needs the body's box")
-            y0, y1, x0, x1 = box
-            if y1 > y0 and x1 > x0:
-                hu = hu[:, y0:y1, x0:x1]
+            if boxes is None or len(boxes) != len(hu):
+                raise ValueError(f"field 'body' needs the body's box in each of the {len(hu)} slices; take them from body_boxes")
+            hu = _body_only(hu, boxes)
         size = size_px or self.size_px
         height_mm, width_mm = hu.shape[1] * spacing_mm[0], hu.shape[2] * spacing_mm[1]
         field_mm = max(height_mm, width_mm) if self.mm_per_px is None else self.mm_per_px * self.size_px
@@ -129,3 +132,15 @@ class InputSpec:
             raise ValueError(f"an input contract has the fields {sorted(names)}, got {sorted(values)}")
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain)
+
+
+def _body_only(hu: Tensor, boxes: NDArray[np.int16]) -> Tensor:
+    """Slices `[n, y, x]` cut to the series' box, with air outside each slice's own part of it. As they are where no body was found."""
+    top, bottom, left, right = series_box(boxes)
+    if bottom <= top or right <= left:
+        return hu
+    shown = hu.clone()
+    for plane, (y0, y1, x0, x1) in zip(shown, shown_boxes(boxes).tolist(), strict=True):
+        if y1 > y0:
+            plane[:y0], plane[y1:], plane[:, :x0], plane[:, x1:] = AIR_HU, AIR_HU, AIR_HU, AIR_HU
+    return shown[:, top:bottom, left:right]

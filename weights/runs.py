@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import platform
 import subprocess
 import time
@@ -40,6 +41,12 @@ class From(Sampler[int]):
 
     def __len__(self) -> int:
         return self.steps
+
+
+def give_way(_: int) -> None:
+    """Start of a loader's worker: on a CPU it wants the cores that training computes on, and batches ahead are in no hurry."""
+    if hasattr(os, "nice"):
+        os.nice(10)
 
 
 class Module(L.LightningModule):

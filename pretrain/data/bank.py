@@ -21,7 +21,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ubr.weights import InputSpec
-from ubr.weights.body import series_box
 
 from .store import SeriesRow, Store, rename_durably, temporary_name
 
@@ -31,7 +30,7 @@ Place = Literal["auto", "gpu", "ram", "file"]
 def to_grid(store: Store, row: SeriesRow, inputs: InputSpec, size_px: int | None = None) -> Tensor:
     """All slices of a stored series on the contract's grid, `[n, S, S]` int16 HU."""
     hu = torch.from_numpy(store.read(row.key))
-    return inputs.to_grid(hu, row.spacing_mm[1:], series_box(row.body), size_px=size_px)
+    return inputs.to_grid(hu, row.spacing_mm[1:], row.body, size_px=size_px)
 
 
 def grid_folder(store: Store, inputs: InputSpec, size_px: int | None = None) -> Path:
@@ -40,7 +39,8 @@ def grid_folder(store: Store, inputs: InputSpec, size_px: int | None = None) -> 
 
 
 def _about(inputs: InputSpec, size_px: int | None) -> str:
-    geometry = {"field": inputs.field, "field_px": inputs.size_px, "mm_per_px": inputs.mm_per_px, "size_px": size_px or inputs.size_px}
+    field = "body, air around it" if inputs.field == "body" else inputs.field
+    geometry = {"field": field, "field_px": inputs.size_px, "mm_per_px": inputs.mm_per_px, "size_px": size_px or inputs.size_px}
     return json.dumps(geometry, sort_keys=True)
 
 

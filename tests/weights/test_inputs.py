@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from ubr.weights import InputSpec
 
@@ -50,15 +52,34 @@ def test_to_grid__mm_per_px_fixes_the_size_of_the_body(field_mm: int, expected: 
     assert (int(inside[0]), int(inside[-1]) + 1) == expected
 
 
+def boxes(*rows: tuple[int, int, int, int]) -> NDArray[np.int16]:
+    return np.array(rows, np.int16)
+
+
 def test_to_grid__body_field_shows_the_box_only() -> None:
     hu = torch.full((2, 60, 60), -1000, dtype=torch.int16)
     hu[:, 10:30, 20:50] = 40
-    grid = InputSpec(size_px=30, field="body").to_grid(hu, (1, 1), (10, 30, 20, 50))
+    grid = InputSpec(size_px=30, field="body").to_grid(hu, (1, 1), boxes((10, 30, 20, 50), (10, 30, 20, 50)))
     assert (grid[:, 5:25] == 40).all() and (grid[:, :5] == -1024).all()
-    whole = InputSpec(size_px=60, field="body").to_grid(hu, (1, 1), (0, 0, 0, 0))  # no body was found: the whole slice
+    whole = InputSpec(size_px=60, field="body").to_grid(hu, (1, 1), boxes((0, 0, 0, 0), (0, 0, 0, 0)))  # no body was found: the whole slice
     assert torch.equal(whole, hu)
-    with pytest.raises(ValueError, match="field 'body' needs the body's box"):
-        InputSpec(field="body").to_grid(hu, (1, 1))
+    for given in (None, boxes((10, 30, 20, 50))):
+        with pytest.raises(ValueError, match="field 'body' needs the body's box in each of the 2 slices"):
+            InputSpec(field="body").to_grid(hu, (1, 1), given)
+
+
+def test_to_grid__beside_the_body_is_air() -> None:
+    """A head of 20 pixels between raised arms, above shoulders of 60: the arms go, the head, the shoulders and the field stay."""
+    hu = torch.full((6, 60, 60), -1000, dtype=torch.int16)
+    hu[:3, 20:40, 20:40] = 40
+    hu[:3, 20:40, 2:12] = 50
+    hu[3:, 20:40] = 60
+    narrow, wide = (20, 40, 20, 40), (20, 40, 0, 60)
+    grid = InputSpec(size_px=60, field="body").to_grid(hu, (1, 1), boxes(narrow, narrow, narrow, wide, wide, wide))
+    assert (grid[3:, 20:40] == 60).all() and (grid[:, :20] == -1024).all()
+    assert (grid[:3, 20:40, 20:40] == 40).all()
+    assert (grid[:2, :, :20] == -1024).all() and (grid[:2, :, 40:] == -1024).all()
+    assert (grid[2, 20:40, 2:12] == 50).all()  # next to the shoulders: what its neighbour shows is kept
 
 
 def test_to_grid__finer_grid_shows_the_same_field() -> None:

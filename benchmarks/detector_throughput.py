@@ -3,8 +3,8 @@ results/detector_throughput.csv.
 
     python -m benchmarks.detector_throughput --data /scratch/lesions/planted --work /scratch/throughput [--backbone vgg16 --recipe paper]
 
-The yardstick is forward, backward and optimiser step of the same detector on the same batches, which lie ready in memory. Bare and whole
-are measured in turn, and the ratio is taken within each pair, because machines drift.
+The yardstick is forward, backward, the recipe's clipping and optimiser step of the same detector on the same batches, which lie ready in
+memory. Bare and whole are measured in turn, and the ratio is taken within each pair, because machines drift.
 """
 
 from __future__ import annotations
@@ -98,6 +98,8 @@ def _bare(detector: Detector, batches: list[tuple[list[Any], list[dict[str, Any]
             loss = torch.stack(list(detector(batch, targets).values())).sum()
         optimiser.zero_grad()
         loss.backward()
+        if chosen.clip_norm:
+            torch.nn.utils.clip_grad_norm_(detector.parameters(), chosen.clip_norm)
         optimiser.step()
         images += len(batch)
     _wait()

@@ -111,8 +111,7 @@ class LesionDetection(runs.Module):
             torch.manual_seed(int(seed))
             losses = self(*batch, train=True)
         loss: Tensor = torch.stack(list(losses.values())).sum()
-        shown = {"train/loss": loss, **{f"train/{name}": value for name, value in losses.items()}}
-        self.log_dict({name: value.detach() for name, value in shown.items()}, batch_size=self.recipe.batch)
+        self.log_losses(loss, losses, self.recipe.batch)
         return loss
 
     def on_validation_epoch_start(self) -> None:

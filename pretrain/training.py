@@ -153,8 +153,7 @@ class UBR(runs.Module):
         parts = self.losses(scores, batch.z_mm)
         weights = {"order": 1.0, "distance": r.distance_weight, "position": r.position_weight}
         loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
-        shown = {"train/loss": loss, **{f"train/{name}": part for name, part in parts.items()}}
-        self.log_dict(shown, sync_dist=world > 1, batch_size=r.g)
+        self.log_losses(loss, parts, r.g)
         return loss
 
     def on_validation_epoch_start(self) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +95,22 @@ def test_finetune__cut_and_run_again_is_the_unbroken_run(world: Path, tmp_path: 
     assert steps[0] == steps[1]
     again = finetune(weights, *sets(world, weights, r), tmp_path / "cut", r, **options)  # finished: nothing happens
     assert again.metrics == resumed.metrics
+
+
+@pytest.mark.heavy
+def test_train__two_processes_share_a_step(world: Path, tmp_path: Path) -> None:
+    """DDP over gloo through the command line; the first process alone writes. Proposals are drawn a process, so one process differs."""
+    weights_of("timm/test_resnet").save(tmp_path / "w.safetensors")
+    command = [sys.executable, "-m", "ubr.downstream.cli", "train", str(world), "--weights", str(tmp_path / "w.safetensors"), *TINY]
+    command += ["--out", str(tmp_path / "run"), "--devices", "2", "--log-every", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "train/loss" in line] == [1, 2]
+    assert sum("val/recall5" in line for line in lines) == 1
+    assert load_detector(tmp_path / "run", "last")
+    refusal = subprocess.run([*command, "--out", str(tmp_path / "odd"), "--batch", "3"], capture_output=True, text=True)
+    assert refusal.returncode == 2 and "a batch of 3 images cannot be shared by 2 processes alike" in refusal.stderr
 
 
 def test_finetune__folder_says_what_it_is_and_holds_no_path(world: Path, weights: Weights, tmp_path: Path) -> None:

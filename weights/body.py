@@ -6,9 +6,9 @@ here, the same way for pretraining, scoring and detectors, and from the pixels a
 1. Pixels are averaged to about 4 mm, which removes wires and tubes, and taken above -400 HU: soft tissue, fat and bone.
 2. An opening removes what is thinner than about 12 mm: clothing, blankets, the shell of the table.
 3. Lung is put back: large dark regions whose median is above that of air. A field of view inside the chest would otherwise fall apart.
-4. Each slice falls apart into components. The largest one on the patient's midline is the body; arms beside it, and the
-   table below it, are not. Where nothing lies on the midline (thighs; raised arms above the vertex) the body is every component
-   at least half as large as the largest.
+4. Each slice falls apart into components. The largest one whose middle half meets the patient's midline is the body; arms beside it,
+   and the table below it, are not. Where none does (thighs; raised arms above the vertex) the body is every component at least half as
+   large as the largest.
 5. The box goes round it with a margin of one averaged pixel, since the opening rounds off noses and skin folds.
 
 A slice without body (air, table only) has the box (0, 0, 0, 0). Arms that touch the trunk stay in the box.
@@ -59,7 +59,9 @@ def body_boxes(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) ->
         if not len(here):
             continue
         here = here[area_cm2[here] >= 0.25 * area_cm2[here].max()]
-        central = here[(parts[here, 3] <= midline) & (midline < parts[here, 4])]
+        left, right = parts[here, 3], parts[here, 4]
+        edge = (right - left) / 4  # a thigh beside the midline may just reach it
+        central = here[(left + edge <= midline) & (midline < right - edge)]
         if len(central):
             keep = central[[np.argmax(area_cm2[central])]]
         else:

@@ -72,14 +72,16 @@ def test_head_between_raised_arms() -> None:
         _assert_box(box, 60, 181, 80, 177)
 
 
-def test_both_thighs_are_the_body() -> None:
+@pytest.mark.parametrize("aside", [0, 14])
+def test_both_thighs_are_the_body(aside: int) -> None:
+    """Also where the patient's legs lie aside, so that one of them reaches the midline."""
     hu = _slices(4)
     _trunk(hu[:2])
     for x in (78, 178):
-        _ellipse(hu[2:], 120, x, 45, 42, MUSCLE)
+        _ellipse(hu[2:], 120, x + aside, 45, 42, MUSCLE)
     _ellipse(hu[2:], 120, 10, 14, 9, MUSCLE)  # a hand
     for box in body_boxes(hu, SPACING)[2:]:
-        _assert_box(box, 75, 166, 36, 221)
+        _assert_box(box, 75, 166, 36 + aside, 221 + aside)
 
 
 def test_field_of_view_inside_the_chest_is_all_body() -> None:

@@ -271,8 +271,9 @@ def start(scans: Path, store: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_for(process: subprocess.Popen[bytes], store: Path, pattern: str, count: int) -> None:
+    """Until as many files are there and workers run: a file may be left from an earlier kill."""
     deadline = time.monotonic() + 60
-    while len(list(store.glob(pattern))) < count and process.poll() is None:
+    while (len(list(store.glob(pattern))) < count or not children(process)) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 

@@ -1,4 +1,4 @@
-"""Complete configurations of a training, as functions: this project's defaults, the paper's, and its authors' code.
+"""Complete configurations of a training, as functions: this project's default, the paper's, and its authors' code.
 
 A recipe holds everything that shapes the trained numbers; where the run goes, how many GPUs and workers it uses and how often it is
 validated does not, and is an argument of `fit`.
@@ -174,18 +174,7 @@ def default() -> Recipe:
     )
 
 
-def default_gpu() -> Recipe:
-    """`default` for a GPU: VGG-16 at 128 pixels."""
-    small = default()
-    return dataclasses.replace(small, backbone="vgg16", inputs=dataclasses.replace(small.inputs, size_px=128), lr=2e-4)
-
-
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    "default": default,
-    "default_gpu": default_gpu,
-    "paper": paper,
-    "reference_code": reference_code,
-}
+RECIPES: dict[str, Callable[[], Recipe]] = {"default": default, "paper": paper, "reference_code": reference_code}
 
 
 def recipe(name: str) -> Recipe:

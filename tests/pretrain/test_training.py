@@ -213,7 +213,7 @@ def test_losses__do_not_depend_on_how_groups_are_spread_over_processes(store: St
 
 
 def test_recipes__are_complete_and_distinct() -> None:
-    assert set(RECIPES) == {"default", "default_gpu", "paper", "reference_code"}
+    assert set(RECIPES) == {"default", "paper", "reference_code"}
     assert (paper().g, paper().m, paper().lr, paper().steps, paper().backbone, paper().start) == (12, 8, 0.002, 1500, "vgg16", "imagenet")
     assert (paper().order_scale, paper().distance_weight, paper().mean_losses) == (1, 1, False)
     code = reference_code()
@@ -242,5 +242,5 @@ def test_recipe__refuses_values_out_of_range(changes: dict[str, float], reason: 
 
 
 def test_recipe__unknown_name() -> None:
-    with pytest.raises(ValueError, match="unknown recipe 'papper'; allowed: default, default_gpu, paper, reference_code"):
+    with pytest.raises(ValueError, match="unknown recipe 'papper'; allowed: default, paper, reference_code"):
         recipe("papper")

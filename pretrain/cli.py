@@ -131,7 +131,7 @@ def _demo(argv: list[str]) -> None:
     from .demo import demo
 
     parser = _parser(
-        "demo", "The whole road on computed CT: scans, store, training, scores, figure, export. About four minutes on two cores."
+        "demo", "The whole road on computed CT: scans, store, training, scores, figure, export. Three to five minutes on two cores."
     )
     add_options(parser, demo, set())
     print(demo(**arguments(parser.parse_args(argv))))

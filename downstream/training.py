@@ -83,13 +83,19 @@ class LesionDetection(runs.Module):
         r = self.recipe
         batches = Batches(self.train_data, r.batch, r.seed, self.global_rank, self.trainer.world_size)
         steps = runs.From(self.trainer.global_step, r.steps)
-        return DataLoader(batches, batch_size=None, sampler=steps, num_workers=self.workers, worker_init_fn=runs.give_way)
+        return DataLoader(batches, batch_size=None, sampler=steps, **runs.worker_options(self.workers))
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Every rank looks at all images: they are few beside training, and recall is then exact."""
         if self.val_data is None:
             return []
-        return DataLoader(self.val_data, batch_size=self.recipe.batch, collate_fn=collate, num_workers=self.workers)
+        return DataLoader(
+            self.val_data,
+            batch_size=self.recipe.batch,
+            collate_fn=collate,
+            persistent_workers=self.workers > 0,  # validation comes again and again
+            **runs.worker_options(self.workers),
+        )
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Any]], *, train: bool) -> Any:
         given = [{"boxes": t["boxes"], "labels": t["labels"]} for t in targets] if train else None

@@ -129,7 +129,7 @@ class UBR(runs.Module):
         workers = self.workers if self.bank.place == "file" else 0
         steps = Steps(self.sampler, self.bank, self.global_rank, self.trainer.world_size)
         order = runs.From(self.trainer.global_step, self.recipe.steps)
-        return DataLoader(steps, batch_size=None, sampler=order, num_workers=workers, worker_init_fn=runs.give_way)
+        return DataLoader(steps, batch_size=None, sampler=order, **runs.worker_options(workers))
 
     def val_dataloader(self) -> list[int]:
         """Numbers of the held-out volumes. Every rank scores all of them: they are few, and the mean is then exact."""

@@ -12,8 +12,9 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ubr.weights import InputSpec, build, load, runs
+from ubr.weights import InputSpec, build, load
 from ubr.weights.devices import to_device
+from ubr.weights.processes import loader_options
 
 from .dataset import DeepLesion, collate
 from .detector import Detector, bare_detector
@@ -89,7 +90,7 @@ def detect(
     """Detections on every image of a data set, in pixels of the slices as annotated."""
     detector.eval().to(device)
     results = []
-    loader = DataLoader(data, batch_size=batch, collate_fn=collate, **runs.worker_options(workers))
+    loader = DataLoader(data, batch_size=batch, collate_fn=collate, **loader_options(workers))
     for images, targets in tqdm(loader, desc="detect", unit="batch", disable=not progress):
         places = torch.tensor([positions.by_name[t["key"].name] for t in targets], device=device) if positions is not None else None
         found = detector([i.to(device) for i in images], None, places)

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ubr.weights import Weights, runs
+from ubr.weights.processes import loader_options
 
 from .dataset import DeepLesion, collate
 from .detector import Detector, faster_rcnn, measure_norms
@@ -83,7 +84,7 @@ class LesionDetection(runs.Module):
         r = self.recipe
         batches = Batches(self.train_data, r.batch, r.seed, self.global_rank, self.trainer.world_size)
         steps = runs.From(self.trainer.global_step, r.steps)
-        return DataLoader(batches, batch_size=None, sampler=steps, **runs.worker_options(self.workers))
+        return DataLoader(batches, batch_size=None, sampler=steps, **loader_options(self.workers))
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Every rank looks at all images: they are few beside training, and recall is then exact."""
@@ -94,7 +95,7 @@ class LesionDetection(runs.Module):
             batch_size=self.recipe.batch,
             collate_fn=collate,
             persistent_workers=self.workers > 0,  # validation comes again and again
-            **runs.worker_options(self.workers),
+            **loader_options(self.workers),
         )
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Any]], *, train: bool) -> Any:

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ubr.weights import Backbone, Head, Regressor, card, runs, start
+from ubr.weights.processes import loader_options
 
 from .data.bank import Place, SliceBank, grid_folder, prepare
 from .data.store import SeriesRow, Store
@@ -129,7 +130,7 @@ class UBR(runs.Module):
         workers = self.workers if self.bank.place == "file" else 0
         steps = Steps(self.sampler, self.bank, self.global_rank, self.trainer.world_size)
         order = runs.From(self.trainer.global_step, self.recipe.steps)
-        return DataLoader(steps, batch_size=None, sampler=order, **runs.worker_options(workers))
+        return DataLoader(steps, batch_size=None, sampler=order, **loader_options(workers))
 
     def val_dataloader(self) -> list[int]:
         """Numbers of the held-out volumes. Every rank scores all of them: they are few, and the mean is then exact."""

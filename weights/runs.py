@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import multiprocessing
-import os
 import platform
 import subprocess
 import time
@@ -42,24 +40,6 @@ class From(Sampler[int]):
 
     def __len__(self) -> int:
         return self.steps
-
-
-def worker_options(workers: int) -> dict[str, Any]:
-    """Options of a `DataLoader` with so many worker processes; 0 loads in this one.
-
-    Workers are not forked from the trainer, whose every page would have to be copied when it is next written: on a CPU that is seconds,
-    and slower steps long after. They come from a small server that has forked nothing but torch.
-    """
-    if not workers:
-        return {}
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    return {"num_workers": workers, "worker_init_fn": give_way, "multiprocessing_context": multiprocessing.get_context(method)}
-
-
-def give_way(_: int) -> None:
-    """Start of a loader's worker: on a CPU it wants the cores that training computes on, and batches ahead are in no hurry."""
-    if hasattr(os, "nice"):
-        os.nice(19)
 
 
 class Module(L.LightningModule):

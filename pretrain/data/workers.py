@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from typing import TypeVar
+
+from ubr.weights.processes import UNGUARDED, end_with_parent
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -69,7 +70,7 @@ def pool_of(workers: int) -> ProcessPoolExecutor:
         pool.submit(os.getpid).result()
     except BrokenProcessPool:
         pool.shutdown()
-        raise RuntimeError("worker processes cannot start; a script that uses them must do so under if __name__ == '__main__':") from None
+        raise RuntimeError(UNGUARDED) from None
     return pool
 
 
@@ -95,11 +96,4 @@ def _start_worker() -> None:
     """Ctrl-C is for the parent, which lets workers finish their series. A worker whose parent was killed must end by itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"  # one core a process; read when numerical libraries are first imported, which is later
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    end_with_parent()

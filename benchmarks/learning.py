@@ -124,14 +124,20 @@ def judged(
 ) -> list[dict[str, object]]:
     """Train without these patients; a row for each of their series."""
     run = fit(store, folder, chosen, holdout=held_out, validate_every=max(1, chosen.steps // 4), licence="none: for the benchmark only")
-    weights = load(run.weights)
-    regressor = Regressor.from_weights(weights).eval()
+    return rows_of(Regressor.from_weights(load(run.weights)).eval(), store, names, catalog, held_out)
+
+
+def rows_of(
+    regressor: Regressor, store: Store, names: dict[str, str], catalog: dict[str, dict[str, str]], held_out: Sequence[str]
+) -> list[dict[str, object]]:
+    """What a trained regressor makes of the held-out patients' series; the others tell it the level of each landmark."""
     known, rows = [], []
     for series in store.usable():
-        scores = scores_of(regressor, to_grid(store, series, weights.inputs)).astype(np.float64)
         labels = catalog.get(TWINS.get(names[series.key], names[series.key]), {})
-        one = Curve(series, scores, {n: int(labels[n]) for n in LANDMARKS if labels.get(n)})
-        (rows if series.patient in held_out else known).append(one)
+        marks = {n: int(labels[n]) for n in LANDMARKS if labels.get(n)}
+        if marks or series.patient in held_out:
+            scores = scores_of(regressor, to_grid(store, series, regressor.inputs)).astype(np.float64)
+            (rows if series.patient in held_out else known).append(Curve(series, scores, marks))
     levels = {n: [one.scores[one.marks[n]] for one in known if n in one.marks] for n in LANDMARKS}
     right = accuracy(known, rows)
     line = line_errors_mm([one.scores for one in rows], [one.series.z_mm for one in rows])

@@ -1,0 +1,101 @@
+"""Does a quality without labels tell which checkpoint of a training finds landmarks best? Rows in results/checkpoints.csv.
+
+    python -m benchmarks.checkpoints --data ../shared/ct --work /scratch/learning [--fold 0]
+
+Trains one fold of `benchmarks.learning` and judges the network every so many steps on the held-out patients: without labels (r, share of
+ordered pairs, distance from lines of one slope in mm) and with them (landmarks, parts). Training is not changed by being looked at, but is
+not resumed either; a fold that has rows is skipped. With all folds there, prints Spearman's correlations and what choosing would bring.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.callbacks import Callback
+from scipy.stats import spearmanr
+
+from benchmarks.learning import command_line, described, folds, read_catalog, rows_of, stored, summary
+from benchmarks.rows import append, provenance, read
+from ubr.pretrain.training import UBR, plan
+from ubr.weights import runs
+
+EVERY = 75
+QUALITIES = ("r", "ordered", "line_error_mm")
+"""Without labels; the first two are better when larger."""
+
+
+class Judge(Callback):
+    """Judges a network in training every `EVERY` steps."""
+
+    def __init__(self, *given: Any) -> None:
+        self.given, self.rows = given, list[dict[str, object]]()
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: UBR, *_: Any) -> None:
+        if trainer.global_step % EVERY == 0:
+            module.eval()
+            found = [{name: str(value) for name, value in row.items()} for row in rows_of(module.regressor, *self.given)]
+            module.train()
+            trunk = [row for row in found if not row["file"].startswith("headneck")]
+            seen = {q: float(np.median([float(row[q]) for row in trunk])) for q in QUALITIES}
+            judged = summary(found)
+            labelled = {name: judged[name] for name in ("landmark_error_mm_median", "part_accuracy")}
+            self.rows.append({"step": trainer.global_step, **{f"trunk_{q}": round(v, 4) for q, v in seen.items()}, **labelled})
+            print(self.rows[-1], flush=True)
+
+
+def main() -> None:
+    """Train, judge, append rows, correlate."""
+    options, chosen = command_line(__doc__)
+    catalog = read_catalog(options.data)
+    store, names = stored(options.data, options.work, catalog)
+    config = chosen.sha256()[:12]
+    for number, held_out in enumerate(folds(store, names)):
+        if options.fold not in (None, number) or any((r["config"], r["fold"]) == (config, str(number)) for r in read("checkpoints")):
+            continue
+        parts = plan(store, chosen, held_out)
+        device, _ = runs.pick_devices("auto", 1)
+        judge = Judge(store, names, catalog, held_out)
+        module = UBR(chosen, store, parts.train, parts.held_out)
+        trainer = runs.trainer(
+            options.work / "checkpoints" / f"{config}-fold{number}",
+            [judge],
+            accelerator=device,
+            devices=1,
+            nodes=1,
+            strategy="ddp",
+            precision=runs.pick_precision(chosen.precision, chosen.backbone, device),
+            steps=chosen.steps,
+            clip_norm=chosen.clip_norm,
+            validate_every=chosen.steps,
+            checkpoint_every=chosen.steps,
+            log_every=EVERY,
+            bar=None,
+        )
+        trainer.fit(module)
+        about = {**provenance(chosen.sha256(), chosen.seed), "recipe": options.recipe, **described(chosen), "fold": number}
+        append("checkpoints", [{**about, **row} for row in judge.rows])
+    print(told([row for row in read("checkpoints") if row["config"] == config]))
+
+
+def told(rows: list[dict[str, str]]) -> str:
+    """A line a quality: its correlation with the landmarks' error within a fold, and what the checkpoint that it chooses has for one."""
+    by_fold = [[row for row in rows if row["fold"] == fold] for fold in sorted({row["fold"] for row in rows})]
+    errors = [np.array([float(row["landmark_error_mm_median"]) for row in fold]) for fold in by_fold]
+    last, best = np.median([e[-1] for e in errors]), np.median([e.min() for e in errors])
+    lines = [f"landmarks' error, median of {len(by_fold)} folds: last checkpoint {last:.1f} mm, best {best:.1f} mm"]
+    for quality in QUALITIES:
+        sign = 1 if quality == "line_error_mm" else -1
+        seen = [sign * np.array([float(row[f"trunk_{quality}"]) for row in fold]) for fold in by_fold]
+        rho = [float(spearmanr(s, e).statistic) for s, e in zip(seen, errors, strict=True)]
+        chosen = np.median([e[s.argmin()] for s, e in zip(seen, errors, strict=True)])
+        lines.append(
+            f"{quality}: Spearman {np.median(rho):.2f} ({min(rho):.2f} to {max(rho):.2f}) over {len(errors[0])} checkpoints of a fold; "
+            f"the checkpoint that it chooses {chosen:.1f} mm"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

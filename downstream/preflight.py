@@ -214,7 +214,7 @@ def _images(keys: list[KeySlice], read: dict[str, _Read], findings: _Findings) -
     for key in keys:
         got = read[key.name]
         if got.absent:
-            findings.add("fault", "absent images", [key.name], "get their archives, or train without them: unreadable='skip'")
+            findings.add("fault", "absent images", [key.name], "get their archives, or train without them: --unreadable skip")
         if got.error:
             findings.add("fault", "images that cannot be read", [got.error])
         if not got.ok:

@@ -107,6 +107,10 @@ class Bar(TQDMProgressBar):
         super().__init__(refresh_rate=every)
         self._shown = dict(shown)
 
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        super().on_train_start(trainer, module)
+        self.train_progress_bar.total = trainer.max_steps  # Lightning sets it when an epoch begins, which a resumed run does not see
+
     def get_metrics(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, Any]:
         found = trainer.callback_metrics
         return {label: f"{float(found[name]):.3f}" for label, name in self._shown.items() if name in found}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.checkpoints import told
 from benchmarks.learning import LANDMARKS, Curve, _error, accuracy, summary
 from ubr.pretrain.data.store import SeriesRow
 
@@ -57,3 +58,20 @@ def test_summary__trunks_by_themselves_and_slices_weigh_alike() -> None:
     found = summary(rows)
     assert (found["trunk_series"], found["long_trunk_r_below_0.95"], found["head_r_median"]) == (2, 1, 0.8)
     assert (found["part_accuracy"], found["landmark_error_mm_median"]) == (0.625, 10.0)
+
+
+def test_checkpoints__a_quality_that_falls_with_the_error_chooses_the_best() -> None:
+    errors = {"0": [50.0, 20.0, 30.0], "1": [40.0, 35.0, 10.0]}
+    rows = [
+        {
+            "fold": fold, "step": str(i), "landmark_error_mm_median": str(error), "trunk_line_error_mm": str(2 * error),
+            "trunk_r": str(error), "trunk_ordered": str(1 / error),
+        }
+        for fold, by_step in errors.items()
+        for i, error in enumerate(by_step)
+    ]  # fmt: skip
+    lines = {line.split(":")[0]: line for line in told(rows).splitlines()}
+    assert "last checkpoint 20.0 mm, best 15.0 mm" in lines["landmarks' error, median of 2 folds"]
+    assert "Spearman 1.00" in lines["line_error_mm"] and lines["line_error_mm"].endswith("15.0 mm")
+    assert "Spearman 1.00" in lines["ordered"] and lines["ordered"].endswith("15.0 mm")
+    assert "Spearman -1.00" in lines["r"] and lines["r"].endswith("45.0 mm")

@@ -23,8 +23,10 @@ setup(
         "ubr.weights.exports",
         "ubr.downstream",
     ],
+    package_data={"ubr.pretrain.reading": ["report.html"]},
     install_requires=[
         "blosc2>=3.0",
+        "jinja2>=3.1",
         "jsonargparse[signatures]>=4.35",
         "lightning>=2.5",
         "matplotlib>=3.8",

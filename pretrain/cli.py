@@ -87,6 +87,16 @@ def _score(argv: list[str]) -> None:
     print(score(**arguments(parser.parse_args(argv))).table())
 
 
+def _report(argv: list[str]) -> None:
+    from .reading.report import report
+
+    parser = _parser("report", "One page of a scores folder, for a browser without internet: findings, curves, histogram, slices.")
+    parser.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
+    parser.add_argument("--out", required=True, help="the .html file")
+    add_options(parser, report, {"scores", "out"})
+    print(report(**arguments(parser.parse_args(argv))))
+
+
 def _export(argv: list[str]) -> None:
     from ubr.weights import export, load
 
@@ -143,6 +153,7 @@ VERBS = {
     "ingest": Verb(_ingest, "read CT series of any format into a store", resumes=True),
     "fit": Verb(_fit, "train a body-part regressor on a store, without labels", resumes=True),
     "score": Verb(_score, "give every slice of a store or of scans its score"),
+    "report": Verb(_report, "one page of scores for a browser: findings, curves, histogram, slices"),
     "export": Verb(_export, "write the weights for torchvision, timm, detectron2 or onnx"),
     "inspect": Verb(_inspect, "say what a weights file is"),
 }

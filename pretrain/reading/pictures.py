@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 
 WINDOW_HU = (-300, 400)
 """Shows lung borders, soft tissue and bone at once."""
+
+
+class HasScores(Protocol):
+    """A series with a number a slice."""
+
+    @property
+    def scores(self) -> NDArray[Any]: ...
+
+
+Scored = TypeVar("Scored", bound=HasScores)
 
 ReadSlice = Callable[[str, int], NDArray[np.int16]]
 """The pixels of slice `index` of series `key`, `[y, x]` HU, and so that they can be shown as they are (square pixels)."""
@@ -33,7 +43,7 @@ def curves(axes: Axes, series: Sequence[SeriesScores], levels: Sequence[float] =
     axes.set_title(f"{len(series)} volumes: score against position")
 
 
-def at_levels(series: Sequence[SeriesScores], levels: Sequence[float], columns: int) -> list[list[tuple[SeriesScores, int]]]:
+def at_levels(series: Sequence[Scored], levels: Sequence[float], columns: int) -> list[list[tuple[Scored, int]]]:
     """For each level up to `columns` slices, one a series, nearest first; none further off than a twentieth of the range of all scores."""
     span = max(float(s.scores.max()) for s in series) - min(float(s.scores.min()) for s in series)
     rows = []

@@ -35,9 +35,12 @@ def _ingest(argv: list[str]) -> None:
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="files or folders with DICOM, NIfTI, NRRD, MHA or 16-bit PNG series")
     parser.add_argument("--store", required=True, help="the store's folder; made if it does not exist")
     parser.add_argument("--dry", action="store_true", help="find, but neither read pixels nor write anything")
+    parser.add_argument("--with_paths", action="store_true", help="name files by their paths in the table; paths may hold a name")
     add_options(parser, ingest, {"sources", "store", "dry"})
-    done = ingest(**arguments(parser.parse_args(argv)))
-    print(done.table())
+    options = arguments(parser.parse_args(argv))
+    with_paths = options.pop("with_paths")
+    done = ingest(**options)
+    print(done.table(with_paths))
     if not done.would_take and (done.store / "store.json").exists():
         Store.open(done.store).usable()
 
@@ -79,11 +82,12 @@ def _fit(argv: list[str]) -> None:
 def _score(argv: list[str]) -> None:
     from .scoring import score
 
-    parser = _parser("score", "Give every slice of a store or of scans its score.")
+    parser = _parser("score", "Give every slice of a store or of scans its score. Run again, it goes on where it was.")
     parser.add_argument("weights", metavar="WEIGHTS", help="weights.safetensors of a run")
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a store, or files and folders with scans")
-    parser.add_argument("--out", required=True, help="a new folder for slices.parquet and series.csv")
-    add_options(parser, score, {"weights", "sources", "out"})
+    parser.add_argument("--out", required=True, help="a new folder for slices.parquet, series.csv and left_out.csv, or one begun so")
+    parser.add_argument("--with_paths", action="store_true", help="also write where each series was read from; paths may hold a name")
+    add_options(parser, score, {"weights", "sources", "out", "with_paths"})
     print(score(**arguments(parser.parse_args(argv))).table())
 
 
@@ -142,7 +146,7 @@ VERBS = {
     "phantom": Verb(_phantom, "write computed CT series with known body position", resumes=True),
     "ingest": Verb(_ingest, "read CT series of any format into a store", resumes=True),
     "fit": Verb(_fit, "train a body-part regressor on a store, without labels", resumes=True),
-    "score": Verb(_score, "give every slice of a store or of scans its score"),
+    "score": Verb(_score, "give every slice of a store or of scans its score", resumes=True),
     "export": Verb(_export, "write the weights for torchvision, timm, detectron2 or onnx"),
     "inspect": Verb(_inspect, "say what a weights file is"),
 }

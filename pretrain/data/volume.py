@@ -10,6 +10,8 @@ date or a UID: they are kept in stores and reports that leave the hospital.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -83,7 +85,25 @@ class Series:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A path that gave no series, and why."""
+    """What gave no series, and why.
+
+    path: where; it may hold a name, so it is shown to those only who ask for paths. reason: without identity. key: the series' key in a
+    store or scores, where its header could be read.
+    """
 
     path: str
     reason: str
+    key: str = ""
+
+
+def reasons(left_out: Iterable[LeftOut], indent: int, with_paths: bool) -> list[str]:
+    """Lines of a table: each reason with how often, most frequent first, and an example."""
+    alike: dict[str, list[LeftOut]] = {}
+    for left in left_out:  # reasons that differ in their numbers only are one reason
+        alike.setdefault(re.sub(r"\d+(\.\d+)?", "#", left.reason), []).append(left)
+    lines = []
+    for group in sorted(alike.values(), key=len, reverse=True):
+        lines.append(f"{'':{indent}}{len(group):6,} {group[0].reason}")
+        if example := group[0].path if with_paths else group[0].key and f"series {group[0].key}":
+            lines.append(f"{'':{indent}}{'':6} e.g. {example}")
+    return lines

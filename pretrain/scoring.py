@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
@@ -145,7 +145,7 @@ class _Job:
     """A series to score. source: where it is read from; what: how."""
 
     key: str
-    source: str
+    source: str = field(repr=False)
     what: tuple[Path, SeriesRow] | Series
 
 

@@ -78,9 +78,9 @@ class Series:
     """
 
     kind: Literal["dicom", "nifti", "itk", "png"]
-    files: tuple[str, ...]
-    uid: str
-    patient: str
+    files: tuple[str, ...] = field(repr=False)  # Dask writes what it failed on into its workers' logs
+    uid: str = field(repr=False)
+    patient: str = field(repr=False)
 
 
 @dataclass(frozen=True)

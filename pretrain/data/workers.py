@@ -8,6 +8,8 @@ Dask's executor has the interface of the local pool, so both are worked with in 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import signal
 import sys
@@ -166,18 +168,35 @@ def _cluster(address: str) -> Iterator[_Pool]:
     except ImportError:
         raise ValueError('a scheduler needs Dask: pip install "ubr-pretrain[cluster]"') from None
     try:
-        client = distributed.Client(address, timeout=ANSWERS_S, set_as_default=False)
-    except (OSError, ValueError):
+        asyncio.run(_knock(distributed, address))  # a client that fails to connect is not quiet about it
+    except Exception:  # whatever the answer of something that is no scheduler leads to
         raise ConnectionError(
             f"no Dask scheduler answers at {address!r} within {ANSWERS_S} s; give the address that dask scheduler prints (tcp://HOST:8786)"
         ) from None
-    with client:
+    with _unlogged("distributed.client"), distributed.Client(address, set_as_default=False) as client:
         if not client.nthreads():
             sys.stderr.write(f"{address} has no worker yet; waiting for one\n")  # else the bar stands still unexplained
         executor = client.get_executor(pure=False)  # pure: the same work again would give the same failure
         try:
             yield _Pool(executor, lambda: 2 * max(1, sum(client.nthreads().values())), distributed.KilledWorker)
-        except (CancelledError, distributed.CommClosedError):
+        except (CancelledError, distributed.comm.CommClosedError):
             raise ConnectionError(f"the Dask scheduler at {address} is gone; start one, and the same command goes on") from None
         finally:
             executor.shutdown(wait=False)
+
+
+@contextmanager
+def _unlogged(name: str) -> Iterator[None]:
+    """A logger whose tracebacks would bury the line that says what happened."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+async def _knock(distributed: Any, address: str) -> None:
+    comm = await distributed.comm.connect(address, timeout=ANSWERS_S, **distributed.Security().get_connection_args("client"))
+    await comm.close()

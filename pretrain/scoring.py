@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
@@ -29,15 +29,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ubr.weights import InputSpec, Regressor, Weights, load
-from ubr.weights.body import body_boxes
+from ubr.weights import Regressor, Weights, load
 from ubr.weights.devices import to_device
 
-from .data.bank import to_grid
-from .data.find import find, read, silence
-from .data.store import SeriesRow, Store, StoreError
-from .data.volume import WARNINGS, LeftOut, Series, UnusableError, reasons
-from .data.workers import DIED, Workers, chosen, cores, each
+from .data.jobs import Slices, in_scans, in_store, is_store, slices_of
+from .data.volume import WARNINGS, LeftOut, reasons
+from .data.workers import DIED, chosen, cores, each
 from .reading.curve import ordered_share, pearson_r
 from .working import Working
 
@@ -140,22 +137,6 @@ class Scored:
         return "\n".join([*lines, f"left out  {len(left_out):6,}", *reasons(left_out, 10, with_paths=True)])
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A series to score. source: where it is read from; what: how."""
-
-    key: str
-    source: str = field(repr=False)
-    what: tuple[Path, SeriesRow] | Series
-
-
-@dataclass(frozen=True)
-class _Slices:
-    grid: NDArray[np.int16]
-    z_mm: NDArray[np.float64]
-    warnings: tuple[str, ...]
-
-
 def score(
     weights: str | Path | Weights,
     sources: Sequence[str | Path],
@@ -197,7 +178,7 @@ def score(
     regressor = Regressor.from_weights(weights).eval().to(memory_format=torch.channels_last)
     to_device(regressor, device)
 
-    found, left_out = _in_store(sources[0], with_paths) if is_store(sources[0]) else _in_scans(sources, staff, progress)
+    found, left_out = in_store(sources[0], with_paths) if len(sources) == 1 and is_store(sources[0]) else in_scans(sources, staff, progress)
     jobs = {job.key: job for job in found if is_mine(job.key)}
     left_out = [out for out in left_out if is_mine(_path_key(out.path))]
     already = _already(working, jobs.keys())
@@ -206,9 +187,9 @@ def score(
         working.tidy()
         return Scored(working.folder, where, len(already))
     todo = [job for key, job in jobs.items() if key not in already]
-    with closing(each(partial(_slices, weights.inputs), todo, staff, name="score", already=len(already), progress=progress)) as results:
+    with closing(each(partial(slices_of, weights.inputs), todo, staff, name="score", already=len(already), progress=progress)) as results:
         for job, slices in results:
-            if isinstance(slices, _Slices):
+            if isinstance(slices, Slices):
                 scores = scores_of(regressor, torch.from_numpy(slices.grid))
                 working.add(job.key, scores=scores, z_mm=slices.z_mm, warnings=np.array(slices.warnings, np.str_))
             else:
@@ -242,27 +223,6 @@ def scores_of(regressor: Regressor, grid: Tensor) -> NDArray[np.float32]:
     return torch.cat(parts).cpu().numpy()
 
 
-def is_store(path: str | Path) -> bool:
-    """Whether a folder is a store, of whatever version."""
-    return (Path(path) / "store.json").is_file()
-
-
-def _in_store(path: str | Path, with_paths: bool) -> tuple[list[_Job], list[LeftOut]]:
-    store = Store.open(Path(path).absolute())  # a cluster's workers stand elsewhere
-    files = store.sources() if with_paths else {}
-    return [_Job(row.key, _place(files.get(row.key, ())) or row.key, (store.path, row)) for row in store.usable()], []
-
-
-def _in_scans(sources: Sequence[str | Path], workers: Workers, progress: bool) -> tuple[list[_Job], list[LeftOut]]:
-    found, bad = find(sources, workers=workers, progress=progress)
-    return [_Job(Store.key(s), _place(s.files), s) for s in found], bad
-
-
-def _place(files: Sequence[str]) -> str:
-    """The file, or the folder that holds several."""
-    return os.path.commonpath(files) if files else ""
-
-
 def _path_key(path: str) -> str:
     """What gave no series has no key; its share is told by its path."""
     return blake2b(os.fsencode(path), digest_size=8).hexdigest()
@@ -283,26 +243,6 @@ def _already(working: Working, keys: Collection[str]) -> set[str]:
 def _finished(working: Working, key: str, source: str) -> SeriesScores:
     arrays = working.read(key)
     return SeriesScores(key, arrays["scores"], arrays["z_mm"], tuple(arrays["warnings"].tolist()), source)
-
-
-def _slices(inputs: InputSpec, job: _Job) -> _Slices | str:
-    """A series on the contract's grid, or the reason why not."""
-    what = job.what
-    try:
-        if isinstance(what, Series):
-            with silence():
-                volume = read(what)
-            boxes = body_boxes(volume.hu, volume.spacing_mm)
-            grid = inputs.to_grid(torch.from_numpy(volume.hu), volume.spacing_mm[1:], boxes)
-            return _Slices(grid.numpy(), volume.z_mm, volume.warnings)
-        path, row = what
-        return _Slices(to_grid(Store.open(path), row, inputs).numpy(), row.z_mm, row.warnings)
-    except (UnusableError, StoreError) as error:
-        return str(error)
-    except MemoryError:
-        return "not enough memory to read it"
-    except Exception as error:  # one series must not end the others
-        return f"could not be read ({type(error).__name__})"
 
 
 def _write(folder: Path, series: Iterable[SeriesScores], left_out: Iterable[LeftOut], settings: Mapping[str, object]) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +39,15 @@ class Working:
         self._settings, self._last = dict(settings), last
         begun = folder / "settings.json"
         if begun.exists():
-            self._compare(json.loads(begun.read_text("utf-8")))
+            self._compare(begun)
         elif folder.exists() and (not folder.is_dir() or any(p.suffix != ".tmp" for p in folder.iterdir())):
             raise ValueError(f"{folder} is not empty, or a file; give a new --out")
 
-    def _compare(self, found: Mapping[str, object]) -> None:
+    def _compare(self, begun: Path) -> None:
+        try:
+            found = dict(json.loads(begun.read_text("utf-8")))
+        except (ValueError, TypeError):
+            raise ValueError(f"{begun} is damaged; give a new --out") from None
         for name, asked in self._settings.items():
             if found.get(name) != asked:
                 was, now = (json.dumps(value)[:24] for value in (found.get(name), asked))
@@ -77,8 +82,12 @@ class Working:
 
     def read(self, key: str) -> dict[str, NDArray[Any]]:
         """The arrays of a series."""
-        with np.load(self.path / f"{key}.npz") as arrays:
-            return dict(arrays)
+        path = self.path / f"{key}.npz"
+        try:
+            with np.load(path) as arrays:
+                return dict(arrays)
+        except (ValueError, EOFError, BadZipFile):
+            raise ValueError(f"{path} is damaged; delete it, and the same command scores this series again") from None
 
     def finish(self, tables: Sequence[str]) -> None:
         """Put the tables that were written in the working folder in their place, the last one last, and remove the folder."""

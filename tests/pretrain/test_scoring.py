@@ -25,7 +25,9 @@ from ubr.pretrain import scoring, working
 from ubr.pretrain.cli import main
 from ubr.pretrain.data import workers
 from ubr.pretrain.data.ingestion import ingest
+from ubr.pretrain.data.jobs import Job
 from ubr.pretrain.data.store import Store
+from ubr.pretrain.data.volume import Series
 from ubr.pretrain.scoring import Scored, score, share
 from ubr.weights import Weights
 
@@ -166,6 +168,22 @@ def test_stopped__before_anything_was_begun(world: Path, tmp_path: Path) -> None
     (tmp_path / "s" / "settings.json.1234-5.tmp").write_text("{")
     run(world, tmp_path / "s")
     (tmp_path / "s" / "settings.json.1234-5.tmp").unlink()
+    assert contents(tmp_path / "s") == contents(world / "whole")
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\3\4 cut short"])
+def test_stopped__a_damaged_part_is_said_and_can_be_scored_again(
+    damage: bytes, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(scoring, "scores_of", stopping(scoring.scores_of, 5))
+        run(world, tmp_path / "s")
+    part = next((tmp_path / "s" / "working").glob("*.npz"))
+    part.write_bytes(damage)
+    with pytest.raises(ValueError, match=f"{part.name} is damaged; delete it"):
+        run(world, tmp_path / "s")
+    part.unlink()
+    run(world, tmp_path / "s")
     assert contents(tmp_path / "s") == contents(world / "whole")
 
 
@@ -331,3 +349,9 @@ def test_scheduler__mistakes_are_one_line_and_leave_nothing(
     monkeypatch.setitem(sys.modules, "distributed", None)  # as where it is not installed
     assert 'pip install "ubr-pretrain[cluster]"' in refused("--scheduler", "tcp://127.0.0.1:1")
     assert not (tmp_path / "s").exists()
+
+
+def test_work__says_nothing_of_whose_it_is_where_a_cluster_logs_it() -> None:
+    series = Series("dicom", ("/scans/DOE^JANE/1",), "1.2.3.4", "DOE^JANE")
+    said = repr(Job("ab12", "/scans/DOE^JANE", series))
+    assert "ab12" in said and "dicom" in said and "DOE" not in said and "1.2.3.4" not in said

@@ -91,7 +91,12 @@ def _workers(by: str) -> Iterator[tuple[list[str], Pids]]:
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        yield ["--scheduler", cluster.scheduler_address], lambda _: [n.pid for n in list(cluster.workers.values()) if n.pid]
+
+        def registered(_: int) -> list[int]:
+            """A worker killed while it starts is not replaced by Dask's nanny, and on a cluster would be by whatever started it."""
+            return [n.pid for n in list(cluster.workers.values()) if n.pid and n.worker_address in cluster.scheduler.workers]
+
+        yield ["--scheduler", cluster.scheduler_address], registered
 
 
 def _spawned(run: int) -> list[int]:

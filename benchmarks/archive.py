@@ -94,7 +94,8 @@ def _workers(by: str) -> Iterator[tuple[list[str], Pids]]:
 
         def registered(_: int) -> list[int]:
             """A worker killed while it starts is not replaced by Dask's nanny, and on a cluster would be by whatever started it."""
-            return [n.pid for n in list(cluster.workers.values()) if n.pid and n.worker_address in cluster.scheduler.workers]
+            started = {worker.nanny for worker in cluster.scheduler.workers.values()}
+            return [nanny.pid for nanny in cluster.workers.values() if nanny.pid and nanny.address in started]
 
         yield ["--scheduler", cluster.scheduler_address], registered
 

@@ -92,12 +92,12 @@ def _workers(by: str) -> Iterator[tuple[list[str], Pids]]:
 
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
 
-        def registered(_: int) -> list[int]:
-            """A worker killed while it starts is not replaced by Dask's nanny, and on a cluster would be by whatever started it."""
-            started = {worker.nanny for worker in cluster.scheduler.workers.values()}
-            return [nanny.pid for nanny in cluster.workers.values() if nanny.pid and nanny.address in started]
+        def running(_: int) -> list[int]:
+            """A worker killed while it starts is not replaced by Dask's nanny; on a cluster whatever started it would."""
+            processes = [nanny.process for nanny in cluster.workers.values()]
+            return [process.pid for process in processes if process and process.status.name == "running"]
 
-        yield ["--scheduler", cluster.scheduler_address], registered
+        yield ["--scheduler", cluster.scheduler_address], running
 
 
 def _spawned(run: int) -> list[int]:

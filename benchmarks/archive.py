@@ -88,12 +88,17 @@ def _workers(by: str) -> Iterator[tuple[list[str], Pids]]:
     if by == "pool":
         yield ["--workers", "2"], _spawned
         return
+    import dask
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    # A local cluster gives up a worker that is not back in 15 s, and replaces none; a busy machine needs longer to start one.
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "300s"}),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+    ):
 
         def running(_: int) -> list[int]:
-            """A worker killed while it starts is not replaced by Dask's nanny; on a cluster whatever started it would."""
+            """A worker killed while it starts makes Dask's nanny give up; on a cluster whatever started it would start another."""
             processes = [nanny.process for nanny in cluster.workers.values()]
             return [process.pid for process in processes if process and process.status.name == "running"]
 

@@ -24,7 +24,7 @@ from benchmarks.rows import append, provenance, read
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.store import SeriesRow, Store
-from ubr.pretrain.reading.curve import line_errors_mm, ordered_share, pearson_r
+from ubr.pretrain.reading.curve import line_errors_mm, ordered_share, passage, pearson_r
 from ubr.pretrain.reading.regions import classify, thresholds
 from ubr.pretrain.recipes import RECIPES, Recipe, recipe
 from ubr.pretrain.scoring import scores_of
@@ -206,13 +206,10 @@ def _pool(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], list[str]]:
 
 
 def _error(one: Curve, name: str, levels: Sequence[float]) -> float | str:
-    """mm from the landmark to where the curve passes its level best: fewest slices above that score more, and below that score less."""
+    """mm from the landmark to where the curve passes its level; to its first or last slice where it does not."""
     if name not in one.marks or not levels:
         return ""
-    more = one.scores > np.mean(levels)
-    wrong = np.concatenate([[0], np.cumsum(more)]) + np.concatenate([np.cumsum(~more[::-1])[::-1], [0]])
-    cut = float(np.median(np.flatnonzero(wrong == wrong.min())))  # the passage lies between slices cut - 1 and cut
-    z = np.interp(cut - 0.5, np.arange(len(one.scores)), one.series.z_mm)
+    z = passage(one.scores, one.series.z_mm, float(np.mean(levels))).z_mm
     return round(float(abs(z - one.series.z_mm[one.marks[name]])), 2)
 
 

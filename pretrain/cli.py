@@ -87,6 +87,22 @@ def _score(argv: list[str]) -> None:
     print(score(**arguments(parser.parse_args(argv))).table())
 
 
+def _calibrate(argv: list[str]) -> None:
+    from .reading.calibration import calibrate
+
+    parser = _parser("calibrate", "Learn body parts and landmarks from a few labelled volumes, for score --regions.")
+    parser.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
+    parser.add_argument(
+        "labels",
+        metavar="LABELS",
+        help="CSV file: series (key in series.csv), index (a slice from the superior end, or some as 12-57), and part, landmark or both",
+    )
+    parser.add_argument("--out", required=True, help="a new file, regions.json")
+    parser.add_argument("--parts", nargs="+", metavar="PART", help="the parts from superior to inferior; else ordered by median score")
+    parser.add_argument("--scale", nargs=2, metavar="LANDMARK", help="two landmarks, whose mean scores become positions 0 and 100")
+    print(calibrate(**arguments(parser.parse_args(argv))).table())
+
+
 def _export(argv: list[str]) -> None:
     from ubr.weights import export, load
 
@@ -143,6 +159,7 @@ VERBS = {
     "ingest": Verb(_ingest, "read CT series of any format into a store", resumes=True),
     "fit": Verb(_fit, "train a body-part regressor on a store, without labels", resumes=True),
     "score": Verb(_score, "give every slice of a store or of scans its score"),
+    "calibrate": Verb(_calibrate, "learn body parts and landmarks from a few labelled volumes"),
     "export": Verb(_export, "write the weights for torchvision, timm, detectron2 or onnx"),
     "inspect": Verb(_inspect, "say what a weights file is"),
 }

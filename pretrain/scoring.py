@@ -1,7 +1,8 @@
 """Scores: weights x volumes -> one number a slice, and what each volume's curve says of it.
 
 SCORES/slices.parquet has a row a slice (series, index, z_mm, score), SCORES/series.csv a row a series (slices, extent, Pearson r, ordered
-pairs, slope, first and last score, warnings). Series are named by the same hashed keys as in a store; nothing identifies a patient.
+pairs, slope, first and last score, warnings). With regions also the part of each slice, the parts that a series covers, and
+SCORES/landmarks.csv. Series are named by the same hashed keys as in a store; nothing identifies a patient.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,8 @@ from .data.store import SeriesRow, Store, StoreError
 from .data.volume import LeftOut, Series, UnusableError
 from .data.workers import DIED, cores, each
 from .reading.curve import ordered_share, pearson_r
+from .reading.intervals import landmark_rows, notes
+from .reading.regions import Regions
 
 BATCH = 64
 """Slices a forward pass: large enough to fill a GPU at 128 pixels, small enough for a laptop."""
@@ -69,11 +72,13 @@ class SeriesScores:
 
 @dataclass(frozen=True)
 class Scored:
-    """What `score` wrote. folder: with slices.parquet and series.csv; series: the scores; left_out: what gave none, and why."""
+    """What `score` wrote. folder: with slices.parquet and series.csv; series: the scores; left_out: what gave none, and why; notes: what
+    the regions could not give."""
 
     folder: Path
     series: tuple[SeriesScores, ...]
     left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...] = ()
 
     def table(self) -> str:
         """The end of a scoring as text: counts, typical quality, the least straight curves, and what was left out and why."""
@@ -84,7 +89,7 @@ class Scored:
         lines = [f"scored    {len(rows):6,} series, {slices:,} slices; median r {median:.4f}; in {self.folder}"]
         lines += [f"{'':10}r {row['pearson_r']:.4f}  series {row['series']}, {row['slices']} slices" for row in rows[:5]]
         lines += [f"left out  {len(self.left_out):6,}"] + [f"{'':10}{out.path}: {out.reason}" for out in self.left_out]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
 
 def _least_first(r: object) -> float:
@@ -104,6 +109,8 @@ def score(
     sources: Sequence[str | Path],
     out: str | Path,
     *,
+    regions: str | Path | Regions | None = None,
+    coverage: float = 0.9,
     workers: int | None = None,
     device: str = "auto",
     progress: bool = True,
@@ -114,14 +121,21 @@ def score(
         weights: a file that `fit` wrote.
         sources: one store, or any number of files and folders with DICOM, NIfTI, NRRD, MHA or 16-bit PNG series.
         out: a new folder for slices.parquet and series.csv.
+        regions: a file that `calibrate` wrote for these weights: adds body parts, positions, and landmarks.csv.
+        coverage: with regions, the probability with which a landmark's interval contains it.
         workers: processes that read and resample; all but one core by default, 0 reads in this process.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         progress: show a progress bar.
 
     Raises:
-        ValueError: no weights file, one without a head, an output folder that is not empty, or sources without a usable series.
+        ValueError: no weights file, one without a head, an output folder that is not empty, sources without a usable series, or regions
+            of other weights.
     """
     weights = weights if isinstance(weights, Weights) else load(weights)
+    regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
+    if regions is not None:
+        regions.check(weights.sha256())
+    without_interval = notes(regions, coverage) if regions else ()
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{out} is not empty, or a file; give a new --out")
@@ -146,8 +160,8 @@ def score(
         reason = f": {left_out[0].reason}" if left_out else ""
         raise ValueError(f"none of the {len(left_out)} sources could be scored{reason}")
     done.sort(key=lambda s: s.key)  # not by when a process was ready
-    _write(folder, done, weights)
-    return Scored(folder, tuple(done), tuple(left_out))
+    _write(folder, done, weights, regions, coverage)
+    return Scored(folder, tuple(done), tuple(left_out), without_interval)
 
 
 @torch.inference_mode()
@@ -196,8 +210,8 @@ def _slices(inputs: InputSpec, job: _Job) -> _Slices | str:
         return f"could not be read ({type(error).__name__})"
 
 
-def _write(folder: Path, done: Sequence[SeriesScores], weights: Weights) -> None:
-    """Write both tables under a temporary folder's name and rename it."""
+def _write(folder: Path, done: Sequence[SeriesScores], weights: Weights, regions: Regions | None, coverage: float) -> None:
+    """Write the tables under a temporary folder's name and rename it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -205,21 +219,28 @@ def _write(folder: Path, done: Sequence[SeriesScores], weights: Weights) -> None
     part = folder.with_name(f".{folder.name}.part")
     part.mkdir(parents=True, exist_ok=True)
     lengths = [len(s.scores) for s in done]
+    scores = np.concatenate([s.scores for s in done])
     table = pa.table(
         {
             "series": pa.array(np.repeat([s.key for s in done], lengths)),
             "index": pa.array(np.concatenate([np.arange(n) for n in lengths]).astype(np.int32)),
             "z_mm": pa.array(np.concatenate([s.z_mm for s in done])),
-            "score": pa.array(np.concatenate([s.scores for s in done])),
+            "score": pa.array(scores),
+            **({name: pa.array(column) for name, column in regions.columns(scores).items()} if regions else {}),
         },
         metadata={"ubr": json.dumps({"weights_sha256": weights.sha256()})},
     )
     pq.write_table(table, part / "slices.parquet")
-    with (part / "series.csv").open("w", newline="") as file:
-        rows = [s.summary() for s in done]
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    _write_csv(part / "series.csv", [s.summary() | (regions.summary(s.scores, s.z_mm) if regions else {}) for s in done])
+    if regions:
+        _write_csv(part / "landmarks.csv", [row for s in done for row in landmark_rows(regions, s.key, s.scores, s.z_mm, coverage)])
     if folder.exists():
         folder.rmdir()
     part.replace(folder)
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -133,11 +133,9 @@ def rows_of(
     """What a trained regressor makes of the held-out patients' series; the others tell it the level of each landmark."""
     known, rows = [], []
     for series in store.usable():
-        labels = catalog.get(TWINS.get(names[series.key], names[series.key]), {})
-        marks = {n: int(labels[n]) for n in LANDMARKS if labels.get(n)}
+        marks = marks_of(names[series.key], catalog)
         if marks or series.patient in held_out:
-            scores = scores_of(regressor, to_grid(store, series, regressor.inputs)).astype(np.float64)
-            (rows if series.patient in held_out else known).append(Curve(series, scores, marks))
+            (rows if series.patient in held_out else known).append(curve_of(regressor, store, series, marks))
     levels = {n: [one.scores[one.marks[n]] for one in known if n in one.marks] for n in LANDMARKS}
     right = accuracy(known, rows)
     line = line_errors_mm([one.scores for one in rows], [one.series.z_mm for one in rows])
@@ -181,6 +179,17 @@ class Curve:
             if part != "neck" and z[i] <= end:
                 parts[i] = part
         return parts
+
+
+def marks_of(name: str, catalog: dict[str, dict[str, str]]) -> dict[str, int]:
+    """The slice of each landmark that the catalogue has of a series."""
+    labels = catalog.get(TWINS.get(name, name), {})
+    return {n: int(labels[n]) for n in LANDMARKS if labels.get(n)}
+
+
+def curve_of(regressor: Regressor, store: Store, series: SeriesRow, marks: dict[str, int]) -> Curve:
+    """A series of a store, scored."""
+    return Curve(series, scores_of(regressor, to_grid(store, series, regressor.inputs)).astype(np.float64), marks)
 
 
 def accuracy(known: Sequence[Curve], unseen: Sequence[Curve]) -> list[float | None]:

@@ -240,12 +240,9 @@ def _border(labelled: Sequence[Labelled], order: Sequence[str], border: int) -> 
 def _level(
     score: float, scores: NDArray[np.float64], curves: Sequence[Curve], labels_mm: Sequence[float], without: NDArray[np.float64]
 ) -> Level:
-    residuals = []
-    for curve, z, level in zip(curves, labels_mm, without, strict=False):
-        found = passage(curve.scores, curve.z_mm, level)
-        residuals.append(np.inf if found.outside else abs(found.z_mm - z))
+    residuals = [abs(passage(*curve, level).z_mm - z) for curve, z, level in zip(curves, labels_mm, without, strict=False)]
     std = float(scores.std(ddof=1)) if len(scores) > 1 else None
-    return Level(score, std, len(scores), tuple(map(float, without)), tuple(map(float, residuals)))
+    return Level(score, std, len(scores), tuple(map(float, without)), tuple(residuals))
 
 
 def _pool(labelled: Sequence[Labelled]) -> tuple[NDArray[np.float64], list[str]]:

@@ -9,10 +9,10 @@ volume i itself. With m = ceil((k + 1) x coverage),
 
 What holds: if the new volume and the labelled ones are exchangeable (drawn alike, one volume a patient) and it shows the landmark,
 low..high contains it with a probability of at least 2 x coverage - 1, whatever the scores are like; with a rule as stable as a mean over
-volumes it is near `coverage`, as in split conformal prediction (benchmarks/coverage.py). It is a probability over volumes drawn so, and says
-nothing of one kind of them: of scanners, ages or pathologies that were not labelled. R(i) is infinite where volume i shows the landmark but
-its curve does not pass the score, so that being called outside counts as a miss. For a border, k are the volumes whose labels show it; those
-that show one side only have a part in its threshold too, which is taken as given.
+volumes it is near `coverage`, as in split conformal prediction (benchmarks/coverage.py). It is a probability over volumes drawn so, and
+says nothing of one kind of them: of scanners, ages or pathologies that were not labelled. A curve that ends before the score counts as if
+it passed it at that end, in p and in R; so what holds includes volumes that show a landmark so near an end that it is called outside. For a
+border, k are the volumes whose labels show it; those that show one side only have a part in its threshold too, which is taken as given.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from .regions import Level, Regions
 class Place:
     """Where a level lies in a series, in mm below its first slice.
 
-    z_mm, low_mm, high_mm: position and interval (infinite where too many labelled volumes do not bound it); no interval where there are
-    too few volumes for the coverage. index: the nearest slice. outside: "superior" or "inferior" where the series ends before the level;
-    then nothing else is said.
+    z_mm, index: position and nearest slice; none where the series ends before the level. outside: at which end then, "superior" or
+    "inferior"; else "". low_mm, high_mm: the interval; about that end for a level outside, which it contains if the series shows the level
+    after all; none where there are too few volumes for the coverage.
     """
 
-    z_mm: float | None = None
-    low_mm: float | None = None
-    high_mm: float | None = None
-    index: int | None = None
-    outside: str = ""
+    z_mm: float | None
+    low_mm: float | None
+    high_mm: float | None
+    index: int | None
+    outside: str
 
 
 def locate(scores: NDArray[np.floating], z_mm: NDArray[np.floating], level: Level, coverage: float) -> Place:
     """Find a level in a series, `scores` and `z_mm` `[n]`, with an interval that contains it with probability `coverage`."""
     z, outside = passage(scores, z_mm, level.score)
-    if outside:
-        return Place(outside=outside)
     low, high = interval(scores, z_mm, level, coverage) if enough(level, coverage) else (None, None)
+    if outside:
+        return Place(None, low, high, None, outside)
     return Place(z, low, high, int(np.abs(z_mm - z).argmin()), "")
 
 

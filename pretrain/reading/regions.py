@@ -48,8 +48,8 @@ class Level:
     """A level of the body as scores know it: a landmark, or the border between two parts.
 
     score: where a curve passes it; a landmark's mean score, a border's threshold. std: standard deviation of the volumes' scores there,
-    none of a single volume. volumes: how many labelled volumes show it. without: for each of them the score that the others alone give.
-    residuals_mm: in each, the distance from the label to where its curve passes that score; infinite where it does not.
+    none of a single volume. volumes: how many labelled volumes show it. without: for each of them the score that the others alone give;
+    empty where they give none. residuals_mm: in each, the distance from the label to where its curve passes that score.
     """
 
     score: float
@@ -75,12 +75,13 @@ class Regions:
 
     def __post_init__(self) -> None:
         levels = [*self.borders, *self.landmarks.values()]
-        scores = self.thresholds
+        if not levels:
+            raise ValueError("neither two parts nor a landmark")
         if len(self.borders) != max(0, len(self.parts) - 1) or len(set(self.parts)) != len(self.parts):
             raise ValueError(f"{len(self.borders)} borders between the parts {list(self.parts)}")
-        if not all(math.isfinite(level.score) for level in levels) or (np.diff(scores) < 0).any():
+        if not all(math.isfinite(level.score) for level in levels) or (np.diff(self.thresholds) < 0).any():
             raise ValueError("scores of borders and landmarks must be finite, and those of borders increase")
-        if any(len(level.without) != len(level.residuals_mm) or min(level.residuals_mm, default=0) < 0 for level in levels):
+        if any(len(level.without) != len(level.residuals_mm) or not min(level.residuals_mm, default=0) >= 0 for level in levels):
             raise ValueError("each volume needs a score without it and a residual of at least 0 mm")
         if self.scale is not None:
             if absent := [name for name in self.scale if name not in self.landmarks]:
@@ -142,7 +143,7 @@ class Regions:
         if path.exists():
             raise ValueError(f"{path} exists; give a new --out")
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"format": FORMAT, **_finite(asdict(self))}, indent=1, allow_nan=False)
+        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1, allow_nan=False)
         part = path.with_name(f".{path.name}.part")
         part.write_text(text + "\n", encoding="utf-8")
         part.replace(path)
@@ -172,22 +173,13 @@ class Regions:
             raise ValueError(f"{path}: damaged regions file ({type(error).__name__}: {error}); run calibrate again") from None
 
 
-def _finite(value: Any) -> Any:
-    """The same with null for infinite numbers, which JSON lacks."""
-    if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and math.isinf(value) else value
-
-
 def _level(found: Mapping[str, Any]) -> Level:
     return Level(
         float(found["score"]),
         None if found["std"] is None else float(found["std"]),
         int(found["volumes"]),
         tuple(map(float, found["without"])),
-        tuple(math.inf if mm is None else float(mm) for mm in found["residuals_mm"]),
+        tuple(map(float, found["residuals_mm"])),
     )
 
 

@@ -51,11 +51,11 @@ class Passage(NamedTuple):
 def passage(scores: NDArray[np.floating], z_mm: NDArray[np.floating], level: float) -> Passage:
     """Where a curve passes `level`: at the cut that leaves the fewest slices on the wrong side.
 
-    Wrong are slices above the cut that score more than the level, and slices below it that do not. So single wrong slices, and a curve that
-    crosses the level several times, move it little. Of equally good cuts it is the median; it lies midway between two slices.
+    Wrong are slices above the cut that score at least the level, and slices below it that do not. So single wrong slices, and a curve
+    that crosses the level several times, move it little. Of equally good cuts it is the median; it lies midway between two slices.
     """
     n = len(scores)
-    more = scores > level
+    more = scores >= level  # as in `classify`, so that parts and borders agree
     wrong = np.concatenate([[0], np.cumsum(more)]) + np.concatenate([np.cumsum(~more[::-1])[::-1], [0]])
     cut = float(np.median(np.flatnonzero(wrong == wrong.min())))  # the passage lies between slices cut - 1 and cut
     outside = "superior" if cut == 0 else "inferior" if cut == n else ""

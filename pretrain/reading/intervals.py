@@ -31,9 +31,9 @@ from .regions import Level, Regions
 class Place:
     """Where a level lies in a series, in mm below its first slice.
 
-    z_mm, index: position and nearest slice; none where the series ends before the level. outside: at which end then, "superior" or
-    "inferior"; else "". low_mm, high_mm: the interval; about that end for a level outside, which it contains if the series shows the level
-    after all; none where there are too few volumes for the coverage.
+    z_mm, index: position, and first slice at or below it; none where the series ends before the level. outside: at which end then,
+    "superior" or "inferior"; else "". low_mm, high_mm: the interval; about that end for a level outside, which it contains if the series
+    shows the level after all; none where there are too few volumes for the coverage.
     """
 
     z_mm: float | None
@@ -49,7 +49,7 @@ def locate(scores: NDArray[np.floating], z_mm: NDArray[np.floating], level: Leve
     low, high = interval(scores, z_mm, level, coverage) if enough(level, coverage) else (None, None)
     if outside:
         return Place(None, low, high, None, outside)
-    return Place(z, low, high, int(np.abs(z_mm - z).argmin()), "")
+    return Place(z, low, high, int(np.searchsorted(z_mm, z)), "")
 
 
 def interval(scores: NDArray[np.floating], z_mm: NDArray[np.floating], level: Level, coverage: float) -> tuple[float, float]:

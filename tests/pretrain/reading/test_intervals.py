@@ -18,20 +18,20 @@ def level(score: float, without: tuple[float, ...] = (), residuals_mm: tuple[flo
 
 
 def test_passage__lies_midway_between_the_slices_that_the_level_parts() -> None:
-    assert passage(Z, Z, 50.0) == (52.5, "")  # the slice at the level is above it
-    assert passage(Z, Z, 51.0) == (52.5, "")
+    assert passage(Z, Z, 50.0) == (47.5, "")  # the slice at the level is below it
+    assert passage(Z, Z, 49.0) == (47.5, "")
 
 
 def test_passage__a_few_wrong_slices_do_not_move_it() -> None:
     scores = Z.copy()
     scores[[3, 5]], scores[[30, 35]] = 190.0, 2.0
-    assert passage(scores, Z, 100.0) == (102.5, "")
+    assert passage(scores, Z, 100.0) == (97.5, "")
 
 
 def test_passage__a_level_that_is_not_reached_is_outside_at_the_nearer_end() -> None:
     assert passage(Z, Z, -1.0) == (0.0, "superior")
-    assert passage(Z, Z, 195.0) == (195.0, "inferior")
-    assert passage(np.ones(40), Z, 0.0).outside == "superior" and passage(np.ones(40), Z, 1.0).outside == "inferior"
+    assert passage(Z, Z, 196.0) == (195.0, "inferior")
+    assert passage(np.ones(40), Z, 1.0).outside == "superior" and passage(np.ones(40), Z, 1.1).outside == "inferior"
     assert passage(np.array([3.0]), np.array([0.0]), 4.0) == (0.0, "inferior")
 
 
@@ -59,7 +59,7 @@ def test_landmark__mean_and_each_volume_judged_by_the_others() -> None:
     scores = np.array([100.0, 110.0, 140.0])
     assert (found.score, found.std, found.volumes) == (pytest.approx(scores.mean()), pytest.approx(scores.std(ddof=1)), 3)
     assert found.without == pytest.approx([125, 120, 105])
-    assert found.residuals_mm == pytest.approx([27.5, 12.5, 32.5])  # the passage is half a slice below the slice at the level
+    assert found.residuals_mm == pytest.approx([22.5, 7.5, 37.5])  # the passage is half a slice above the slice at the level
     single = landmark([(curves[0], 20)])
     assert (single.score, single.std, single.volumes, single.without) == (100.0, None, 1, ())
 
@@ -86,7 +86,7 @@ def test_locate__a_level_outside_has_no_position_but_says_at_which_end() -> None
     found = locate(Z, Z, nine, 0.9)
     assert (found.z_mm, found.index, found.outside, found.low_mm, found.high_mm) == (None, None, "inferior", 185.0, 205.0)
     found = locate(Z, Z, level(100.0, (100.0,) * 9, (10.0,) * 9), 0.9)
-    assert (found.z_mm, found.index, found.outside, found.low_mm, found.high_mm) == (102.5, 20, "", 92.5, 112.5)
+    assert (found.z_mm, found.index, found.outside, found.low_mm, found.high_mm) == (97.5, 20, "", 87.5, 107.5)
 
 
 def test_enough__k_volumes_allow_k_of_k_plus_one() -> None:
@@ -112,4 +112,4 @@ def test_too_few_volumes__no_interval_and_one_line_that_says_what_they_allow() -
         interval(Z, Z, two, 0.9)
     rows = landmark_rows(regions, "k", Z, Z, 0.9)
     assert [row["landmark"] for row in rows] == ["apex", "carina", "dome"]  # superior to inferior
-    assert rows[2] == {"series": "k", "landmark": "dome", "z_mm": 102.5, "low_mm": "", "high_mm": "", "index": 20, "outside": ""}
+    assert rows[2] == {"series": "k", "landmark": "dome", "z_mm": 97.5, "low_mm": "", "high_mm": "", "index": 20, "outside": ""}

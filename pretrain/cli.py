@@ -83,7 +83,8 @@ def _score(argv: list[str]) -> None:
     parser.add_argument("weights", metavar="WEIGHTS", help="weights.safetensors of a run")
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a store, or files and folders with scans")
     parser.add_argument("--out", required=True, help="a new folder for slices.parquet and series.csv")
-    add_options(parser, score, {"weights", "sources", "out"})
+    parser.add_argument("--features", action="store_true", help="also write features.npy: 512 numbers a slice, as rows of slices.parquet")
+    add_options(parser, score, {"weights", "sources", "out", "features"})
     print(score(**arguments(parser.parse_args(argv))).table())
 
 

@@ -2,7 +2,7 @@
 
 SCORES/slices.parquet has a row a slice (series, index, z_mm, score), SCORES/series.csv a row a series (slices, extent, Pearson r, ordered
 pairs, slope, first and last score, warnings). With regions also the part of each slice, the parts that a series covers, and
-SCORES/landmarks.csv. Series are named by the same hashed keys as in a store; nothing identifies a patient.
+SCORES/landmarks.csv; on request SCORES/features.npy. Series are named by the same hashed keys as in a store; nothing identifies a patient.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SeriesScores:
     """Scores of one series.
 
     key: its hash. scores, z_mm: a number a slice, superior to inferior. warnings: of its volume. source: where it was read from; for
-    the caller only, it is never written out.
+    the caller only, it is never written out. features: `[n, 512]`, what the regressor sees in each slice (the paper's pool6), if asked for.
     """
 
     key: str
@@ -52,6 +52,7 @@ class SeriesScores:
     z_mm: NDArray[np.float64]
     warnings: tuple[str, ...]
     source: str
+    features: NDArray[np.float32] | None = None
 
     def summary(self) -> dict[str, object]:
         """The row of series.csv."""
@@ -111,6 +112,7 @@ def score(
     *,
     regions: str | Path | Regions | None = None,
     coverage: float = 0.9,
+    features: bool = False,
     workers: int | None = None,
     device: str = "auto",
     progress: bool = True,
@@ -123,6 +125,7 @@ def score(
         out: a new folder for slices.parquet and series.csv.
         regions: a file that `calibrate` wrote for these weights: adds body parts, positions, and landmarks.csv.
         coverage: with regions, the probability with which a landmark's interval contains it.
+        features: also write features.npy, the 512 pooled features of each slice (float32), in the order of slices.parquet's rows.
         workers: processes that read and resample; all but one core by default, 0 reads in this process.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         progress: show a progress bar.
@@ -152,8 +155,8 @@ def score(
     with closing(each(partial(_slices, weights.inputs), work, workers, name="score", progress=progress)) as results:
         for (name, _), slices in results:
             if isinstance(slices, _Slices):
-                scores = scores_of(regressor, torch.from_numpy(slices.grid))
-                done.append(SeriesScores(slices.key, scores, slices.z_mm, slices.warnings, name))
+                scores, pooled = scores_and_features_of(regressor, torch.from_numpy(slices.grid))
+                done.append(SeriesScores(slices.key, scores, slices.z_mm, slices.warnings, name, pooled if features else None))
             else:
                 left_out.append(LeftOut(name, slices or DIED))
     if not done:
@@ -164,12 +167,18 @@ def score(
     return Scored(folder, tuple(done), tuple(left_out), without_interval)
 
 
-@torch.inference_mode()
 def scores_of(regressor: Regressor, grid: Tensor) -> NDArray[np.float32]:
     """Scores of slices on the contract's grid, `[n, S, S]` int16 HU -> `[n]`."""
+    return scores_and_features_of(regressor, grid)[0]
+
+
+@torch.inference_mode()
+def scores_and_features_of(regressor: Regressor, grid: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scores and the features that they are made of, `[n, S, S]` int16 HU -> `[n]`, `[n, 512]`."""
     device = next(regressor.parameters()).device
-    parts = [regressor.score(part.to(device, non_blocking=True)) for part in torch.split(grid, BATCH)]
-    return torch.cat(parts).cpu().numpy()
+    pooled = [regressor.pool6(part.to(device, non_blocking=True)) for part in torch.split(grid, BATCH)]
+    scores = torch.cat([regressor.head.score(part) for part in pooled])
+    return scores.cpu().numpy(), torch.cat(pooled).cpu().numpy()
 
 
 def is_store(path: str | Path) -> bool:
@@ -231,6 +240,8 @@ def _write(folder: Path, done: Sequence[SeriesScores], weights: Weights, regions
         metadata={"ubr": json.dumps({"weights_sha256": weights.sha256()})},
     )
     pq.write_table(table, part / "slices.parquet")
+    if features := [s.features for s in done if s.features is not None]:
+        np.save(part / "features.npy", np.concatenate(features))
     _write_csv(part / "series.csv", [s.summary() | (regions.summary(s.scores, s.z_mm) if regions else {}) for s in done])
     if regions:
         _write_csv(part / "landmarks.csv", [row for s in done for row in landmark_rows(regions, s.key, s.scores, s.z_mm, coverage)])

@@ -15,6 +15,7 @@ import yaml
 
 from tests.toys import toy_store, toy_volume
 from ubr.pretrain.cli import VERBS, main
+from ubr.weights import load
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,19 @@ def test_score__a_store_scores_like_the_scans_it_was_made_from(world: Path) -> N
     assert main(["score", weights, str(world / "scans"), "--out", str(world / "s4"), "--workers", "0"]) == 0
     a, b = (pq.read_table(world / s / "slices.parquet").sort_by([("series", "ascending"), ("index", "ascending")]) for s in ("s3", "s4"))
     assert a.equals(b)
+
+
+def test_score__features_are_those_that_the_scores_are_made_of(world: Path, tmp_path: Path) -> None:
+    score = ["score", str(world / "run" / "weights.safetensors"), str(world / "scans"), "--workers", "0"]
+    assert main([*score, "--out", str(tmp_path / "with"), "--features"]) == 0
+    assert main([*score, "--out", str(tmp_path / "without")]) == 0
+    one, other = (pq.read_table(tmp_path / name / "slices.parquet") for name in ("with", "without"))
+    assert one.equals(other) and not (tmp_path / "without" / "features.npy").exists()
+    features = np.load(tmp_path / "with" / "features.npy")
+    head = load(world / "run" / "weights.safetensors").head
+    scores = features @ head["fc7.weight"][0].numpy() + head["fc7.bias"].item()
+    assert features.shape == (60, 512) and np.ptp(scores) > 0
+    np.testing.assert_allclose(scores, one["score"].to_numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_score__mistakes(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,8 @@
 """Scores: weights x volumes -> one number a slice, and what each volume's curve says of it.
 
 SCORES/slices.parquet has a row a slice (series, index, z_mm, score), SCORES/series.csv a row a series (slices, extent, Pearson r, ordered
-pairs, slope, first and last score, warnings). Series are named by the same hashed keys as in a store; nothing identifies a patient.
+pairs, slope, first and last score, findings, warnings), SCORES/findings.csv a row a finding (series, kind, first and last slice, confidence,
+reason). Series are named by the same hashed keys as in a store; nothing identifies a patient.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from .data.store import SeriesRow, Store, StoreError
 from .data.volume import LeftOut, Series, UnusableError
 from .data.workers import DIED, cores, each
 from .reading.curve import ordered_share, pearson_r
+from .reading.faults import KINDS, Finding, facts, findings, reference_of
 
 BATCH = 64
 """Slices a forward pass: large enough to fill a GPU at 128 pixels, small enough for a laptop."""
@@ -41,7 +43,7 @@ class SeriesScores:
     """Scores of one series.
 
     key: its hash. scores, z_mm: a number a slice, superior to inferior. warnings: of its volume. source: where it was read from; for
-    the caller only, it is never written out.
+    the caller only, it is never written out. findings: what is wrong with it, judged beside the series that were scored with it.
     """
 
     key: str
@@ -49,11 +51,13 @@ class SeriesScores:
     z_mm: NDArray[np.float64]
     warnings: tuple[str, ...]
     source: str
+    findings: tuple[Finding, ...] = ()
 
     def summary(self) -> dict[str, object]:
         """The row of series.csv."""
         extent = float(self.z_mm[-1])
         slope = float(np.polyfit(self.z_mm, self.scores, 1)[0]) if len(self.scores) > 1 else math.nan
+        about = facts(self.scores, self.z_mm)
         return {
             "series": self.key,
             "slices": len(self.scores),
@@ -63,6 +67,11 @@ class SeriesScores:
             "score_per_mm": round(slope, 6),
             "first_score": round(float(self.scores[0]), 4),
             "last_score": round(float(self.scores[-1]), 4),
+            "robust_slope": round(about.robust_slope, 6),
+            "range": f"{about.first_score:.2f} to {about.last_score:.2f}",
+            "direction": about.direction,
+            "paper_rule": about.paper_rule,
+            "findings": "; ".join(dict.fromkeys(f.kind for f in self.findings)),
             "warnings": "; ".join(self.warnings),
         }
 
@@ -83,6 +92,11 @@ class Scored:
         median = np.median(defined) if defined else math.nan
         lines = [f"scored    {len(rows):6,} series, {slices:,} slices; median r {median:.4f}; in {self.folder}"]
         lines += [f"{'':10}r {row['pearson_r']:.4f}  series {row['series']}, {row['slices']} slices" for row in rows[:5]]
+        counts = {kind: sum(any(f.kind == kind for f in s.findings) for s in self.series) for kind in KINDS}
+        told = ", ".join(f"{kind} {count}" for kind, count in counts.items() if count) or "none"
+        lines += [
+            f"findings  {sum(bool(s.findings) for s in self.series):6,} series: {told}; by the paper's rule of r {sum(bool(row['paper_rule']) for row in rows)}"
+        ]
         lines += [f"left out  {len(self.left_out):6,}"] + [f"{'':10}{out.path}: {out.reason}" for out in self.left_out]
         return "\n".join(lines)
 
@@ -113,7 +127,7 @@ def score(
     Args:
         weights: a file that `fit` wrote.
         sources: one store, or any number of files and folders with DICOM, NIfTI, NRRD, MHA or 16-bit PNG series.
-        out: a new folder for slices.parquet and series.csv.
+        out: a new folder for slices.parquet, series.csv and findings.csv.
         workers: processes that read and resample; all but one core by default, 0 reads in this process.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         progress: show a progress bar.
@@ -146,6 +160,8 @@ def score(
         reason = f": {left_out[0].reason}" if left_out else ""
         raise ValueError(f"none of the {len(left_out)} sources could be scored{reason}")
     done.sort(key=lambda s: s.key)  # not by when a process was ready
+    reference = reference_of([(s.scores, s.z_mm) for s in done])
+    done = [replace(s, findings=findings(s.scores, s.z_mm, reference=reference)) for s in done]
     _write(folder, done, weights)
     return Scored(folder, tuple(done), tuple(left_out))
 
@@ -197,7 +213,7 @@ def _slices(inputs: InputSpec, job: _Job) -> _Slices | str:
 
 
 def _write(folder: Path, done: Sequence[SeriesScores], weights: Weights) -> None:
-    """Write both tables under a temporary folder's name and rename it."""
+    """Write the tables under a temporary folder's name and rename it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -220,6 +236,10 @@ def _write(folder: Path, done: Sequence[SeriesScores], weights: Weights) -> None
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    with (part / "findings.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["series", "kind", "first", "last", "confidence", "reason"])
+        writer.writerows((s.key, f.kind, f.first, f.last, f.confidence, f.reason) for s in done for f in s.findings)
     if folder.exists():
         folder.rmdir()
     part.replace(folder)

@@ -1,8 +1,8 @@
 """Scores: weights x volumes -> one number a slice, and what each volume's curve says of it.
 
 SCORES/slices.parquet has a row a slice (series, index, z_mm, score), SCORES/series.csv a row a series (slices, extent, Pearson r, ordered
-pairs, slope, first and last score, findings, warnings), SCORES/findings.csv a row a finding (series, kind, first and last slice, confidence,
-reason). Series are named by the same hashed keys as in a store; nothing identifies a patient.
+pairs, slope, first and last score, findings, warnings), SCORES/findings.csv a row a finding (series, kind, first and last slice,
+confidence, reason). Series are named by the same hashed keys as in a store; nothing identifies a patient.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import csv
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from .data.store import SeriesRow, Store, StoreError
 from .data.volume import LeftOut, Series, UnusableError
 from .data.workers import DIED, cores, each
 from .reading.curve import ordered_share, pearson_r
-from .reading.faults import KINDS, Finding, facts, findings, reference_of
+from .reading.faults import KINDS, PAPER_R, Facts, Finding, facts, findings, reference_of
 
 BATCH = 64
 """Slices a forward pass: large enough to fill a GPU at 128 pixels, small enough for a laptop."""
@@ -53,11 +53,15 @@ class SeriesScores:
     source: str
     findings: tuple[Finding, ...] = ()
 
+    @property
+    def facts(self) -> Facts:
+        return facts(self.scores, self.z_mm)
+
     def summary(self) -> dict[str, object]:
         """The row of series.csv."""
         extent = float(self.z_mm[-1])
         slope = float(np.polyfit(self.z_mm, self.scores, 1)[0]) if len(self.scores) > 1 else math.nan
-        about = facts(self.scores, self.z_mm)
+        about = self.facts
         return {
             "series": self.key,
             "slices": len(self.scores),
@@ -94,9 +98,8 @@ class Scored:
         lines += [f"{'':10}r {row['pearson_r']:.4f}  series {row['series']}, {row['slices']} slices" for row in rows[:5]]
         counts = {kind: sum(any(f.kind == kind for f in s.findings) for s in self.series) for kind in KINDS}
         told = ", ".join(f"{kind} {count}" for kind, count in counts.items() if count) or "none"
-        lines += [
-            f"findings  {sum(bool(s.findings) for s in self.series):6,} series: {told}; by the paper's rule of r {sum(bool(row['paper_rule']) for row in rows)}"
-        ]
+        suspect = sum(s.facts.paper_rule for s in self.series)
+        lines += [f"findings  {sum(bool(s.findings) for s in self.series):6,} series: {told}; r below {PAPER_R}: {suspect}"]
         lines += [f"left out  {len(self.left_out):6,}"] + [f"{'':10}{out.path}: {out.reason}" for out in self.left_out]
         return "\n".join(lines)
 
@@ -231,15 +234,16 @@ def _write(folder: Path, done: Sequence[SeriesScores], weights: Weights) -> None
         metadata={"ubr": json.dumps({"weights_sha256": weights.sha256()})},
     )
     pq.write_table(table, part / "slices.parquet")
-    with (part / "series.csv").open("w", newline="") as file:
-        rows = [s.summary() for s in done]
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    with (part / "findings.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["series", "kind", "first", "last", "confidence", "reason"])
-        writer.writerows((s.key, f.kind, f.first, f.last, f.confidence, f.reason) for s in done for f in s.findings)
+    _write_csv(part / "series.csv", [s.summary() for s in done], list(done[0].summary()))
+    found = [{"series": s.key, **asdict(f)} for s in done for f in s.findings]
+    _write_csv(part / "findings.csv", found, ["series", *(f.name for f in fields(Finding))])
     if folder.exists():
         folder.rmdir()
     part.replace(folder)
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -49,7 +49,7 @@ GAP_MM = 200.0
 """A leap ahead that is longer is taken for two series."""
 SAME_MM = 1e-3
 """Scores of the same pixels differ by no more, those of other slices hardly ever by so little."""
-WHOLE_SCAN = 5
+ENOUGH = 5
 """Series that are needed to know what is typical."""
 
 
@@ -149,7 +149,7 @@ def reference_of(curves: Sequence[tuple[NDArray[np.floating], NDArray[np.floatin
     if not slopes:
         return Reference(math.nan)
     slope = float(np.median(slopes))
-    if len(slopes) < WHOLE_SCAN:
+    if len(slopes) < ENOUGH:
         return Reference(slope)
     each = []
     for s, z, rate, _ in usable:
@@ -209,9 +209,9 @@ def _findings(index: NDArray[np.int64], s: Floats, z: Floats, reference: Referen
     rate = _rate(curve.level, curve.z)
     if lost := _lost(curve, rate, reference):
         return [*found, lost]
-    if rate < 0:
+    if rate <= 0:
         size = -rate * curve.extent
-        if size < reference.bump_mm:
+        if size <= reference.bump_mm:
             return found  # too short to tell
         reason = (
             f"the score falls by {-rate * reference.slope:.4f} a mm over {curve.extent:.0f} mm; sound series rise by {reference.slope:.4f}"
@@ -249,7 +249,7 @@ def _lost(curve: _Curve, rate: float, reference: Reference) -> Finding | None:
     low, high = reference.low / reference.slope, reference.high / reference.slope
     beyond = max(low - level, level - high)
     if beyond > margin:
-        reason = f"the median score {level * reference.slope:.2f} lies outside {reference.low:.2f} to {reference.high:.2f}, where sound series are"
+        reason = f"the median score {level * reference.slope:.2f} is beyond {reference.low:.2f}..{reference.high:.2f}, where all lines are"
         return _finding("out_of_range", curve.index, beyond, margin, reason)
     r = pearson_r(curve.level, curve.z)
     if abs(rate) < 0.25 and not abs(r) > 0.5 and curve.extent > 2 * reference.bump_mm:
@@ -260,7 +260,7 @@ def _lost(curve: _Curve, rate: float, reference: Reference) -> Finding | None:
 
 def _whole_spacing(curve: _Curve, rate: float, reference: Reference) -> Finding | None:
     """Another slope than any body's. That of a short series is uncertain by its wandering."""
-    uncertain = math.hypot(reference.spread, math.sqrt(12) * reference.wander_mm / (rate * curve.extent))
+    uncertain = math.hypot(reference.spread, math.sqrt(12) * reference.wander_mm / (min(1.0, rate) * curve.extent))
     size, limit = abs(math.log(rate)), FACTOR * uncertain
     if size <= limit:
         return None
@@ -392,13 +392,12 @@ def _spread(values: Floats) -> float:
 
 def _near(curve: _Curve, k: int, side: int) -> Floats:
     """Errors of the slices within a short way above (-1) or below (1) of where slice k begins; at least three, if there are."""
+    z, n = curve.z, len(curve.z)
     if side < 0:
-        return curve.error()[max(0, min(int(np.searchsorted(curve.z, curve.z[k - 1] - STEP_MM)), k - 3)) : k] if k else np.empty(0)
-    return (
-        curve.error()[k : max(int(np.searchsorted(curve.z, curve.z[k] + STEP_MM, side="right")), k + 3)]
-        if k < len(curve.z)
-        else np.empty(0)
-    )
+        start = min(int(np.searchsorted(z, z[k - 1] - STEP_MM)), k - 3) if k else 0
+        return curve.error()[max(0, start) : k]
+    end = max(int(np.searchsorted(z, z[k] + STEP_MM, side="right")), k + 3) if k < n else n
+    return curve.error()[k:end]
 
 
 def _steps(curve: _Curve) -> Floats:
@@ -425,7 +424,8 @@ def _bumps(curve: _Curve) -> Floats:
     """How far each slice departs from the median of its neighbourhood, in mm."""
     error = curve.error()
     low, high = np.searchsorted(curve.z, curve.z - BUMP_MM), np.searchsorted(curve.z, curve.z + BUMP_MM, side="right")
-    return error - np.array([np.median(error[a:b]) for a, b in zip(low, high, strict=True)])
+    middle: Floats = np.array([np.median(error[a:b]) for a, b in zip(low, high, strict=True)])
+    return error - middle
 
 
 def _kink(curve: _Curve) -> tuple[int, float]:

@@ -257,6 +257,24 @@ def _swapped(apart_mm: float, length_mm: float = 0) -> Fault:
     return fault
 
 
+def _foreign(mm: float) -> Fault:
+    """A stretch of another body from another level, 200 mm away at least."""
+
+    def fault(scan: Scan, other: Scan, rng: Rng) -> Scan | None:
+        length = scan.slices(mm)
+        k = _start(scan, length, rng)
+        if k is None or length > len(other.level):
+            return None
+        far = np.flatnonzero(np.abs(other.level[: len(other.level) - length + 1] - scan.level[k]) > 200)
+        if not len(far):
+            return None
+        hu, j = scan.hu.copy(), int(rng.choice(far))
+        hu[k : k + length] = other.hu[j : j + length]
+        return replace(scan, hu=hu, first=k)
+
+    return fault
+
+
 def _painted(mm: float, paint: Callable[[NDArray[np.int16], float, Rng], NDArray[np.floating]]) -> Fault:
     def fault(scan: Scan, other: Scan, rng: Rng) -> Scan | None:
         length = scan.slices(mm)
@@ -337,6 +355,7 @@ FAULTS: dict[tuple[str, str], Fault] = {
     **{("abnormal", f"a mass of {mm} mm"): _painted(mm, _mass(mm)) for mm in (160, 80)},
     **{("abnormal", f"noise of {hu} HU in 20 mm"): _painted(20, _noise(hu)) for hu in (400, 100)},
     ("abnormal", "half the image missing in 10 mm"): _painted(10, _torn),
+    **{("abnormal", f"{mm} mm of another level and body"): _foreign(mm) for mm in (40, 5)},
     ("out_of_range", "air"): _volume(lambda hu, pixel_mm, rng: np.full(hu.shape, -1000.0)),
     ("out_of_range", "air with 20 HU of noise"): _volume(lambda hu, pixel_mm, rng: rng.normal(-1000, 20, hu.shape)),
     ("out_of_range", "a cylinder of water with 10 HU of noise"): _volume(_cylinder(10, rods=False)),

@@ -35,18 +35,22 @@ KINDS = ("reversed", "spacing", "gap", "repeated", "glued", "swapped", "abnormal
 PAPER_R = 0.99
 """The paper suspects a volume whose Pearson r of score with position is lower."""
 
-FACTOR = 3.0
-"""A finding is this many times as large as what is largest in the typical series."""
+FACTOR = 4.0
+"""A leap, a departure or a change of slope is a fault if it is so many times as large as the largest in the typical series."""
+SIGMAS = 3.0
+"""Standard deviations by which the slope of a whole series must differ."""
 STEP_MM = 30.0
-"""Levels beside a leap are medians over this far."""
+"""Levels beside a leap are medians over this far, and both sides are at least this long."""
 BUMP_MM = 80.0
 """A slice is compared with the median over this far to both sides."""
 LAG_MM = (40.0, 80.0)
 """Pairs that tell the rate: far enough for noise, near enough that few span a leap."""
-PART_MM = 100.0
-"""A part whose rate is told from the other's is at least this long."""
+PART_MM = 150.0
+"""A series that tells what is typical, and a part whose rate is told from the other's, is at least this long."""
 GAP_MM = 200.0
 """A leap ahead that is longer is taken for two series."""
+LOST = 0.25
+"""Share of the usual slope below which scores may follow nothing."""
 SAME_MM = 1e-3
 """Scores of the same pixels differ by no more, those of other slices hardly ever by so little."""
 ENOUGH = 5
@@ -80,7 +84,7 @@ class Reference:
     wander_mm: float = 10.0
     step_mm: float = 15.0
     bump_mm: float = 25.0
-    kink: float = 0.2
+    kink: float = 0.15
     low: float = -math.inf
     high: float = math.inf
 
@@ -136,7 +140,7 @@ def facts(scores: NDArray[np.floating], z_mm: NDArray[np.floating]) -> Facts:
 def reference_of(curves: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]]) -> Reference:
     """What sound curves of a model look like, from curves (scores, z_mm) most of which are sound.
 
-    Each number is the median over the series of at least 100 mm and ten slices, so that it stands while fewer than half have a fault. With
+    Each number is the median over the series of at least 150 mm and ten slices, so that it stands while fewer than half have a fault. With
     fewer than five such series only the slope is theirs, and the rest are the usual values of a trained model. The slope is NaN
     where no series has one.
     """
@@ -203,12 +207,12 @@ def _findings(index: NDArray[np.int64], s: Floats, z: Floats, reference: Referen
     if not reference.slope > 0:
         return []
     curve = _Curve(index, s / reference.slope, z - z[0])
+    if lost := _lost(curve, reference):
+        return [lost]
     found, curve = _copies(curve)
     if len(curve.z) < 3:
         return found
     rate = _rate(curve.level, curve.z)
-    if lost := _lost(curve, rate, reference):
-        return [*found, lost]
     if rate <= 0:
         size = -rate * curve.extent
         if size <= reference.bump_mm:
@@ -218,13 +222,12 @@ def _findings(index: NDArray[np.int64], s: Floats, z: Floats, reference: Referen
         )
         found.append(_finding("reversed", curve.index, size, reference.bump_mm, reason))
         curve = curve.turned()
-    if wrong := _whole_spacing(curve, abs(rate), reference):
-        found.append(wrong)
+    whole = _whole_spacing(curve, abs(rate), reference)
     curve = replace(curve, z=curve.z * abs(rate))
     departed, curve = _departures(curve, reference)
     leaps = _leaps(curve, reference)
-    kink = [] if departed or leaps else _part_spacing(curve, reference)
-    return [*found, *departed, *leaps, *kink]
+    part = [] if departed or leaps else _part_spacing(curve, reference)
+    return [*found, *departed, *leaps, *(part or whole)]
 
 
 def _copies(curve: _Curve) -> tuple[list[Finding], _Curve]:
@@ -243,7 +246,7 @@ def _copies(curve: _Curve) -> tuple[list[Finding], _Curve]:
     return [Finding("repeated", int(where[0]), int(where[-1]), 1.0, reason)], curve.without(best, closed=True)
 
 
-def _lost(curve: _Curve, rate: float, reference: Reference) -> Finding | None:
+def _lost(curve: _Curve, reference: Reference) -> Finding | None:
     """A curve that follows no position, or lies where no line does."""
     level, margin = float(np.median(curve.level)), reference.bump_mm
     low, high = reference.low / reference.slope, reference.high / reference.slope
@@ -251,22 +254,23 @@ def _lost(curve: _Curve, rate: float, reference: Reference) -> Finding | None:
     if beyond > margin:
         reason = f"the median score {level * reference.slope:.2f} is beyond {reference.low:.2f}..{reference.high:.2f}, where all lines are"
         return _finding("out_of_range", curve.index, beyond, margin, reason)
-    r = pearson_r(curve.level, curve.z)
-    if abs(rate) < 0.25 and not abs(r) > 0.5 and curve.extent > 2 * reference.bump_mm:
+    rate, r = abs(_rate(curve.level, curve.z)), pearson_r(curve.level, curve.z)
+    rises = abs(r) > 0.5 and rate * curve.extent > margin
+    if rate < LOST and not rises and curve.extent > 2 * margin:
         reason = f"the score follows no position over {curve.extent:.0f} mm: r {r:.2f}, {rate:.2f} of the usual slope"
-        return _finding("out_of_range", curve.index, 0.25, abs(rate), reason)
+        return _finding("out_of_range", curve.index, LOST, rate, reason)
     return None
 
 
-def _whole_spacing(curve: _Curve, rate: float, reference: Reference) -> Finding | None:
+def _whole_spacing(curve: _Curve, rate: float, reference: Reference) -> list[Finding]:
     """Another slope than any body's. That of a short series is uncertain by its wandering."""
     uncertain = math.hypot(reference.spread, math.sqrt(12) * reference.wander_mm / (min(1.0, rate) * curve.extent))
-    size, limit = abs(math.log(rate)), FACTOR * uncertain
+    size, limit = abs(math.log(rate)), SIGMAS * uncertain
     if size <= limit:
-        return None
+        return []
     step = float(np.median(np.diff(curve.z)))
     reason = f"the score's slope is {rate:.2f} times the usual one, as if slices were {step * rate:.2f} mm apart and not {step:.2f}"
-    return _finding("spacing", curve.index, size, limit, reason)
+    return [_finding("spacing", curve.index, size, limit, reason)]
 
 
 def _part_spacing(curve: _Curve, reference: Reference) -> list[Finding]:
@@ -289,11 +293,11 @@ def _departures(curve: _Curve, reference: Reference) -> tuple[list[Finding], _Cu
         a, b = runs.pop(0)
         size = float(np.abs(bumps[a : b + 1]).max())
         for i in range(len(runs), 0, -1):
-            end = runs[i - 1][1] + 1
-            if _sorts(curve, a, end, limit / 2):
-                found.append(_swapped(curve, a, end, size, limit))
-                level[a:end] = np.sort(level[a:end])
-                del runs[:i]
+            both = np.concatenate([np.arange(first, last + 1) for first, last in ((a, b), runs[i - 1])])
+            if _sorts(curve, both, limit / 2):
+                found.append(_swapped(curve, both, size, limit))
+                level[both] = np.sort(level[both])
+                del runs[i - 1]
                 break
         else:
             found.append(_abnormal(curve, a, b + 1, size, limit))
@@ -311,8 +315,8 @@ def _leaps(curve: _Curve, reference: Reference) -> list[Finding]:
         for i in range(len(cuts), 1, -1):
             end = cuts[i - 1][0]
             back = abs(sum(leap for _, leap in cuts[:i])) < limit
-            if back and _sorts(curve, first, end, limit):
-                found.append(_swapped(curve, first, end, abs(size), limit))
+            if back and _sorts(curve, np.arange(first, end), limit):
+                found.append(_swapped(curve, np.arange(first, end), abs(size), limit))
             elif back and curve.z[end - 1] - curve.z[first] <= 2 * BUMP_MM:
                 found.append(_abnormal(curve, first, end, abs(size), limit))
             else:
@@ -356,16 +360,19 @@ def _again(curve: _Curve, k: int, size: float, reference: Reference) -> int | No
     return last if best < reference.wander_mm / 2 else None
 
 
-def _sorts(curve: _Curve, first: int, end: int, limit: float) -> bool:
-    """Whether slices lie on the line of those around them once they are in the order of their scores."""
-    around = np.concatenate([_near(curve, first, -1), _near(curve, end, 1)])
-    error = np.sort(curve.level[first:end]) - curve.z[first:end]
-    return bool(len(around) and np.abs(error - np.median(around)).max() < limit)
+def _sorts(curve: _Curve, which: NDArray[np.int64], limit: float) -> bool:
+    """Whether these slices lie on the line of the ten others that are nearest once they are in the order of their scores."""
+    others = np.setdiff1d(np.arange(len(curve.z)), which)
+    if not len(others):
+        return False
+    z, error = curve.z[which], curve.error()[others]
+    nearest = np.argsort(np.abs(curve.z[others][None] - z[:, None]), 1)[:, :10]
+    return bool(np.abs(np.sort(curve.level[which]) - z - np.median(error[nearest], 1)).max() < limit)
 
 
-def _swapped(curve: _Curve, first: int, end: int, size: float, limit: float) -> Finding:
-    reason = f"{end - first} slices leave the line by up to {size:.0f} mm, and lie on it once they are in the order of their scores"
-    return _finding("swapped", curve.index[first:end], size, limit, reason)
+def _swapped(curve: _Curve, which: NDArray[np.int64], size: float, limit: float) -> Finding:
+    reason = f"{len(which)} slices leave the line by up to {size:.0f} mm, and lie on it once they are in the order of their scores"
+    return _finding("swapped", curve.index[which], size, limit, reason)
 
 
 def _abnormal(curve: _Curve, first: int, end: int, size: float, limit: float) -> Finding:
@@ -392,18 +399,20 @@ def _spread(values: Floats) -> float:
 
 def _near(curve: _Curve, k: int, side: int) -> Floats:
     """Errors of the slices within a short way above (-1) or below (1) of where slice k begins; at least three, if there are."""
-    z, n = curve.z, len(curve.z)
     if side < 0:
-        start = min(int(np.searchsorted(z, z[k - 1] - STEP_MM)), k - 3) if k else 0
-        return curve.error()[max(0, start) : k]
-    end = max(int(np.searchsorted(z, z[k] + STEP_MM, side="right")), k + 3) if k < n else n
-    return curve.error()[k:end]
+        return curve.error()[min(int(np.searchsorted(curve.z, curve.z[k - 1] - STEP_MM)), k - 3) : k]
+    return curve.error()[k : max(int(np.searchsorted(curve.z, curve.z[k] + STEP_MM, side="right")), k + 3)]
 
 
 def _steps(curve: _Curve) -> Floats:
-    """The leap before each slice in mm: the error's step to its neighbour or from one side to the other, whichever is smaller."""
-    error, leaps = curve.error(), np.zeros(len(curve.z))
+    """The leap before each slice in mm: the error's step to its neighbour or from one side to the other, whichever is smaller.
+
+    None where a side is shorter than three slices or 30 mm: it takes a line on both sides.
+    """
+    error, z, leaps = curve.error(), curve.z, np.zeros(len(curve.z))
     for k in range(3, len(error) - 2):
+        if z[k - 1] - z[0] < STEP_MM or z[-1] - z[k] < STEP_MM:
+            continue
         step, stays = error[k] - error[k - 1], np.median(_near(curve, k, 1)) - np.median(_near(curve, k, -1))
         if step * stays > 0:
             leaps[k] = math.copysign(min(abs(step), abs(stays)), step)
@@ -421,11 +430,21 @@ def _cuts(curve: _Curve, start: int, end: int, limit: float) -> list[tuple[int, 
 
 
 def _bumps(curve: _Curve) -> Floats:
-    """How far each slice departs from the median of its neighbourhood, in mm."""
+    """How far each slice departs from those above it and from those below it, in mm: the smaller of both, 0 where they disagree.
+
+    A slice beside a leap departs from one side only. At the ends there is one side, which counts half: lines end at the vertex, and
+    where a body was rare in training.
+    """
     error = curve.error()
     low, high = np.searchsorted(curve.z, curve.z - BUMP_MM), np.searchsorted(curve.z, curve.z + BUMP_MM, side="right")
-    middle: Floats = np.array([np.median(error[a:b]) for a, b in zip(low, high, strict=True)])
-    return error - middle
+    bumps = np.zeros(len(error))
+    for k, (a, b) in enumerate(zip(low, high, strict=True)):
+        if curve.z[k] - curve.z[0] < STEP_MM or curve.z[-1] - curve.z[k] < STEP_MM:
+            bumps[k] = (error[k] - np.median(error[a:b])) / 2
+        else:
+            above, below = error[k] - np.median(error[min(a, k - 1) : k]), error[k] - np.median(error[k + 1 : max(b, k + 2)])
+            bumps[k] = math.copysign(min(abs(above), abs(below)), above) if above * below > 0 else 0.0
+    return bumps
 
 
 def _kink(curve: _Curve) -> tuple[int, float]:

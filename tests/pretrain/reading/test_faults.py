@@ -11,7 +11,7 @@ from ubr.pretrain.reading.faults import KINDS, Finding, Reference, facts, findin
 Floats = NDArray[np.float64]
 SLOPE = 0.02
 STEP = 4.0
-REFERENCE = Reference(SLOPE, spread=0.05, wander_mm=8, step_mm=8, bump_mm=15, kink=0.2, low=-10, high=20)
+REFERENCE = Reference(SLOPE, spread=0.05, wander_mm=8, step_mm=8, bump_mm=15, kink=0.15, low=-10, high=20)
 
 
 def sound(seed: int = 0, *, n: int = 120, start_mm: float = 0.0, step: float = STEP) -> tuple[Floats, Floats]:
@@ -106,11 +106,16 @@ def test_findings__two_stretches_in_each_others_place_are_swapped() -> None:
     assert told(scores[order], z) == [("swapped", 40, 89)]
 
 
-@pytest.mark.parametrize(("first", "last"), [(50, 50), (50, 57), (114, 119), (0, 3)])
-def test_findings__slices_that_leave_the_line_are_abnormal(first: int, last: int) -> None:
+@pytest.mark.parametrize(("first", "last", "off_mm"), [(50, 50, 120), (50, 57, -120), (114, 119, 300), (0, 3, -300)])
+def test_findings__slices_that_leave_the_line_are_abnormal_at_the_ends_if_they_leave_it_far(first: int, last: int, off_mm: float) -> None:
     scores, z = sound()
-    scores[first : last + 1] += SLOPE * 120
+    scores[first : last + 1] += SLOPE * off_mm
     assert told(scores, z) == [("abnormal", first, last)]
+
+
+def test_findings__a_single_slice_of_a_coarse_series_may_stand_alone_in_its_neighbourhood() -> None:
+    scores, z = sound(n=12, step=100.0)
+    assert told(scores, z) == []
 
 
 def test_findings__noise_without_position_is_out_of_range() -> None:

@@ -385,8 +385,8 @@ def _finding(kind: str, index: NDArray[np.int64], size: float, limit: float, rea
 
 
 def _rate(level: Floats, z: Floats) -> float:
-    """Median slope of pairs at a middle distance."""
-    far = min(LAG_MM[1], float(z[-1] - z[0]) / 2)
+    """Median slope of pairs at a middle distance, at least of neighbours."""
+    far = max(min(LAG_MM[1], float(z[-1] - z[0]) / 2), 1.5 * float(np.median(np.diff(z))))
     apart = z[None] - z[:, None]
     pairs = (apart >= min(LAG_MM[0], far / 2)) & (apart <= far)
     return float(np.median((level[None] - level[:, None])[pairs] / apart[pairs])) if pairs.any() else 0.0

@@ -120,7 +120,8 @@ def test_score__a_store_and_scans_give_a_row_a_slice(world: Path, capsys: pytest
     assert main(["score", weights, str(world / "scans"), "--out", str(world / "s2"), "--workers", "1"]) == 0
     table = pq.read_table(world / "s2" / "slices.parquet")
     assert table.column_names == ["series", "index", "z_mm", "score"] and table.num_rows == 60
-    assert {p.name for p in (world / "s2").iterdir()} == {"slices.parquet", "series.csv"}
+    assert {p.name for p in (world / "s2").iterdir()} == {"slices.parquet", "series.csv", "findings.csv"}
+    assert (world / "s2" / "findings.csv").read_text().splitlines()[0] == "series,kind,first,last,confidence,reason"
     assert len((world / "s2" / "series.csv").read_text().splitlines()) == 3
     assert json.loads(table.schema.metadata[b"ubr"])["weights_sha256"]
     for file in (world / "s2").iterdir():

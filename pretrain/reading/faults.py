@@ -11,7 +11,7 @@ next. Each fault breaks that in its own way:
     repeated       it leaps back, and the same levels come again
     swapped        slices leave the line, and lie on it once they are sorted by score
     abnormal       slices leave the line, and the curve returns to it
-    out_of_range   it follows no position at all, or lies where no series that is a line has any
+    out_of_range   it follows no position, in the whole or in a part, or lies where no series that is a line has any
 
 How far a sound curve errs depends on the model, so each limit is a multiple of what is typical of the `Reference`, the median over the
 series that were scored together.
@@ -235,9 +235,10 @@ def _copies(curve: _Curve) -> tuple[list[Finding], _Curve]:
     n = len(curve.level)
     best, lag = np.zeros(n, bool), 0
     for distance in range(1, n):
-        again = np.zeros(n, bool)
-        again[distance:] = np.abs(curve.level[distance:] - curve.level[:-distance]) <= SAME_MM
-        if again.sum() > max(1, best.sum()):
+        apart = np.abs(curve.level[distance:] - curve.level[:-distance])
+        again = np.concatenate([np.zeros(distance, bool), apart <= SAME_MM])
+        chance = np.mean(apart <= 100 * SAME_MM) / 100 * len(apart)  # of slices that only happen to be so alike
+        if again.sum() > max(1 + 10 * chance, best.sum()):
             best, lag = again, distance
     if not lag:
         return [], curve
@@ -274,12 +275,14 @@ def _whole_spacing(curve: _Curve, rate: float, reference: Reference) -> list[Fin
 
 
 def _part_spacing(curve: _Curve, reference: Reference) -> list[Finding]:
-    """Another slope from some slice on."""
+    """Another slope from some slice on, or hardly any on one side."""
     k, change = _kink(curve)
     size, limit = abs(change), FACTOR * reference.kink
     if size <= limit:
         return []
-    reason = f"from there on the score rises {math.exp(change):.2f} times as fast as before"
+    reason = f"the score rises {math.exp(change):.2f} times as fast from slice {curve.index[k]} on as before"
+    if math.exp(-size) < LOST:  # no header is so wrong: there the model tells no slices apart
+        return [_finding("out_of_range", curve.index[k:] if change < 0 else curve.index[:k], size, limit, reason)]
     return [_finding("spacing", curve.index[k:], size, limit, reason)]
 
 

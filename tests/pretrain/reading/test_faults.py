@@ -125,6 +125,20 @@ def test_findings__noise_without_position_is_out_of_range() -> None:
     assert told(scores, np.arange(120) * STEP) == [("out_of_range", 0, 119)]
 
 
+@pytest.mark.parametrize(("part", "border"), [(slice(0, 45), 44), (slice(75, 120), 75)])
+def test_findings__a_part_in_which_scores_hardly_rise_is_out_of_range(part: slice, border: int) -> None:
+    scores, z = sound()
+    scores[part] = scores[border] + 0.1 * (scores[part] - scores[border])
+    ((kind, first, last),) = told(scores, z)
+    assert kind == "out_of_range"
+    assert abs(first - part.start) <= 8
+    assert abs(last - (part.stop - 1)) <= 8
+
+
+def test_findings__slices_of_a_fine_series_that_happen_to_score_alike_are_not_repeated() -> None:
+    assert told(*sound(n=2000, step=0.3)) == []
+
+
 def test_findings__a_line_where_no_body_has_scores_is_out_of_range() -> None:
     scores, z = sound()
     assert told(scores + 40, z) == [("out_of_range", 0, 119)]

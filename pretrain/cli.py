@@ -82,7 +82,7 @@ def _score(argv: list[str]) -> None:
     parser = _parser("score", "Give every slice of a store or of scans its score.")
     parser.add_argument("weights", metavar="WEIGHTS", help="weights.safetensors of a run")
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a store, or files and folders with scans")
-    parser.add_argument("--out", required=True, help="a new folder for slices.parquet and series.csv")
+    parser.add_argument("--out", required=True, help="a new folder for slices.parquet, series.csv and findings.csv")
     add_options(parser, score, {"weights", "sources", "out"})
     print(score(**arguments(parser.parse_args(argv))).table())
 

@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,7 @@ class SeriesScores:
     source: str
     findings: tuple[Finding, ...] = ()
 
-    @property
+    @cached_property
     def facts(self) -> Facts:
         return facts(self.scores, self.z_mm)
 

@@ -35,7 +35,7 @@ KINDS = ("reversed", "spacing", "gap", "repeated", "glued", "swapped", "abnormal
 PAPER_R = 0.99
 """The paper suspects a volume whose Pearson r of score with position is lower."""
 
-FACTOR = 4.0
+FACTOR = 4.5
 """A leap, a departure or a change of slope is a fault if it is so many times as large as the largest in the typical series."""
 SIGMAS = 3.0
 """Standard deviations by which the slope of a whole series must differ."""
@@ -84,7 +84,7 @@ class Reference:
     wander_mm: float = 10.0
     step_mm: float = 15.0
     bump_mm: float = 25.0
-    kink: float = 0.15
+    kink: float = 0.13
     low: float = -math.inf
     high: float = math.inf
 
@@ -209,7 +209,7 @@ def _findings(index: NDArray[np.int64], s: Floats, z: Floats, reference: Referen
     curve = _Curve(index, s / reference.slope, z - z[0])
     if lost := _lost(curve, reference):
         return [lost]
-    found, curve = _copies(curve)
+    found, curve = _copies(_without_empty_ends(curve))
     if len(curve.z) < 3:
         return found
     rate = _rate(curve.level, curve.z)
@@ -228,6 +228,13 @@ def _findings(index: NDArray[np.int64], s: Floats, z: Floats, reference: Referen
     leaps = _leaps(curve, reference)
     part = [] if departed or leaps else _part_spacing(curve, reference)
     return [*found, *departed, *leaps, *(part or whole)]
+
+
+def _without_empty_ends(curve: _Curve) -> _Curve:
+    """Without slices of one score at the ends, but for the innermost: they hold no body, as above the head."""
+    moves = np.flatnonzero(np.abs(np.diff(curve.level)) > SAME_MM)
+    inner = slice(int(moves[0]), int(moves[-1]) + 2)
+    return _Curve(curve.index[inner], curve.level[inner], curve.z[inner])
 
 
 def _copies(curve: _Curve) -> tuple[list[Finding], _Curve]:
@@ -275,14 +282,15 @@ def _whole_spacing(curve: _Curve, rate: float, reference: Reference) -> list[Fin
 
 
 def _part_spacing(curve: _Curve, reference: Reference) -> list[Finding]:
-    """Another slope from some slice on, or hardly any on one side."""
+    """Another slope from some slice on, or hardly any on one side. Where the model's scale ends it is flatter in sound series too."""
     k, change = _kink(curve)
     size, limit = abs(change), FACTOR * reference.kink
-    if size <= limit:
+    flat, end = (slice(k, None), reference.high) if change < 0 else (slice(0, k), reference.low)
+    if size <= limit or abs(float(np.median(curve.level[flat])) - end / reference.slope) < PART_MM:
         return []
     reason = f"the score rises {math.exp(change):.2f} times as fast from slice {curve.index[k]} on as before"
     if math.exp(-size) < LOST:  # no header is so wrong: there the model tells no slices apart
-        return [_finding("out_of_range", curve.index[k:] if change < 0 else curve.index[:k], size, limit, reason)]
+        return [_finding("out_of_range", curve.index[flat], size, limit, reason)]
     return [_finding("spacing", curve.index[k:], size, limit, reason)]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from ubr.pretrain.reading.faults import KINDS, Finding, Reference, facts, findin
 Floats = NDArray[np.float64]
 SLOPE = 0.02
 STEP = 4.0
-REFERENCE = Reference(SLOPE, spread=0.05, wander_mm=8, step_mm=8, bump_mm=15, kink=0.15, low=-10, high=20)
+REFERENCE = Reference(SLOPE, spread=0.05, wander_mm=8, step_mm=8, bump_mm=15, kink=0.13, low=-10, high=20)
 
 
 def sound(seed: int = 0, *, n: int = 120, start_mm: float = 0.0, step: float = STEP) -> tuple[Floats, Floats]:
@@ -133,6 +135,20 @@ def test_findings__a_part_in_which_scores_hardly_rise_is_out_of_range(part: slic
     assert kind == "out_of_range"
     assert abs(first - part.start) <= 8
     assert abs(last - (part.stop - 1)) <= 8
+
+
+def test_findings__a_flatter_part_where_the_models_scale_ends_is_sound() -> None:
+    scores, z = sound()
+    scores[80:] = scores[80] + 0.3 * (scores[80:] - scores[80])
+    assert [kind for kind, *_ in told(scores, z)] == ["spacing"]
+    assert findings(scores, z, reference=replace(REFERENCE, high=float(scores.max()))) == ()
+
+
+@pytest.mark.parametrize("end", [slice(0, 4), slice(116, 120)])
+def test_findings__empty_slices_of_one_score_at_an_end_are_not_repeated(end: slice) -> None:
+    scores, z = sound()
+    scores[end] = scores[end][1]
+    assert told(scores, z) == []
 
 
 def test_findings__slices_of_a_fine_series_that_happen_to_score_alike_are_not_repeated() -> None:

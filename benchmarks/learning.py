@@ -24,7 +24,7 @@ from benchmarks.rows import append, provenance, read
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.store import SeriesRow, Store
-from ubr.pretrain.reading.curve import line_errors_mm, ordered_share, pearson_r
+from ubr.pretrain.reading.curve import line_errors_mm, ordered_share, passage, pearson_r
 from ubr.pretrain.reading.regions import classify, thresholds
 from ubr.pretrain.recipes import RECIPES, Recipe, recipe
 from ubr.pretrain.scoring import scores_of
@@ -133,11 +133,9 @@ def rows_of(
     """What a trained regressor makes of the held-out patients' series; the others tell it the level of each landmark."""
     known, rows = [], []
     for series in store.usable():
-        labels = catalog.get(TWINS.get(names[series.key], names[series.key]), {})
-        marks = {n: int(labels[n]) for n in LANDMARKS if labels.get(n)}
+        marks = marks_of(names[series.key], catalog)
         if marks or series.patient in held_out:
-            scores = scores_of(regressor, to_grid(store, series, regressor.inputs)).astype(np.float64)
-            (rows if series.patient in held_out else known).append(Curve(series, scores, marks))
+            (rows if series.patient in held_out else known).append(curve_of(regressor, store, series, marks))
     levels = {n: [one.scores[one.marks[n]] for one in known if n in one.marks] for n in LANDMARKS}
     right = accuracy(known, rows)
     line = line_errors_mm([one.scores for one in rows], [one.series.z_mm for one in rows])
@@ -183,6 +181,17 @@ class Curve:
         return parts
 
 
+def marks_of(name: str, catalog: dict[str, dict[str, str]]) -> dict[str, int]:
+    """The slice of each landmark that the catalogue has of a series."""
+    labels = catalog.get(TWINS.get(name, name), {})
+    return {n: int(labels[n]) for n in LANDMARKS if labels.get(n)}
+
+
+def curve_of(regressor: Regressor, store: Store, series: SeriesRow, marks: dict[str, int]) -> Curve:
+    """A series of a store, scored."""
+    return Curve(series, scores_of(regressor, to_grid(store, series, regressor.inputs)).astype(np.float64), marks)
+
+
 def accuracy(known: Sequence[Curve], unseen: Sequence[Curve]) -> list[float | None]:
     """Share of each unseen series' slices whose part is told right, by thresholds from two known ones (the paper, Table 1).
 
@@ -206,13 +215,10 @@ def _pool(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], list[str]]:
 
 
 def _error(one: Curve, name: str, levels: Sequence[float]) -> float | str:
-    """mm from the landmark to where the curve passes its level best: fewest slices above that score more, and below that score less."""
+    """mm from the landmark to where the curve passes its level; to its first or last slice where it does not."""
     if name not in one.marks or not levels:
         return ""
-    more = one.scores > np.mean(levels)
-    wrong = np.concatenate([[0], np.cumsum(more)]) + np.concatenate([np.cumsum(~more[::-1])[::-1], [0]])
-    cut = float(np.median(np.flatnonzero(wrong == wrong.min())))  # the passage lies between slices cut - 1 and cut
-    z = np.interp(cut - 0.5, np.arange(len(one.scores)), one.series.z_mm)
+    z = passage(one.scores, one.series.z_mm, float(np.mean(levels))).z_mm
     return round(float(abs(z - one.series.z_mm[one.marks[name]])), 2)
 
 

@@ -22,9 +22,12 @@ from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.reading.pictures import figure
 from ubr.pretrain.recipes import RECIPES, recipe
-from ubr.pretrain.scoring import SeriesScores, score
+from ubr.pretrain.scoring import score
+from ubr.pretrain.tables import SeriesScores
 from ubr.pretrain.training import fit
 
+COLUMNS = ("slices", "extent_mm", "pearson_r", "ordered", "score_per_mm", "first_score", "last_score", "warnings")
+"""Of series.csv, in the rows."""
 # The same scan as DICOM and as NIfTI: one patient, whatever the headers say.
 TWINS = {
     "dicom/lungdx_chest_8mm": "torso/dashvtk_Lung_Dx-A0002_chest_8mm.nii.gz",
@@ -87,7 +90,7 @@ def _name(paths: list[str] | tuple[str, ...], data: Path) -> str:
 
 def _row(series: SeriesScores, name: str, catalog: dict[str, dict[str, str]], held_out: bool) -> dict[str, object]:
     known = catalog.get(TWINS.get(name, name), {})
-    measured = {key: value for key, value in series.summary().items() if key != "series"}
+    measured = {key: value for key, value in series.summary().items() if key in COLUMNS}
     return {"held_out": held_out, "file": name, "region": known.get("region", ""), **measured}
 
 

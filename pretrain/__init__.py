@@ -1,6 +1,6 @@
 """The method: Unsupervised Body-part Regression, from scans to weights and scores.
 
-`ingest`, `fit` and `score` are loaded when first used, so that importing the package stays light.
+`ingest`, `fit`, `score` and `calibrate` are loaded when first used, so that importing the package stays light.
 """
 
 from importlib import import_module
@@ -14,6 +14,7 @@ _HOMES = {
     "Recipe": "recipes",
     "recipe": "recipes",
     "score": "scoring",
+    "calibrate": "reading.calibration",
 }
 __all__ = list(_HOMES)
 

@@ -35,9 +35,12 @@ def _ingest(argv: list[str]) -> None:
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="files or folders with DICOM, NIfTI, NRRD, MHA or 16-bit PNG series")
     parser.add_argument("--store", required=True, help="the store's folder; made if it does not exist")
     parser.add_argument("--dry", action="store_true", help="find, but neither read pixels nor write anything")
+    parser.add_argument("--with_paths", action="store_true", help="name files by their paths in the table; paths may hold a name")
     add_options(parser, ingest, {"sources", "store", "dry"})
-    done = ingest(**arguments(parser.parse_args(argv)))
-    print(done.table())
+    options = arguments(parser.parse_args(argv))
+    with_paths = options.pop("with_paths")
+    done = ingest(**options)
+    print(done.table(with_paths))
     if not done.would_take and (done.store / "store.json").exists():
         Store.open(done.store).usable()
 
@@ -79,11 +82,13 @@ def _fit(argv: list[str]) -> None:
 def _score(argv: list[str]) -> None:
     from .scoring import score
 
-    parser = _parser("score", "Give every slice of a store or of scans its score.")
+    parser = _parser("score", "Give every slice of a store or of scans its score. Run again, it goes on where it was.")
     parser.add_argument("weights", metavar="WEIGHTS", help="weights.safetensors of a run")
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a store, or files and folders with scans")
-    parser.add_argument("--out", required=True, help="a new folder for slices.parquet and series.csv")
-    add_options(parser, score, {"weights", "sources", "out"})
+    parser.add_argument("--out", required=True, help="a new folder for slices.parquet, series.csv and the other tables, or one begun so")
+    parser.add_argument("--features", action="store_true", help="also write features.npy: 512 numbers a slice, as rows of slices.parquet")
+    parser.add_argument("--with_paths", action="store_true", help="also write where each series was read from; paths may hold a name")
+    add_options(parser, score, {"weights", "sources", "out", "features", "with_paths"})
     print(score(**arguments(parser.parse_args(argv))).table())
 
 
@@ -95,6 +100,64 @@ def _report(argv: list[str]) -> None:
     parser.add_argument("--out", required=True, help="the .html file")
     add_options(parser, report, {"scores", "out"})
     print(report(**arguments(parser.parse_args(argv))))
+
+
+def _calibrate(argv: list[str]) -> None:
+    from .reading.calibration import calibrate
+
+    parser = _parser("calibrate", "Learn body parts and landmarks from a few labelled volumes, for score --regions.")
+    parser.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
+    parser.add_argument(
+        "labels",
+        metavar="LABELS",
+        help="CSV file: series (key in series.csv), index (a slice from the superior end, or some as 12-57), and part, landmark or both",
+    )
+    parser.add_argument("--out", required=True, help="a new file, regions.json")
+    parser.add_argument("--parts", nargs="+", metavar="PART", help="the parts from superior to inferior; else ordered by median score")
+    parser.add_argument("--scale", nargs=2, metavar="LANDMARK", help="two landmarks, whose mean scores become positions 0 and 100")
+    print(calibrate(**arguments(parser.parse_args(argv))).table())
+
+
+def _crop(argv: list[str]) -> None:
+    from .reading.crop import crop
+
+    parser = _parser("crop", "Cut one scan to the slices between two levels of the body; voxels and geometry stay as they are.")
+    parser.add_argument("scan", metavar="SCAN", help="a file, or a folder with the files of one series")
+    parser.add_argument("--weights", required=True, help="weights.safetensors of a run")
+    parser.add_argument("--regions", required=True, help="regions.json that was made with these weights")
+    parser.add_argument("--from", required=True, metavar="LEVEL", help="where the crop begins: a landmark, a part, or a score")
+    parser.add_argument("--to", required=True, metavar="LEVEL", help="where it ends: a landmark, a part, or a score")
+    parser.add_argument("--out", required=True, help="a new .nii.gz file")
+    parser.add_argument("--partial", action="store_true", help="cut to what the scan shows of the range, where it shows not all of it")
+    add_options(parser, crop, {"scan", "weights", "regions", "out", "start", "end", "partial"})
+    options = arguments(parser.parse_args(argv))
+    options["start"], options["end"] = options.pop("from"), options.pop("to")
+    print(crop(**options).line())
+
+
+def _level(argv: list[str]) -> None:
+    from .reading.levels import same_level, table
+
+    parser = _parser("level", "Where the other exams of a folder of scores are at the level of one slice.")
+    parser.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
+    add_options(parser, same_level, {"scores"})
+    print(table(same_level(**arguments(parser.parse_args(argv)))))
+
+
+def _annotate(argv: list[str]) -> None:
+    from .reading.dicom_out import annotate
+
+    parser = _parser(
+        "annotate",
+        "Report the body parts and landmarks of a DICOM series as a DICOM Structured Report, in a new folder; the series is only read. "
+        "The report belongs to the study and names its patient.",
+    )
+    parser.add_argument("folder", metavar="DICOM_FOLDER", help="the files of one series")
+    parser.add_argument("--weights", required=True, help="weights.safetensors of a run")
+    parser.add_argument("--regions", required=True, help="regions.json that was made with these weights")
+    parser.add_argument("--out", required=True, help="a new folder for sr.dcm and copies/")
+    parser.add_argument("--copies", action="store_true", help="also copy the images, as a new series with BodyPartExamined set")
+    print(annotate(**arguments(parser.parse_args(argv))).line())
 
 
 def _export(argv: list[str]) -> None:
@@ -152,8 +215,12 @@ VERBS = {
     "phantom": Verb(_phantom, "write computed CT series with known body position", resumes=True),
     "ingest": Verb(_ingest, "read CT series of any format into a store", resumes=True),
     "fit": Verb(_fit, "train a body-part regressor on a store, without labels", resumes=True),
-    "score": Verb(_score, "give every slice of a store or of scans its score"),
+    "score": Verb(_score, "give every slice of a store or of scans its score", resumes=True),
+    "calibrate": Verb(_calibrate, "learn body parts and landmarks from a few labelled volumes"),
     "report": Verb(_report, "one page of scores for a browser: findings, curves, histogram, slices"),
+    "crop": Verb(_crop, "cut a scan to the slices between two landmarks"),
+    "level": Verb(_level, "find the level of a slice in other exams"),
+    "annotate": Verb(_annotate, "report parts and landmarks of a DICOM series as DICOM"),
     "export": Verb(_export, "write the weights for torchvision, timm, detectron2 or onnx"),
     "inspect": Verb(_inspect, "say what a weights file is"),
 }

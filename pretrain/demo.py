@@ -21,7 +21,8 @@ from .reading.curve import pearson_r
 from .reading.pictures import figure
 from .reading.regions import classify, thresholds
 from .recipes import default
-from .scoring import SeriesScores, score
+from .scoring import score
+from .tables import SeriesScores
 from .training import fit
 
 PARTS = ("chest", "abdomen", "pelvis")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+from functools import cache
 from typing import Any
 
 UNGUARDED = "worker processes cannot start; a script that uses them must do so under if __name__ == '__main__':"
@@ -22,17 +23,25 @@ def loader_options(workers: int) -> dict[str, Any]:
     """
     if not workers:
         return {}
-    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    check_guard(method)
+    context = multiprocessing.get_context(method)
+    return {"num_workers": workers, "worker_init_fn": _start_loading, "multiprocessing_context": context}
+
+
+@cache
+def check_guard(method: str) -> None:
+    """Raise `RuntimeError` where a script's top level would be run again in each process that is started so ("spawn", "forkserver")."""
+    context: Any = multiprocessing.get_context(method)
     try:
         trial = context.Process(target=os.getpid)
         trial.start()
         trial.join()
-        works = trial.exitcode == 0
+        works = trial.exitcode is not None and trial.exitcode <= 0  # below 0: killed, which is another matter
     except (OSError, EOFError):  # it died before it was told what to do
         works = False
     if not works:
         raise RuntimeError(UNGUARDED)
-    return {"num_workers": workers, "worker_init_fn": _start_loading, "multiprocessing_context": context}
 
 
 def _start_loading(_: int) -> None:

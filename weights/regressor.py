@@ -37,11 +37,14 @@ class Head(nn.Module):
         """`[N, channels, h, w]` -> `[N, 512]` float32."""
         return torch.relu(self.conv6(features)).float().mean(dim=(2, 3))
 
-    def forward(self, features: Tensor) -> Tensor:
-        pooled = self.pool6(features)
+    def score(self, pooled: Tensor) -> Tensor:
+        """`[N, 512]` -> `[N]`: Fc7."""
         # Scores differ by far less than bf16 resolves at their size, so the last product is never done in it.
         with torch.autocast(pooled.device.type, enabled=False):
             return self.fc7(pooled)[:, 0]  # type: ignore[no-any-return]
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.score(self.pool6(features))
 
 
 class Regressor(nn.Module):
@@ -59,6 +62,10 @@ class Regressor(nn.Module):
     def score(self, grid: Tensor) -> Tensor:
         """`[N, S, S]` HU on the contract's grid -> `[N]` scores."""
         return self(self.inputs.to_input(grid))  # type: ignore[no-any-return]
+
+    def pool6(self, grid: Tensor) -> Tensor:
+        """`[N, S, S]` HU on the contract's grid -> `[N, 512]`, of which `head.score` makes the scores."""
+        return self.head.pool6(self.backbone(self.inputs.to_input(grid)))
 
     def to_weights(self, provenance: dict[str, object], licence: str) -> Weights:
         """The trained numbers with their contract."""

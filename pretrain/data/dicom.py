@@ -155,7 +155,7 @@ def read(series: Series) -> Volume:
         notes += ("rescale: no slope and intercept",)
     notes += scale.warnings()
     _check_one_stack(slices)
-    keep = _first_at_each_position(slices)
+    keep = first_at_each_position(slices)
     if len(keep) < len(slices):
         notes += (f"duplicate: {len(slices) - len(keep)} of {len(slices)} slices",)
     first = slices[keep[0]]
@@ -352,7 +352,7 @@ def _stacks(members: list[Header]) -> tuple[list[list[Header]], list[LeftOut]]:
     for stack in stacks:
         paths = [h.path for h in stack]
         slices = sum(len(h.slices) for h in stack)
-        if slices > 1 and len(_first_at_each_position([s for h in stack for s in h.slices])) == 1:
+        if slices > 1 and len(first_at_each_position([s for h in stack for s in h.slices])) == 1:
             left.append(_left(paths, f"{slices} slices at one position"))
         elif slices < 3 and len(stacks) > 1:
             left.append(_left(paths, f"{slices} of {len(members)} slices, unlike the series' others in size, orientation or pixel spacing"))
@@ -378,11 +378,11 @@ def _phases(stack: list[Header]) -> list[list[Header]]:
     if len(times) != 1 or times == {1} or len(set(at)) == 1 or {len(p) for p in by_acquisition.values()} != {len(set(at))}:
         return [stack]
     phases = [by_acquisition[number] for number in sorted(by_acquisition)]
-    clean = all(len(_first_at_each_position([h.slices[0] for h in phase])) == len(phase) for phase in phases)
+    clean = all(len(first_at_each_position([h.slices[0] for h in phase])) == len(phase) for phase in phases)
     return phases if clean else [stack]
 
 
-def _first_at_each_position(slices: Sequence[Slice]) -> list[int]:
+def first_at_each_position(slices: Sequence[Slice]) -> list[int]:
     """Indices of the slices that stay when each position along the normal is taken once, by the lowest acquisition and instance number."""
     at = np.array([s.at() for s in slices])
     order = sorted(range(len(slices)), key=lambda k: (at[k], slices[k].acquisition, slices[k].instance))

@@ -97,9 +97,13 @@ def _load_nifti(path: str) -> tuple[NDArray[Any], float, float, NDArray[np.float
     directions: Any = nib.aff2axcodes
     if sform and qform and directions(image.get_sform()) != directions(image.get_qform()):
         raise UnusableError("the NIfTI header's sform and qform disagree on the direction of the axes")
-    lps = np.diag([-1.0, -1.0, 1.0]) @ image.affine[:3] * _MM[header.get_xyzt_units()[0]]  # NIfTI counts to the right and the front
     stored = np.asanyarray(image.dataobj.get_unscaled()).reshape(shape)
-    return stored, float(image.dataobj.slope), float(image.dataobj.inter), lps
+    return stored, float(image.dataobj.slope), float(image.dataobj.inter), nifti_lps(image)
+
+
+def nifti_lps(image: Any) -> NDArray[np.float64]:
+    """`[3, 4]`, from the indices of a NIfTI image to mm in DICOM's LPS. NIfTI counts to the right and the front."""
+    return np.asarray(np.diag([-1.0, -1.0, 1.0]) @ image.affine[:3] * _MM[image.header.get_xyzt_units()[0]])
 
 
 def _volume(stored: NDArray[Any], slope: float, intercept: float, axes: NDArray[Any], origin: NDArray[Any]) -> Volume:

@@ -8,16 +8,20 @@ is visited once.
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import dicom, files, png
 from .volume import LeftOut, Series, UnusableError, Volume
-from .workers import pool_of
+from .workers import DIED, Workers, each
 
+_BATCH = 32
+"""Files a piece of work: a header takes less time than its way to another process."""
 _NOTHING = "not DICOM, NIfTI, NRRD, MetaImage or PNG"
 
 
@@ -27,10 +31,10 @@ class _Png:
     is_16_bit: bool
 
 
-def find(sources: Sequence[str | Path], *, workers: int = 0, progress: bool = False) -> tuple[list[Series], list[LeftOut]]:
+def find(sources: Sequence[str | Path], *, workers: Workers = 0, progress: bool = False) -> tuple[list[Series], list[LeftOut]]:
     """The readable series in files and folders (searched to any depth), and what gave none.
 
-    Both lists are ordered by path and do not depend on `workers`, the processes that read headers (0: this one).
+    Both lists are ordered by path and do not depend on `workers`, who reads headers (`workers.Workers`).
 
     Raises `UnusableError` when a source does not exist.
     """
@@ -61,10 +65,35 @@ def find(sources: Sequence[str | Path], *, workers: int = 0, progress: bool = Fa
     return list(once.values()), sorted((o for o in left if o.path not in data), key=lambda o: (o.path, o.reason))
 
 
+def find_one(source: str | Path) -> Series:
+    """The readable series of a file or folder that holds one.
+
+    Raises `UnusableError` when the source does not exist, or holds none or several.
+    """
+    series, left = find([source])
+    if len(series) > 1:
+        raise UnusableError(f"{source} holds {len(series)} series; give the file or folder of one")
+    if not series:
+        raise UnusableError(f"{source} holds no CT series: {left[0].reason}")
+    return series[0]
+
+
 def read(series: Series) -> Volume:
     """The series' volume, in the project's axes. Raises `UnusableError` with the reason when it cannot be taken."""
     readers = {"dicom": dicom.read, "nifti": files.read_nifti, "itk": files.read_itk, "png": png.read}
     return readers[series.kind](series)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Readers warn with the values of tags, which may identify a patient, and across the progress bar."""
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _walk(sources: Sequence[str | Path]) -> tuple[list[str], list[LeftOut]]:
@@ -102,15 +131,20 @@ def _walk(sources: Sequence[str | Path]) -> tuple[list[str], list[LeftOut]]:
     return sorted(paths), left
 
 
-def _look_at_all(paths: list[str], workers: int, progress: bool) -> Iterator[dicom.Header | _Png | Series | LeftOut]:
-    pool = pool_of(workers) if workers else nullcontext()
-    with pool as executor:
-        looked = executor.map(_look, paths, chunksize=32) if executor else map(_look, paths)
-        if progress:
-            from tqdm import tqdm
+def _look_at_all(paths: list[str], workers: Workers, progress: bool) -> Iterator[dicom.Header | _Png | Series | LeftOut]:
+    batches = [tuple(paths[first : first + _BATCH]) for first in range(0, len(paths), _BATCH)]
+    unsure: list[tuple[str, ...]] = []
+    for batch, looked in each(_look_at, batches, workers, name="looking for CT", unit=f" x {_BATCH} files", progress=progress):
+        if looked is None:
+            unsure += [(path,) for path in batch]
+        else:
+            yield from looked
+    for (path,), looked in each(_look_at, unsure, workers, name="looking again", unit=" files", progress=progress and bool(unsure)):
+        yield from looked or [LeftOut(path, DIED)]
 
-            looked = tqdm(looked, total=len(paths), desc="looking for CT", unit=" files")
-        yield from looked
+
+def _look_at(paths: tuple[str, ...]) -> list[dicom.Header | _Png | Series | LeftOut]:
+    return [_look(path) for path in paths]
 
 
 def _look(path: str) -> dicom.Header | _Png | Series | LeftOut:

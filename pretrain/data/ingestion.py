@@ -8,23 +8,20 @@ earlier is tried again; so the same command continues an ingest that was stopped
 from __future__ import annotations
 
 import csv
-import logging
 import os
-import re
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from ubr.weights.body import body_boxes
 
-from .find import find, read
+from .find import find, read, silence
 from .store import LEFT_OUT, SeriesRow, Store
-from .volume import LeftOut, Series, UnusableError
-from .workers import DIED, cores, each
+from .volume import LeftOut, Series, UnusableError, reasons
+from .workers import DIED, Workers, chosen, cores, each
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class Ingested:
     """What an ingest did.
 
     store: where the series are (in a dry run, where they would be). taken: rows of the series this run added. already: how many were there
-    before. left_out: path and reason of everything else that was found. unmatched: lines of the patients' list that fit no file.
+    before. left_out: everything else that was found. unmatched: lines of the patients' list that fit no file.
     would_take: in a dry run, the series found.
     """
 
@@ -43,26 +40,23 @@ class Ingested:
     unmatched: int = 0
     would_take: tuple[Series, ...] = ()
 
-    def table(self) -> str:
-        """The end of an ingest as text: counts, and each reason with how often and an example path."""
+    def table(self, with_paths: bool = False) -> str:
+        """The end of an ingest as text: counts, and each reason with how often. with_paths: also paths, which may hold a name."""
         lines = [f"taken          {len(self.taken):6,} series, {sum(r.slices for r in self.taken):,} slices"]
         if self.would_take:
             lines = [f"would take     {len(self.would_take):6,} series"]
-            lines += [f"{'':15}{len(s.files):6,} file{'s' * (len(s.files) != 1):1}  {s.kind:6} {min(s.files)}" for s in self.would_take]
+            names = [min(s.files) if with_paths else f"series {Store.key(s)}" for s in self.would_take]
+            lines += [
+                f"{'':15}{len(s.files):6,} file{'s' * (len(s.files) != 1):1}  {s.kind:6} {name}"
+                for s, name in zip(self.would_take, names, strict=True)
+            ]
         if self.already:
             lines.append(f"already there  {self.already:6,} series")
         warned = Counter(code for row in self.taken for code in {w.split(":")[0] for w in row.warnings})
         lines += [f"  with warning {count:6,} {code}" for code, count in sorted(warned.items())]
         if self.unmatched:
             lines.append(f"patients       {self.unmatched:6,} lines of the list of patients fit none of the files")
-        lines.append(f"left out       {len(self.left_out):6,}")
-        alike: dict[str, list[LeftOut]] = {}
-        for left in self.left_out:  # reasons that differ in their numbers only are one reason
-            alike.setdefault(re.sub(r"\d+(\.\d+)?", "#", left.reason), []).append(left)
-        for group in sorted(alike.values(), key=len, reverse=True):
-            lines.append(f"{'':15}{len(group):6,} {group[0].reason}")
-            lines.append(f"{'':21} e.g. {group[0].path}")
-        return "\n".join(lines)
+        return "\n".join([*lines, f"left out       {len(self.left_out):6,}", *reasons(self.left_out, 15, with_paths)])
 
 
 def ingest(
@@ -70,6 +64,7 @@ def ingest(
     store: str | os.PathLike[str],
     *,
     workers: int | None = None,
+    scheduler: str | None = None,
     patients: Path | None = None,
     min_slices: int = 1,
     dry: bool = False,
@@ -80,6 +75,8 @@ def ingest(
         sources: files and folders, searched to any depth.
         store: the store's folder.
         workers: processes; default one a core.
+        scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and write instead; they must see sources and store
+            under the same paths.
         patients: a CSV file with the columns file, patient: whose file it is, where the format does not say or says otherwise. `file` is
             the end of the path of a file or of a folder (`torso/a.nii.gz`); the longest one that fits counts.
         min_slices: series with fewer are left out.
@@ -87,24 +84,25 @@ def ingest(
 
     Raises:
         ValueError: an option out of range, or a list of patients that cannot be read.
+        ConnectionError: no scheduler answers.
         StoreError: the store cannot be opened.
     """
-    workers = cores() if workers is None else workers
-    if workers < 1 or min_slices < 1:
-        raise ValueError(f"workers and min_slices must be at least 1, got {workers} and {min_slices}")
+    staff = chosen(workers, scheduler, default=cores(), least=1)
+    if min_slices < 1:
+        raise ValueError(f"min_slices must be at least 1, got {min_slices}")
     folders, target = [Path(s).expanduser() for s in sources], Path(store)
     whose = _read_patients(patients) if patients is not None else {}
     if (target / "store.json").exists():
         Store.open(target)  # a store that cannot be used is said before the search, not after it
-    found, left_out = find(folders, workers=workers if workers > 1 else 0, progress=True)
+    found, left_out = find(folders, workers=0 if staff == 1 else staff, progress=True)
     found, unmatched = _name_patients(found, whose)
     if dry:
         return Ingested(target, left_out=tuple(left_out), unmatched=unmatched, would_take=tuple(found))
-    return replace(_fill(Store.create(target), folders, found, left_out, workers, min_slices), unmatched=unmatched)
+    return replace(_fill(Store.create(target.absolute()), folders, found, left_out, staff, min_slices), unmatched=unmatched)
 
 
 def _fill(
-    store: Store, sources: Sequence[Path], found: Sequence[Series], left_out: Sequence[LeftOut], workers: int, min_slices: int
+    store: Store, sources: Sequence[Path], found: Sequence[Series], left_out: Sequence[LeftOut], workers: Workers, min_slices: int
 ) -> Ingested:
     store.clean()
     path_keys = {store.path_key(out.path): out for out in left_out}
@@ -124,12 +122,12 @@ def _fill(
     finally:
         store.clean()
         table = store.rebuild()
-    reasons = {r["key"]: r["reason"] for r in table.select(["key", "status", "reason"]).to_pylist() if r["status"] == LEFT_OUT}
-    rejected = [LeftOut(min(s.files), reasons[store.key(s)]) for s in found if store.key(s) in reasons]
+    why = {r["key"]: r["reason"] for r in table.select(["key", "status", "reason"]).to_pylist() if r["status"] == LEFT_OUT}
+    rejected = [LeftOut(min(s.files), why[store.key(s)], store.key(s)) for s in found if store.key(s) in why]
     return Ingested(
         store.path,
         taken=tuple(row for row in store.rows() if row.key in todo),
-        already=len(done - reasons.keys()),
+        already=len(done - why.keys()),
         left_out=(*left_out, *rejected),
     )
 
@@ -138,7 +136,7 @@ def _take(store: Store, min_slices: int, series: Series) -> bool:
     """From file to finished row, or to a row that says why not. Only the text of `UnusableError` is known to be free of identity."""
     key = store.key(series)
     try:
-        with _silence():
+        with silence():
             volume = read(series)
         if len(volume.hu) < min_slices:
             raise UnusableError(f"{len(volume.hu)} slices, fewer than the {min_slices} asked for")
@@ -152,18 +150,6 @@ def _take(store: Store, min_slices: int, series: Series) -> bool:
     else:
         store.add(series, volume, boxes)
     return True
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Readers warn with the values of tags, which may identify a patient, and across the progress bar."""
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 # ----------------------------------------------------------------------------------------------------------------- patients

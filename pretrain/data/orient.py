@@ -74,7 +74,9 @@ def to_volume(stack: Stack, *, thickness_mm: float | None = None, warnings: tupl
         raise UnusableError("a single slice without a thickness")
     _check_size(stack, step_mm)
     pitch = _pitch_deg(stack)
-    hu, moved_mm = _straighten(stack, z_mm)
+    hu, corner, moved_mm = _straighten(stack, z_mm)
+    dy, dx = stack.pixel_mm
+    place: Float | None = np.stack([stack.right * dx, stack.down * dy, -stack.up, corner], axis=1)
     if moved_mm or pitch is not None:
         moved = f"; slices moved in-plane by up to {moved_mm:.1f} mm" if moved_mm else ""
         warnings += (f"tilt: {pitch or 0.0:.1f} degrees{moved}",)
@@ -83,7 +85,8 @@ def to_volume(stack: Stack, *, thickness_mm: float | None = None, warnings: tupl
     if pitch is None and turn > OBLIQUE_DEG:
         warnings += (f"oblique: {turn:.1f} degrees",)
         hu, z_mm = _resample(replace(stack, hu=hu), z_mm, step_mm)
-    return Volume(np.ascontiguousarray(hu), (step_mm, *stack.pixel_mm), z_mm, warnings)
+        place = None
+    return Volume(np.ascontiguousarray(hu), (step_mm, *stack.pixel_mm), z_mm, warnings, place)
 
 
 def grid_to_volume(hu: NDArray[np.int16], axes: Float, origin: Float, *, warnings: tuple[str, ...] = ()) -> Volume:
@@ -173,12 +176,12 @@ def _pitch_deg(stack: Stack) -> float | None:
     return pitch if OBLIQUE_DEG < pitch <= TILT_DEG and about_others <= OBLIQUE_DEG else None
 
 
-def _straighten(stack: Stack, z_mm: Float) -> tuple[NDArray[np.int16], float]:
-    """Slices moved in-plane so that equal indices lie on one line along the normal, and by how many mm at most."""
+def _straighten(stack: Stack, z_mm: Float) -> tuple[NDArray[np.int16], Float, float]:
+    """Slices moved in-plane so that equal indices lie on one line along the normal, the first one's corner, and by how many mm at most."""
     offset_mm = (stack.corner - stack.corner[0]) @ np.stack([stack.down, stack.right], axis=1)
     pixels = offset_mm / np.array(stack.pixel_mm)
     if (np.ptp(pixels, axis=0) < 1).all():
-        return stack.hu, 0.0
+        return stack.hu, stack.corner[0], 0.0
     moved_mm = float(np.linalg.norm(offset_mm, axis=1).max())
     if moved_mm > z_mm[-1]:
         raise UnusableError(f"slices lie up to {moved_mm:.0f} mm aside of each other over a height of {z_mm[-1]:.0f} mm: they are no stack")
@@ -187,7 +190,8 @@ def _straighten(stack: Stack, z_mm: Float) -> tuple[NDArray[np.int16], float]:
     grown = np.full((n, rows + shift[:, 0].max(), columns + shift[:, 1].max()), AIR_HU, np.int16)
     for target, source, (y, x) in zip(grown, stack.hu, shift, strict=True):
         target[y : y + rows, x : x + columns] = source
-    return grown, moved_mm
+    corner = stack.corner[0] - stack.down * stack.pixel_mm[0] * shift[0, 0] - stack.right * stack.pixel_mm[1] * shift[0, 1]
+    return grown, corner, moved_mm
 
 
 def _resample(stack: Stack, z_mm: Float, step_mm: float) -> tuple[NDArray[np.int16], Float]:

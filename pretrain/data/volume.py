@@ -10,6 +10,8 @@ date or a UID: they are kept in stores and reports that leave the hospital.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -46,6 +48,9 @@ class Volume:
     spacing_mm: (z, y, x) in mm; z is the median step between slices.
     z_mm: `[z]` float64, mm below the first slice along the slice normal; strictly increasing, starts at 0.
     warnings: texts that begin with a code of `WARNINGS` ("gap: 1 step of 10.0 mm after slice 12, usual 2.5 mm").
+    place: `[3, 4]`, where the volume lies: `place @ (x, y, z_mm, 1)` is the point of column x and row y at z_mm below the first slice, in
+        DICOM's LPS (mm to the patient's left, back and head). None where the format does not say, or the slices are not the file's own
+        because they were resampled.
 
     Raises `UnusableError` when the arrays contradict each other.
     """
@@ -54,6 +59,7 @@ class Volume:
     spacing_mm: tuple[float, float, float]
     z_mm: NDArray[np.float64]
     warnings: tuple[str, ...] = field(default=())
+    place: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.hu.ndim != 3 or self.hu.dtype != np.int16 or 0 in self.hu.shape:
@@ -76,14 +82,32 @@ class Series:
     """
 
     kind: Literal["dicom", "nifti", "itk", "png"]
-    files: tuple[str, ...]
-    uid: str
-    patient: str
+    files: tuple[str, ...] = field(repr=False)  # Dask writes what it failed on into its workers' logs
+    uid: str = field(repr=False)
+    patient: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A path that gave no series, and why."""
+    """What gave no series, and why.
+
+    path: where; it may hold a name, so it is shown to those only who ask for paths. reason: without identity. key: the series' key in a
+    store or scores, where its header could be read.
+    """
 
     path: str
     reason: str
+    key: str = ""
+
+
+def reasons(left_out: Iterable[LeftOut], indent: int, with_paths: bool) -> list[str]:
+    """Lines of a table: each reason with how often, most frequent first, and an example."""
+    alike: dict[str, list[LeftOut]] = {}
+    for left in left_out:  # reasons that differ in their numbers only are one reason
+        alike.setdefault(re.sub(r"\d+(\.\d+)?", "#", left.reason), []).append(left)
+    lines = []
+    for group in sorted(alike.values(), key=len, reverse=True):
+        lines.append(f"{'':{indent}}{len(group):6,} {group[0].reason}")
+        if example := group[0].path if with_paths else group[0].key and f"series {group[0].key}":
+            lines.append(f"{'':{indent}}{'':6} e.g. {example}")
+    return lines

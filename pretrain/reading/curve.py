@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Curve(NamedTuple):
+    """Scores and positions of a series, superior to inferior, `[n]`. z_mm: below the first slice."""
+
+    scores: NDArray[np.float64]
+    z_mm: NDArray[np.float64]
 
 
 def pearson_r(scores: NDArray[np.floating], z_mm: NDArray[np.floating]) -> float:
@@ -37,3 +45,25 @@ def line_errors_mm(scores: Sequence[NDArray[np.floating]], z_mm: Sequence[NDArra
     s, z = ([np.asarray(v, np.float64) - np.mean(v) for v in values] for values in (scores, z_mm))
     slope = sum(float(a @ b) for a, b in zip(s, z, strict=True)) / max(sum(float(b @ b) for b in z), 1e-12)
     return np.array([np.sqrt(np.mean(((a / slope if slope > 0 else 0) - b) ** 2)) for a, b in zip(s, z, strict=True)])
+
+
+class Passage(NamedTuple):
+    """z_mm: where a curve passes a score, in mm below the first slice. outside: "superior" or "inferior" where it passes it beyond its
+    first or last slice, whose position z_mm then is; else ""."""
+
+    z_mm: float
+    outside: str
+
+
+def passage(scores: NDArray[np.floating], z_mm: NDArray[np.floating], level: float) -> Passage:
+    """Where a curve passes `level`: at the cut that leaves the fewest slices on the wrong side.
+
+    Wrong are slices above the cut that score at least the level, and slices below it that do not. So single wrong slices, and a curve
+    that crosses the level several times, move it little. Of equally good cuts it is the median; it lies midway between two slices.
+    """
+    n = len(scores)
+    more = scores >= level  # as in `classify`, so that parts and borders agree
+    wrong = np.concatenate([[0], np.cumsum(more)]) + np.concatenate([np.cumsum(~more[::-1])[::-1], [0]])
+    cut = float(np.median(np.flatnonzero(wrong == wrong.min())))  # the passage lies between slices cut - 1 and cut
+    outside = "superior" if cut == 0 else "inferior" if cut == n else ""
+    return Passage(float(np.interp(cut - 0.5, np.arange(n), z_mm)), outside)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..scoring import SeriesScores
+    from ..tables import SeriesScores
 
 WINDOW_HU = (-300, 400)
 """Shows lung borders, soft tissue and bone at once."""

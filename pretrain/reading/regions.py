@@ -1,11 +1,186 @@
-"""Body parts from scores: one threshold between two neighbouring parts (the paper, section 3.1)."""
+"""Body parts and landmarks from scores: one threshold between two neighbouring parts (the paper, section 3.1), one level a landmark.
+
+`Regions` is what `calibrate` learns from labelled volumes and `score` reads; it belongs to the weights that made the scores.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .curve import passage
+
+FORMAT = 1
+"""Of the file. A later format is refused."""
+
+COVERED_MM = 30.0
+"""A series covers a part from this length on: less is a stray slice, or the margin that technicians add."""
+
+BODY_PART_EXAMINED = {
+    ("head",): "HEAD",
+    ("neck",): "NECK",
+    ("chest",): "CHEST",
+    ("abdomen",): "ABDOMEN",
+    ("pelvis",): "PELVIS",
+    ("thigh",): "THIGH",
+    ("head", "neck"): "HEADNECK",
+    ("neck", "chest"): "NECKCHEST",
+    ("neck", "chest", "abdomen"): "NECKCHESTABDOMEN",
+    ("neck", "chest", "abdomen", "pelvis"): "NECKCHESTABDPELV",  # a code string has 16 characters
+    ("chest", "abdomen"): "CHESTABDOMEN",
+    ("chest", "abdomen", "pelvis"): "CHESTABDPELVIS",
+    ("abdomen", "pelvis"): "ABDOMENPELVIS",
+    ("head", "neck", "chest", "abdomen", "pelvis"): "WHOLEBODY",
+    ("head", "neck", "chest", "abdomen", "pelvis", "thigh"): "WHOLEBODY",
+}
+"""Parts, superior to inferior -> the defined term of Body Part Examined (0018,0015), from DICOM PS3.16, Annex L."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """A level of the body as scores know it: a landmark, or the border between two parts.
+
+    score: where a curve passes it; a landmark's mean score, a border's threshold. std: standard deviation of the volumes' scores there,
+    none of a single volume. volumes: how many labelled volumes show it. without: for each of them the score that the others alone give;
+    empty where they give none. residuals_mm: in each, the distance from the label to where its curve passes that score.
+    """
+
+    score: float
+    std: float | None
+    volumes: int
+    without: tuple[float, ...]
+    residuals_mm: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Where body parts and landmarks lie on the scores of one weights file.
+
+    weights_sha256: of those weights. parts: superior to inferior. borders: between them. landmarks: by name. scale: the landmarks that
+    become positions 0 and 100.
+    """
+
+    weights_sha256: str
+    parts: tuple[str, ...]
+    borders: tuple[Level, ...]
+    landmarks: Mapping[str, Level]
+    scale: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        levels = [*self.borders, *self.landmarks.values()]
+        if not levels:
+            raise ValueError("neither two parts nor a landmark")
+        if len(self.borders) != max(0, len(self.parts) - 1) or len(set(self.parts)) != len(self.parts):
+            raise ValueError(f"{len(self.borders)} borders between the parts {list(self.parts)}")
+        if not all(math.isfinite(level.score) for level in levels) or (np.diff(self.thresholds) < 0).any():
+            raise ValueError("scores of borders and landmarks must be finite, and those of borders increase")
+        if any(len(level.without) != len(level.residuals_mm) or not min(level.residuals_mm, default=0) >= 0 for level in levels):
+            raise ValueError("each volume needs a score without it and a residual of at least 0 mm")
+        if self.scale is not None:
+            if absent := [name for name in self.scale if name not in self.landmarks]:
+                raise ValueError(f"the scale needs two landmarks, {absent[0]!r} is none; there are: {', '.join(self.landmarks) or 'none'}")
+            zero, hundred = (self.landmarks[name].score for name in self.scale)
+            if zero == hundred:
+                raise ValueError(f"the scale's landmarks {' and '.join(self.scale)} have the same score {zero:.4f}; give two others")
+
+    @property
+    def thresholds(self) -> NDArray[np.float64]:
+        """Scores of the borders, increasing."""
+        return np.array([border.score for border in self.borders])
+
+    def levels(self) -> dict[str, Level]:
+        """Landmarks and borders by name, from superior to inferior; a border is called `chest/abdomen`."""
+        borders = {f"{a}/{b}": level for a, b, level in zip(self.parts, self.parts[1:], self.borders, strict=False)}
+        return dict(sorted({**self.landmarks, **borders}.items(), key=lambda item: item[1].score))
+
+    def columns(self, scores: NDArray[np.floating]) -> dict[str, NDArray[Any]]:
+        """Columns of slices.parquet: `part`, each slice by itself, and `position` if there is a scale."""
+        found: dict[str, NDArray[Any]] = {}
+        if self.parts:
+            found["part"] = classify(scores, self.thresholds, self.parts)
+        if self.scale:
+            zero, hundred = (self.landmarks[name].score for name in self.scale)
+            found["position"] = 100 * (np.asarray(scores, np.float64) - zero) / (hundred - zero)
+        return found
+
+    def covered(self, scores: NDArray[np.floating], z_mm: NDArray[np.floating]) -> tuple[str, ...]:
+        """The parts that a series covers: those with at least `COVERED_MM` between the passages of their borders.
+
+        Passages, not counts of slices, since a few wrong slices elsewhere must not make a part. Where no part is as long (a short series),
+        it is the one of most slices.
+        """
+        ends = [z_mm[0], *(passage(scores, z_mm, level).z_mm for level in self.thresholds), z_mm[-1]]
+        found = tuple(part for part, length in zip(self.parts, np.diff(ends), strict=True) if length >= COVERED_MM)
+        slices = classify(scores, self.thresholds, self.parts).tolist()
+        return found or (max(self.parts, key=slices.count),)
+
+    def summary(self, scores: NDArray[np.floating], z_mm: NDArray[np.floating]) -> dict[str, str]:
+        """Columns of series.csv: the parts that are covered, and their term in DICOM, empty where it has none."""
+        if not self.parts:
+            return {}
+        parts = self.covered(scores, z_mm)
+        term = BODY_PART_EXAMINED.get(tuple(part.lower() for part in parts), "")
+        return {"parts": "; ".join(parts), "body_part_examined": term}
+
+    def check(self, weights_sha256: str) -> None:
+        """Raises `ValueError` where scores come from other weights than those that the regions were made with."""
+        if weights_sha256 != self.weights_sha256:
+            raise ValueError(
+                f"the regions were made with weights {self.weights_sha256[:12]}, these are {weights_sha256[:12]}, whose scores are others; "
+                "run calibrate on scores of these weights"
+            )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file, under a temporary name first. Raises `ValueError` where it exists."""
+        path = Path(path).absolute()
+        if path.exists():
+            raise ValueError(f"{path} exists; give a new --out")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1, allow_nan=False)
+        part = path.with_name(f".{path.name}.part")
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Regions:
+        """Read the file. Raises `ValueError` where there is none, it is damaged, or a newer version wrote it."""
+        try:
+            found = json.loads(Path(path).read_text(encoding="utf-8"))
+            version = found["format"]
+        except FileNotFoundError:
+            raise ValueError(f"no such regions file: {path}; calibrate writes one") from None
+        except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError):
+            raise ValueError(f"{path}: not a regions file; calibrate writes one") from None
+        if version != FORMAT:
+            raise ValueError(f"{path}: regions format {version!r}, this version reads {FORMAT}; upgrade ubr-pretrain")
+        try:
+            return cls(
+                str(found["weights_sha256"]),
+                tuple(map(str, found["parts"])),
+                tuple(map(_level, found["borders"])),
+                {str(name): _level(level) for name, level in found["landmarks"].items()},
+                None if found["scale"] is None else (str(found["scale"][0]), str(found["scale"][1])),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise ValueError(f"{path}: damaged regions file ({type(error).__name__}: {error}); run calibrate again") from None
+
+
+def _level(found: Mapping[str, Any]) -> Level:
+    return Level(
+        float(found["score"]),
+        None if found["std"] is None else float(found["std"]),
+        int(found["volumes"]),
+        tuple(map(float, found["without"])),
+        tuple(map(float, found["residuals_mm"])),
+    )
 
 
 def thresholds(scores: NDArray[np.floating], parts: Sequence[str], order: Sequence[str]) -> NDArray[np.float64]:

@@ -6,7 +6,6 @@ The page is one file that needs no internet. It names series by their keys and s
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import math
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.store import Store, StoreError
+from ..tables import read_csv, read_slices
 from .pictures import WINDOW_HU, at_levels
 
 POINTS = 96
@@ -85,39 +85,27 @@ def report(scores: str | Path, out: str | Path, *, store: str | Path | None = No
 
 
 def read_scores(folder: Path) -> list[SeriesCurve]:
-    """The series of a scores folder. Raises `ValueError` where a table is missing or cannot be read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not (folder / "slices.parquet").is_file() or not (folder / "series.csv").is_file():
-        raise ValueError(f"{folder.name} holds no slices.parquet with series.csv; give a folder that score wrote")
-    try:
-        table = pq.read_table(folder / "slices.parquet").sort_by([("series", "ascending"), ("index", "ascending")])
-    except pa.ArrowException:
-        raise ValueError(f"{folder.name}/slices.parquet is damaged; score again") from None
-    rows = {row["series"]: row for row in _csv(folder / "series.csv")}
-    findings: dict[str, list[dict[str, str]]] = {}
-    for finding in _csv(folder / "findings.csv") if (folder / "findings.csv").exists() else []:
-        findings.setdefault(finding["series"], []).append(finding)
-    keys = np.array(table["series"].to_pylist())
-    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
-    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.array([], int)
-    found = []
-    for first, end in zip(starts, [*starts[1:], len(keys)], strict=True):
-        key = str(keys[first])
-        if key not in rows:
-            raise ValueError(f"{folder.name}/series.csv has no row for series {key}; score again")
-        parts = columns["part"][first:end].astype(str) if "part" in columns else None
-        z_mm, scored = columns["z_mm"][first:end].astype(np.float64), columns["score"][first:end].astype(np.float64)
-        found.append(SeriesCurve(key, scored, z_mm, parts, rows[key], tuple(findings.get(key, ()))))
-    if not found:
-        raise ValueError(f"{folder.name} holds no series")
-    return found
-
-
-def _csv(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    """The series of a scores folder. Raises `ValueError` where its tables are missing, damaged or do not belong together."""
+    slices, _ = read_slices(folder)
+    rows = {row["series"]: row for row in read_csv(folder / "series.csv")}
+    if rows.keys() != slices.keys():
+        raise ValueError(f"{folder}: series.csv and slices.parquet are of other series; score again")
+    findings: dict[str, list[dict[str, str]]] = {key: [] for key in slices}
+    for finding in read_csv(folder / "findings.csv"):
+        findings[finding["series"]].append(finding)
+    if not slices:
+        raise ValueError(f"{folder} holds no series")
+    return [
+        SeriesCurve(
+            key,
+            one["score"].astype(np.float64),
+            one["z_mm"].astype(np.float64),
+            one["part"].astype(np.str_) if "part" in one else None,
+            rows[key],
+            tuple(findings[key]),
+        )
+        for key, one in slices.items()
+    ]
 
 
 class Pictures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 
 from tests.toys import toy_store, toy_volume
 from ubr.pretrain.cli import VERBS, main
+from ubr.weights import load
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +122,14 @@ def test_score__a_store_and_scans_give_a_row_a_slice(world: Path, capsys: pytest
     assert main(["score", weights, str(world / "scans"), "--out", str(world / "s2"), "--workers", "1"]) == 0
     table = pq.read_table(world / "s2" / "slices.parquet")
     assert table.column_names == ["series", "index", "z_mm", "score"] and table.num_rows == 60
-    assert {p.name for p in (world / "s2").iterdir()} == {"slices.parquet", "series.csv"}
+    expected = {"slices.parquet", "series.csv", "findings.csv", "left_out.csv", "settings.json"}
+    assert {p.name for p in (world / "s2").iterdir()} == expected
+    assert (world / "s2" / "findings.csv").read_text().splitlines()[0] == "series,kind,first,last,confidence,reason"
     assert len((world / "s2" / "series.csv").read_text().splitlines()) == 3
     assert json.loads(table.schema.metadata[b"ubr"])["weights_sha256"]
     for file in (world / "s2").iterdir():
         assert b"50.nii" not in file.read_bytes()
-    assert "is not empty" in refused(["score", weights, str(world / "scans"), "--out", str(world / "s2")], capsys)
+    assert "is not empty" in refused(["score", weights, str(world / "scans"), "--out", str(world / "run")], capsys)
 
 
 def test_score__a_store_scores_like_the_scans_it_was_made_from(world: Path) -> None:
@@ -135,6 +139,19 @@ def test_score__a_store_scores_like_the_scans_it_was_made_from(world: Path) -> N
     assert main(["score", weights, str(world / "scans"), "--out", str(world / "s4"), "--workers", "0"]) == 0
     a, b = (pq.read_table(world / s / "slices.parquet").sort_by([("series", "ascending"), ("index", "ascending")]) for s in ("s3", "s4"))
     assert a.equals(b)
+
+
+def test_score__features_are_those_that_the_scores_are_made_of(world: Path, tmp_path: Path) -> None:
+    score = ["score", str(world / "run" / "weights.safetensors"), str(world / "scans"), "--workers", "0"]
+    assert main([*score, "--out", str(tmp_path / "with"), "--features"]) == 0
+    assert main([*score, "--out", str(tmp_path / "without")]) == 0
+    one, other = (pq.read_table(tmp_path / name / "slices.parquet") for name in ("with", "without"))
+    assert one.equals(other) and not (tmp_path / "without" / "features.npy").exists()
+    features = np.load(tmp_path / "with" / "features.npy")
+    head = load(world / "run" / "weights.safetensors").head
+    scores = features @ head["fc7.weight"][0].numpy() + head["fc7.bias"].item()
+    assert features.shape == (60, 512) and np.ptp(scores) > 0
+    np.testing.assert_allclose(scores, one["score"].to_numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_score__mistakes(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,6 +169,56 @@ def test_score__mistakes(world: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     (newer / "store.json").write_text('{"format": 99, "made_with": "ubr-pretrain 9"}')
     assert "store format 99" in refused(["score", weights, str(newer), "--out", out], capsys)
     assert not Path(out).exists()
+
+
+def test_calibrate__labels_give_parts_positions_and_landmarks(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights, scores, regions = str(world / "run" / "weights.safetensors"), tmp_path / "scores", str(tmp_path / "regions.json")
+    assert main(["score", weights, str(world / "store"), "--out", str(scores), "--workers", "0"]) == 0
+    keys = pq.read_table(scores / "slices.parquet")["series"].unique().to_pylist()
+    rows = [f"{key},0-9,chest,\n{key},10-29,abdomen,\n{key},3,,apex\n{key},25,,crest\n" for key in keys[:3]]
+    (tmp_path / "labels.csv").write_text("series,index,part,landmark\n" + "".join(rows))
+    calibrate = ["calibrate", str(scores), str(tmp_path / "labels.csv"), "--out", regions]
+    assert main([*calibrate, "--parts", "chest", "abdomen", "--scale", "apex", "crest"]) == 0
+    shown = capsys.readouterr().out
+    assert "calibrated on 3 volumes" in shown and re.search(r"^chest/abdomen .* 75 %$", shown, re.M)
+    assert "exists; give a new --out" in refused(calibrate, capsys)
+
+    read = ["score", weights, str(world / "scans"), "--workers", "0", "--regions", regions]
+    assert main([*read, "--out", str(tmp_path / "with"), "--coverage", "0.75"]) == 0
+    assert "no interval" not in capsys.readouterr().out
+    table = pq.read_table(tmp_path / "with" / "slices.parquet")
+    assert table.column_names == ["series", "index", "z_mm", "score", "part", "position"]
+    assert set(table["part"].to_pylist()) <= {"chest", "abdomen"}
+    header, *series = csv.reader((tmp_path / "with" / "series.csv").open())
+    assert header[-2:] == ["parts", "body_part_examined"] and all(row[-1] in {"CHEST", "ABDOMEN", "CHESTABDOMEN"} for row in series)
+    marks = list(csv.DictReader((tmp_path / "with" / "landmarks.csv").open()))
+    assert len(marks) == 2 * 3 and {row["landmark"] for row in marks} == {"apex", "crest", "chest/abdomen"}
+    assert all(float(row["low_mm"]) <= float(row["high_mm"]) for row in marks)
+    assert all((row["z_mm"] == "") == (row["outside"] in {"superior", "inferior"}) for row in marks)
+
+    assert main([*read, "--out", str(tmp_path / "few")]) == 0
+    assert "no interval at 90 % for apex, chest/abdomen, crest: 3 labelled volumes allow at most 75 %" in _sorted_names(capsys)
+
+
+def _sorted_names(capsys: pytest.CaptureFixture[str]) -> str:
+    """The note with its names in order: untrained scores may have them in any."""
+    note = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("no interval"))
+    start, names, end = re.fullmatch(r"(no interval at 90 % for )(.*?)(: .*)", note).groups()  # type: ignore[union-attr]
+    return start + ", ".join(sorted(names.split(", "))) + end
+
+
+def test_score__regions_of_other_weights_or_damaged_ones_are_refused(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score = ["score", str(world / "run" / "weights.safetensors"), str(world / "scans"), "--out", str(tmp_path / "s")]
+    level = {"score": 0.0, "std": None, "volumes": 1, "without": [], "residuals_mm": []}
+    other = {"format": 1, "weights_sha256": "f" * 64, "parts": [], "borders": [], "landmarks": {"apex": level}, "scale": None}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    (tmp_path / "cut.json").write_text(json.dumps(other)[:-9])
+    assert "made with weights ffffffffffff" in refused([*score, "--regions", str(tmp_path / "other.json")], capsys)
+    assert "not a regions file" in refused([*score, "--regions", str(tmp_path / "cut.json")], capsys)
+    assert "no such regions file" in refused([*score, "--regions", str(tmp_path / "none.json")], capsys)
+    assert not (tmp_path / "s").exists()
 
 
 def test_inspect__says_what_the_file_is_in_text_and_json(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

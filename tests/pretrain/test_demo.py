@@ -12,7 +12,7 @@ import torchvision
 from PIL import Image
 
 from ubr.pretrain.demo import PARTS, body_part_accuracy, demo, read_labels
-from ubr.pretrain.scoring import SeriesScores
+from ubr.pretrain.tables import SeriesScores
 
 
 @pytest.mark.heavy

@@ -12,6 +12,7 @@ import pytest
 
 from ubr.pretrain.data import find
 from ubr.pretrain.data.volume import UnusableError
+from ubr.pretrain.data.workers import DIED
 
 from .made_dicom import Made, X, Y, Z, expected, write
 
@@ -140,3 +141,16 @@ def test_damaged_headers_never_stop_the_search_or_say_who_it_was(tmp_path: Path,
         for secret in ("Secret", "SECRET", "1970", str(tmp_path), "\n"):
             assert not [text for text in texts if secret in text]
     assert outcomes == {"taken", "refused"}
+
+
+def test_a_header_that_kills_its_process_costs_its_file_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        nifti(tmp_path / f"{number}.nii.gz", expected() + np.int16(number))
+    (tmp_path / "kills").write_bytes(b"kills" * 100)
+
+    def dying(task: Any, items: Any, workers: object, **_: object) -> Any:
+        yield from ((item, None if any(path.endswith("kills") for path in item) else task(item)) for item in items)
+
+    monkeypatch.setattr(find, "each", dying)
+    series, left = find.find([tmp_path], workers=2)
+    assert len(series) == 5 and [(Path(o.path).name, o.reason) for o in left] == [("kills", DIED)]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ubr.pretrain.reading.pictures import at_levels, figure
-from ubr.pretrain.scoring import SeriesScores
+from ubr.pretrain.tables import SeriesScores
 
 
 def line(key: str, first: float, slices: int = 20) -> SeriesScores:

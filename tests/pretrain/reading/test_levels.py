@@ -1,0 +1,121 @@
+"""The same level in other exams: where, how sure of it, and nowhere where an exam does not reach it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from ubr.pretrain.cli import main
+from ubr.pretrain.reading.levels import same_level
+
+
+def folder(path: Path, curves: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Path:
+    """A SCORES folder of these (z_mm, scores)."""
+    path.mkdir()
+    lengths = [len(z) for z, _ in curves.values()]
+    table = {
+        "series": np.repeat(list(curves), lengths),
+        "index": np.concatenate([np.arange(n) for n in lengths]).astype(np.int32),
+        "z_mm": np.concatenate([z for z, _ in curves.values()]),
+        "score": np.concatenate([s for _, s in curves.values()]).astype(np.float32),
+    }
+    pq.write_table(pa.table(table, metadata={"ubr": '{"weights_sha256": "ab"}'}), path / "slices.parquet")
+    return path
+
+
+@pytest.fixture
+def scores(tmp_path: Path) -> Path:
+    """`given`; `late`, whose scan begins 50 mm lower at half the step; `noisy`; `above`, which ends before; `short`."""
+    z, fine = np.arange(0.0, 300, 5), np.arange(0.0, 200, 2.5)
+    noise = np.random.default_rng(0).normal(0, 0.1, len(z))
+    return folder(
+        tmp_path / "scores",
+        {
+            "given": (z, z / 50),
+            "late": (fine, (fine + 50) / 50),
+            "noisy": (z, z / 50 + noise),
+            "above": (z, z / 50 - 20),
+            "short": (np.array([0.0, 10]), np.array([1.0, 5.0])),
+        },
+    )
+
+
+def test_same_level__is_where_the_other_curve_passes_the_slices_score(scores: Path) -> None:
+    rows = {row.series: row for row in same_level(scores, "given", 30)}
+    assert set(rows) == {"late", "noisy", "above", "short"}
+    assert rows["late"].z_mm == pytest.approx(100, abs=1.3)  # 150 mm in the given exam; a passage lies between two slices
+    assert abs(2.5 * rows["late"].index - 100) <= 2.5
+    assert rows["noisy"].z_mm == pytest.approx(150, abs=10)
+    assert rows["above"].z_mm is rows["above"].index is rows["above"].low_mm is rows["above"].high_mm is None
+
+
+def test_same_level__the_interval_is_the_scatter_of_single_slices(scores: Path) -> None:
+    rows = {row.series: row for row in same_level(scores, "given", 30)}
+    straight, noisy = rows["late"], rows["noisy"]
+    assert straight.high_mm == pytest.approx(straight.low_mm, abs=1e-3)
+    # a normal error of 0.1 at 1 score a 50 mm: nine of ten slices within 1.64 * 5 mm
+    assert noisy.high_mm - noisy.low_mm == pytest.approx(2 * 8.2, rel=0.35)
+    wider = {row.series: row for row in same_level(scores, "given", 30, coverage=0.98)}["noisy"]
+    assert wider.high_mm - wider.low_mm > noisy.high_mm - noisy.low_mm
+    assert (rows["short"].z_mm, rows["short"].low_mm) == (5, None)  # two slices show no scatter
+
+
+def test_same_level__an_odd_slice_moves_neither_place_nor_interval(tmp_path: Path) -> None:
+    z = np.arange(0.0, 300, 5)
+    odd = z / 50
+    odd[33] = -40  # metal
+    (row,) = same_level(folder(tmp_path / "s", {"a": (z, z / 50), "b": (z, odd)}), "a", 30)
+    assert row.z_mm == pytest.approx(150, abs=5)
+    assert row.high_mm - row.low_mm < 0.1
+
+
+def test_same_level__no_interval_where_the_curve_does_not_rise(tmp_path: Path) -> None:
+    z = np.arange(0.0, 300, 5)
+    step = np.where(z < 280, 0, 5) - z / 1000  # falls but for one step, at the passage
+    (row,) = same_level(folder(tmp_path / "s", {"a": (z, z / 50), "b": (z, step)}), "a", 125 // 5)
+    assert (row.z_mm, row.low_mm, row.high_mm) == (277.5, None, None)
+
+
+def test_command_line__a_table_and_a_csv_file(scores: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["level", str(scores), "--series", "given", "--index", "30", "--out", str(tmp_path / "level.csv")]
+    assert main(argv) == 0
+    shown = capsys.readouterr().out
+    assert shown.strip().endswith("it does not say how likely the anatomy is the same")
+    assert "does not reach the level" in next(line for line in shown.splitlines() if line.startswith("above"))
+    with (tmp_path / "level.csv").open(newline="") as file:
+        rows = {row["series"]: row for row in csv.DictReader(file)}
+    assert rows["above"] == {"series": "above", "index": "", "z_mm": "", "low_mm": "", "high_mm": ""}
+    assert float(rows["late"]["z_mm"]) == pytest.approx(100, abs=1.3)
+    assert main(argv) == 2 and "exists; give a new --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        (["--series", "nobody", "--index", "3"], "has no series 'nobody'; it holds 5, see series.csv"),
+        (["--series", "given", "--index", "60"], "index must be in 0..59, the slices of series given; got 60"),
+        (["--series", "given", "--index", "-1"], "index must be in 0..59"),
+        (["--series", "given", "--index", "3", "--coverage", "1"], "coverage must be between 0 and 1, got 1"),
+    ],
+)
+def test_mistakes__are_one_line(argv: list[str], reason: str, scores: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["level", str(scores), *argv]) == 2
+    err = capsys.readouterr().err.strip()
+    assert reason in err and len(err.splitlines()) == 1
+
+
+def test_mistakes__a_folder_that_holds_no_scores(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not a folder that score wrote"):
+        same_level(tmp_path, "a", 0)
+    (tmp_path / "slices.parquet").write_text("text")
+    with pytest.raises(ValueError, match="cannot be read"):
+        same_level(tmp_path, "a", 0)
+    z = np.arange(3.0)
+    with pytest.raises(ValueError, match="one series only"):
+        same_level(folder(tmp_path / "one", {"a": (z, z)}), "a", 0)

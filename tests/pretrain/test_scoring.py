@@ -306,8 +306,12 @@ def test_shards__other_texts_are_refused(text: str) -> None:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     distributed = pytest.importorskip("distributed")
+    before = dict(os.environ)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
         yield local
+    # Dask leaves OMP_NUM_THREADS=1 behind: what later tests start would add up in another order than they do themselves.
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.mark.heavy

@@ -16,7 +16,7 @@ import numpy as np
 from lightning.pytorch.callbacks import Callback
 from scipy.stats import spearmanr
 
-from benchmarks.learning import command_line, described, folds, read_catalog, rows_of, stored, summary
+from benchmarks.learning import command_line, described, folds, read_catalog, remaining, rows_of, stored, summary
 from benchmarks.rows import append, provenance, read
 from ubr.pretrain.training import UBR, plan
 from ubr.weights import runs
@@ -51,9 +51,7 @@ def main() -> None:
     catalog = read_catalog(options.data)
     store, names = stored(options.data, options.work, catalog)
     config = chosen.sha256()[:12]
-    for number, held_out in enumerate(folds(store, names)):
-        if options.fold not in (None, number) or any((r["config"], r["fold"]) == (config, str(number)) for r in read("checkpoints")):
-            continue
+    for number, held_out in remaining(folds(store, names), options.fold, config, "checkpoints"):
         parts = plan(store, chosen, held_out)
         device, _ = runs.pick_devices("auto", 1)
         judge = Judge(store, names, catalog, held_out)

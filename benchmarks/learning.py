@@ -44,9 +44,7 @@ def main() -> None:
     catalog = read_catalog(options.data)
     store, names = stored(options.data, options.work, catalog)
     config = chosen.sha256()[:12]
-    for number, held_out in enumerate(folds(store, names)):
-        if options.fold not in (None, number) or any((r["config"], r["fold"]) == (config, str(number)) for r in read("learning")):
-            continue
+    for number, held_out in remaining(folds(store, names), options.fold, config, "learning"):
         found = judged(store, names, catalog, chosen, held_out, folder_of(options.work, chosen, number))
         about = {**provenance(chosen.sha256(), chosen.seed), "recipe": options.recipe, **described(chosen), "fold": number}
         append("learning", [{**about, **row} for row in found])
@@ -117,6 +115,12 @@ def folds(store: Store, names: dict[str, str]) -> list[list[str]]:
         for i, which in enumerate(rng.permutation(len(patients))):
             dealt[i % FOLDS].append(patients[which])
     return dealt
+
+
+def remaining(dealt: list[list[str]], only: int | None, config: str, rows: str) -> list[tuple[int, list[str]]]:
+    """Folds that were asked for and have no rows of this configuration in results/ROWS.csv yet."""
+    done = {row["fold"] for row in read(rows) if row["config"] == config}
+    return [(number, held_out) for number, held_out in enumerate(dealt) if only in (None, number) and str(number) not in done]
 
 
 def judged(

@@ -432,10 +432,11 @@ def _steps(curve: _Curve) -> Floats:
 
 def _cuts(curve: _Curve, start: int, end: int, limit: float) -> list[tuple[int, float]]:
     """The slices that leaps go before, and the leaps in mm, largest first found, in order."""
-    part = _Curve(curve.index[start:end], curve.level[start:end], curve.z[start:end])
-    leaps = _steps(part)
-    k = int(np.abs(leaps).argmax()) if len(leaps) else 0
-    if not len(leaps) or abs(leaps[k]) <= limit:
+    if start == end:
+        return []
+    leaps = _steps(_Curve(curve.index[start:end], curve.level[start:end], curve.z[start:end]))
+    k = int(np.abs(leaps).argmax())
+    if abs(leaps[k]) <= limit:
         return []
     return [*_cuts(curve, start, start + k, limit), (start + k, float(leaps[k])), *_cuts(curve, start + k, end, limit)]
 

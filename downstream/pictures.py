@@ -112,6 +112,7 @@ def _lines(axes: Axes, curves: Mapping[str, Curve]) -> None:
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
         axes.plot(x, 100 * value, color=colour, marker=marker, markersize=4, linewidth=1.5, label=label)
         axes.fill_between(x, 100 * low, 100 * high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_ylim(0, 100)  # a detector that finds nothing has no scale of its own
     axes.grid(alpha=0.3)
     if curves:
         axes.legend(loc="best", framealpha=0.9)

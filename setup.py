@@ -49,8 +49,16 @@ setup(
         "cluster": ["distributed>=2024.8"],
         "dicom": ["highdicom>=0.25"],
         "itk": ["SimpleITK>=2.3"],
+        "labels": ["scikit-learn>=1.5"],
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
-        "dev": ["ubr-pretrain[cluster,dicom,itk,onnx]", "hypothesis>=6.100", "mypy>=1.13", "pycocotools>=2.0.8", "pytest>=8", "ruff>=0.8"],
+        "dev": [
+            "ubr-pretrain[cluster,dicom,itk,labels,onnx]",
+            "hypothesis>=6.100",
+            "mypy>=1.13",
+            "pycocotools>=2.0.8",
+            "pytest>=8",
+            "ruff>=0.8",
+        ],
     },
     entry_points={"console_scripts": ["ubr-pretrain=ubr.pretrain.cli:main", "ubr-detect=ubr.downstream.cli:main"]},
 )

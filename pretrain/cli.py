@@ -62,7 +62,7 @@ def _fit(argv: list[str]) -> None:
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file with any of these options")
     parser.add_argument("--dry", action="store_true", help="say what would be trained on what, and stop")
     parser.add_class_arguments(Recipe, fail_untyped=True)
-    add_options(parser, fit, {"store", "out", "recipe"})
+    add_options(parser, fit, {"store", "out", "recipe", "callbacks"})
     options = with_recipe(parser, argv, recipe, "default")
     fields = Recipe.__dataclass_fields__
     chosen = Recipe(**{field: options[field] for field in fields})
@@ -115,6 +115,11 @@ def _calibrate(argv: list[str]) -> None:
     parser.add_argument("--out", required=True, help="a new file, regions.json")
     parser.add_argument("--parts", nargs="+", metavar="PART", help="the parts from superior to inferior; else ordered by median score")
     parser.add_argument("--scale", nargs=2, metavar="LANDMARK", help="two landmarks, whose mean scores become positions 0 and 100")
+    parser.add_argument(
+        "--features",
+        action="store_true",
+        help="tell parts by features.npy, with many labelled volumes (extra `labels`); see score --features",
+    )
     print(calibrate(**arguments(parser.parse_args(argv))).table())
 
 

@@ -86,6 +86,7 @@ def score(
     if regions is not None:
         regions.check(weights.sha256())
     without_interval = notes(regions, coverage) if regions else ()
+    needs_features = features or (regions is not None and regions.classifier is not None)
     asked = Asked(regions, coverage, features, with_paths)
     settings = {
         "weights_sha256": weights.sha256(),
@@ -111,7 +112,7 @@ def score(
     with closing(each(partial(slices_of, weights.inputs), todo, staff, name="score", already=len(already), progress=progress)) as results:
         for job, slices in results:
             if isinstance(slices, Slices):
-                made = _arrays(regressor, torch.from_numpy(slices.grid), features)
+                made = _arrays(regressor, torch.from_numpy(slices.grid), needs_features)
                 working.add(job.key, **made, z_mm=slices.z_mm, warnings=np.array(slices.warnings, np.str_))
             else:
                 left_out.append(LeftOut(job.source, slices or DIED, job.key))

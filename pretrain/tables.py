@@ -218,9 +218,20 @@ def _slice_rows(series: Sequence[SeriesScores], asked: Asked) -> pa.Table:
             "index": pa.array(np.concatenate([np.arange(n, dtype=np.int32) for n in [0, *lengths]])),
             "z_mm": pa.array(np.concatenate([np.empty(0, np.float64), *(one.z_mm for one in series)])),
             "score": pa.array(scores),
-            **({name: pa.array(column) for name, column in asked.regions.columns(scores).items()} if asked.regions else {}),
+            **{name: pa.array(column) for name, column in _columns(series, scores, asked.regions).items()},
         }
     )
+
+
+def _columns(series: Sequence[SeriesScores], scores: NDArray[np.float32], regions: Regions | None) -> dict[str, NDArray[Any]]:
+    """The columns that regions add."""
+    if regions is None:
+        return {}
+    features = None
+    if regions.classifier:
+        width = len(regions.classifier.weights[0])
+        features = np.concatenate([np.empty((0, width), np.float32), *(one.features for one in series if one.features is not None)])
+    return regions.columns(scores, features)
 
 
 def _series_row(one: SeriesScores, asked: Asked) -> dict[str, object]:
@@ -283,3 +294,16 @@ def read_curves(folder: str | Path) -> tuple[dict[str, Curve], str]:
     slices, settings = read_slices(folder)
     curves = {key: Curve(one["score"].astype(np.float64), one["z_mm"].astype(np.float64)) for key, one in slices.items()}
     return curves, str(settings["weights_sha256"])
+
+
+def read_features(folder: str | Path) -> dict[str, NDArray[np.float32]]:
+    """The features `[n, 512]` of a folder that `score` wrote, by series, mapped. Raises `ValueError` where they were not asked for."""
+    path = Path(folder) / "features.npy"
+    if not path.exists():
+        raise ValueError(f"{folder} has no features.npy; score with --features into a new folder")
+    whole: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    slices, _ = read_slices(folder)
+    ends = np.cumsum([len(one["score"]) for one in slices.values()], dtype=int)
+    if len(whole) != (ends[-1] if len(ends) else 0):
+        raise ValueError(f"{path} has {len(whole)} rows, {LAST} {ends[-1] if len(ends) else 0}; score again into a new folder")
+    return dict(zip(slices, np.split(whole, ends[:-1]), strict=True)) if slices else {}

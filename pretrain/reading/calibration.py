@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tables import read_curves
+from ..tables import read_curves, read_features
+from .classifier import Classifier, fit_classifier
 from .curve import Curve, passage
 from .intervals import highest_coverage
 from .regions import Level, Regions, classify, thresholds
@@ -32,8 +33,9 @@ from .regions import Level, Regions, classify, thresholds
 
 @dataclass(frozen=True)
 class Labelled:
-    """A labelled volume. parts: slice -> part. landmarks: name -> slice."""
+    """A labelled volume. series: its key. parts: slice -> part. landmarks: name -> slice."""
 
+    series: str
     curve: Curve
     parts: dict[int, str] = field(default_factory=dict)
     landmarks: dict[str, int] = field(default_factory=dict)
@@ -46,7 +48,8 @@ class Labelled:
 @dataclass(frozen=True)
 class Calibrated:
     """What `calibrate` made. path: the file. labelled: volumes with labels. accuracy: share of their labelled slices whose part is told
-    right. held_out: the same for `held_out_volumes` volumes by thresholds from the others, none of fewer than three volumes."""
+    right. held_out: the same for `held_out_volumes` volumes by thresholds from the others, none of fewer than three volumes. by_features:
+    the same as held_out with the classifier, where one was asked for."""
 
     path: Path
     regions: Regions
@@ -54,6 +57,7 @@ class Calibrated:
     accuracy: float | None
     held_out: float | None
     held_out_volumes: int
+    by_features: float | None = None
 
     def table(self) -> str:
         """The end of a calibration as text."""
@@ -64,6 +68,8 @@ class Calibrated:
             lines.append(
                 f"{'':12}{100 * self.held_out:.1f} % by the other volumes' thresholds (leave one out, {self.held_out_volumes} volumes)"
             )
+        if self.by_features is not None:
+            lines.append(f"{'':12}{100 * self.by_features:.1f} % by a classifier on the other volumes' features, which score will use")
         lines.append(f"{'level':<24}{'score':>9}{'std':>8}{'volumes':>9}{'median mm':>11}{'coverage at most':>18}")
         for name, level in self.regions.levels().items():
             std = "" if level.std is None else f"{level.std:.3f}"
@@ -80,6 +86,7 @@ def calibrate(
     *,
     parts: Sequence[str] | None = None,
     scale: tuple[str, str] | None = None,
+    features: bool = False,
 ) -> Calibrated:
     """Learn body parts and landmarks on the scores of a weights file from labelled volumes.
 
@@ -89,9 +96,12 @@ def calibrate(
         out: a new file, regions.json.
         parts: the parts from superior to inferior; by default the labelled ones in the order of their median scores.
         scale: two landmarks, whose mean scores become positions 0 and 100.
+        features: tell the parts of slices by their features (`classifier`) instead of thresholds on their scores; worth it from some ten
+            labelled volumes on. The scores must have been made with features.
 
     Raises:
-        ValueError: no scores; labels that name what the scores lack, contradict each other or leave a part out; scores that are constant.
+        ValueError: no scores, or none of the features asked for; labels that name what the scores lack, contradict each other or leave a
+            part out; scores that are constant.
     """
     if Path(out).exists():
         raise ValueError(f"{out} exists; give a new --out")
@@ -103,10 +113,17 @@ def calibrate(
     borders = tuple(_border(labelled, order, i) for i in range(len(order) - 1))
     names = sorted({name for one in labelled for name in one.landmarks})
     landmarks = {n: landmark([(one.curve, one.landmarks[n]) for one in labelled if n in one.landmarks]) for n in names}
-    regions = Regions(weights_sha256, order, borders, landmarks, None if scale is None else (scale[0], scale[1]))
-    right, held_out = _accuracy(labelled, order), _held_out(labelled, order)
-    path = regions.save(out)
-    return Calibrated(path, regions, len(labelled), right, float(np.concatenate(held_out).mean()) if held_out else None, len(held_out))
+    by_thresholds = _held_out(labelled, order, lambda one, others: _by_thresholds(one, others, order))
+    classifier, by_features = None, list[NDArray[np.bool_]]()
+    if features:
+        if not order:
+            raise ValueError("features tell parts, and the labels name none; label parts, or leave --features out")
+        seen = read_features(scores)
+        classifier = _classifier(labelled, seen, order)
+        by_features = _held_out(labelled, order, lambda one, others: _classifier(others, seen, order).classify(_seen([one], seen), order))
+    regions = Regions(weights_sha256, order, borders, landmarks, None if scale is None else (scale[0], scale[1]), classifier)
+    right = _accuracy(labelled, order)
+    return Calibrated(regions.save(out), regions, len(labelled), right, _mean(by_thresholds), len(by_thresholds), _mean(by_features))
 
 
 def read_labels(path: str | Path, curves: Mapping[str, Curve]) -> list[Labelled]:
@@ -147,7 +164,7 @@ def _add(found: dict[str, Labelled], curves: Mapping[str, Curve], row: Mapping[s
         raise ValueError(f"series {key} has slices 0 to {slices - 1}, got {row['index']}")
     if not part and not name:
         raise ValueError("neither a part nor a landmark; name one, or remove the line")
-    volume = found.setdefault(key, Labelled(curves[key]))
+    volume = found.setdefault(key, Labelled(key, curves[key]))
     if name:
         if first != last:
             raise ValueError(f"the landmark {name} needs one slice, got {row['index']}")
@@ -234,13 +251,34 @@ def _accuracy(labelled: Sequence[Labelled], order: Sequence[str]) -> float | Non
     return float((classify(scores, thresholds(scores, names, order), order) == np.array(names)).mean())
 
 
-def _held_out(labelled: Sequence[Labelled], order: Sequence[str]) -> list[NDArray[np.bool_]]:
-    """Of each volume with parts, whether its slices are told right by the others; volumes without which a part is missing are left out."""
+def _held_out(
+    labelled: Sequence[Labelled], order: Sequence[str], tell: Callable[[Labelled, Sequence[Labelled]], NDArray[np.str_]]
+) -> list[NDArray[np.bool_]]:
+    """Of each volume with parts, whether its slices are told right by the others; volumes without which a part is missing are left out.
+
+    tell: the parts of the first's labelled slices, learned from the others.
+    """
     shown = [one for one in labelled if one.parts]
     right = []
     for one in shown if len(shown) >= 3 else ():
-        scores, names = _pool([other for other in shown if other is not one])
-        if set(names) == set(order):
-            truth = np.array(one.pool()[1])
-            right.append(classify(one.pool()[0], thresholds(scores, names, order), order) == truth)
+        others = [other for other in shown if other is not one]
+        if set(_pool(others)[1]) == set(order):
+            right.append(tell(one, others) == np.array(one.pool()[1]))
     return right
+
+
+def _by_thresholds(one: Labelled, others: Sequence[Labelled], order: Sequence[str]) -> NDArray[np.str_]:
+    return classify(one.pool()[0], thresholds(*_pool(others), order), order)
+
+
+def _classifier(labelled: Sequence[Labelled], features: Mapping[str, NDArray[np.float32]], order: Sequence[str]) -> Classifier:
+    return fit_classifier(_seen(labelled, features), _pool(labelled)[1], order)
+
+
+def _seen(labelled: Sequence[Labelled], features: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Features of the labelled slices, in the order of `_pool`."""
+    return np.concatenate([features[one.series][list(one.parts)] for one in labelled])
+
+
+def _mean(right: Sequence[NDArray[np.bool_]]) -> float | None:
+    return float(np.concatenate(right).mean()) if right else None

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .classifier import Classifier
 from .curve import passage
 
 FORMAT = 1
@@ -64,7 +65,7 @@ class Regions:
     """Where body parts and landmarks lie on the scores of one weights file.
 
     weights_sha256: of those weights. parts: superior to inferior. borders: between them. landmarks: by name. scale: the landmarks that
-    become positions 0 and 100.
+    become positions 0 and 100. classifier: tells the parts of slices by their features instead of the borders.
     """
 
     weights_sha256: str
@@ -72,6 +73,7 @@ class Regions:
     borders: tuple[Level, ...]
     landmarks: Mapping[str, Level]
     scale: tuple[str, str] | None = None
+    classifier: Classifier | None = None
 
     def __post_init__(self) -> None:
         levels = [*self.borders, *self.landmarks.values()]
@@ -83,6 +85,8 @@ class Regions:
             raise ValueError("scores of borders and landmarks must be finite, and those of borders increase")
         if any(len(level.without) != len(level.residuals_mm) or not min(level.residuals_mm, default=0) >= 0 for level in levels):
             raise ValueError("each volume needs a score without it and a residual of at least 0 mm")
+        if self.classifier is not None and len(self.classifier.offsets) != len(self.parts):
+            raise ValueError(f"a classifier of {len(self.classifier.offsets)} parts for {len(self.parts)}")
         if self.scale is not None:
             if absent := [name for name in self.scale if name not in self.landmarks]:
                 raise ValueError(f"the scale needs two landmarks, {absent[0]!r} is none; there are: {', '.join(self.landmarks) or 'none'}")
@@ -100,10 +104,16 @@ class Regions:
         borders = {f"{a}/{b}": level for a, b, level in zip(self.parts, self.parts[1:], self.borders, strict=False)}
         return dict(sorted({**self.landmarks, **borders}.items(), key=lambda item: item[1].score))
 
-    def columns(self, scores: NDArray[np.floating]) -> dict[str, NDArray[Any]]:
-        """Columns of slices.parquet: `part`, each slice by itself, and `position` if there is a scale."""
+    def columns(self, scores: NDArray[np.floating], features: NDArray[np.float32] | None = None) -> dict[str, NDArray[Any]]:
+        """Columns of slices.parquet: `part`, each slice by itself, and `position` if there is a scale.
+
+        scores: `[n]`. features: `[n, 512]`, which a classifier needs.
+        """
         found: dict[str, NDArray[Any]] = {}
-        if self.parts:
+        if self.classifier:
+            assert features is not None
+            found["part"] = self.classifier.classify(features, self.parts)
+        elif self.parts:
             found["part"] = classify(scores, self.thresholds, self.parts)
         if self.scale:
             zero, hundred = (self.landmarks[name].score for name in self.scale)
@@ -168,6 +178,7 @@ class Regions:
                 tuple(map(_level, found["borders"])),
                 {str(name): _level(level) for name, level in found["landmarks"].items()},
                 None if found["scale"] is None else (str(found["scale"][0]), str(found["scale"][1])),
+                None if found["classifier"] is None else _classifier(found["classifier"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(f"{path}: damaged regions file ({type(error).__name__}: {error}); run calibrate again") from None
@@ -181,6 +192,10 @@ def _level(found: Mapping[str, Any]) -> Level:
         tuple(map(float, found["without"])),
         tuple(map(float, found["residuals_mm"])),
     )
+
+
+def _classifier(found: Mapping[str, Any]) -> Classifier:
+    return Classifier(tuple(tuple(map(float, row)) for row in found["weights"]), tuple(map(float, found["offsets"])))
 
 
 def thresholds(scores: NDArray[np.floating], parts: Sequence[str], order: Sequence[str]) -> NDArray[np.float64]:

@@ -167,3 +167,27 @@ def test_calibrate__what_is_not_scores_or_labels_is_named(scores: Path, tmp_path
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="cannot be read"):
         calibrate(scores, path, tmp_path / "r.json")
+
+
+def test_calibrate__features_tell_parts_where_asked_for(scores: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="parts by features need scikit-learn (the extra labels)")
+    text = labels(tmp_path, HEADER + ONE + TWO + THREE)
+    with pytest.raises(ValueError, match=r"has no features\.npy; score with --features into a new folder"):
+        calibrate(scores, text, tmp_path / "none.json", features=True)
+    curves, _ = read_curves(scores)
+    rng = np.random.default_rng(0)
+    features = {key: rng.normal(0, 0.1, (len(curve.scores), 512)).astype(np.float32) for key, curve in curves.items()}
+    for key, part in (("one", 20), ("two", 25), ("three", 10)):
+        features[key][part:, :50] += 1
+        features[key][part + 20 :, 50:100] += 1
+    np.save(scores / "features.npy", np.concatenate([features[key] for key in curves]))
+    found = calibrate(scores, text, tmp_path / "regions.json", features=True)
+    assert found.by_features is not None and found.held_out is not None and found.by_features > 0.98
+    assert "% by a classifier on the other volumes' features" in found.table()
+    assert Regions.load(tmp_path / "regions.json").classifier is not None
+    np.save(scores / "features.npy", features["one"])
+    with pytest.raises(ValueError, match=r"features\.npy has 60 rows, slices\.parquet 302; score again"):
+        calibrate(scores, text, tmp_path / "other.json", features=True)
+    landmark = labels(tmp_path, HEADER + "one,20,,liver_dome\n")
+    with pytest.raises(ValueError, match="the labels name none; label parts"):
+        calibrate(scores, landmark, tmp_path / "other.json", features=True)

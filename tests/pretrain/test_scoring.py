@@ -28,6 +28,8 @@ from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.jobs import Job
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.data.volume import Series
+from ubr.pretrain.reading.classifier import Classifier
+from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.scoring import Scored, score, share
 from ubr.weights import Weights
 
@@ -359,3 +361,20 @@ def test_work__says_nothing_of_whose_it_is_where_a_cluster_logs_it() -> None:
     series = Series("dicom", ("/scans/DOE^JANE/1",), "1.2.3.4", "DOE^JANE")
     said = repr(Job("ab12", "/scans/DOE^JANE", series))
     assert "ab12" in said and "dicom" in said and "DOE" not in said and "1.2.3.4" not in said
+
+
+def test_score__tells_parts_by_features_where_the_regions_hold_a_classifier(world: Path, weights: Weights, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows_of_parts = tuple(map(tuple, rng.normal(0, 1, (2, 512)).tolist()))
+    border = Level(0.0, None, 1, (), ())
+    regions = Regions(weights.sha256(), ("chest", "abdomen"), (border,), {}, classifier=Classifier(rows_of_parts, (0.0, 0.0)))
+    with_features = score(weights, [world / "store"], tmp_path / "features", features=True, workers=0, progress=False).folder
+    told = score(weights, [world / "store"], tmp_path / "told", regions=regions, workers=0, progress=False).folder
+    assert not (told / "features.npy").exists()
+    features, parts = np.load(with_features / "features.npy"), pq.read_table(told / "slices.parquet")["part"].to_pylist()
+    assert parts == np.array(regions.parts)[(features @ np.array(rows_of_parts).T).argmax(1)].tolist()
+    calibrated = [one["score"] for one in tables.read_slices(told)[0].values()]
+    assert np.array_equal(np.concatenate(calibrated), pq.read_table(world / "whole" / "slices.parquet")["score"].to_numpy())
+    assert {key: len(values) for key, values in tables.read_features(with_features).items()} == {
+        row["series"]: int(row["slices"]) for row in rows(told / "series.csv")
+    }

@@ -6,6 +6,7 @@
 Rows go to results/coverage.csv. `computed`: volumes whose curves are drawn alike. `drawn`: real volumes that a model was trained on
 (without labels), split at random into labelled and new ones, so that these are exchangeable. `unseen`: all of those are labelled, and the
 volumes of patients held out from the training are new; the two are not exchangeable, as models know the former better.
+`pairs` in the name of the volumes is the interval of `level`: the place in one new volume where the landmark of another is looked for.
 `outside` is the share that is called so although the volume shows the landmark; its interval lies about that end and counts like others.
 """
 
@@ -15,17 +16,18 @@ import dataclasses
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.learning import LANDMARKS, command_line, curve_of, folder_of, folds, marks_of, read_catalog, stored
 from benchmarks.rows import append, provenance
-from ubr.pretrain.reading.calibration import landmark
-from ubr.pretrain.reading.curve import Curve
+from ubr.pretrain.reading.calibration import Labelled, landmark, pairs_mm
+from ubr.pretrain.reading.curve import Curve, passage
 from ubr.pretrain.reading.intervals import enough, locate
-from ubr.pretrain.reading.regions import Level
+from ubr.pretrain.reading.levels import half_width_mm
+from ubr.pretrain.reading.regions import Level, Regions
 from ubr.weights import Regressor, load
 
 COVERAGES = (0.8, 0.9)
@@ -52,6 +54,10 @@ def _computed() -> Iterator[dict[str, object]]:
             known = [computed_volume(rng) for _ in range(volumes)]
             tally.add([computed_volume(rng)], landmark(known), coverage)
         yield {**about, "volumes_from": "computed", "landmark": "computed", "volumes": volumes, "nominal": coverage, **tally.row()}
+        tally = Tally()
+        for _ in range(DRAWS // 5):
+            tally.add_pairs([computed_volume(rng) for _ in range(2)], [computed_volume(rng) for _ in range(volumes)], coverage)
+        yield {**about, "volumes_from": "computed pairs", "landmark": "computed", "volumes": volumes, "nominal": coverage, **tally.row()}
 
 
 def computed_volume(rng: np.random.Generator) -> Shown:
@@ -88,6 +94,7 @@ def _real() -> Iterator[dict[str, object]]:
             level = landmark(known[name]) if known[name] else None
             if level and enough(level, coverage):
                 tallies.setdefault(("unseen", name, coverage, 0), Tally()).add(unseen[name], level, coverage)
+                tallies.setdefault(("unseen pairs", name, coverage, 0), Tally()).add_pairs(unseen[name], known[name], coverage)
         print(f"fold {number}: {len(patients)} patients with landmarks", flush=True)
     about = provenance(chosen.sha256(), chosen.seed)
     for (source, name, coverage, volumes), tally in tallies.items():
@@ -120,6 +127,18 @@ class Tally:
             assert place.low_mm is not None and place.high_mm is not None  # levels with too few volumes are not tried
             self.covered += place.low_mm <= curve.z_mm[index] <= place.high_mm
             self.widths.append(place.high_mm - place.low_mm)
+
+    def add_pairs(self, new: Sequence[Shown], known: Sequence[Shown], coverage: float) -> None:
+        """Look for each new volume's landmark in every other new one."""
+        labelled = [Labelled(str(i), curve, landmarks={"landmark": index}) for i, (curve, index) in enumerate(known)]
+        regions = Regions("", (), (), {"landmark": landmark(known)}, pairs_mm=pairs_mm(labelled))
+        half = half_width_mm(regions, coverage)
+        for (one, index), (other, truth) in permutations(new, 2):
+            z, outside = passage(*other, float(one.scores[index]))
+            self.tests += 1
+            self.outside += bool(outside)
+            self.covered += bool(abs(z - other.z_mm[truth]) <= half)
+            self.widths.append(2 * half)
 
     def row(self) -> dict[str, object]:
         """Shares of the tests, and the median width."""

@@ -18,7 +18,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +121,8 @@ def calibrate(
         seen = read_features(scores)
         classifier = _classifier(labelled, seen, order)
         by_features = _held_out(labelled, order, lambda one, others: _classifier(others, seen, order).classify(_seen([one], seen), order))
-    regions = Regions(weights_sha256, order, borders, landmarks, None if scale is None else (scale[0], scale[1]), classifier)
+    zero_and_hundred = None if scale is None else (scale[0], scale[1])
+    regions = Regions(weights_sha256, order, borders, landmarks, zero_and_hundred, classifier, pairs_mm(labelled))
     right = _accuracy(labelled, order)
     return Calibrated(regions.save(out), regions, len(labelled), right, _mean(by_thresholds), len(by_thresholds), _mean(by_features))
 
@@ -205,6 +206,16 @@ def landmark(shown: Sequence[tuple[Curve, int]]) -> Level:
     without = (scores.sum() - scores) / (k - 1) if k > 1 else np.array([])
     labels = [float(curve.z_mm[index]) for curve, index in shown]
     return _level(float(scores.mean()), scores, [curve for curve, _ in shown], labels, without)
+
+
+def pairs_mm(labelled: Sequence[Labelled]) -> tuple[float, ...]:
+    """How far apart labelled volumes see the same landmark (`Regions`): what `level` makes its interval of."""
+    found = []
+    for one, other in permutations(labelled, 2):
+        for name in one.landmarks.keys() & other.landmarks.keys():
+            score = float(one.curve.scores[one.landmarks[name]])
+            found.append(abs(passage(*other.curve, score).z_mm - float(other.curve.z_mm[other.landmarks[name]])))
+    return tuple(sorted(found))
 
 
 def _border(labelled: Sequence[Labelled], order: Sequence[str], border: int) -> Level:

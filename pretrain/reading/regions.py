@@ -66,6 +66,8 @@ class Regions:
 
     weights_sha256: of those weights. parts: superior to inferior. borders: between them. landmarks: by name. scale: the landmarks that
     become positions 0 and 100. classifier: tells the parts of slices by their features instead of the borders.
+    pairs_mm: of every ordered pair of labelled volumes and each landmark that both show, how far from the second's label its curve passes
+    the score that the first has at its own label; increasing.
     """
 
     weights_sha256: str
@@ -74,6 +76,7 @@ class Regions:
     landmarks: Mapping[str, Level]
     scale: tuple[str, str] | None = None
     classifier: Classifier | None = None
+    pairs_mm: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         levels = [*self.borders, *self.landmarks.values()]
@@ -179,6 +182,7 @@ class Regions:
                 {str(name): _level(level) for name, level in found["landmarks"].items()},
                 None if found["scale"] is None else (str(found["scale"][0]), str(found["scale"][1])),
                 None if found["classifier"] is None else _classifier(found["classifier"]),
+                tuple(map(float, found["pairs_mm"])),
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(f"{path}: damaged regions file ({type(error).__name__}: {error}); run calibrate again") from None

@@ -191,3 +191,11 @@ def test_calibrate__features_tell_parts_where_asked_for(scores: Path, tmp_path: 
     landmark = labels(tmp_path, HEADER + "one,20,,liver_dome\n")
     with pytest.raises(ValueError, match="the labels name none; label parts"):
         calibrate(scores, landmark, tmp_path / "other.json", features=True)
+
+
+def test_pairs__are_how_far_apart_volumes_see_a_landmark(scores: Path, tmp_path: Path) -> None:
+    text = labels(tmp_path, HEADER + "one,20,,liver_dome\ntwo,25,,liver_dome\nfour,23,,liver_dome\nthree,8,,carina\n")
+    found = calibrate(scores, text, tmp_path / "regions.json").regions.pairs_mm
+    # one and two are at their landmarks where they score 10; four, the same curve as one, has it three slices further down
+    assert found == pytest.approx([0, 0, 15, 15, 15, 15], abs=2.6)
+    assert Regions.load(tmp_path / "regions.json").pairs_mm == found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ubr.pretrain.cli import main
-from ubr.pretrain.reading.levels import same_level
+from ubr.pretrain.reading.levels import half_width_mm, same_level
+from ubr.pretrain.reading.regions import Level, Regions
 
 
 def folder(path: Path, curves: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Path:
@@ -55,44 +57,58 @@ def test_same_level__is_where_the_other_curve_passes_the_slices_score(scores: Pa
     assert rows["above"].z_mm is rows["above"].index is rows["above"].low_mm is rows["above"].high_mm is None
 
 
-def test_same_level__the_interval_is_the_scatter_of_single_slices(scores: Path) -> None:
-    rows = {row.series: row for row in same_level(scores, "given", 30)}
-    straight, noisy = rows["late"], rows["noisy"]
-    assert straight.high_mm == pytest.approx(straight.low_mm, abs=1e-3)
-    # a normal error of 0.1 at 1 score a 50 mm: nine of ten slices within 1.64 * 5 mm
-    assert noisy.high_mm - noisy.low_mm == pytest.approx(2 * 8.2, rel=0.35)
-    wider = {row.series: row for row in same_level(scores, "given", 30, coverage=0.98)}["noisy"]
-    assert wider.high_mm - wider.low_mm > noisy.high_mm - noisy.low_mm
-    assert (rows["short"].z_mm, rows["short"].low_mm) == (5, None)  # two slices show no scatter
+def regions(volumes: int = 9, pairs_mm: tuple[float, ...] = tuple(float(v) for v in range(1, 73))) -> Regions:
+    """Made from this many volumes that show one landmark; every pair of them is 1, 2, ... mm apart."""
+    return Regions("ab", (), (), {"liver_dome": Level(3.0, 0.1, volumes, (), ())}, pairs_mm=pairs_mm)
 
 
-def test_same_level__an_odd_slice_moves_neither_place_nor_interval(tmp_path: Path) -> None:
+def test_same_level__the_interval_is_what_pairs_of_labelled_volumes_are_apart(scores: Path, tmp_path: Path) -> None:
+    rows = {row.series: row for row in same_level(scores, "given", 30, regions=regions(), coverage=0.8)}
+    for name in ("late", "noisy", "short"):
+        assert rows[name].high_mm - rows[name].z_mm == pytest.approx(58, abs=0.01)  # the 58th of 72
+        assert rows[name].z_mm - rows[name].low_mm == pytest.approx(58, abs=0.01)
+    assert rows["above"].low_mm is None
+    assert half_width_mm(regions(), 0.9) == 65
+    assert same_level(scores, "given", 30, regions=regions().save(tmp_path / "regions.json")) == same_level(
+        scores, "given", 30, regions=regions()
+    )
+    assert {row.low_mm for row in same_level(scores, "given", 30)} == {None}
+
+
+def test_same_level__too_few_labelled_volumes_give_no_interval(scores: Path) -> None:
+    with pytest.raises(ValueError, match="8 volumes labelled with a landmark allow at most 89 %; label more, or lower --coverage"):
+        same_level(scores, "given", 30, regions=regions(8))
+    with pytest.raises(ValueError, match="0 volumes labelled with a landmark give no interval"):
+        half_width_mm(Regions("ab", ("chest", "abdomen"), (Level(0.0, None, 2, (), ()),), {}), 0.5)
+    with pytest.raises(ValueError, match="the regions were made with weights cd"):
+        same_level(scores, "given", 30, regions=replace(regions(), weights_sha256="cd"))
+
+
+def test_same_level__an_odd_slice_does_not_move_the_place(tmp_path: Path) -> None:
     z = np.arange(0.0, 300, 5)
     odd = z / 50
     odd[33] = -40  # metal
     (row,) = same_level(folder(tmp_path / "s", {"a": (z, z / 50), "b": (z, odd)}), "a", 30)
     assert row.z_mm == pytest.approx(150, abs=5)
-    assert row.high_mm - row.low_mm < 0.1
-
-
-def test_same_level__no_interval_where_the_curve_does_not_rise(tmp_path: Path) -> None:
-    z = np.arange(0.0, 300, 5)
-    step = np.where(z < 280, 0, 5) - z / 1000  # falls but for one step, at the passage
-    (row,) = same_level(folder(tmp_path / "s", {"a": (z, z / 50), "b": (z, step)}), "a", 125 // 5)
-    assert (row.z_mm, row.low_mm, row.high_mm) == (277.5, None, None)
 
 
 def test_command_line__a_table_and_a_csv_file(scores: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["level", str(scores), "--series", "given", "--index", "30", "--out", str(tmp_path / "level.csv")]
     assert main(argv) == 0
     shown = capsys.readouterr().out
-    assert shown.strip().endswith("it does not say how likely the anatomy is the same")
+    assert shown.strip().endswith("for an interval, give --regions from volumes with labelled landmarks")
     assert "does not reach the level" in next(line for line in shown.splitlines() if line.startswith("above"))
     with (tmp_path / "level.csv").open(newline="") as file:
         rows = {row["series"]: row for row in csv.DictReader(file)}
     assert rows["above"] == {"series": "above", "index": "", "z_mm": "", "low_mm": "", "high_mm": ""}
     assert float(rows["late"]["z_mm"]) == pytest.approx(100, abs=1.3)
     assert main(argv) == 2 and "exists; give a new --out" in capsys.readouterr().err
+    assert main([*argv[:-2], "--regions", str(regions().save(tmp_path / "regions.json"))]) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0].endswith("interval mm") and "for an interval" not in shown
+    late = next(line for line in shown.splitlines() if line.startswith("late"))
+    place = float(rows["late"]["z_mm"])
+    assert late.endswith(f"  {place - 65:.1f} to {place + 65:.1f}")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -253,3 +255,19 @@ def test_help__says_that_the_report_names_the_patient(capsys: pytest.CaptureFixt
 
 def test_positions__are_those_of_the_made_body() -> None:
     assert np.diff(Z).tolist() == [-5.0] * 19  # the numbers above rely on it
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed: its dciodvfy judges files by the standard")
+def test_files__are_without_error_by_the_standard(tmp_path: Path, made: list[pydicom.Dataset]) -> None:
+    done(tmp_path, copies=True)
+    before = errors(next((tmp_path / "series").iterdir()))
+    assert errors(tmp_path / "out" / "sr.dcm") <= before, "what the report inherits from the study, and nothing else"
+    for copy in (tmp_path / "out" / "copies").iterdir():
+        assert errors(copy) <= before
+
+
+def errors(path: Path) -> set[str]:
+    """What dciodvfy calls an error."""
+    judged = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True)
+    assert judged.stdout or judged.stderr, "it names what it has read"
+    return {line for line in (judged.stdout + judged.stderr).splitlines() if line.startswith("Error")}

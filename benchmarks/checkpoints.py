@@ -2,13 +2,16 @@
 
     python -m benchmarks.checkpoints --data ../shared/ct --work /scratch/learning [--fold 0]
 
-Trains one fold of `benchmarks.learning` and judges the network every so many steps on the held-out patients: without labels (r, share of
-ordered pairs, distance from lines of one slope in mm) and with them (landmarks, parts). Training is not changed by being looked at, but is
-not resumed either; a fold that has rows is skipped. With all folds there, prints Spearman's correlations and what choosing would bring.
+Trains the folds of `benchmarks.learning`, which takes the finished runs, and judges the network `LOOKS` times on the held-out patients:
+without labels (r, share of ordered pairs, distance from lines of one slope in mm) and with them (landmarks, parts). Training is not
+changed by being looked at. Folds that have rows are skipped; a cut one goes on. With all folds there, prints Spearman's correlations and
+what choosing would bring.
 """
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -16,24 +19,23 @@ import numpy as np
 from lightning.pytorch.callbacks import Callback
 from scipy.stats import spearmanr
 
-from benchmarks.learning import command_line, described, folds, read_catalog, remaining, rows_of, stored, summary
+from benchmarks.learning import command_line, described, folder_of, folds, read_catalog, remaining, rows_of, stored, summary
 from benchmarks.rows import append, provenance, read
-from ubr.pretrain.training import UBR, plan
-from ubr.weights import runs
+from ubr.pretrain.training import UBR, fit
 
-EVERY = 75
+LOOKS = 15
 QUALITIES = ("r", "ordered", "line_error_mm")
 """Without labels; the first two are better when larger."""
 
 
 class Judge(Callback):
-    """Judges a network in training every `EVERY` steps."""
+    """Judges a network in training every so many steps, a line of JSON each: a run that was cut and goes on repeats some."""
 
-    def __init__(self, *given: Any) -> None:
-        self.given, self.rows = given, list[dict[str, object]]()
+    def __init__(self, file: Path, every: int, *given: Any) -> None:
+        self.file, self.every, self.given = file, every, given
 
     def on_train_batch_end(self, trainer: L.Trainer, module: UBR, *_: Any) -> None:
-        if trainer.global_step % EVERY == 0:
+        if trainer.global_step % self.every == 0:
             module.eval()
             found = [{name: str(value) for name, value in row.items()} for row in rows_of(module.regressor, *self.given)]
             module.train()
@@ -41,8 +43,9 @@ class Judge(Callback):
             seen = {q: float(np.median([float(row[q]) for row in trunk])) for q in QUALITIES}
             judged = summary(found)
             labelled = {name: judged[name] for name in ("landmark_error_mm_median", "part_accuracy")}
-            self.rows.append({"step": trainer.global_step, **{f"trunk_{q}": round(v, 4) for q, v in seen.items()}, **labelled})
-            print(self.rows[-1], flush=True)
+            with self.file.open("a") as file:
+                line = {"step": trainer.global_step, **{f"trunk_{q}": round(v, 4) for q, v in seen.items()}, **labelled}
+                print(json.dumps(line), file=file)
 
 
 def main() -> None:
@@ -50,30 +53,17 @@ def main() -> None:
     options, chosen = command_line(__doc__)
     catalog = read_catalog(options.data)
     store, names = stored(options.data, options.work, catalog)
-    config = chosen.sha256()[:12]
+    config, every = chosen.sha256()[:12], max(1, chosen.steps // LOOKS)
     for number, held_out in remaining(folds(store, names), options.fold, config, "checkpoints"):
-        parts = plan(store, chosen, held_out)
-        device, _ = runs.pick_devices("auto", 1)
-        judge = Judge(store, names, catalog, held_out)
-        module = UBR(chosen, store, parts.train, parts.held_out)
-        trainer = runs.trainer(
-            options.work / "checkpoints" / f"{config}-fold{number}",
-            [judge],
-            accelerator=device,
-            devices=1,
-            nodes=1,
-            strategy="ddp",
-            precision=runs.pick_precision(chosen.precision, chosen.backbone, device),
-            steps=chosen.steps,
-            clip_norm=chosen.clip_norm,
-            validate_every=chosen.steps,
-            checkpoint_every=chosen.steps,
-            log_every=EVERY,
-            bar=None,
-        )
-        trainer.fit(module)
+        run = folder_of(options.work, chosen, number)
+        seen = run.with_suffix(".jsonl")
+        judge = Judge(seen, every, store, names, catalog, held_out)
+        fit(store, run, chosen, holdout=held_out, validate_every=every, callbacks=[judge], licence="none: for the benchmark only")
+        if not seen.exists():
+            raise SystemExit(f"{run} was trained without being looked at; give another --work, or run this program first")
+        judged = {line["step"]: line for line in map(json.loads, seen.read_text().splitlines())}
         about = {**provenance(chosen.sha256(), chosen.seed), "recipe": options.recipe, **described(chosen), "fold": number}
-        append("checkpoints", [{**about, **row} for row in judge.rows])
+        append("checkpoints", [{**about, **judged[step]} for step in sorted(judged)])
     print(told([row for row in read("checkpoints") if row["config"] == config]))
 
 

@@ -19,6 +19,7 @@ import lightning as L
 import numpy as np
 import timm.layers
 import torch
+from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -288,6 +289,7 @@ def fit(
     log_every: int = 10,
     licence: str = "unstated",
     progress: bool = True,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train a regressor on a store's series, without labels, into a run folder.
 
@@ -309,6 +311,7 @@ def fit(
         log_every: steps between two lines of metrics.jsonl.
         licence: of the weights, written into them.
         progress: show a progress bar.
+        callbacks: Lightning's, to look at the training while it goes on.
 
     Raises:
         ValueError: an option out of range, too few series, or a run folder that holds another run.
@@ -331,7 +334,7 @@ def fit(
     # Whatever can be refused is refused before the folder is made.
     module = UBR(recipe, store, planned.train, planned.held_out, place=place, workers=workers)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints are about other products
-    trainer = _trainer(folder, recipe, accelerator, devices, nodes, validate_every, checkpoint_every, log_every, progress)
+    trainer = _trainer(folder, recipe, accelerator, devices, nodes, validate_every, checkpoint_every, log_every, progress, callbacks)
     if place == "gpu" and trainer.strategy.root_device.type != "cuda":
         raise ValueError(f"place 'gpu' needs a GPU, the run is on {trainer.strategy.root_device.type}; use 'ram', 'file' or 'auto'")
     if trainer.num_devices * trainer.num_nodes > 1 and trainer.strategy.root_device.type == "cuda":
@@ -361,13 +364,14 @@ def _trainer(
     checkpoint_every: int,
     log_every: int,
     progress: bool,
+    callbacks: Sequence[Callback],
 ) -> L.Trainer:
     name, count = runs.pick_devices(accelerator, devices)
     if (world := count * nodes) > recipe.g:
         raise ValueError(f"{world} processes cannot share g = {recipe.g} volumes a step; lower --devices, or raise --g")
     return runs.trainer(
         folder,
-        [runs.Record(folder / "metrics.jsonl", log_every, recipe.g * recipe.m)],
+        [runs.Record(folder / "metrics.jsonl", log_every, recipe.g * recipe.m), *callbacks],
         accelerator=name,
         devices=count,
         nodes=nodes,

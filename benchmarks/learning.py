@@ -170,19 +170,24 @@ class Curve:
     marks: dict[str, int]
 
     def parts(self) -> dict[int, str]:
-        """The part of each slice that the landmarks tell; the borders are lung apex, liver dome and iliac crest."""
-        m, z, parts = self.marks, self.series.z_mm, {}
-        if not {"lung_apex", "liver_dome", "iliac_crest"} & set(m):
-            return {}
-        end = z[m["femoral_head"]] + THIGH_MM if "femoral_head" in m else np.inf
-        first = "neck" if "lung_apex" in m else "chest" if "liver_dome" in m else "abdomen"
-        for i in range(len(z)):
-            part = first
-            for name, below in (("lung_apex", "chest"), ("liver_dome", "abdomen"), ("iliac_crest", "pelvis")):
-                part = below if name in m and i >= m[name] else part
-            if part != "neck" and z[i] <= end:
-                parts[i] = part
+        """The part of each slice that the landmarks tell."""
+        return parts_of(self.marks, self.series.z_mm)
+
+
+def parts_of(marks: dict[str, int], z_mm: NDArray[np.float64]) -> dict[int, str]:
+    """The part of each slice that landmarks tell; the borders are lung apex, liver dome and iliac crest, neck and thigh are left out."""
+    parts: dict[int, str] = {}
+    if not {"lung_apex", "liver_dome", "iliac_crest"} & set(marks):
         return parts
+    end = z_mm[marks["femoral_head"]] + THIGH_MM if "femoral_head" in marks else np.inf
+    first = "neck" if "lung_apex" in marks else "chest" if "liver_dome" in marks else "abdomen"
+    for i in range(len(z_mm)):
+        part = first
+        for name, below in (("lung_apex", "chest"), ("liver_dome", "abdomen"), ("iliac_crest", "pelvis")):
+            part = below if name in marks and i >= marks[name] else part
+        if part != "neck" and z_mm[i] <= end:
+            parts[i] = part
+    return parts
 
 
 def marks_of(name: str, catalog: dict[str, dict[str, str]]) -> dict[str, int]:

@@ -145,12 +145,17 @@ class UBR(runs.Module):
             found["position"] = (position_loss(scores, z_mm), r.m)
         return {name: loss * self.trainer.world_size / (r.g * terms if r.mean_losses else 1) for name, (loss, terms) in found.items()}
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Loss of one step, eq. 3 and what the recipe adds."""
+    def views(self, batch: Batch) -> Tensor:
+        """The slices of a step as the recipe shows them, `[G', M, S, S]` float32 HU."""
         r, world = self.recipe, self.trainer.world_size
         assert self.bank is not None
         grid = self.bank.gather(batch.rows) if batch.hu is None else batch.hu
-        hu = r.augment.views(grid, r.inputs.size_px, g=r.g, seed=r.seed, step=batch.step, rank=self.global_rank, world=world)
+        return r.augment.views(grid, r.inputs.size_px, g=r.g, seed=r.seed, step=batch.step, rank=self.global_rank, world=world)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Loss of one step, eq. 3 and what the recipe adds."""
+        r = self.recipe
+        hu = self.views(batch)
         scores = self.regressor.score(hu.flatten(0, 1)).view(hu.shape[:2])
         parts = self.losses(scores, batch.z_mm)
         weights = {"order": 1.0, "distance": r.distance_weight, "position": r.position_weight}

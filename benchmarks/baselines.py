@@ -1,0 +1,130 @@
+"""What the paper compares UBR with (Table 1), trained as UBR is: the same trunk, head, views, slices a step, optimiser and schedule.
+
+`Supervised`: a classifier of three parts on labelled slices (Yan et al.'s reference [2]). `PairOrder`: which of two slices is higher, told
+from their features side by side (Zhang et al., ISBI 2017: the concatenated Fc6 features; here the 512 pooled ones, on which UBR's own
+score lies). `FineTuned`: a score that is regressed on labelled volumes, from what PairOrder has learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.labelled import PARTS
+from ubr.pretrain.data.store import SeriesRow, Store
+from ubr.pretrain.recipes import Recipe
+from ubr.pretrain.training import UBR, Batch
+from ubr.weights import runs
+
+PART_MM = (280.0, 220.0, 230.0)
+"""Usual lengths of chest, abdomen and pelvis: a slice beyond a volume's last border is placed by them."""
+
+
+class Supervised(UBR):
+    """Cross entropy over the labelled slices of a step. ranks: of each series in `train`, `Labelled.ranks`."""
+
+    def __init__(self, recipe: Recipe, store: Store, train: Sequence[SeriesRow], ranks: Sequence[NDArray[np.int64]], **more: Any) -> None:
+        super().__init__(recipe, store, train, **more)
+        self.classes = nn.Linear(512, len(PARTS))
+        self.register_buffer("ranks", torch.from_numpy(np.concatenate(ranks)), persistent=False)
+
+    def logits(self, hu: Tensor) -> Tensor:
+        """`[N, S, S]` HU -> `[N, 3]`."""
+        return self.classes(self.regressor.pool6(hu))  # type: ignore[no-any-return]
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        ranks: Tensor = self.ranks  # type: ignore[assignment]
+        truth = ranks[batch.rows.flatten()]
+        loss = F.cross_entropy(self.logits(self.views(batch).flatten(0, 1)), truth, ignore_index=-1, reduction="sum")
+        return loss / max(1, int((truth >= 0).sum()))
+
+
+class PairOrder(UBR):
+    """Binary cross entropy on pairs of slices of one volume, the upper one first or second by chance. The recipe's m is 2."""
+
+    def __init__(self, recipe: Recipe, store: Store, train: Sequence[SeriesRow], **more: Any) -> None:
+        super().__init__(recipe, store, train, **more)
+        self.order = nn.Linear(2 * 512, 1)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        pooled = self.regressor.pool6(self.views(batch).flatten(0, 1)).view(self.recipe.g, 2, 512)
+        swapped = torch.from_numpy(np.random.default_rng([self.recipe.seed, batch.step, 3]).integers(0, 2, self.recipe.g)).bool()
+        pairs = torch.where(swapped[:, None, None].to(pooled.device), pooled.flip(1), pooled)
+        return F.binary_cross_entropy_with_logits(self.order(pairs.flatten(1))[:, 0], swapped.to(pooled))
+
+
+class FineTuned(UBR):
+    """Smooth L1 between scores and places in the body (`places`), over the slices of a step that have one."""
+
+    def __init__(self, recipe: Recipe, store: Store, train: Sequence[SeriesRow], ranks: Sequence[NDArray[np.int64]], **more: Any) -> None:
+        super().__init__(recipe, store, train, **more)
+        found = [places(rank, row.z_mm) for rank, row in zip(ranks, train, strict=True)]
+        self.register_buffer("places", torch.from_numpy(np.concatenate(found)).float(), persistent=False)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        wanted: Tensor = self.places[batch.rows.flatten()]  # type: ignore[index]
+        known = wanted.isfinite()
+        scores = self.regressor.score(self.views(batch).flatten(0, 1))
+        return F.smooth_l1_loss(scores[known], wanted[known], reduction="sum", beta=0.1) / max(1, int(known.sum()))
+
+
+def places(ranks: NDArray[np.int64], z_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fine-grained labels: where each slice of a volume lies in the body, 0 to 1 in the chest, 1 to 2 in the abdomen, 2 to 3 in the pelvis.
+
+    Between two borders that the volume shows it is linear in mm; beyond its first and last border a part has its usual length. NaN
+    where the volume shows no border, or the slice has no part.
+    """
+    known = np.flatnonzero(ranks >= 0)
+    if not len(known) or ranks[known[0]] == ranks[known[-1]]:
+        return np.full(len(ranks), np.nan)
+    z, level = [], []
+    for i, j in pairwise(known):
+        if ranks[j] > ranks[i]:
+            z.append(float(z_mm[i] + z_mm[j]) / 2)
+            level.append(float(ranks[j]))
+    z = [z[0] - PART_MM[int(level[0]) - 1], *z, z[-1] + PART_MM[int(level[-1])]]
+    level = [level[0] - 1, *level, level[-1] + 1]
+    slope = (level[-1] - level[-2]) / (z[-1] - z[-2])
+    found = np.interp(z_mm, z, level) + np.clip(z_mm - z[-1], 0, None) * slope - np.clip(z[0] - z_mm, 0, None) / PART_MM[0]
+    return np.where(ranks >= 0, found, np.nan)
+
+
+def trained(module: UBR, folder: Path, begin: Mapping[str, Tensor] | None = None) -> UBR:
+    """Train a module, or take what an earlier call has trained; a cut one goes on. begin: numbers of the regressor to begin with."""
+    done, recipe = folder / "trained.pt", module.recipe
+    if done.exists():
+        module.load_state_dict(torch.load(done, weights_only=True))
+        return module.eval()
+    if begin is not None:
+        module.regressor.load_state_dict(dict(begin))
+    device, _ = runs.pick_devices("auto", 1)
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = runs.trainer(
+        folder,
+        [],
+        accelerator=device,
+        devices=1,
+        nodes=1,
+        strategy="ddp",
+        precision=runs.pick_precision(recipe.precision, recipe.backbone, device),
+        steps=recipe.steps,
+        clip_norm=recipe.clip_norm,
+        validate_every=recipe.steps,
+        checkpoint_every=100,
+        log_every=10,
+        bar=runs.Bar(10, {}),
+    )
+    runs.train(trainer, module, folder / "checkpoints" / "last.ckpt")
+    runs.check_finite(module)
+    part = done.with_suffix(".part")
+    torch.save(module.state_dict(), part)
+    part.replace(done)
+    return module.eval()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -54,7 +54,25 @@ RECIPES: dict[str, Callable[[], Recipe]] = {"small": small, "paper": paper}
 
 def main() -> None:
     """Train what has no rows, test, append."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options, data, recipes = command_line(__doc__)
+    for recipe in recipes:
+        row = about(options, data, recipe)
+        table = Table(data, recipe, options.work)
+        for method in table.methods():
+            if has_row("table1", row | {"method": method.name}):
+                continue
+            began = time.monotonic()
+            found = measured(method.run(), table.tested)
+            more = {"backbone": method.backbone, "method": method.name, "labelled": method.labelled}
+            append("table1", [{**row, **more, **found, "minutes": round((time.monotonic() - began) / 60, 1)}])
+            print(f"seed {recipe.seed}  {method.name:<45} {found['accuracy']:.4f} ({found['low']:.4f} to {found['high']:.4f})", flush=True)
+        if not has_row("histogram", row):
+            append("histogram", [{**row, **counted} for counted in table.histogram()])
+
+
+def command_line(text: str | None) -> tuple[argparse.Namespace, Labelled, list[Recipe]]:
+    """The options of the programs on labelled CT, the data, and the recipe with each seed."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="phantom", help="phantom, or a folder with labelled CT series")
     parser.add_argument("--work", type=Path, required=True, help="folder for scans, store and trainings")
     parser.add_argument("--recipe", default="small", choices=list(RECIPES))
@@ -63,32 +81,27 @@ def main() -> None:
     options = parser.parse_args()
     try:
         data = labelled(options.data, options.work)
+        recipes = [dataclasses.replace(RECIPES[options.recipe](), start=options.start, seed=seed) for seed in options.seeds]
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    for seed in options.seeds:
-        recipe = dataclasses.replace(RECIPES[options.recipe](), start=options.start, seed=seed)
-        table = Table(data, recipe, options.work)
-        about = provenance(recipe.sha256(), seed)
-        about |= {"data": options.data if options.data == "phantom" else Path(options.data).name, "recipe": options.recipe}
-        about |= {"data_sha256": data.store.fingerprint(row.key for row in data.store.usable())[:12]}
-        same = ("config", "data_sha256")
-        done = {row["method"] for row in read("table1") if all(row[name] == about[name] for name in same)}
-        for method in table.methods():
-            if method.name in done:
-                continue
-            began = time.monotonic()
-            right = method.run()
-            row = {
-                **about,
-                "backbone": method.backbone,
-                "method": method.name,
-                "labelled": method.labelled,
-                **measured(right, table.tested),
-            }
-            append("table1", [row | {"minutes": round((time.monotonic() - began) / 60, 1)}])
-            print(f"seed {seed}  {method.name:<50} {row['accuracy']:.4f} ({row['low']:.4f} to {row['high']:.4f})", flush=True)
-        if not any(all(row[name] == about[name] for name in same) for row in read("histogram")):
-            append("histogram", [{**about, **row} for row in table.histogram()])
+    return options, data, recipes
+
+
+def about(options: argparse.Namespace, data: Labelled, recipe: Recipe) -> dict[str, object]:
+    """The columns that rows of these programs begin with."""
+    usable = [row.key for row in data.store.usable()]
+    return {
+        **provenance(recipe.sha256(), recipe.seed),
+        "data": options.data if options.data == "phantom" else Path(options.data).name,
+        "data_sha256": data.store.fingerprint(usable)[:12],
+        "recipe": options.recipe,
+    }
+
+
+def has_row(name: str, row: Mapping[str, object]) -> bool:
+    """Whether results/NAME.csv has a row of this configuration, seed, data and method."""
+    same = [column for column in ("config", "seed", "data_sha256", "method") if column in row]
+    return any(all(found[column] == str(row[column]) for column in same) for found in read(name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,9 +118,10 @@ class Table:
     """The methods on one split of the data."""
 
     def __init__(self, data: Labelled, recipe: Recipe, work: Path) -> None:
-        self.data, self.recipe, self.work = data, recipe, work
+        self.data, self.work = data, work
         rows, self.tested = data.split(recipe.seed)
         self.train = [row for row in rows if row.slices >= recipe.m]
+        self.recipe = dataclasses.replace(recipe, g=min(recipe.g, len(self.train)))
         self.known = [row for row in self.train if row.key in data.parts]
         self.pairs = self._pairs()
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import rows as result_rows
-from benchmarks import table1
+from benchmarks import sampling, table1
 from benchmarks.baselines import PART_MM, PairOrder, Supervised, places, trained
 from benchmarks.labelled import PARTS, labelled
 from tests.toys import toy_recipe
@@ -103,6 +103,11 @@ def test_table__every_method_has_a_row_once(folder: Path, tmp_path: Path, monkey
     assert sum(int(row["slices"]) for row in result_rows.read("histogram")) == int(found[0]["slices"])
     table1.main()
     assert result_rows.read("table1") == found
+    monkeypatch.setattr(sampling, "SLICES", (2, 4))
+    sampling.main()
+    sampling.main()
+    found = result_rows.read("sampling")
+    assert [(row["m"], row["g"], row["distance"]) for row in found] == [("2", "6", "0.0"), ("4", "4", "0.0"), ("4", "4", "1.0")]
 
 
 def test_measured__weighs_slices_and_draws_patients() -> None:

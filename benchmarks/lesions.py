@@ -42,14 +42,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    data = options.data
-    if not (data / "DL_info.csv").is_file():
-        data = options.work / f"planted-{options.per_scan}-{options.studies}"
-        if not data.is_dir():
-            print(plant(scans_of_folder(options.data), data, per_scan=options.per_scan, studies=options.studies))
-    report = check(data)
-    if not report.ok:
-        raise SystemExit(report.table())
+    data, digest = lesions(options.data, options.work, options.per_scan, options.studies)
     chosen = recipe(options.recipe)
     chosen = dataclasses.replace(chosen, seed=options.seed, augment=dataclasses.replace(chosen.augment, seed=options.seed))
     if options.steps:
@@ -68,7 +61,7 @@ def main() -> None:
     r = judged.report
     row = {
         **provenance(chosen.sha256(), chosen.seed),
-        "data": report.digest[:12],
+        "data": digest,
         "recipe": options.recipe,
         "backbone": weights.backbone,
         "start": start,
@@ -86,6 +79,19 @@ def main() -> None:
     }
     print(judged)
     print(f"row in {append('lesions', [row])}")
+
+
+def lesions(data: Path, work: Path, per_scan: int, studies: int) -> tuple[Path, str]:
+    """A folder in DeepLesion's layout, and its digest: `data` itself, or lesions planted in its scans."""
+    if not (data / "DL_info.csv").is_file():
+        planted = work / f"planted-{per_scan}-{studies}"
+        if not planted.is_dir():
+            print(plant(scans_of_folder(data), planted, per_scan=per_scan, studies=studies))
+        data = planted
+    report = check(data)
+    if not report.ok:
+        raise SystemExit(report.table())
+    return data, report.digest[:12]
 
 
 def _rounded(value: float | None) -> float | None:

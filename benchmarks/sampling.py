@@ -2,8 +2,9 @@
 
     python -m benchmarks.sampling --data phantom --work /scratch/table1 [--recipe small|paper --start random --seeds 0 1 2]
 
-g x m stays what it is in the recipe (96 in the paper) as far as there are volumes, the losses are the paper's, and accuracy is measured as in `benchmarks.table1`, by
-thresholds from two labelled volumes. With m = 2 there is no distance loss. What has a row is skipped; a cut training goes on.
+g x m stays what it is in the recipe (96 in the paper) as far as there are volumes, the losses are the paper's, and accuracy is measured as
+in `benchmarks.table1`, by thresholds from two labelled volumes. With m = 2 there is no distance loss. What has a row is skipped; a cut
+training goes on.
 """
 
 from __future__ import annotations

@@ -70,6 +70,7 @@ def _train(argv: list[str]) -> None:
     parser.add_argument("--recipe", default="small", help=f"complete configuration that the options below change: {', '.join(RECIPES)}")
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file with any of these options")
     parser.add_argument("--unreadable", choices=("stop", "skip"), default="stop", help="what to do about images that cannot be read")
+    parser.add_argument("--share", type=float, default=1.0, help="of the training images, drawn by --seed (default: 1, all)")
     parser.add_argument("--dry", action="store_true", help="say what would be trained on what, and stop")
     parser.add_class_arguments(DetectorRecipe, fail_untyped=True)
     parser.add_class_arguments(InputSpec, "inputs", fail_untyped=True)
@@ -86,10 +87,11 @@ def _train(argv: list[str]) -> None:
         weights = load(options.weights)
     else:
         weights = starting_weights(options.backbone or "timm/resnet18", source, options.inputs, chosen.seed)
-    sets = {"train": chosen.augment, "val": None}
+    alike: dict[str, Any] = {"view": chosen.view, "unreadable": options.unreadable}
+    few = {"share": options.share, "seed": chosen.seed}
     data = {
-        split: DeepLesion(options.data, split, weights.inputs, view=chosen.view, augment=augment, unreadable=options.unreadable)
-        for split, augment in sets.items()
+        "train": DeepLesion(options.data, "train", weights.inputs, augment=chosen.augment, **few, **alike),
+        "val": DeepLesion(options.data, "val", weights.inputs, **alike),
     }
     start = "weights of this project" if options.weights else source
     counts = ", ".join(

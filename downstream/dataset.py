@@ -104,9 +104,12 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
         unreadable: what to do about an image that cannot be read. "stop": raise. "skip": give the next one in its place, and list it in
             `unreadable_names`; files that are absent from the start are left out at once. An evaluation must stop, or it counts some
             images twice.
+        share: of the images, to see what few labels give: at least one, drawn by `seed`; a smaller share of a seed is part of a larger.
+        seed: see share.
 
     Raises:
-        ValueError: for a table that cannot be read, a view that the contract or a trunk's three channels cannot hold, and absent files.
+        ValueError: for a share outside 0..1, a table that cannot be read, a view that the contract or a trunk's three channels cannot hold,
+            and absent files.
     """
 
     def __init__(
@@ -119,6 +122,8 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
         augment: Augmentation | None = None,
         keep_noisy: bool = False,
         unreadable: Literal["stop", "skip"] = "stop",
+        share: float = 1.0,
+        seed: int = 0,
     ) -> None:
         self.view = view = view or View()
         if view.channels > 3:
@@ -127,9 +132,14 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
             raise ValueError("weights with channels 'folded' hold one slice, got view.channels 3; choose 1, or weights that are not folded")
         if unreadable not in ("stop", "skip"):
             raise ValueError(f"unreadable must be 'stop' or 'skip', got {unreadable!r}")
+        if not 0 < share <= 1:
+            raise ValueError(f"share must be above 0 and at most 1, got {share:g}")
         self.images = Path(folder) / IMAGES
         self.inputs, self.augment, self.unreadable = inputs, augment, unreadable
         keys = read_table(Path(folder), split=split, keep_noisy=keep_noisy)
+        if share < 1:
+            drawn = np.random.default_rng([seed, 9]).permutation(len(keys))[: max(1, round(share * len(keys)))]
+            keys = [keys[i] for i in sorted(drawn)]
         present = [slice_path(self.images, k.folder, k.index).is_file() for k in keys]
         absent = tuple(k.name for k, here in zip(keys, present, strict=True) if not here)
         if absent and (unreadable == "stop" or len(absent) == len(keys)):

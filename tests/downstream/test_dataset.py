@@ -98,6 +98,18 @@ def test_dataset__refuses_what_cannot_be_shown(folder: Path) -> None:
 # ---- random views
 
 
+def test_share__is_drawn_by_seed_and_nested(folder: Path) -> None:
+    def names(share: float, seed: int = 0) -> set[str]:
+        return {key.name for key in DeepLesion(folder, "train", PLAIN, share=share, seed=seed).keys}
+
+    assert len(names(0.5)) == 3 and len(names(0.01)) == 1 and len(names(1)) == 6
+    assert names(0.2) < names(0.5) < names(1)
+    assert len({frozenset(names(0.5, seed)) for seed in range(6)}) > 1
+    for wrong in (0, 1.5):
+        with pytest.raises(ValueError, match=f"share must be above 0 and at most 1, got {wrong:g}"):
+            names(wrong)
+
+
 def test_augmentation__is_a_function_of_seed_epoch_and_index() -> None:
     augment = Augmentation(hu_shift=20, hu_scale=0.1)
     assert augment.draw(3, 5) == augment.draw(3, 5)

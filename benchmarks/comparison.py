@@ -1,0 +1,130 @@
+"""Starts compared from the rows of `benchmarks.starts`: differences of recall with intervals, corrected for how many there are.
+
+Patients and seeds are drawn anew together, the same ones for both starts of a difference: the uncertainty is that of other patients and of
+other trainings. p is the share of draws on the other side of 0, twice; Holm's method corrects it for all differences of a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+ORDER = ("random", "ubr", "imagenet", "imagenet+ubr")
+DRAWS = 5000
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Recall of `b` less that of `a` at a share of the labels, with its 95 % interval; p before and after correction."""
+
+    share: float
+    a: str
+    b: str
+    seeds: int
+    patients: int
+    recall_a: float
+    recall_b: float
+    value: float
+    low: float
+    high: float
+    p: float
+    corrected: float
+
+
+def differences(rows: Iterable[Mapping[str, str]]) -> list[Difference]:
+    """Every pair of starts at every share, over the seeds that both have. Raises `ValueError` for rows of several configurations."""
+    rows = list(rows)
+    _one_configuration(rows)
+    found = []
+    for share in sorted({float(row["share"]) for row in rows}):
+        of_start = {name: _counts([row for row in rows if float(row["share"]) == share and row["start"] == name]) for name in ORDER}
+        for a, b in combinations([name for name in ORDER if of_start[name]], 2):
+            seeds = sorted(of_start[a].keys() & of_start[b].keys())
+            if seeds:
+                one, other = (np.stack([of_start[name][seed] for seed in seeds]) for name in (a, b))
+                found.append(_difference(share, a, b, one, other))
+    return _holm(found)
+
+
+def null_check(rows: Iterable[Mapping[str, str]], draws: int = 400) -> tuple[int, int]:
+    """How often a start differs from itself: its seeds are dealt into two halves, which are compared like two starts.
+
+    Returns how many of the comparisons call the halves different at 5 %, uncorrected, and how many there were.
+    """
+    rows, rng = list(rows), np.random.default_rng(0)
+    different = tried = 0
+    for share, name in sorted({(float(row["share"]), row["start"]) for row in rows}):
+        counts = _counts([row for row in rows if float(row["share"]) == share and row["start"] == name])
+        seeds = sorted(counts)
+        for _ in range(draws if len(seeds) >= 4 else 0):
+            dealt = rng.permutation(seeds)
+            half = len(seeds) // 2
+            one, other = (np.stack([counts[seed] for seed in part]) for part in (dealt[:half], dealt[half : 2 * half]))
+            different += _difference(share, name, name, one, other, draws=500).p < LEVEL
+            tried += 1
+    return different, tried
+
+
+def table(found: Sequence[Difference]) -> str:
+    """Differences as text."""
+    if not found:
+        return "no two starts have rows of the same seed"
+    lines = [f"{'labels':>7}  {'difference':<28}{'recall@5 %':>14}{'difference (95 %)':>26}{'p':>9}{'corrected':>11}"]
+    for d in found:
+        interval = f"{100 * d.value:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
+        recalls = f"{100 * d.recall_a:.1f}, {100 * d.recall_b:.1f}"
+        lines.append(f"{100 * d.share:>5.0f} %  {d.b + ' - ' + d.a:<28}{recalls:>14}{interval:>26}{d.p:>9.4f}{d.corrected:>11.4f}")
+    few = min(d.patients for d in found), min(d.seeds for d in found)
+    return "\n".join(
+        [*lines, f"{few[0]} patients, {few[1]} seeds; drawn anew {DRAWS} times; corrected by Holm for {len(found)} differences"]
+    )
+
+
+def _one_configuration(rows: Sequence[Mapping[str, str]]) -> None:
+    """Rows that are compared differ in seed, share and start, and in nothing else."""
+    for column in ("data", "recipe", "steps", "backbone"):
+        values = sorted({row[column] for row in rows})
+        if len(values) > 1:
+            raise ValueError(f"rows of different {column} cannot be compared: {', '.join(values)}; choose one")
+
+
+def _counts(rows: Sequence[Mapping[str, str]]) -> dict[int, NDArray[np.float64]]:
+    """By seed: `[patients, 2]`, lesions and how many were found."""
+    found: dict[int, dict[int, tuple[int, int]]] = {}
+    for row in rows:
+        found.setdefault(int(row["seed"]), {})[int(row["patient"])] = int(row["lesions"]), int(row["found"])
+    return {seed: np.array([patients[n] for n in sorted(patients)], np.float64) for seed, patients in found.items()}
+
+
+def _difference(share: float, a: str, b: str, one: NDArray[np.float64], other: NDArray[np.float64], draws: int = DRAWS) -> Difference:
+    """one, other: `[seeds, patients, 2]`."""
+    seeds, patients = one.shape[:2]
+    rng = np.random.default_rng(0)
+    drawn_seeds, drawn_patients = rng.integers(0, seeds, (draws, seeds)), rng.integers(0, patients, (draws, patients))
+
+    def recall(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of each draw; the last is that of all as they are."""
+        by_seed = counts[:, np.concatenate([drawn_patients, [np.arange(patients)]])].sum(2)  # [seeds, draws + 1, 2]
+        shares = by_seed[..., 1] / by_seed[..., 0]
+        chosen = np.concatenate([drawn_seeds, [np.arange(seeds)]])
+        return np.array(np.take_along_axis(shares.T, chosen, axis=1).mean(1))
+
+    before, after = recall(one), recall(other)
+    drawn, value = (after - before)[:-1], float(after[-1] - before[-1])
+    low, high = (float(v) for v in np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2]))
+    p = min(1.0, 2 * (1 + min((drawn <= 0).sum(), (drawn >= 0).sum())) / (draws + 1))
+    return Difference(share, a, b, seeds, patients, float(before[-1]), float(after[-1]), value, low, high, float(p), float(p))
+
+
+def _holm(found: Sequence[Difference]) -> list[Difference]:
+    """The smallest p times the number of differences, the next times one less, ..., never falling."""
+    corrected, highest = dict[int, float](), 0.0
+    for rank, i in enumerate(sorted(range(len(found)), key=lambda i: found[i].p)):
+        highest = max(highest, min(1.0, found[i].p * (len(found) - rank)))
+        corrected[i] = highest
+    return [replace(one, corrected=corrected[i]) for i, one in enumerate(found)]

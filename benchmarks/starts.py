@@ -1,0 +1,144 @@
+"""Four starts of a lesion detector, by how many labels it is given (the paper, Fig. 3c).
+
+Rows go to results/starts.csv, one a tested patient, and results/starts_curve.csv, recall on validation patients by step.
+
+    python -m benchmarks.starts --data ../shared/ct/torso --work /scratch/starts --ubr runs/first/weights.safetensors
+        [--imagenet FILE --imagenet-ubr WEIGHTS --recipe small|paper --steps 600 --shares 0.05 0.1 0.25 1 --seeds 0 1 2 3 4]
+
+--data takes a folder of NIfTI scans or a store, in which lesions are planted, or a folder in DeepLesion's layout. --ubr are weights that
+fit trained from a random start, --imagenet-ubr from ImageNet's. ImageNet's own are looked for where torchvision and timm keep them, or in
+a FILE; where there are none, this is said and that start is left out. All starts see the images in the intensity of --ubr. Runs that have
+rows are skipped, a cut one goes on; at the end starts are compared (`benchmarks.comparison`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.comparison import differences, table
+from benchmarks.lesions import lesions
+from benchmarks.rows import append, provenance, read
+from ubr.downstream import finetune, starting_weights
+from ubr.downstream.dataset import DeepLesion
+from ubr.downstream.evaluation import detect, load_detector
+from ubr.downstream.metrics import ImageResult, Recall
+from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
+from ubr.weights import InputSpec, Weights, load
+from ubr.weights.devices import to_device
+from ubr.weights.runs import read_metrics
+
+CURVE = 8
+"""Points of the curve over a run."""
+
+
+def main() -> None:
+    """Train what has no rows, test, append, compare."""
+    options = command_line()
+    data, digest = lesions(options.data, options.work, options.per_scan, options.studies)
+    for share in options.shares:
+        for seed in options.seeds:
+            chosen = of_steps(recipe(options.recipe), options.steps, seed)
+            for name in options.starts:
+                about = {**provenance(chosen.sha256(), seed), "data": digest, "recipe": options.recipe, "share": share, "start": name}
+                if not has_rows(about):
+                    run_one(options, data, chosen, name, about)
+    rows = [row for row in read("starts") if row["data"] == digest and row["recipe"] == options.recipe]
+    print(table(differences(rows)))
+
+
+def command_line() -> argparse.Namespace:
+    """The options; `starts` are those of the four that can be had."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="folder for planted lesions and runs")
+    parser.add_argument("--ubr", type=Path, required=True, help="weights of ubr-pretrain fit from a random start")
+    parser.add_argument("--imagenet", default="imagenet", help="a file with ImageNet weights of that backbone")
+    parser.add_argument("--imagenet-ubr", type=Path, help="weights of ubr-pretrain fit from ImageNet")
+    parser.add_argument("--per-scan", type=int, default=6, help="lesions planted a study")
+    parser.add_argument("--studies", type=int, default=24, help="studies planted of a scan")
+    parser.add_argument("--recipe", default="small", choices=sorted(RECIPES))
+    parser.add_argument("--steps", type=int, help="other than the recipe's")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.1, 0.25, 1.0], help="of the training images")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    options = parser.parse_args()
+    options.given = {"ubr": load(options.ubr), **({"imagenet+ubr": load(options.imagenet_ubr)} if options.imagenet_ubr else {})}
+    for name, weights in options.given.items():
+        source, wanted = str(weights.provenance.get("start", {}).get("source", "unknown")), "imagenet" if "+" in name else "random"
+        if wanted not in source:
+            raise SystemExit(f"--{name.replace('+', '-')} was trained from the start {source!r}, not {wanted}; give other weights")
+    options.inputs = options.given["ubr"].inputs
+    options.starts = ["random", "ubr"]
+    try:
+        starting_weights(options.given["ubr"].backbone, options.imagenet, options.inputs)
+        options.starts.append("imagenet")
+    except ValueError as error:
+        print(f"without ImageNet: {error}")
+    options.starts += ["imagenet+ubr"] if options.imagenet_ubr else []
+    return options
+
+
+def of_steps(chosen: DetectorRecipe, steps: int | None, seed: int) -> DetectorRecipe:
+    """The recipe with another length and seed; the rate falls at the same shares of it."""
+    if steps:
+        drops = tuple(round(drop * steps / chosen.steps) for drop in chosen.drops)
+        chosen = dataclasses.replace(chosen, steps=steps, drops=drops)
+    return dataclasses.replace(chosen, seed=seed, augment=dataclasses.replace(chosen.augment, seed=seed))
+
+
+def has_rows(about: dict[str, object]) -> bool:
+    """Whether this start was tried with this configuration, data and share."""
+    same = ("config", "data", "share", "start")
+    return any(all(row[name] == str(about[name]) for name in same) for row in read("starts"))
+
+
+def weights_of(options: argparse.Namespace, name: str, seed: int) -> Weights:
+    """The start by its name."""
+    if name in options.given:
+        return options.given[name]  # type: ignore[no-any-return]
+    backbone: str = options.given["ubr"].backbone
+    inputs: InputSpec = options.inputs
+    return starting_weights(backbone, options.imagenet if name == "imagenet" else name, inputs, seed)
+
+
+def run_one(options: argparse.Namespace, data: Path, chosen: DetectorRecipe, name: str, about: dict[str, object]) -> None:
+    """Train from one start, test, append rows."""
+    weights = weights_of(options, name, chosen.seed)
+    few = {"share": float(str(about["share"])), "seed": chosen.seed}
+    train = DeepLesion(data, "train", weights.inputs, view=chosen.view, augment=chosen.augment, **few)  # type: ignore[arg-type]
+    val, test = (DeepLesion(data, split, weights.inputs, view=chosen.view) for split in ("val", "test"))
+    folder = options.work / f"{options.recipe}-{name.replace('+', '-')}-{about['share']}-{chosen.sha256()[:10]}"
+    began = time.monotonic()
+    run = finetune(weights, train, val, folder, chosen, devices=1, validate_every=max(1, chosen.steps // CURVE))
+    minutes = round((time.monotonic() - began) / 60, 1)
+    detector, _, _ = load_detector(run.folder, "last")
+    found = by_patient(detect(detector, test, device=to_device(detector, "auto")))
+    more = {"backbone": weights.backbone, "steps": chosen.steps, "train_images": len(train), "minutes": minutes}
+    append("starts_curve", [about | more | point for point in curve(run.folder)])
+    append("starts", [about | more | {"patient": n, "lesions": lesions, "found": hits} for n, (lesions, hits) in enumerate(found)])
+    hits, count = sum(h for _, h in found), sum(n for n, _ in found)
+    print(f"share {about['share']:<5} seed {chosen.seed}  {name:<13} recall@5 {hits / count:.4f} of {count}", flush=True)
+
+
+def by_patient(results: Sequence[ImageResult]) -> list[tuple[int, int]]:
+    """Lesions of each patient, and how many of them the 5 best detections of their images find."""
+    found = []
+    for patient in sorted({result.patient for result in results}):
+        mine = [result for result in results if result.patient == patient]
+        lesions = sum(len(result.truth) for result in mine)
+        found.append((lesions, round(float(Recall(k=5).on(mine)(np.ones(len(mine)))[0]) * lesions)))
+    return found
+
+
+def curve(folder: Path) -> list[dict[str, object]]:
+    """Recall on the validation patients over a run."""
+    return [{"step": line["step"], "val_recall5": round(line["val/recall5"], 4)} for line in read_metrics(folder, "val/recall5")]
+
+
+if __name__ == "__main__":
+    main()

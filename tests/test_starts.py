@@ -1,0 +1,111 @@
+"""Starts compared: intervals that hold what they should, corrections, refusals, and rows that are made once."""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import rows as result_rows
+from benchmarks import starts
+from benchmarks.comparison import differences, null_check, table
+from tests.downstream.worlds import lesion_world, tiny_recipe
+from tests.weights.made import weights_of
+from ubr.downstream.recipes import RECIPES
+
+PATIENTS, SEEDS = 12, 6
+
+
+def made(recall: dict[str, float], seed: int = 0, share: float = 0.1) -> list[dict[str, str]]:
+    """Rows of detectors that find lesions with these probabilities; patients differ in how easy they are, trainings in luck."""
+    rng = np.random.default_rng(seed)
+    easy = rng.normal(0, 0.1, PATIENTS)
+    rows = []
+    for start, chance in recall.items():
+        for training in range(SEEDS):
+            luck = rng.normal(0, 0.02)
+            for patient in range(PATIENTS):
+                found = rng.binomial(40, np.clip(chance + easy[patient] + luck, 0, 1))
+                about = {"data": "d", "recipe": "small", "steps": "600", "backbone": "b", "share": f"{share}", "start": start}
+                rows.append({**about, "seed": f"{training}", "patient": f"{patient}", "lesions": "40", "found": f"{found}"})
+    return rows
+
+
+def test_differences__a_true_one_is_found_and_its_interval_holds_it() -> None:
+    (one,) = differences(made({"random": 0.5, "ubr": 0.6}))
+    assert (one.a, one.b, one.seeds, one.patients) == ("random", "ubr", SEEDS, PATIENTS)
+    assert 0.02 < one.low < 0.1 < one.high < 0.18 and one.p < 0.01
+    assert one.value == pytest.approx(one.recall_b - one.recall_a)
+    assert "ubr - random" in table([one]) and f"{100 * one.value:+.1f}" in table([one])
+
+
+def test_differences__equal_starts_seldom_differ() -> None:
+    found = [differences(made({"random": 0.6, "ubr": 0.6}, seed))[0] for seed in range(40)]
+    assert sum(one.p < 0.05 for one in found) <= 6
+    assert sum(one.low <= 0 <= one.high for one in found) >= 34
+
+
+def test_differences__are_corrected_for_how_many_there_are() -> None:
+    rows = made({"random": 0.5, "ubr": 0.53, "imagenet": 0.7}) + made({"random": 0.6, "ubr": 0.6, "imagenet": 0.6}, 1, share=1.0)
+    found = differences(rows)
+    assert len(found) == 6 and [one.share for one in found] == [0.1] * 3 + [1.0] * 3
+    by_p = sorted(found, key=lambda one: one.p)
+    assert by_p[0].corrected == pytest.approx(6 * by_p[0].p)
+    assert all(a.corrected <= b.corrected for a, b in pairwise(by_p))
+    assert all(one.p <= one.corrected <= 1 for one in found)
+
+
+def test_differences__seeds_that_only_one_has_do_not_count() -> None:
+    rows = [row for row in made({"random": 0.5, "ubr": 0.6}) if not (row["start"] == "ubr" and row["seed"] in "45")]
+    assert differences(rows)[0].seeds == 4
+    assert table(differences([row for row in rows if row["start"] == "ubr"])) == "no two starts have rows of the same seed"
+
+
+def test_differences__refuse_rows_of_several_configurations() -> None:
+    rows = made({"random": 0.5, "ubr": 0.6})
+    rows[3] |= {"steps": "4000"}
+    with pytest.raises(ValueError, match="rows of different steps cannot be compared: 4000, 600; choose one"):
+        differences(rows)
+
+
+def test_null_check__halves_of_one_start_are_alike() -> None:
+    different, tried = null_check(made({"random": 0.5, "ubr": 0.6}), draws=40)
+    assert tried == 80 and different <= 16
+    assert null_check([row for row in made({"random": 0.5}) if row["seed"] in "012"]) == (0, 0)
+
+
+@pytest.mark.heavy
+def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = lesion_world(tmp_path / "world")
+    w = weights_of("timm/test_resnet")
+    w.provenance["start"] = {"source": "random"}
+    w.save(tmp_path / "ubr.safetensors")
+    monkeypatch.setattr(result_rows, "RESULTS", tmp_path / "results")
+    monkeypatch.setitem(RECIPES, "small", lambda: tiny_recipe(norms="measured", drops=(4,)))
+
+    def no_internet(backbone: str, source: str, *_: object) -> object:
+        if source == "imagenet":
+            raise ValueError("no ImageNet weights here")
+        return real(backbone, source, *_)
+
+    real = starts.starting_weights
+    monkeypatch.setattr(starts, "starting_weights", no_internet)
+    argv = ["starts", "--data", str(world), "--work", str(tmp_path / "work"), "--ubr", str(tmp_path / "ubr.safetensors")]
+    monkeypatch.setattr(sys, "argv", [*argv, "--steps", "3", "--shares", "0.5", "--seeds", "0"])
+    starts.main()
+    said = capsys.readouterr().out
+    assert "without ImageNet: no ImageNet weights here" in said and "ubr - random" in said
+    rows = result_rows.read("starts")
+    assert len(rows) == 2 * 3 and {row["start"] for row in rows} == {"random", "ubr"}
+    assert {(row["share"], row["train_images"]) for row in rows} == {("0.5", "5")}
+    assert {row["step"] for row in result_rows.read("starts_curve")} == {"1", "2", "3"}
+    starts.main()
+    assert result_rows.read("starts") == rows
+    monkeypatch.setattr(sys, "argv", [*argv, "--imagenet-ubr", str(tmp_path / "ubr.safetensors")])
+    with pytest.raises(SystemExit, match="--imagenet-ubr was trained from the start 'random', not imagenet; give other weights"):
+        starts.main()

@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: env demo test quick-test check wheel clean
+.PHONY: env demo test quick-test check evidence wheel clean
 
 env: $(VENV)/installed
 
@@ -28,6 +28,9 @@ check: env  ## linter and type checker
 	$(BIN)/ruff format --check --quiet .
 	mkdir -p build/types && ln -sfn ../.. build/types/ubr
 	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p ubr.weights -p ubr.pretrain -p ubr.downstream
+
+evidence: env  ## the paper's tables and figures from the committed rows, as one page
+	$(BIN)/python -m benchmarks.evidence
 
 wheel: env  ## build the wheel, install it elsewhere, use it from outside the tree
 	rm -rf build/wheel build/elsewhere

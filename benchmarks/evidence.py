@@ -1,0 +1,113 @@
+"""All tables and figures from the committed rows: one page, evidence.html, and a PNG file a figure.
+
+    python -m benchmarks.evidence [--out build/evidence] [--only fig3a --data phantom --recipe small]
+
+Nothing is measured here. What has no rows is named with the command that makes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.comparison import differences, null_check, table
+from benchmarks.figures import FIGURES, TABLE1_HEAD, Rows, table1
+from benchmarks.rows import read
+
+COMMANDS = {
+    "table1": "python -m benchmarks.table1 --work WORK --seeds 0 1 2",
+    "histogram": "python -m benchmarks.table1 --work WORK",
+    "sampling": "python -m benchmarks.sampling --work WORK --seeds 0 1 2",
+    "curves": "python -m benchmarks.curves --work WORK",
+    "starts": "python -m benchmarks.starts --data SCANS --work WORK --ubr WEIGHTS",
+    "starts_curve": "python -m benchmarks.starts --data SCANS --work WORK --ubr WEIGHTS",
+}
+TITLES = {
+    "table1": "Table 1. Body parts told from slices",
+    "fig2": "Fig. 2. Slices of different bodies at equal scores",
+    "fig3a": "Fig. 3a. Scores of the slices of each part",
+    "fig3b": "Fig. 3b. Accuracy against slices a volume, g x m constant",
+    "fig3c": "Fig. 3c. Four starts of a lesion detector",
+    "fig4": "Fig. 4. Sound curves, and an abnormal one with its slice",
+}
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "table{border-collapse:collapse}td,th{padding:.2rem .7rem;text-align:left;border-bottom:1px solid #ddd}"
+    "img{max-width:100%}pre{overflow-x:auto;background:#f5f5f5;padding:.7rem}small{color:#666}"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the page, or one figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("build/evidence"), help="folder for the page and the figures")
+    parser.add_argument("--only", choices=sorted(TITLES), help="one table or figure")
+    parser.add_argument("--data", default="phantom", help="of the rows: phantom, or the name of a folder (default: phantom)")
+    parser.add_argument("--recipe", default="small", help="of the rows (default: small)")
+    options = parser.parse_args(argv)
+    options.out.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for name in [options.only] if options.only else TITLES:
+        try:
+            parts.append(section(name, options.data, options.recipe, options.out))
+        except ValueError as error:
+            if options.only:
+                raise SystemExit(str(error)) from None
+            parts.append(f"<p>{html.escape(str(error))}</p>")
+        parts[-1] = f"<h2>{html.escape(TITLES[name])}</h2>\n{parts[-1]}"
+    page = options.out / "evidence.html"
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Evidence</title><style>{STYLE}</style>'
+    about = f"<h1>Evidence</h1><p>Drawn from the rows in benchmarks/results: data {options.data}, recipe {options.recipe}.</p>"
+    page.write_text("\n".join([head, about, *parts, "</html>"]), encoding="utf-8")
+    print(page)
+
+
+def section(name: str, data: str, recipe: str, out: Path) -> str:
+    """A table or figure as HTML; a figure is also written to out/NAME.png. Raises `ValueError` where it has no rows."""
+    if name == "table1":
+        rows = rows_of("table1", data, recipe)
+        return _table(TABLE1_HEAD, table1(rows)) + _made(rows)
+    source, draw = FIGURES[name]
+    rows = rows_of(source, None if source.startswith("starts") else data, recipe)
+    picture = io.BytesIO()
+    draw(rows).savefig(picture, format="png", dpi=130)
+    (out / f"{name}.png").write_bytes(picture.getvalue())
+    shown = f'<img alt="{html.escape(TITLES[name])}" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
+    return shown + (_starts(recipe) if name == "fig3c" else "") + _made(rows)
+
+
+def rows_of(name: str, data: str | None, recipe: str) -> Rows:
+    """Rows of results/NAME.csv. Raises `ValueError` where there are none."""
+    rows = [row for row in read(name) if row["recipe"] == recipe and data in (None, row["data"])]
+    if not rows:
+        of = f" of {data}" if data else ""
+        raise ValueError(f"no rows{of} with recipe {recipe} in results/{name}.csv; make them with: {COMMANDS[name]} --recipe {recipe}")
+    return rows
+
+
+def _starts(recipe: str) -> str:
+    rows = rows_of("starts", None, recipe)
+    text = table(differences(rows))
+    different, tried = null_check(rows)
+    if tried:
+        text += f"\nnull check: two halves of the seeds of one start are called different (5 %) in {different} of {tried} draws"
+    return f"<pre>{html.escape(text)}</pre>"
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    cells = ["".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line) for tag, line in [("th", head), *(("td", x) for x in lines)]]
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in cells) + "</table>"
+
+
+def _made(rows: Rows) -> str:
+    """Where the rows come from."""
+    machines = sorted({f"{row['machine']}, {row['date']}, commit {row['commit']}" for row in rows})
+    return f"<p><small>{len(rows)} rows; {html.escape('; '.join(machines))}</small></p>"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""The paper's tables and figures as pure functions of rows (`results/*.csv`): a Matplotlib figure, or lines of a table.
+
+Each raises `ValueError` where rows are missing or do not belong together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from benchmarks.comparison import ORDER
+from benchmarks.curves import drawn
+from benchmarks.labelled import PARTS
+
+Row = Mapping[str, str]
+Rows = Sequence[Row]
+
+COLOURS = {"chest": "#3b6fb6", "abdomen": "#d98c21", "pelvis": "#4f9a57"}
+STARTS = dict(zip(ORDER, ("#888888", "#3b6fb6", "#d98c21", "#4f9a57"), strict=True))
+PAPER_TABLE1 = {
+    "supervised": 98.84,
+    "pair ordering, many labelled volumes": 95.28,
+    "pair ordering, two labelled volumes": 72.05,
+    "UBR, two labelled volumes": 95.99,
+    "UBR (AlexNet), two labelled volumes": 95.61,
+    "UBR, pooled features, many labelled volumes": 98.41,
+}
+"""Accuracy in %; VGG-16, 800 volumes without labels, 88 with, 18,195 tested slices."""
+
+
+def together(rows: Rows, what: str) -> Rows:
+    """The same rows. Raises `ValueError` where there are none, or they are of several data or, of one seed, of several configurations."""
+    if not rows:
+        raise ValueError(f"no rows of {what}")
+    for column in ("data_sha256", "recipe"):
+        if len(values := {row[column] for row in rows}) > 1:
+            raise ValueError(f"rows of {what} have several {column} ({', '.join(sorted(values))}); choose one, or move the others away")
+    configs: dict[tuple[str, ...], set[str]] = {}
+    for row in rows:
+        variant = tuple(row.get(column, "") for column in ("seed", "method", "m", "distance"))
+        configs.setdefault(variant, set()).add(row["config"])
+    for variant, found in configs.items():
+        if len(found) > 1:
+            raise ValueError(f"rows of {what} with seed {variant[0]} have the configurations {', '.join(sorted(found))}; move one away")
+    return rows
+
+
+def table1(rows: Rows) -> list[list[str]]:
+    """Lines of Table 1: method, labelled volumes, backbone, accuracy (mean over seeds, their range), interval by patients, the paper's."""
+    together(rows, "table1")
+    lines = []
+    for method, paper in PAPER_TABLE1.items():
+        found = [row for row in rows if row["method"] == method]
+        if found:
+            accuracy = _percent(found, "accuracy")
+            shown = f"{accuracy.mean():.1f}" + (f" ({accuracy.min():.1f} to {accuracy.max():.1f})" if len(found) > 1 else "")
+            interval = f"{_percent(found, 'low').mean():.1f} to {_percent(found, 'high').mean():.1f}"
+            lines.append([method, found[0]["labelled"], found[0]["backbone"], shown, interval, str(len(found)), f"{paper:.2f}"])
+    return lines
+
+
+TABLE1_HEAD = ("method", "labelled volumes", "network", "accuracy %", "95 % by patients", "seeds", "paper %")
+
+
+def fig2(rows: Rows) -> Figure:
+    """Slices of different bodies at equal scores, a line a score."""
+    sound = [row for row in together(rows, "curves") if row["ascites"] == "False" and row["seed"] == rows[0]["seed"]]
+    scores = np.array([float(row["score"]) for row in sound])
+    bodies = sorted({row["body"] for row in sound})
+    levels = np.quantile(scores, [0.06, 0.36, 0.66, 0.94])
+    figure, axes = _axes(len(levels), len(bodies), 1.5, 1.25)
+    for column, body in enumerate(bodies):
+        hu = drawn(int(body), False).volume.hu
+        curve = np.array([float(row["score"]) for row in sound if row["body"] == body])
+        for line, level in enumerate(levels):
+            axes[line, column].imshow(hu[np.abs(curve - level).argmin()], cmap="gray", vmin=-175, vmax=275)
+            axes[line, column].set_axis_off()
+    for line, level in enumerate(levels):
+        axes[line, 0].text(-0.05, 0.5, f"{level:.1f}", transform=axes[line, 0].transAxes, ha="right", va="center")
+    return figure
+
+
+def fig3a(rows: Rows) -> Figure:
+    """Histogram of scores in each part."""
+    together(rows, "histogram")
+    figure, axes = _axes(1, 1, 6, 3)
+    edges = np.array(sorted({float(row[name]) for row in rows for name in ("from", "to")}))
+    width = float(np.diff(edges).min())
+    for part in PARTS:
+        mine = [row for row in rows if row["part"] == part]
+        at = {float(row["from"]): 0.0 for row in mine}
+        for row in mine:
+            at[float(row["from"])] += float(row["slices"])
+        axes[0, 0].bar([x + width / 2 for x in at], list(at.values()), width=width, color=COLOURS[part], alpha=0.7, label=part)
+    axes[0, 0].set(xlabel="score", ylabel="slices")
+    axes[0, 0].legend(frameon=False)
+    return figure
+
+
+def fig3b(rows: Rows) -> Figure:
+    """Accuracy against slices a volume, with and without the distance loss: mean over seeds, and each seed."""
+    together(rows, "sampling")
+    figure, axes = _axes(1, 1, 6, 3.2)
+    for distance, label, colour in ((1.0, "with distance loss", "#3b6fb6"), (0.0, "without", "#d98c21")):
+        mine = [row for row in rows if float(row["distance"]) == distance]
+        slices = sorted({int(row["m"]) for row in mine})
+        of_m = [_percent([row for row in mine if int(row["m"]) == m], "accuracy") for m in slices]
+        axes[0, 0].plot(slices, [values.mean() for values in of_m], "-o", color=colour, label=label, markersize=4)
+        for m, values in zip(slices, of_m, strict=True):
+            axes[0, 0].plot([m] * len(values), values, "_", color=colour, alpha=0.5)
+    axes[0, 0].set(xlabel="slices a volume (m)", ylabel="accuracy %")
+    axes[0, 0].legend(frameon=False)
+    return figure
+
+
+def fig3c(rows: Rows) -> Figure:
+    """Recall of the 5 best detections on validation patients by step, a panel a share of labels: mean over seeds, and their range."""
+    if not rows:
+        raise ValueError("no rows of starts_curve")
+    shares = sorted({float(row["share"]) for row in rows})
+    figure, axes = _axes(1, len(shares), 3, 2.8, sharey=True)
+    for panel, share in zip(axes[0], shares, strict=True):
+        for start, colour in STARTS.items():
+            mine = [row for row in rows if float(row["share"]) == share and row["start"] == start]
+            steps = sorted({int(row["step"]) for row in mine})
+            if steps:
+                values = [_percent([row for row in mine if int(row["step"]) == step], "val_recall5") for step in steps]
+                panel.plot(steps, [v.mean() for v in values], color=colour, label=start)
+                panel.fill_between(steps, [v.min() for v in values], [v.max() for v in values], color=colour, alpha=0.15, linewidth=0)
+        panel.set(title=f"{100 * share:g} % of the labels", xlabel="steps", ylim=(0, 100))
+    axes[0, 0].set_ylabel("recall of the 5 best, %")
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def fig4(rows: Rows) -> Figure:
+    """Score against position: sound bodies, the same body with ascites, and the slice that lies farthest from the line."""
+    mine = [row for row in together(rows, "curves") if row["seed"] == rows[0]["seed"]]
+    worst = min((row for row in mine if row["ascites"] == "True"), key=lambda row: float(row["r"]))["body"]
+    figure, axes = _axes(1, 3, 3.4, 3)
+    for body in sorted({row["body"] for row in mine}):
+        z, scores, r = _curve(mine, body, "False")
+        axes[0, 0].plot(z, scores, linewidth=1, label=f"r {r:.3f}")
+    z, scores, r = _curve(mine, worst, "True")
+    slope, intercept = np.polyfit(z, scores, 1)
+    odd = int(np.abs(scores - slope * z - intercept).argmax())
+    axes[0, 1].plot(z, scores, color="#b33", linewidth=1, label=f"with ascites, r {r:.3f}")
+    axes[0, 1].plot(z, slope * z + intercept, ":", color="#888")
+    axes[0, 1].plot(z[odd], scores[odd], "o", color="#b33")
+    axes[0, 2].imshow(drawn(int(worst), True).volume.hu[odd], cmap="gray", vmin=-175, vmax=275)
+    axes[0, 2].set_axis_off()
+    axes[0, 2].set_title("the marked slice", fontsize=9)
+    for panel, title in zip(axes[0], ("sound bodies", "the belly full of fluid"), strict=False):
+        panel.set(xlabel="mm below the first slice", ylabel="score", title=title)
+        panel.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def lines_of(rows: Iterable[Row], columns: Sequence[str]) -> list[list[str]]:
+    """Rows as lines of a table."""
+    return [[row[column] for column in columns] for row in rows]
+
+
+FIGURES: dict[str, tuple[str, Callable[[Rows], Figure]]] = {
+    "fig2": ("curves", fig2),
+    "fig3a": ("histogram", fig3a),
+    "fig3b": ("sampling", fig3b),
+    "fig3c": ("starts_curve", fig3c),
+    "fig4": ("curves", fig4),
+}
+"""Figure -> the rows it is drawn from, and how."""
+
+
+def _curve(rows: Rows, body: str, ascites: str) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    mine = sorted((row for row in rows if (row["body"], row["ascites"]) == (body, ascites)), key=lambda row: int(row["slice"]))
+    return np.array([float(row["z_mm"]) for row in mine]), np.array([float(row["score"]) for row in mine]), float(mine[0]["r"])
+
+
+def _percent(rows: Rows, column: str) -> NDArray[np.float64]:
+    return 100 * np.array([float(row[column]) for row in rows])
+
+
+def _axes(lines: int, columns: int, width: float, height: float, **more: Any) -> tuple[Figure, NDArray[Any]]:
+    figure = Figure(figsize=(width * columns, height * lines), layout="constrained")
+    axes: NDArray[Any] = figure.subplots(lines, columns, squeeze=False, **more)
+    for panel in axes.flat:
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure, axes

@@ -1,0 +1,93 @@
+"""Tables and figures are functions of rows; what has none, or rows that do not belong together, is said in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import evidence, figures
+from benchmarks import rows as result_rows
+
+ABOUT = {"date": "2026-01-01", "commit": "abc", "config": "c0", "seed": "0", "machine": "m", "versions": "v", "data": "phantom"}
+ABOUT |= {"data_sha256": "d", "recipe": "small"}
+
+
+def method(name: str, accuracy: float, **more: str) -> dict[str, str]:
+    measured = {"accuracy": f"{accuracy}", "low": f"{accuracy - 0.02}", "high": f"{accuracy + 0.02}", "labelled": "2", "backbone": "n"}
+    return {**ABOUT, "method": name, **measured, **more}
+
+
+def sampled(m: int, distance: float, accuracy: float) -> dict[str, str]:
+    return {**ABOUT, "config": f"{m} {distance}", "m": f"{m}", "distance": f"{distance}", "accuracy": f"{accuracy}"}
+
+
+def curve_rows() -> list[dict[str, str]]:
+    """Of one body, whose scan with ascites bends."""
+    rows = []
+    for ascites in (False, True):
+        for i in range(172):
+            score = i / 20 - 4 + (3.0 if ascites and 100 < i < 110 else 0.0)
+            rows.append({**ABOUT, "body": "70000", "ascites": f"{ascites}", "r": "0.98" if ascites else "0.999", "slice": f"{i}"})
+            rows[-1] |= {"z_mm": f"{3.75 * i}", "part": "chest", "score": f"{score}"}
+    return rows
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(result_rows, "RESULTS", tmp_path / "results")
+    return tmp_path
+
+
+def test_table1__is_the_mean_over_seeds_beside_the_papers() -> None:
+    rows = [method("supervised", 0.9), method("supervised", 0.94, seed="1", config="c1"), method("UBR, two labelled volumes", 0.8)]
+    lines = figures.table1(rows)
+    assert lines[0] == ["supervised", "2", "n", "92.0 (90.0 to 94.0)", "90.0 to 94.0", "2", "98.84"]
+    assert lines[1][3:] == ["80.0", "78.0 to 82.0", "1", "95.99"] and len(lines) == 2
+
+
+def test_together__rows_that_do_not_belong_together_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"with seed 0 have the configurations c0, c1; move one away"):
+        figures.table1([method("supervised", 0.9), method("supervised", 0.94, config="c1")])
+    with pytest.raises(ValueError, match=r"several data_sha256 \(d, e\); choose one"):
+        figures.table1([method("supervised", 0.9), method("pooled", 0.94, data_sha256="e")])
+    with pytest.raises(ValueError, match="no rows of sampling"):
+        figures.fig3b([])
+
+
+def test_fig3b__lines_are_means_over_seeds() -> None:
+    rows = [sampled(2, 0.0, 0.5), sampled(4, 0.0, 0.7), sampled(4, 1.0, 0.8), {**sampled(4, 1.0, 0.9), "seed": "1"}]
+    with_distance, without, *_ = [line for line in figures.fig3b(rows).axes[0].lines if line.get_linestyle() == "-"]
+    assert (with_distance.get_xdata().tolist(), with_distance.get_ydata().tolist()) == ([4], pytest.approx([85]))
+    assert (without.get_xdata().tolist(), without.get_ydata().tolist()) == ([2, 4], pytest.approx([50, 70]))
+
+
+def test_fig3a__counts_of_all_seeds_are_added() -> None:
+    rows = [{**ABOUT, "part": "chest", "from": "0.0", "to": "0.5", "slices": "3"}]
+    rows += [{**ABOUT, "seed": "1", "config": "c1", "part": "chest", "from": "0.0", "to": "0.5", "slices": "4"}]
+    assert [bar.get_height() for bar in figures.fig3a(rows).axes[0].patches] == [7]
+
+
+def test_fig4__shows_the_slice_that_lies_off_the_line() -> None:
+    figure = figures.fig4(curve_rows())
+    (marked,) = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
+    assert 100 < marked.get_xdata()[0] / 3.75 < 110
+    assert len(figure.axes[2].images) == 1 and np.asarray(figure.axes[2].images[0].get_array()).shape == (128, 128)
+
+
+def test_page__draws_what_has_rows_and_names_the_commands_of_the_rest(results: Path) -> None:
+    result_rows.append("table1", [method("supervised", 0.9)])
+    result_rows.append("sampling", [sampled(4, 1.0, 0.8)])
+    result_rows.append("curves", curve_rows())
+    evidence.main(["--out", str(results / "out")])
+    page = (results / "out" / "evidence.html").read_text()
+    assert {path.name for path in (results / "out").glob("*.png")} == {"fig2.png", "fig3b.png", "fig4.png"}
+    assert page.count("data:image/png;base64") == 3 and "98.84" in page
+    assert "no rows of phantom with recipe small in results/histogram.csv; make them with: python -m benchmarks.table1" in page
+    assert "make them with: python -m benchmarks.starts" in page
+
+
+def test_page__a_figure_without_rows_is_one_line(results: Path) -> None:
+    with pytest.raises(SystemExit, match=r"no rows of phantom with recipe paper in results/sampling\.csv; make them with: python -m"):
+        evidence.main(["--out", str(results / "out"), "--only", "fig3b", "--recipe", "paper"])

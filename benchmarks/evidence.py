@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.comparison import differences, null_check, table
-from benchmarks.figures import FIGURES, TABLE1_HEAD, Rows, table1
+from benchmarks.figures import ABLATION_HEAD, FIGURES, TABLE1_HEAD, Rows, ablation, table1
 from benchmarks.rows import read
 
 COMMANDS = {
     "table1": "python -m benchmarks.table1 --work WORK --seeds 0 1 2",
     "histogram": "python -m benchmarks.table1 --work WORK",
     "sampling": "python -m benchmarks.sampling --work WORK --seeds 0 1 2",
+    "ablation": "python -m benchmarks.ablation --work WORK --seeds 0 1 2",
     "curves": "python -m benchmarks.curves --work WORK",
     "starts": "python -m benchmarks.starts --data SCANS --work WORK --ubr WEIGHTS",
     "starts_curve": "python -m benchmarks.starts --data SCANS --work WORK --ubr WEIGHTS",
@@ -33,7 +34,9 @@ TITLES = {
     "fig3b": "Fig. 3b. Accuracy against slices a volume, g x m constant",
     "fig3c": "Fig. 3c. Four starts of a lesion detector",
     "fig4": "Fig. 4. Sound curves, and an abnormal one with its slice",
+    "ablation": "What single options bring",
 }
+TABLES = {"table1": (TABLE1_HEAD, table1), "ablation": (ABLATION_HEAD, ablation)}
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse}td,th{padding:.2rem .7rem;text-align:left;border-bottom:1px solid #ddd}"
@@ -68,9 +71,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def section(name: str, data: str, recipe: str, out: Path) -> str:
     """A table or figure as HTML; a figure is also written to out/NAME.png. Raises `ValueError` where it has no rows."""
-    if name == "table1":
-        rows = rows_of("table1", data, recipe)
-        return _table(TABLE1_HEAD, table1(rows)) + _made(rows)
+    if name in TABLES:
+        rows = rows_of(name, data, recipe)
+        head, lines = TABLES[name]
+        return _table(head, lines(rows)) + _made(rows)
     source, draw = FIGURES[name]
     rows = rows_of(source, None if source.startswith("starts") else data, recipe)
     picture = io.BytesIO()

@@ -63,6 +63,21 @@ def table1(rows: Rows) -> list[list[str]]:
     return lines
 
 
+def ablation(rows: Rows) -> list[list[str]]:
+    """Lines of the ablation: change, accuracy and r (means over seeds), and the difference to no change, seed by seed."""
+    together(rows, "ablation")
+    plain = {row["seed"]: float(row["accuracy"]) for row in rows if row["method"] == "none"}
+    lines = []
+    for change in dict.fromkeys(row["method"] for row in rows):
+        found = [row for row in rows if row["method"] == change]
+        apart = [100 * (float(row["accuracy"]) - plain[row["seed"]]) for row in found if row["seed"] in plain]
+        shown = "" if change == "none" or not apart else " ".join(f"{one:+.1f}" for one in apart)
+        r = np.mean([float(row["r"]) for row in found])
+        lines.append([change, f"{_percent(found, 'accuracy').mean():.1f}", shown, f"{r:.4f}", str(len(found))])
+    return lines
+
+
+ABLATION_HEAD = ("change", "accuracy %", "difference, a seed each", "median r", "seeds")
 TABLE1_HEAD = ("method", "labelled volumes", "network", "accuracy %", "95 % by patients", "seeds", "paper %")
 
 

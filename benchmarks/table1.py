@@ -70,14 +70,16 @@ def main() -> None:
             append("histogram", [{**row, **counted} for counted in table.histogram()])
 
 
-def command_line(text: str | None) -> tuple[argparse.Namespace, Labelled, list[Recipe]]:
-    """The options of the programs on labelled CT, the data, and the recipe with each seed."""
+def command_line(text: str | None, only: Sequence[str] = ()) -> tuple[argparse.Namespace, Labelled, list[Recipe]]:
+    """The options of the programs on labelled CT, the data, and the recipe with each seed. only: names that --only takes."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="phantom", help="phantom, or a folder with labelled CT series")
     parser.add_argument("--work", type=Path, required=True, help="folder for scans, store and trainings")
     parser.add_argument("--recipe", default="small", choices=list(RECIPES))
     parser.add_argument("--start", default="random", help="of the trunks: random, imagenet or a file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    if only:
+        parser.add_argument("--only", choices=only, help="one of these")
     options = parser.parse_args()
     try:
         data = labelled(options.data, options.work)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import ablation, sampling, table1
 from benchmarks import rows as result_rows
-from benchmarks import sampling, table1
 from benchmarks.baselines import PART_MM, PairOrder, Supervised, places, trained
 from benchmarks.labelled import PARTS, labelled
 from tests.toys import toy_recipe
@@ -107,6 +107,10 @@ def test_table__every_method_has_a_row_once(folder: Path, tmp_path: Path, monkey
     sampling.main()
     sampling.main()
     found = result_rows.read("sampling")
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--only", "no crops"])
+    ablation.main()
+    (row,) = result_rows.read("ablation")
+    assert row["method"] == "no crops" and -1 <= float(row["r"]) <= 1
     assert [(row["m"], row["g"], row["distance"]) for row in found] == [("2", "6", "0.0"), ("4", "4", "0.0"), ("4", "4", "1.0")]
 
 

@@ -47,6 +47,12 @@ def test_table1__is_the_mean_over_seeds_beside_the_papers() -> None:
     assert lines[1][3:] == ["80.0", "78.0 to 82.0", "1", "95.99"] and len(lines) == 2
 
 
+def test_ablation__is_compared_with_no_change_seed_by_seed() -> None:
+    rows = [method("none", 0.9, r="0.99"), method("none", 0.8, r="0.97", seed="1"), method("no crops", 0.85, r="0.9")]
+    lines = figures.ablation(rows)
+    assert lines == [["none", "85.0", "", "0.9800", "2"], ["no crops", "85.0", "-5.0", "0.9000", "1"]]
+
+
 def test_together__rows_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(ValueError, match=r"with seed 0 have the configurations c0, c1; move one away"):
         figures.table1([method("supervised", 0.9), method("supervised", 0.94, config="c1")])

@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-ORDER = ("random", "ubr", "imagenet", "imagenet+ubr")
+ORDER = ("random", "ubr", "imagenet", "imagenet+ubr", "ubr, position", "ubr, shuffled position")
 DRAWS = 5000
 LEVEL = 0.05
 

@@ -20,7 +20,7 @@ Row = Mapping[str, str]
 Rows = Sequence[Row]
 
 COLOURS = {"chest": "#3b6fb6", "abdomen": "#d98c21", "pelvis": "#4f9a57"}
-STARTS = dict(zip(ORDER, ("#888888", "#3b6fb6", "#d98c21", "#4f9a57"), strict=True))
+STARTS = dict(zip(ORDER, ("#888888", "#3b6fb6", "#d98c21", "#4f9a57", "#7a4fa3", "#b3618c"), strict=True))
 PAPER_TABLE1 = {
     "supervised": 98.84,
     "pair ordering, many labelled volumes": 95.28,

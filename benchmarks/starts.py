@@ -8,13 +8,15 @@ Rows go to results/starts.csv, one a tested patient, and results/starts_curve.cs
 --data takes a folder of NIfTI scans or a store, in which lesions are planted, or a folder in DeepLesion's layout. --ubr are weights that
 fit trained from a random start, --imagenet-ubr from ImageNet's. ImageNet's own are looked for where torchvision and timm keep them, or in
 a FILE; where there are none, this is said and that start is left out. All starts see the images in the intensity of --ubr. Runs that have
-rows are skipped, a cut one goes on; at the end starts are compared (`benchmarks.comparison`).
+rows are skipped, a cut one goes on; at the end starts are compared (`benchmarks.comparison`). --position adds two detectors from --ubr
+whose regions also get their slice's score: the true one, and scores that were shuffled among the images.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ from ubr.downstream import finetune, starting_weights
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.evaluation import detect, load_detector
 from ubr.downstream.metrics import ImageResult, Recall
+from ubr.downstream.positions import Positions, body_positions
 from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
 from ubr.weights import InputSpec, Weights, load
 from ubr.weights.devices import to_device
@@ -66,6 +69,7 @@ def command_line() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="other than the recipe's")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.1, 0.25, 1.0], help="of the training images")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--position", action="store_true", help="also try the position-aware head")
     options = parser.parse_args()
     options.given = {"ubr": load(options.ubr), **({"imagenet+ubr": load(options.imagenet_ubr)} if options.imagenet_ubr else {})}
     for name, weights in options.given.items():
@@ -80,6 +84,7 @@ def command_line() -> argparse.Namespace:
     except ValueError as error:
         print(f"without ImageNet: {error}")
     options.starts += ["imagenet+ubr"] if options.imagenet_ubr else []
+    options.starts += ["ubr, position", "ubr, shuffled position"] if options.position else []
     return options
 
 
@@ -99,8 +104,8 @@ def has_rows(about: dict[str, object]) -> bool:
 
 def weights_of(options: argparse.Namespace, name: str, seed: int) -> Weights:
     """The start by its name."""
-    if name in options.given:
-        return options.given[name]  # type: ignore[no-any-return]
+    if (trunk := name.split(",")[0]) in options.given:
+        return options.given[trunk]  # type: ignore[no-any-return]
     backbone: str = options.given["ubr"].backbone
     inputs: InputSpec = options.inputs
     return starting_weights(backbone, options.imagenet if name == "imagenet" else name, inputs, seed)
@@ -109,15 +114,20 @@ def weights_of(options: argparse.Namespace, name: str, seed: int) -> Weights:
 def run_one(options: argparse.Namespace, data: Path, chosen: DetectorRecipe, name: str, about: dict[str, object]) -> None:
     """Train from one start, test, append rows."""
     weights = weights_of(options, name, chosen.seed)
+    chosen = dataclasses.replace(chosen, position="position" in name)
     few = {"share": float(str(about["share"])), "seed": chosen.seed}
     train = DeepLesion(data, "train", weights.inputs, view=chosen.view, augment=chosen.augment, **few)  # type: ignore[arg-type]
     val, test = (DeepLesion(data, split, weights.inputs, view=chosen.view) for split in ("val", "test"))
-    folder = options.work / f"{options.recipe}-{name.replace('+', '-')}-{about['share']}-{chosen.sha256()[:10]}"
+    folder = options.work / f"{options.recipe}-{re.sub('[^a-z]+', '-', name)}-{about['share']}-{chosen.sha256()[:10]}"
+    places = body_positions(weights, train, val, test) if chosen.position else None
+    if places and "shuffled" in name:
+        values = np.random.default_rng(chosen.seed).permutation(list(places.by_name.values()))
+        places = Positions(dict(zip(places.by_name, values.tolist(), strict=True)), f"{places.scorer}, shuffled")
     began = time.monotonic()
-    run = finetune(weights, train, val, folder, chosen, devices=1, validate_every=max(1, chosen.steps // CURVE))
+    run = finetune(weights, train, val, folder, chosen, devices=1, validate_every=max(1, chosen.steps // CURVE), positions=places)
     minutes = round((time.monotonic() - began) / 60, 1)
     detector, _, _ = load_detector(run.folder, "last")
-    found = by_patient(detect(detector, test, device=to_device(detector, "auto")))
+    found = by_patient(detect(detector, test, device=to_device(detector, "auto"), positions=places))
     more = {"backbone": weights.backbone, "steps": chosen.steps, "train_images": len(train), "minutes": minutes}
     append("starts_curve", [about | more | point for point in curve(run.folder)])
     append("starts", [about | more | {"patient": n, "lesions": lesions, "found": hits} for n, (lesions, hits) in enumerate(found)])

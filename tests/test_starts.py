@@ -96,12 +96,13 @@ def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
     real = starts.starting_weights
     monkeypatch.setattr(starts, "starting_weights", no_internet)
     argv = ["starts", "--data", str(world), "--work", str(tmp_path / "work"), "--ubr", str(tmp_path / "ubr.safetensors")]
-    monkeypatch.setattr(sys, "argv", [*argv, "--steps", "3", "--shares", "0.5", "--seeds", "0"])
+    monkeypatch.setattr(sys, "argv", [*argv, "--steps", "3", "--shares", "0.5", "--seeds", "0", "--position"])
     starts.main()
     said = capsys.readouterr().out
     assert "without ImageNet: no ImageNet weights here" in said and "ubr - random" in said
     rows = result_rows.read("starts")
-    assert len(rows) == 2 * 3 and {row["start"] for row in rows} == {"random", "ubr"}
+    assert len(rows) == 4 * 3
+    assert {row["start"] for row in rows} == {"random", "ubr", "ubr, position", "ubr, shuffled position"}
     assert {(row["share"], row["train_images"]) for row in rows} == {("0.5", "5")}
     assert {row["step"] for row in result_rows.read("starts_curve")} == {"1", "2", "3"}
     starts.main()

@@ -41,7 +41,6 @@ CHANGES: dict[str, Callable[[Recipe], Recipe]] = {
     "volumes drawn alike": _recipe(balance="volumes"),
     "no random views": lambda r: dataclasses.replace(r, augment=Augment()),
     "no crops": _augment(crop_area=1.0),
-    "half bodies": _augment(cut=0.5),
     "mirrored bodies": _augment(flip=0.5),
     "fields of view within a factor of 1.5": _augment(field_of_view=1.5),
     "the whole image, not the body": _inputs(field="image"),

@@ -1,7 +1,7 @@
 """Random views of slices, in HU, before they are windowed. Every change is off unless a recipe asks for it.
 
-What moves the body in the image is done by one resampling: cut, crop, field of view, rotation and flip make one affine map a slice. The
-random numbers of a step are drawn for all G groups from (seed, step), so a slice gets the same view whichever rank holds it.
+What moves the body in the image is done by one resampling: crop, field of view, rotation and flip make one affine map a slice. The random
+numbers of a step are drawn for all G groups from (seed, step), so a slice gets the same view whichever rank holds it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from torch.nn import functional as F
 
 AIR_HU = -1024
 
-Window = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""A square of each slice: extent `[N]` relative to the image's, and centre `[N, 2]` (y, x in -1..1)."""
-
 
 @dataclass(frozen=True)
 class Augment:
@@ -26,10 +23,7 @@ class Augment:
 
     Args:
         crop_area: smallest share of the image's area that a random crop keeps, drawn a slice; 1 is off, 0.5 the authors' code.
-        crop_mass: a crop or cut must keep this share of the image's mass (HU above air), else the slice stays whole; a third in the
-            authors' code.
-        cut: smallest share of the body's width, and of its height, that a volume shows, as where half a chest was reconstructed; what
-            is beyond is air and the rest fills the image. Drawn a volume, towards 1, which is off.
+        crop_mass: a crop must keep this share of the image's mass (HU above air), else the slice stays whole; a third in the authors' code.
         field_of_view: largest factor by which a volume's field of view shrinks or grows, drawn a volume; 1 is off.
         rotation_deg: largest turn in the slice, drawn a volume; 0 is off.
         flip: probability that a volume's left and right are exchanged.
@@ -40,7 +34,6 @@ class Augment:
 
     crop_area: float = 1.0
     crop_mass: float = 1 / 3
-    cut: float = 1.0
     field_of_view: float = 1.0
     rotation_deg: float = 0.0
     flip: float = 0.0
@@ -50,7 +43,7 @@ class Augment:
 
     def __post_init__(self) -> None:
         allowed = (
-            ("crop_area", 0.05, 1), ("crop_mass", 0, 1), ("cut", 0.1, 1), ("field_of_view", 1, 4), ("rotation_deg", 0, 180), ("flip", 0, 1),
+            ("crop_area", 0.05, 1), ("crop_mass", 0, 1), ("field_of_view", 1, 4), ("rotation_deg", 0, 180), ("flip", 0, 1),
             ("hu_shift", 0, 1000), ("hu_scale", 0, 0.9), ("noise_hu", 0, 1000),
         )  # fmt: skip
         for name, low, high in allowed:
@@ -65,7 +58,7 @@ class Augment:
     @property
     def moves(self) -> bool:
         """Whether any view differs from the slice in geometry."""
-        return self.crop_area < 1 or self.cut < 1 or self.field_of_view > 1 or self.rotation_deg > 0 or self.flip > 0
+        return self.crop_area < 1 or self.field_of_view > 1 or self.rotation_deg > 0 or self.flip > 0
 
     def views(self, grid: Tensor, size_px: int, *, g: int, seed: int, step: int, rank: int = 0, world: int = 1) -> Tensor:
         """Random views of a step's slices.
@@ -89,12 +82,7 @@ class Augment:
         sigma = self.noise_hu * rng.uniform(0, 1, g)[mine]
         flat = grid.flatten(0, 1).float()
         if self.moves or grid.shape[-1] != size_px:
-            window = np.ones(len(flat)), np.zeros((len(flat), 2))
-            if self.cut < 1:
-                keep = 1 - (1 - self.cut) * rng.uniform(0, 1, (g, 2))[mine] ** 2
-                shown, window = self._cut(grid.float(), keep, rng.uniform(0, 1, (g, 2))[mine])
-                flat = shown.flatten(0, 1)
-            extent, centre = self._crop(flat, side.reshape(-1), corner.reshape(-1, 2), zoom.reshape(-1), window)
+            extent, centre = self._crop(flat, side.reshape(-1), corner.reshape(-1, 2), zoom.reshape(-1))
             flat = _resample(flat, size_px, extent, centre, np.repeat(angle, m), np.repeat(mirror, m))
         out = flat.view(*grid.shape[:2], size_px, size_px)
         if self.hu_scale or self.hu_shift:
@@ -109,51 +97,24 @@ class Augment:
             out = out + torch.stack(noise).to(out.device)
         return out
 
-    def _cut(self, hu: Tensor, keep: NDArray[np.float64], where: NDArray[np.float64]) -> tuple[Tensor, Window]:
-        """Slices `[G', M, T, T]` with air outside a part of their volume's box, and that part as a window a slice; whole where little
-        would be left.
-
-        keep: `[G', 2]` shares of the box's height and width. where: `[G', 2]` between the first possible place (0) and the last (1).
-        """
-        size, tissue = hu.shape[-1], (hu > AIR_HU).any(1)
-        box = np.empty((len(hu), 2, 2))  # y, x; first, end
-        for axis, along in enumerate((2, 1)):
-            line = tissue.any(along).byte()
-            box[:, axis, 0], box[:, axis, 1] = line.argmax(1).cpu(), size - line.flip(1).argmax(1).cpu()
-        sides = box[..., 1] - box[..., 0]
-        first = np.rint(box[..., 0] + where * (1 - keep) * sides)
-        end = np.rint(first + keep * sides)
-        at = torch.arange(size, device=hu.device)
-        (y0, x0), (y1, x1) = (torch.from_numpy(v).to(at)[..., None].unbind(1) for v in (first, end))
-        inside = ((at >= y0) & (at < y1))[:, :, None] & ((at >= x0) & (at < x1))[:, None, :]
-        part = torch.where(inside[:, None], hu, AIR_HU)
-        enough = (part - AIR_HU).sum((2, 3)) >= self.crop_mass * (hu - AIR_HU).sum((2, 3))
-        kept = enough.cpu().numpy().reshape(-1)
-        extent = np.where(kept, ((end - first).max(1) / sides.max(1)).repeat(hu.shape[1]), 1.0)
-        centre = np.where(kept[:, None], ((first + end - box.sum(2)) / size).repeat(hu.shape[1], 0), 0.0)
-        return torch.where(enough[..., None, None], part, hu), (extent, centre)
-
     def _crop(
-        self, flat: Tensor, side: NDArray[np.float64], corner: NDArray[np.float64], zoom: NDArray[np.float64], window: Window
+        self, flat: Tensor, side: NDArray[np.float64], corner: NDArray[np.float64], zoom: NDArray[np.float64]
     ) -> tuple[Tensor, Tensor]:
-        """Extent `[N]` (1 is the image) and centre `[N, 2]` of a random part of the window, times zoom; of all of it where a part would
-        lose the body."""
+        """Extent `[N]` (side times zoom, 1 is the image) and centre `[N, 2]` (y, x in -1..1), whole where a crop would lose the body."""
         size, device = flat.shape[-1], flat.device
-        extent, centre = window
         # Pixels are whole HU, so their sums are exact as integers (and float64 is not known to Apple's GPUs).
         sums = F.pad((flat - AIR_HU).clamp(min=0).long().cumsum(1).cumsum(2), (1, 0, 1, 0))
-        begin = (centre + 1 - extent[:, None]) / 2 + corner * ((1 - side) * extent)[:, None]
-        low = np.rint(begin * size).astype(np.int64)
-        high = low + np.rint(side * extent * size).astype(np.int64)[:, None]
+        low = np.rint(corner * (1 - side)[:, None] * size).astype(np.int64)
+        high = (low + np.rint(side * size).astype(np.int64)[:, None]).clip(max=size)
         n = torch.arange(len(flat), device=device)
-        (y0, x0), (y1, x1) = (torch.from_numpy(v.clip(0, size)).to(device).unbind(1) for v in (low, high))
+        (y0, x0), (y1, x1) = (torch.from_numpy(v).to(device).unbind(1) for v in (low, high))
         mass = sums[n, y1, x1] - sums[n, y0, x1] - sums[n, y1, x0] + sums[n, y0, x0]
         keep = mass >= self.crop_mass * sums[:, -1, -1]
-        small, whole, at, middle = (
+        crop, centre, whole = (
             torch.tensor(v, dtype=torch.float32, device=device)
-            for v in (side * extent * zoom, extent * zoom, 2 * begin + (side * extent)[:, None] - 1, centre)
+            for v in (side * zoom, 2 * (corner * (1 - side)[:, None] + side[:, None] / 2) - 1, zoom)
         )
-        return torch.where(keep, small, whole), at.where(keep[:, None], middle)
+        return torch.where(keep, crop, whole), centre.where(keep[:, None], torch.zeros_like(centre))
 
 
 def _resample(

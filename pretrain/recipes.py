@@ -157,7 +157,7 @@ def default() -> Recipe:
     return Recipe(
         backbone="timm/resnet18",
         inputs=InputSpec(window_hu=(-300.0, 400.0), size_px=64, field="body"),
-        augment=Augment(crop_area=0.75, field_of_view=1.15, rotation_deg=5.0, hu_shift=15.0, hu_scale=0.05, noise_hu=20.0),
+        augment=Augment(crop_area=0.5, field_of_view=1.5, rotation_deg=10.0, flip=0.5, hu_shift=25.0, hu_scale=0.1, noise_hu=30.0),
         g=8,
         m=6,
         unit="mm",
@@ -165,7 +165,7 @@ def default() -> Recipe:
         order_scale=2.0,
         distance_weight=0.0,
         position_weight=1.0,
-        steps=1500,
+        steps=4500,
         optimiser="adamw",
         lr=2e-3,
         weight_decay=0.05,

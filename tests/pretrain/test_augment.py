@@ -7,7 +7,7 @@ import torch
 
 from ubr.pretrain.augment import AIR_HU, Augment
 
-ALL = Augment(crop_area=0.5, cut=0.4, field_of_view=1.3, rotation_deg=20, flip=0.5, hu_shift=20, hu_scale=0.1, noise_hu=10)
+ALL = Augment(crop_area=0.5, field_of_view=1.3, rotation_deg=20, flip=0.5, hu_shift=20, hu_scale=0.1, noise_hu=10)
 
 
 def body(g: int = 6, m: int = 4, size: int = 32) -> torch.Tensor:
@@ -43,30 +43,6 @@ def test_views__a_crop_without_the_body_is_replaced_by_the_whole_slice() -> None
     corner[..., :4, :4] = 40
     views = Augment(crop_area=0.3, crop_mass=0.9).views(corner, 32, g=20, seed=0, step=0)
     assert ((views > -500).sum(dim=(2, 3)) >= 9).all()
-
-
-def test_views__a_cut_shows_a_part_of_the_volume_that_fills_the_image() -> None:
-    tall = torch.full((60, 3, 64, 64), AIR_HU, dtype=torch.int16)
-    tall[..., 2:62, 12:52] = 40  # 60 by 40 pixels
-    views = Augment(cut=0.4).views(tall, 64, g=60, seed=0, step=0) > -500
-    assert torch.equal(views[:, 0], views[:, 2]), "one part a volume"
-    shown = views[:, 0]
-    height, width = (shown.any(axis).sum(1) for axis in (2, 1))
-    longer = torch.maximum(height, width)
-    assert longer.min() >= 57 and longer.max() <= 62, "the longer side is as long as it was"
-    share = (height / width) / (60 / 40)
-    assert share.min() < 0.75 and share.max() > 1.3, "some lose height, some lose width"
-    assert ((height == 60) & (width == 40)).sum() > 5, "and many next to nothing"
-
-
-def test_views__a_cut_that_would_lose_a_slice_leaves_it_whole() -> None:
-    odd = body(40).clone()
-    odd[:, 0] = AIR_HU
-    odd[:, 0, 15:17, 15:17] = 40  # a small thing in a slice of its own
-    views = Augment(cut=0.2, crop_mass=0.9).views(odd, 32, g=40, seed=0, step=0)
-    assert ((views[:, 0] > -500).sum((1, 2)) >= 3).all()
-    empty = torch.full((2, 2, 32, 32), AIR_HU, dtype=torch.int16)
-    assert torch.equal(Augment(cut=0.2).views(empty, 32, g=2, seed=0, step=0), empty.float())
 
 
 def test_views__field_of_view_scales_a_volume_as_one() -> None:
@@ -111,7 +87,7 @@ def test_views__finer_grids_are_brought_to_size() -> None:
     assert Augment().views(body(size=48), 32, g=6, seed=0, step=0).shape == (6, 4, 32, 32)
 
 
-@pytest.mark.parametrize("wrong", [{"crop_area": 0}, {"cut": 0}, {"field_of_view": 0.5}, {"hu_scale": 1}, {"hu_shift": -1}])
+@pytest.mark.parametrize("wrong", [{"crop_area": 0}, {"field_of_view": 0.5}, {"hu_scale": 1}, {"hu_shift": -1}])
 def test_augment__refuses_values_out_of_range(wrong: dict[str, float]) -> None:
     name = next(iter(wrong))
     with pytest.raises(ValueError, match=rf"augment\.{name} must be in .*, got {wrong[name]}"):

@@ -181,8 +181,8 @@ class Regions:
                 tuple(map(_level, found["borders"])),
                 {str(name): _level(level) for name, level in found["landmarks"].items()},
                 None if found["scale"] is None else (str(found["scale"][0]), str(found["scale"][1])),
-                None if found["classifier"] is None else _classifier(found["classifier"]),
-                tuple(map(float, found["pairs_mm"])),
+                _classifier(found["classifier"]) if found.get("classifier") else None,
+                tuple(map(float, found.get("pairs_mm", ()))),  # both are absent from files that were written before there were any
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(f"{path}: damaged regions file ({type(error).__name__}: {error}); run calibrate again") from None

@@ -1,6 +1,6 @@
 """The method: Unsupervised Body-part Regression, from scans to weights and scores.
 
-`ingest`, `fit`, `score` and `calibrate` are loaded when first used, so that importing the package stays light.
+Names are loaded when first used, so that importing the package stays light.
 """
 
 from importlib import import_module
@@ -15,6 +15,10 @@ _HOMES = {
     "recipe": "recipes",
     "score": "scoring",
     "calibrate": "reading.calibration",
+    "crop": "reading.crop",
+    "same_level": "reading.levels",
+    "annotate": "reading.dicom_out",
+    "report": "reading.report",
 }
 __all__ = list(_HOMES)
 

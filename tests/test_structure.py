@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,9 @@ def test_detectron2_plugin__without_detectron2_says_how_to_install_it() -> None:
     code = "import sys; sys.modules['detectron2'] = None\nfrom ubr.downstream import d2"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
     assert done.returncode == 1 and "needs detectron2, which is installed from its source" in done.stderr
+
+
+@pytest.mark.parametrize("package", ["weights", "pretrain", "downstream"])
+def test_public_names__are_where_the_packages_say(package: str) -> None:
+    module = import_module(f"ubr.{package}")
+    assert len(module.__all__) > 3 and all(getattr(module, name).__name__ == name for name in module.__all__ if name[0].islower())

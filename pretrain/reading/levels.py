@@ -82,7 +82,8 @@ def same_level(
 
 
 def half_width_mm(regions: Regions, coverage: float) -> float:
-    """Half the interval's length: the `coverage` quantile of the distances that pairs of labelled volumes have.
+    """Half the interval's length: of the distances that pairs of labelled volumes have, the quantile (n + 1) coverage / n, as a new pair is
+    one more; n is the number of pairs of volumes, either way round.
 
     Pairs are many, but no more independent than the volumes; so the volumes must suffice for the coverage, as in `intervals`. Raises
     `ValueError` where they do not.
@@ -91,7 +92,8 @@ def half_width_mm(regions: Regions, coverage: float) -> float:
     if not regions.pairs_mm or math.ceil(round((volumes + 1) * coverage, 9)) > volumes:
         allowed = f"allow at most {100 * volumes / (volumes + 1):.0f} %" if regions.pairs_mm else "give no interval"
         raise ValueError(f"{volumes} volumes labelled with a landmark {allowed}; label more, or lower --coverage")
-    return float(np.quantile(regions.pairs_mm, coverage, method="inverted_cdf"))
+    pairs = volumes * (volumes - 1) / 2
+    return float(np.quantile(regions.pairs_mm, min(1.0, (pairs + 1) * coverage / pairs), method="inverted_cdf"))
 
 
 def table(rows: Sequence[SameLevel]) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.labelled import PARTS
+from benchmarks.learning import PARTS
 from ubr.pretrain.data.store import SeriesRow, Store
 from ubr.pretrain.recipes import Recipe
 from ubr.pretrain.training import UBR, Batch

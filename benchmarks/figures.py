@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.comparison import ORDER
 from benchmarks.curves import drawn
-from benchmarks.labelled import PARTS
+from benchmarks.learning import PARTS
 
 Row = Mapping[str, str]
 Rows = Sequence[Row]

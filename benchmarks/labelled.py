@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.learning import marks_of, parts_of, read_catalog, stored
+from benchmarks.learning import PARTS, marks_of, parts_of, read_catalog, stored
+from benchmarks.real_ct import series_name
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.phantom_files import phantoms
 from ubr.pretrain.data.store import SeriesRow, Store
 
-PARTS = ("chest", "abdomen", "pelvis")
 PHANTOMS = 64
 
 
@@ -79,9 +79,7 @@ def _from_labels(folder: Path, work: Path) -> Labelled:
                 by_file.setdefault(row["file"], {})[int(row["slice"])] = row["region"]
     parts = {}
     for key, paths in store.sources().items():
-        path = Path(min(paths))
-        name = str((path if len(paths) == 1 else path.parent).relative_to(folder.resolve()))
-        if name in by_file:
+        if (name := series_name(paths, folder)) in by_file:
             parts[key] = by_file[name]
     if not parts:
         raise ValueError(f"labels.csv in {folder} names none of its series; file must be a series' file or folder, relative to it")

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.real_ct import TWINS
+from benchmarks.real_ct import TWINS, series_name
 from benchmarks.rows import append, provenance, read
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.ingestion import ingest
@@ -96,11 +96,7 @@ def stored(data: Path, work: Path, catalog: dict[str, dict[str, str]]) -> tuple[
     ingest([data], work / "store", patients=work / "patients.csv")
     store = Store.open(work / "store")
 
-    def name(paths: Sequence[str]) -> str:
-        path = Path(min(paths)).resolve().relative_to(data.resolve())
-        return str(path if len(paths) == 1 else path.parent)
-
-    return store, {key: name(paths) for key, paths in store.sources().items()}
+    return store, {key: series_name(paths, data) for key, paths in store.sources().items()}
 
 
 def folds(store: Store, names: dict[str, str]) -> list[list[str]]:

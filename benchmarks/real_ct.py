@@ -12,6 +12,7 @@ import argparse
 import csv
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def main() -> None:
     scored = score(run.weights, [store.path], run.folder / f"scores-{time.strftime('%Y%m%d-%H%M%S')}")
 
     held_out = set(yaml.safe_load((run.folder / "config.yaml").read_text())["data"]["held_out"])
-    names = {key: _name(paths, options.data) for key, paths in store.sources().items()}
+    names = {key: series_name(paths, options.data) for key, paths in store.sources().items()}
     rows = [_row(s, names[s.key], catalog, s.key in held_out) for s in scored.series]
     about = {
         **provenance(chosen.sha256(), chosen.seed),
@@ -82,9 +83,10 @@ def main() -> None:
     print(f"rows in {path}; pictures and weights in {run.folder}")
 
 
-def _name(paths: list[str] | tuple[str, ...], data: Path) -> str:
-    """A series' name in the catalogue: its file, or the folder of its files."""
-    path = Path(min(paths)).resolve().relative_to(data.resolve())
+def series_name(paths: Sequence[str], data: Path) -> str:
+    """A series' name in a folder's tables: its file, or the folder of its files, relative to it."""
+    first = Path(min(paths))
+    path = (first.parent.resolve() / first.name).relative_to(data.resolve())  # a file may itself be a link to elsewhere
     return str(path if len(paths) == 1 else path.parent)
 
 

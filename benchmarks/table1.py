@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.baselines import FineTuned, PairOrder, Supervised, trained
-from benchmarks.labelled import PARTS, Labelled, labelled
+from benchmarks.labelled import Labelled, labelled
+from benchmarks.learning import PARTS
 from benchmarks.rows import append, provenance, read
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.store import SeriesRow
@@ -149,7 +150,9 @@ class Table:
         return [found[i] for i in order[:PAIRS]]
 
     def folder(self, name: str) -> Path:
-        return self.work / f"{self.recipe.sha256()[:12]}-{name}"
+        """Of a training: of this recipe on these series."""
+        data = self.data.store.fingerprint(row.key for row in self.train)
+        return self.work / f"{self.recipe.sha256()[:12]}-{data[:6]}-{name}"
 
     def ubr(self, backbone: str) -> Regressor:
         """Trained without labels."""

@@ -12,7 +12,8 @@ import torch
 from benchmarks import ablation, sampling, table1
 from benchmarks import rows as result_rows
 from benchmarks.baselines import PART_MM, PairOrder, Supervised, places, trained
-from benchmarks.labelled import PARTS, labelled
+from benchmarks.labelled import labelled
+from benchmarks.learning import PARTS
 from tests.toys import toy_recipe
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.phantom_files import phantoms

@@ -58,11 +58,11 @@ def interval(scores: NDArray[np.floating], z_mm: NDArray[np.floating], level: Le
         raise ValueError(too_few(level, coverage))
     at = np.array([passage(scores, z_mm, score).z_mm for score in level.without])
     residuals = np.array(level.residuals_mm)
-    rank = _rank(len(at), coverage) - 1
-    return -float(np.sort(residuals - at)[rank]), float(np.sort(residuals + at)[rank])
+    last = rank(len(at), coverage) - 1
+    return -float(np.sort(residuals - at)[last]), float(np.sort(residuals + at)[last])
 
 
-def _rank(volumes: int, coverage: float) -> int:
+def rank(volumes: int, coverage: float) -> int:
     """ceil((k + 1) x coverage), safe against 10 x 0.9 being a little more than 9."""
     if not 0 < coverage < 1:
         raise ValueError(f"coverage must be above 0 and below 1, got {coverage}")
@@ -71,7 +71,7 @@ def _rank(volumes: int, coverage: float) -> int:
 
 def enough(level: Level, coverage: float) -> bool:
     """Whether a level's volumes give an interval: ceil((k + 1) x coverage) must not exceed k."""
-    return _rank(len(level.without), coverage) <= len(level.without)
+    return rank(len(level.without), coverage) <= len(level.without)
 
 
 def highest_coverage(level: Level) -> float:

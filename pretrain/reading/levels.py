@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from ..tables import read_curves
 from .curve import Curve, passage
+from .intervals import rank
 from .regions import Regions
 
 
@@ -89,7 +89,7 @@ def half_width_mm(regions: Regions, coverage: float) -> float:
     `ValueError` where they do not.
     """
     volumes = max((level.volumes for level in regions.landmarks.values()), default=0)
-    if not regions.pairs_mm or math.ceil(round((volumes + 1) * coverage, 9)) > volumes:
+    if not regions.pairs_mm or rank(volumes, coverage) > volumes:
         allowed = f"allow at most {100 * volumes / (volumes + 1):.0f} %" if regions.pairs_mm else "give no interval"
         raise ValueError(f"{volumes} volumes labelled with a landmark {allowed}; label more, or lower --coverage")
     pairs = volumes * (volumes - 1) / 2

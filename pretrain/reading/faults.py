@@ -387,7 +387,8 @@ def _swapped(curve: _Curve, which: NDArray[np.int64], size: float, limit: float)
 
 
 def _abnormal(curve: _Curve, first: int, end: int, size: float, limit: float) -> Finding:
-    reason = f"{end - first} slices leave the line by up to {size:.0f} mm; the usual is {limit / FACTOR:.0f} mm"
+    what = "slices leave" if end - first > 1 else "slice leaves"
+    reason = f"{end - first} {what} the line by up to {size:.0f} mm; the usual is {limit / FACTOR:.0f} mm"
     return _finding("abnormal", curve.index[first:end], size, limit, reason)
 
 

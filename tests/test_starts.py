@@ -128,8 +128,8 @@ def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
     monkeypatch.setattr(sys, "argv", [*argv, "--imagenet-ubr", str(tmp_path / "ubr.safetensors")])
     with pytest.raises(SystemExit, match="--imagenet-ubr was trained from the start 'random', not imagenet; give other weights"):
         starts.main()
-    other = weights_of("timm/test_resnet2")
-    other.provenance["start"] = {"source": "timm test_resnet2.r160_in1k"}
+    other = weights_of("timm/test_convnext")
+    other.provenance["start"] = {"source": "timm test_convnext.r160_in1k"}
     other.save(tmp_path / "imagenet-ubr.safetensors")
     monkeypatch.setattr(sys, "argv", [*argv, "--imagenet-ubr", str(tmp_path / "imagenet-ubr.safetensors")])
     with pytest.raises(SystemExit, match=r"--imagenet-ubr has the backbone and intensity .*; train both alike"):

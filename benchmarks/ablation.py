@@ -45,6 +45,7 @@ CHANGES: dict[str, Callable[[Recipe], Recipe]] = {
     "fields of view within a factor of 1.5": _augment(field_of_view=1.5),
     "the whole image, not the body": _inputs(field="image"),
     "pixels of 8 mm": _inputs(mm_per_px=8.0),
+    "slices 5 mm above and below as channels": _inputs(neighbours_mm=5.0),
     "the paper's window": _inputs(window_hu=(-175.0, 275.0)),
     "three quarters of the pixels": lambda r: _inputs(size_px=round(0.75 * r.inputs.size_px))(r),
 }

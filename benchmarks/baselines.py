@@ -33,7 +33,7 @@ class Supervised(UBR):
 
     def __init__(self, recipe: Recipe, store: Store, train: Sequence[SeriesRow], ranks: Sequence[NDArray[np.int64]], **more: Any) -> None:
         super().__init__(recipe, store, train, **more)
-        self.classes = nn.Linear(512, len(PARTS))
+        self.classes = _seeded(recipe, 512, len(PARTS))
         self.register_buffer("ranks", torch.from_numpy(np.concatenate(ranks)), persistent=False)
 
     def logits(self, hu: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class Supervised(UBR):
         ranks: Tensor = self.ranks  # type: ignore[assignment]
         truth = ranks[batch.rows.flatten()]
         loss = F.cross_entropy(self.logits(self.views(batch).flatten(0, 1)), truth, ignore_index=-1, reduction="sum")
-        return loss / max(1, int((truth >= 0).sum()))
+        return _reduced(self.recipe, loss, int((truth >= 0).sum()))
 
 
 class PairOrder(UBR):
@@ -52,13 +52,14 @@ class PairOrder(UBR):
 
     def __init__(self, recipe: Recipe, store: Store, train: Sequence[SeriesRow], **more: Any) -> None:
         super().__init__(recipe, store, train, **more)
-        self.order = nn.Linear(2 * 512, 1)
+        self.order = _seeded(recipe, 2 * 512, 1)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         pooled = self.regressor.pool6(self.views(batch).flatten(0, 1)).view(self.recipe.g, 2, 512)
         swapped = torch.from_numpy(np.random.default_rng([self.recipe.seed, batch.step, 3]).integers(0, 2, self.recipe.g)).bool()
         pairs = torch.where(swapped[:, None, None].to(pooled.device), pooled.flip(1), pooled)
-        return F.binary_cross_entropy_with_logits(self.order(pairs.flatten(1))[:, 0], swapped.to(pooled))
+        loss = F.binary_cross_entropy_with_logits(self.order(pairs.flatten(1))[:, 0], swapped.to(pooled), reduction="sum")
+        return _reduced(self.recipe, loss, len(swapped))
 
 
 class FineTuned(UBR):
@@ -73,7 +74,19 @@ class FineTuned(UBR):
         wanted: Tensor = self.places[batch.rows.flatten()]  # type: ignore[index]
         known = wanted.isfinite()
         scores = self.regressor.score(self.views(batch).flatten(0, 1))
-        return F.smooth_l1_loss(scores[known], wanted[known], reduction="sum", beta=0.1) / max(1, int(known.sum()))
+        return _reduced(self.recipe, F.smooth_l1_loss(scores[known], wanted[known], reduction="sum", beta=0.1), int(known.sum()))
+
+
+def _seeded(recipe: Recipe, inputs: int, outputs: int) -> nn.Linear:
+    """A layer whose first numbers the recipe's seed gives."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed + 2)
+        return nn.Linear(inputs, outputs)
+
+
+def _reduced(recipe: Recipe, loss: Tensor, terms: int) -> Tensor:
+    """A summed loss as the recipe has UBR's: at one learning rate a mean would be a hundredth of the step."""
+    return loss / max(1, terms) if recipe.mean_losses else loss
 
 
 def places(ranks: NDArray[np.int64], z_mm: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -98,7 +98,7 @@ def _starts(recipe: str) -> str:
     text = table(differences(rows))
     different, tried = null_check(rows)
     if tried:
-        text += f"\nnull check: two halves of the seeds of one start are called different (5 %) in {different} of {tried} draws"
+        text += f"\nnull check: starts with names exchanged in some seeds are called different (5 %) in {different} of {tried} ways"
     return f"<pre>{html.escape(text)}</pre>"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.comparison import ORDER
+from benchmarks.comparison import ORDER, one_configuration
 from benchmarks.curves import drawn
 from benchmarks.learning import PARTS
 
@@ -33,19 +33,19 @@ PAPER_TABLE1 = {
 
 
 def together(rows: Rows, what: str) -> Rows:
-    """The same rows. Raises `ValueError` where there are none, or they are of several data or, of one seed, of several configurations."""
+    """The same rows. Raises `ValueError` where there are none, or a line of them is of several data or configurations (seeds aside)."""
     if not rows:
         raise ValueError(f"no rows of {what}")
-    for column in ("data_sha256", "recipe"):
+    for column in ("data_sha256", "recipe", "start"):
         if len(values := {row[column] for row in rows}) > 1:
             raise ValueError(f"rows of {what} have several {column} ({', '.join(sorted(values))}); choose one, or move the others away")
     configs: dict[tuple[str, ...], set[str]] = {}
     for row in rows:
-        variant = tuple(row.get(column, "") for column in ("seed", "method", "m", "distance"))
+        variant = tuple(row.get(column, "") for column in ("method", "m", "distance"))
         configs.setdefault(variant, set()).add(row["config"])
-    for variant, found in configs.items():
+    for found in configs.values():
         if len(found) > 1:
-            raise ValueError(f"rows of {what} with seed {variant[0]} have the configurations {', '.join(sorted(found))}; move one away")
+            raise ValueError(f"rows of {what} that belong to one line have the configurations {', '.join(sorted(found))}; move one away")
     return rows
 
 
@@ -100,17 +100,15 @@ def fig2(rows: Rows) -> Figure:
 
 
 def fig3a(rows: Rows) -> Figure:
-    """Histogram of scores in each part."""
-    together(rows, "histogram")
+    """Histogram of scores in each part, of the first seed: each training's scores begin elsewhere."""
+    rows = [row for row in together(rows, "histogram") if row["seed"] == rows[0]["seed"]]
     figure, axes = _axes(1, 1, 6, 3)
     edges = np.array(sorted({float(row[name]) for row in rows for name in ("from", "to")}))
     width = float(np.diff(edges).min())
     for part in PARTS:
         mine = [row for row in rows if row["part"] == part]
-        at = {float(row["from"]): 0.0 for row in mine}
-        for row in mine:
-            at[float(row["from"])] += float(row["slices"])
-        axes[0, 0].bar([x + width / 2 for x in at], list(at.values()), width=width, color=COLOURS[part], alpha=0.7, label=part)
+        middles = [float(row["from"]) + width / 2 for row in mine]
+        axes[0, 0].bar(middles, [float(row["slices"]) for row in mine], width=width, color=COLOURS[part], alpha=0.7, label=part)
     axes[0, 0].set(xlabel="score", ylabel="slices")
     axes[0, 0].legend(frameon=False)
     return figure
@@ -136,6 +134,7 @@ def fig3c(rows: Rows) -> Figure:
     """Recall of the 5 best detections on validation patients by step, a panel a share of labels: mean over seeds, and their range."""
     if not rows:
         raise ValueError("no rows of starts_curve")
+    one_configuration(rows)
     shares = sorted({float(row["share"]) for row in rows})
     figure, axes = _axes(1, len(shares), 3, 2.8, sharey=True)
     for panel, share in zip(axes[0], shares, strict=True):

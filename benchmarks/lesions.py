@@ -82,11 +82,19 @@ def main() -> None:
 
 
 def lesions(data: Path, work: Path, per_scan: int, studies: int) -> tuple[Path, str]:
-    """A folder in DeepLesion's layout, and its digest: `data` itself, or lesions planted in its scans."""
+    """A folder in DeepLesion's layout, and its digest: `data` itself, or lesions planted in its scans.
+
+    Beside planted ones, `<folder>-pretraining.txt` lists the scans that may be learned from without labels: all but those of patients
+    who are validated or tested on.
+    """
     if not (data / "DL_info.csv").is_file():
         planted = work / f"planted-{per_scan}-{studies}"
         if not planted.is_dir():
-            print(plant(scans_of_folder(data), planted, per_scan=per_scan, studies=studies))
+            scans = scans_of_folder(data)
+            made = plant(scans, planted, per_scan=per_scan, studies=studies)
+            free = [str(path.resolve()) for path, key in scans.patients().items() if made.split.get(key, "train") == "train"]
+            planted.with_name(f"{planted.name}-pretraining.txt").write_text("\n".join(free) + "\n")
+            print(made)
         data = planted
     report = check(data)
     if not report.ok:

@@ -27,7 +27,7 @@ def main() -> None:
             row = about(options, data, chosen)
             if has_row("sampling", row):
                 continue
-            table = Table(data, chosen, options.work)
+            table = Table(data, chosen, options.work, shortest=max(SLICES))  # the same volumes for every m
             found = measured(table.by_thresholds(table.ubr(chosen.backbone)), table.tested)
             row |= {"backbone": chosen.backbone, "m": chosen.m, "g": table.recipe.g, "distance": chosen.distance_weight, **found}
             append("sampling", [row])

@@ -2,14 +2,19 @@
 
 Rows go to results/starts.csv, one a tested patient, and results/starts_curve.csv, recall on validation patients by step.
 
-    python -m benchmarks.starts --data ../shared/ct/torso --work /scratch/starts --ubr runs/first/weights.safetensors
+    python -m benchmarks.starts --data ../shared/ct/torso --work /scratch/starts            # plants lesions, lists scans to pretrain on
+    ubr-pretrain ingest $(cat /scratch/starts/planted-6-24-pretraining.txt) --store /scratch/store
+    ubr-pretrain fit /scratch/store --out /scratch/ubr
+    python -m benchmarks.starts --data ../shared/ct/torso --work /scratch/starts --ubr /scratch/ubr/weights.safetensors
         [--imagenet FILE --imagenet-ubr WEIGHTS --recipe small|paper --steps 600 --shares 0.05 0.1 0.25 1 --seeds 0 1 2 3 4]
 
 --data takes a folder of NIfTI scans or a store, in which lesions are planted, or a folder in DeepLesion's layout. --ubr are weights that
-fit trained from a random start, --imagenet-ubr from ImageNet's. ImageNet's own are looked for where torchvision and timm keep them, or in
+fit trained from a random start, --imagenet-ubr from ImageNet's; they must not have seen the patients of validation and test, so rows
+name the data that they were trained on. ImageNet's own are looked for where torchvision and timm keep them, or in
 a FILE; where there are none, this is said and that start is left out. All starts see the images in the intensity of --ubr. Runs that have
-rows are skipped, a cut one goes on; at the end starts are compared (`benchmarks.comparison`). --position adds two detectors from --ubr
-whose regions also get their slice's score: the true one, and scores that were shuffled among the images.
+rows are skipped, a cut one goes on; at the end starts are compared (`benchmarks.comparison`). Tested is on the patients of both other
+splits: nothing is chosen on the validation one. --position adds two detectors from --ubr whose regions also get their slice's score: the
+true one, and scores that were shuffled among the images.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from benchmarks.lesions import lesions
 from benchmarks.rows import append, provenance, read
 from ubr.downstream import finetune, starting_weights
 from ubr.downstream.dataset import DeepLesion
+from ubr.downstream.detector import batch_norms
 from ubr.downstream.evaluation import detect, load_detector
 from ubr.downstream.metrics import ImageResult, Recall
 from ubr.downstream.positions import Positions, body_positions
@@ -44,23 +50,29 @@ def main() -> None:
     """Train what has no rows, test, append, compare."""
     options = command_line()
     data, digest = lesions(options.data, options.work, options.per_scan, options.studies)
+    if not options.ubr:
+        raise SystemExit(
+            f"give --ubr WEIGHTS, trained on scans that {data} does not validate and test on (of planted ones, "
+            f"{data.name}-pretraining.txt beside them lists those)"
+        )
+    find_starts(options)
     for share in options.shares:
         for seed in options.seeds:
-            chosen = of_steps(recipe(options.recipe), options.steps, seed)
+            chosen = of_steps(options, seed)
             for name in options.starts:
-                about = {**provenance(chosen.sha256(), seed), "data": digest, "recipe": options.recipe, "share": share, "start": name}
+                about = described(options, digest, share, seed, name)
                 if not has_rows(about):
                     run_one(options, data, chosen, name, about)
-    rows = [row for row in read("starts") if row["data"] == digest and row["recipe"] == options.recipe]
-    print(table(differences(rows)))
+    same = ("data", "config", "intensity")
+    print(table(differences(row for row in read("starts") if all(row[column] == about[column] for column in same))))
 
 
 def command_line() -> argparse.Namespace:
-    """The options; `starts` are those of the four that can be had."""
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for planted lesions and runs")
-    parser.add_argument("--ubr", type=Path, required=True, help="weights of ubr-pretrain fit from a random start")
+    parser.add_argument("--ubr", type=Path, help="weights of ubr-pretrain fit from a random start")
     parser.add_argument("--imagenet", default="imagenet", help="a file with ImageNet weights of that backbone")
     parser.add_argument("--imagenet-ubr", type=Path, help="weights of ubr-pretrain fit from ImageNet")
     parser.add_argument("--per-scan", type=int, default=6, help="lesions planted a study")
@@ -70,12 +82,19 @@ def command_line() -> argparse.Namespace:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.1, 0.25, 1.0], help="of the training images")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--position", action="store_true", help="also try the position-aware head")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def find_starts(options: argparse.Namespace) -> None:
+    """Sets `given`, weights by their start's name, and `starts`, those of the four that can be had."""
     options.given = {"ubr": load(options.ubr), **({"imagenet+ubr": load(options.imagenet_ubr)} if options.imagenet_ubr else {})}
     for name, weights in options.given.items():
         source, wanted = str(weights.provenance.get("start", {}).get("source", "unknown")), "imagenet" if "+" in name else "random"
-        if wanted not in source:
+        if source.startswith("random") != (wanted == "random") or source == "unknown":
             raise SystemExit(f"--{name.replace('+', '-')} was trained from the start {source!r}, not {wanted}; give other weights")
+        ours, theirs = ((w.backbone, w.inputs.intensity()) for w in (options.given["ubr"], weights))
+        if ours != theirs:
+            raise SystemExit(f"--{name.replace('+', '-')} has the backbone and intensity {theirs}, --ubr {ours}; train both alike")
     options.inputs = options.given["ubr"].inputs
     options.starts = ["random", "ubr"]
     try:
@@ -85,11 +104,32 @@ def command_line() -> argparse.Namespace:
         print(f"without ImageNet: {error}")
     options.starts += ["imagenet+ubr"] if options.imagenet_ubr else []
     options.starts += ["ubr, position", "ubr, shuffled position"] if options.position else []
-    return options
 
 
-def of_steps(chosen: DetectorRecipe, steps: int | None, seed: int) -> DetectorRecipe:
-    """The recipe with another length and seed; the rate falls at the same shares of it."""
+def described(options: argparse.Namespace, digest: str, share: float, seed: int, name: str) -> dict[str, object]:
+    """What rows of a training begin with. The configuration's digest leaves the seed out, which has its own column."""
+    weights = options.given.get(name.split(",")[0])
+    data = weights.provenance.get("data", {}) if weights else {}
+    return {
+        **provenance(of_steps(options, 0).sha256(), seed),
+        "data": digest,
+        "recipe": options.recipe,
+        "share": share,
+        "start": name,
+        "weights": weights.sha256()[:12] if weights else "",
+        "pretraining": f"{data.get('series', '?')} series, {data.get('fingerprint', '?')}" if weights else "",
+        "intensity": " ".join(map(str, options.inputs.intensity())),
+    }
+
+
+def of_steps(options: argparse.Namespace, seed: int) -> DetectorRecipe:
+    """The recipe with the asked length and seed; the rate falls at the same shares of it.
+
+    Frozen norms of a trunk that has any are measured instead: a random start has none to freeze, and all starts must be trained alike.
+    """
+    chosen, steps = recipe(options.recipe), options.steps
+    if batch_norms(options.given["ubr"].build()):
+        chosen = dataclasses.replace(chosen, norms="measured")
     if steps:
         drops = tuple(round(drop * steps / chosen.steps) for drop in chosen.drops)
         chosen = dataclasses.replace(chosen, steps=steps, drops=drops)
@@ -98,7 +138,7 @@ def of_steps(chosen: DetectorRecipe, steps: int | None, seed: int) -> DetectorRe
 
 def has_rows(about: dict[str, object]) -> bool:
     """Whether this start was tried with this configuration, data and share."""
-    same = ("config", "data", "share", "start")
+    same = ("config", "seed", "data", "share", "start", "weights", "intensity")
     return any(all(row[name] == str(about[name]) for name in same) for row in read("starts"))
 
 
@@ -118,7 +158,8 @@ def run_one(options: argparse.Namespace, data: Path, chosen: DetectorRecipe, nam
     few = {"share": float(str(about["share"])), "seed": chosen.seed}
     train = DeepLesion(data, "train", weights.inputs, view=chosen.view, augment=chosen.augment, **few)  # type: ignore[arg-type]
     val, test = (DeepLesion(data, split, weights.inputs, view=chosen.view) for split in ("val", "test"))
-    folder = options.work / f"{options.recipe}-{re.sub('[^a-z]+', '-', name)}-{about['share']}-{chosen.sha256()[:10]}"
+    own = str(about["weights"]) or str(chosen.seed)
+    folder = options.work / f"{options.recipe}-{re.sub('[^a-z]+', '-', name)}-{about['share']}-{own}-{chosen.sha256()[:10]}"
     places = body_positions(weights, train, val, test) if chosen.position else None
     if places and "shuffled" in name:
         values = np.random.default_rng(chosen.seed).permutation(list(places.by_name.values()))
@@ -127,7 +168,8 @@ def run_one(options: argparse.Namespace, data: Path, chosen: DetectorRecipe, nam
     run = finetune(weights, train, val, folder, chosen, devices=1, validate_every=max(1, chosen.steps // CURVE), positions=places)
     minutes = round((time.monotonic() - began) / 60, 1)
     detector, _, _ = load_detector(run.folder, "last")
-    found = by_patient(detect(detector, test, device=to_device(detector, "auto"), positions=places))
+    device = to_device(detector, "auto")
+    found = by_patient([result for images in (val, test) for result in detect(detector, images, device=device, positions=places)])
     more = {"backbone": weights.backbone, "steps": chosen.steps, "train_images": len(train), "minutes": minutes}
     append("starts_curve", [about | more | point for point in curve(run.folder)])
     append("starts", [about | more | {"patient": n, "lesions": lesions, "found": hits} for n, (lesions, hits) in enumerate(found)])

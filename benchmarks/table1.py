@@ -91,13 +91,13 @@ def command_line(text: str | None, only: Sequence[str] = ()) -> tuple[argparse.N
 
 
 def about(options: argparse.Namespace, data: Labelled, recipe: Recipe) -> dict[str, object]:
-    """The columns that rows of these programs begin with."""
-    usable = [row.key for row in data.store.usable()]
+    """The columns that rows of these programs begin with. The configuration's digest leaves the seed out, which has its own column."""
     return {
-        **provenance(recipe.sha256(), recipe.seed),
-        "data": options.data if options.data == "phantom" else Path(options.data).name,
-        "data_sha256": data.store.fingerprint(usable)[:12],
+        **provenance(dataclasses.replace(recipe, seed=0).sha256(), recipe.seed),
+        "data": options.data if options.data == "phantom" else Path(options.data).resolve().name,
+        "data_sha256": data.digest(data.store.usable())[:12],
         "recipe": options.recipe,
+        "start": options.start if not Path(options.start).is_file() else "file",
     }
 
 
@@ -120,10 +120,10 @@ class Method:
 class Table:
     """The methods on one split of the data."""
 
-    def __init__(self, data: Labelled, recipe: Recipe, work: Path) -> None:
+    def __init__(self, data: Labelled, recipe: Recipe, work: Path, shortest: int = 0) -> None:
         self.data, self.work = data, work
         rows, self.tested = data.split(recipe.seed)
-        self.train = [row for row in rows if row.slices >= recipe.m]
+        self.train = [row for row in rows if row.slices >= max(recipe.m, shortest)]
         self.recipe = dataclasses.replace(recipe, g=min(recipe.g, len(self.train)))
         self.known = [row for row in self.train if row.key in data.parts]
         self.pairs = self._pairs()
@@ -131,7 +131,7 @@ class Table:
     def methods(self) -> list[Method]:
         """In the paper's order."""
         many, backbone = len(self.known), self.recipe.backbone
-        return [
+        found = [
             Method("supervised", backbone, many, self.supervised),
             Method("pair ordering, many labelled volumes", backbone, many, lambda: self.tuned(self.known, "many")),
             Method("pair ordering, two labelled volumes", backbone, 2, self.tuned_on_pairs),
@@ -139,6 +139,10 @@ class Table:
             Method("UBR (AlexNet), two labelled volumes", "alexnet", 2, lambda: self.by_thresholds(self.ubr("alexnet"))),
             Method("UBR, pooled features, many labelled volumes", backbone, many, self.by_features),
         ]
+        if Path(self.recipe.start).is_file():
+            print(f"without AlexNet: {Path(self.recipe.start).name} is a start of {backbone}")
+            found = [method for method in found if method.backbone == backbone]
+        return found
 
     def _pairs(self) -> list[tuple[SeriesRow, SeriesRow]]:
         found = [p for p in combinations(self.known, 2) if set().union(*(self.data.parts[row.key].values() for row in p)) == set(PARTS)]
@@ -151,8 +155,7 @@ class Table:
 
     def folder(self, name: str) -> Path:
         """Of a training: of this recipe on these series."""
-        data = self.data.store.fingerprint(row.key for row in self.train)
-        return self.work / f"{self.recipe.sha256()[:12]}-{data[:6]}-{name}"
+        return self.work / f"{self.recipe.sha256()[:12]}-{self.data.digest(self.train)[:6]}-{name}"
 
     def ubr(self, backbone: str) -> Regressor:
         """Trained without labels."""
@@ -178,22 +181,24 @@ class Table:
         return trained(PairOrder(recipe, self.data.store, self.train), self.folder("pairs")).regressor.state_dict()
 
     def tuned(self, rows: Sequence[SeriesRow], name: str) -> Right:
-        """Zhang et al.'s fine-tuning on labelled volumes, and thresholds as UBR's."""
-        recipe = dataclasses.replace(self.recipe, g=min(self.recipe.g, len(rows)), steps=self.recipe.steps // 2, lr=self.recipe.lr / 4)
+        """Zhang et al.'s fine-tuning on labelled volumes, as many slices a step, and thresholds from the same volumes."""
+        g = min(self.recipe.g, len(rows))
+        m = min(self.recipe.g * self.recipe.m // g, *(row.slices for row in rows))
+        recipe = dataclasses.replace(self.recipe, g=g, m=m, steps=self.recipe.steps // 2, lr=self.recipe.lr / 4)
         module = FineTuned(recipe, self.data.store, rows, [self.data.ranks(row) for row in rows])
         regressor = trained(module, self.folder(f"tuned-{name}"), self.pair_order()).regressor
-        return self.by_thresholds(regressor, None if len(rows) > 2 else [(rows[0], rows[1])])
+        return self.by_thresholds(regressor, [rows])
 
     def tuned_on_pairs(self) -> Right:
         found = [self.tuned(pair, f"pair{i}") for i, pair in enumerate(self.pairs[:TUNED_PAIRS])]
         return [np.concatenate(of_series, axis=0) for of_series in zip(*found, strict=True)]
 
-    def by_thresholds(self, regressor: Regressor, pairs: Sequence[tuple[SeriesRow, SeriesRow]] | None = None) -> Right:
-        """Parts by two thresholds on scores, calibrated on pairs of volumes."""
+    def by_thresholds(self, regressor: Regressor, given: Sequence[Sequence[SeriesRow]] | None = None) -> Right:
+        """Parts by two thresholds on scores, calibrated on each set of volumes that is given; without any, on the pairs."""
         scores = {row.key: scores_of(regressor, self.grid(row)).astype(np.float64) for row in [*self.known, *self.tested]}
         cuts = []
-        for pair in pairs or self.pairs:
-            told = [(scores[row.key][i], part) for row in pair for i, part in self.data.parts[row.key].items()]
+        for volumes in given or self.pairs:
+            told = [(scores[row.key][i], part) for row in volumes for i, part in self.data.parts[row.key].items()]
             cuts.append(thresholds(np.array([score for score, _ in told]), [part for _, part in told], PARTS))
         right = []
         for row in self.tested:

@@ -22,7 +22,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,10 @@ class Scan:
 
 @dataclass(frozen=True)
 class Planted:
-    """What `plant` wrote. kinds: lesions of each kind. empty: scans in which no lesion fits. left_out: 'file: reason' a line."""
+    """What `plant` wrote. kinds: lesions of each kind. empty: scans in which no lesion fits. left_out: 'file: reason' a line.
+
+    split: "train", "val" or "test" by the key of each patient with lesions. It is not written: keys may be names.
+    """
 
     path: Path
     patients: int
@@ -83,6 +86,7 @@ class Planted:
     kinds: dict[str, int]
     empty: int
     left_out: tuple[str, ...]
+    split: dict[str, str] = field(repr=False)
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{n} {kind}" for kind, n in self.kinds.items())
@@ -197,6 +201,7 @@ def _write_all(
         kinds={kind: lesions_of[kind] for kind in KINDS if kind in kinds},
         empty=empty,
         left_out=left_out,
+        split={key: {number: name for name, number in SPLITS.items()}[split[patient]] for key, patient in numbers.items()},
     )
 
 
@@ -320,11 +325,15 @@ class FolderScans:
     def __len__(self) -> int:
         return len(self._files) + len(self._rows)
 
+    def patients(self) -> dict[Path, str]:
+        """The key of each NIfTI file's patient, as its `Scan` has it."""
+        return {path: self._patients.get(path.resolve(), f"file {path}") for path in self._files}
+
     def __iter__(self) -> Iterator[Scan]:
-        self.left_out = []
+        self.left_out, patients = [], self.patients()
         for path in (*self._files, *self._rows):
             try:
-                yield _of_store(path) if path.suffix == ".json" else _of_nifti(path, self._patients.get(path.resolve(), f"file {path}"))
+                yield _of_store(path) if path.suffix == ".json" else _of_nifti(path, patients[path])
             except MemoryError:
                 raise
             except Exception as error:  # nibabel and blosc2 raise whatever the broken bytes lead to

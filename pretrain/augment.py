@@ -64,11 +64,12 @@ class Augment:
         """Random views of a step's slices.
 
         Args:
-            grid: `[G', M, T, T]` HU, the groups rank, rank + world, ... of the step's G.
+            grid: `[G', M, T, T]` HU, the groups rank, rank + world, ... of the step's G; `[G', M, 3, T, T]` with neighbours, which get the
+                view of their slice.
             size_px: side S of the views.
 
         Returns:
-            `[G', M, S, S]` float32 HU.
+            `[G', M, S, S]` or `[G', M, 3, S, S]` float32 HU.
         """
         rng = np.random.default_rng([seed, step, 1])
         m, mine = grid.shape[1], slice(rank, None, world)
@@ -80,13 +81,13 @@ class Augment:
         angle = np.deg2rad(self.rotation_deg) * rng.uniform(-1, 1, g)[mine]
         mirror = np.where(rng.uniform(0, 1, g)[mine] < self.flip, -1.0, 1.0)
         sigma = self.noise_hu * rng.uniform(0, 1, g)[mine]
-        flat = grid.flatten(0, 1).float()
+        flat = grid.flatten(0, 1).float().view(grid.shape[0] * m, -1, *grid.shape[-2:])  # a slice and its neighbours, if any
         if self.moves or grid.shape[-1] != size_px:
-            extent, centre = self._crop(flat, side.reshape(-1), corner.reshape(-1, 2), zoom.reshape(-1))
+            extent, centre = self._crop(flat[:, flat.shape[1] // 2], side.reshape(-1), corner.reshape(-1, 2), zoom.reshape(-1))
             flat = _resample(flat, size_px, extent, centre, np.repeat(angle, m), np.repeat(mirror, m))
-        out = flat.view(*grid.shape[:2], size_px, size_px)
+        out = flat.view(*grid.shape[:2], -1, size_px, size_px)
         if self.hu_scale or self.hu_shift:
-            a, b = (torch.tensor(v, dtype=torch.float32, device=grid.device).view(-1, 1, 1, 1) for v in (scale, shift))
+            a, b = (torch.tensor(v, dtype=torch.float32, device=grid.device).view(-1, 1, 1, 1, 1) for v in (scale, shift))
             out = torch.where(out > AIR_HU + 24, out * a + b, out)  # air stays air: padding is not part of the scanner's error
         if self.noise_hu:
             seeds = rng.integers(0, 2**63, g)[mine]
@@ -95,7 +96,7 @@ class Augment:
                 for s, t in zip(seeds, sigma, strict=True)
             ]
             out = out + torch.stack(noise).to(out.device)
-        return out
+        return out.view(*grid.shape[:-2], size_px, size_px)
 
     def _crop(
         self, flat: Tensor, side: NDArray[np.float64], corner: NDArray[np.float64], zoom: NDArray[np.float64]
@@ -120,11 +121,11 @@ class Augment:
 def _resample(
     flat: Tensor, size_px: int, extent: Tensor, centre: Tensor, angle: NDArray[np.float64], mirror: NDArray[np.float64]
 ) -> Tensor:
-    """Bilinear views `[N, S, S]` of squares of relative side `extent` around `centre`, turned and mirrored; outside the slice is air."""
+    """Bilinear views `[N, C, S, S]` of squares of relative side `extent` around `centre`, turned and mirrored; outside the slice is air."""
     turn = torch.tensor(np.stack([np.cos(angle), np.sin(angle), mirror]), dtype=torch.float32, device=flat.device)
     theta = torch.zeros(len(flat), 2, 3, device=flat.device)
     theta[:, 0, 0], theta[:, 0, 1] = extent * turn[0] * turn[2], -extent * turn[1]
     theta[:, 1, 0], theta[:, 1, 1] = extent * turn[1] * turn[2], extent * turn[0]
     theta[:, 0, 2], theta[:, 1, 2] = centre[:, 1], centre[:, 0]
     where = F.affine_grid(theta, [len(flat), 1, size_px, size_px], align_corners=False)
-    return F.grid_sample((flat - AIR_HU)[:, None], where, align_corners=False, padding_mode="zeros")[:, 0] + AIR_HU
+    return F.grid_sample(flat - AIR_HU, where, align_corners=False, padding_mode="zeros") + AIR_HU

@@ -110,7 +110,7 @@ class Recipe:
 
     def described(self) -> dict[str, Any]:
         """Plain values. A start from a file is named by its content: paths do not travel, and what lies under one can change."""
-        values = dataclasses.asdict(self)
+        values = dataclasses.asdict(self) | {"inputs": self.inputs.to_dict()}
         path = Path(self.start)
         if path.is_file():
             values["start"] = f"file with sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"

@@ -19,17 +19,21 @@ from ubr.downstream.recipes import RECIPES
 PATIENTS, SEEDS = 12, 6
 
 
-def made(recall: dict[str, float], seed: int = 0, share: float = 0.1) -> list[dict[str, str]]:
-    """Rows of detectors that find lesions with these probabilities; patients differ in how easy they are, trainings in luck."""
+def made(recall: dict[str, float], seed: int = 0, share: float = 0.1, suits: float = 0.0) -> list[dict[str, str]]:
+    """Rows of detectors that find lesions with these probabilities; patients differ in how easy they are, trainings in luck.
+
+    suits: by how much it differs from patient to patient which start finds their lesions.
+    """
     rng = np.random.default_rng(seed)
     easy = rng.normal(0, 0.1, PATIENTS)
     rows = []
     for start, chance in recall.items():
+        own = rng.normal(0, suits, PATIENTS)
         for training in range(SEEDS):
             luck = rng.normal(0, 0.02)
             for patient in range(PATIENTS):
-                found = rng.binomial(40, np.clip(chance + easy[patient] + luck, 0, 1))
-                about = {"data": "d", "recipe": "small", "steps": "600", "backbone": "b", "share": f"{share}", "start": start}
+                found = rng.binomial(40, np.clip(chance + easy[patient] + own[patient] + luck, 0, 1))
+                about = {"data": "d", "config": "c", "intensity": "i", "backbone": "b", "share": f"{share}", "start": start, "weights": ""}
                 rows.append({**about, "seed": f"{training}", "patient": f"{patient}", "lesions": "40", "found": f"{found}"})
     return rows
 
@@ -42,10 +46,15 @@ def test_differences__a_true_one_is_found_and_its_interval_holds_it() -> None:
     assert "ubr - random" in table([one]) and f"{100 * one.value:+.1f}" in table([one])
 
 
-def test_differences__equal_starts_seldom_differ() -> None:
-    found = [differences(made({"random": 0.6, "ubr": 0.6}, seed))[0] for seed in range(40)]
+@pytest.mark.parametrize(("patients", "seeds"), [(12, 6), (8, 5), (4, 2)])
+def test_differences__equal_starts_seldom_differ(patients: int, seeds: int) -> None:
+    """Also where a patient suits one start better than the other, which is no difference between starts."""
+    found = []
+    for draw in range(60):
+        rows = made({"random": 0.6, "ubr": 0.6}, draw, suits=0.05)
+        found += differences([row for row in rows if int(row["patient"]) < patients and int(row["seed"]) < seeds])
     assert sum(one.p < 0.05 for one in found) <= 6
-    assert sum(one.low <= 0 <= one.high for one in found) >= 34
+    assert sum(one.low <= 0 <= one.high for one in found) >= 48
 
 
 def test_differences__are_corrected_for_how_many_there_are() -> None:
@@ -66,15 +75,24 @@ def test_differences__seeds_that_only_one_has_do_not_count() -> None:
 
 def test_differences__refuse_rows_of_several_configurations() -> None:
     rows = made({"random": 0.5, "ubr": 0.6})
-    rows[3] |= {"steps": "4000"}
-    with pytest.raises(ValueError, match="rows of different steps cannot be compared: 4000, 600; choose one"):
+    rows[3] |= {"config": "e"}
+    with pytest.raises(ValueError, match="rows of different config cannot be compared: c, e; choose one"):
+        differences(rows)
+    rows[3] |= {"config": "c", "weights": "w"}
+    with pytest.raises(ValueError, match="rows of the start random are of the weights  and w; move one away"):
         differences(rows)
 
 
-def test_null_check__halves_of_one_start_are_alike() -> None:
-    different, tried = null_check(made({"random": 0.5, "ubr": 0.6}), draws=40)
-    assert tried == 80 and different <= 16
-    assert null_check([row for row in made({"random": 0.5}) if row["seed"] in "012"]) == (0, 0)
+def test_differences__of_one_patient_and_seed_tell_nothing() -> None:
+    rows = [row for row in made({"random": 0.1, "ubr": 0.9}) if row["patient"] == row["seed"] == "0"]
+    (one,) = differences(rows)
+    assert one.p == 1 and one.low == -np.inf and one.value > 0.5
+
+
+def test_null_check__starts_whose_names_are_exchanged_are_alike() -> None:
+    different, tried = null_check(made({"random": 0.5, "ubr": 0.6}))
+    assert tried == 2 ** (SEEDS - 1) - 1 and different <= 2
+    assert null_check(made({"random": 0.5})) == (0, 0)
 
 
 @pytest.mark.heavy
@@ -101,7 +119,7 @@ def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
     said = capsys.readouterr().out
     assert "without ImageNet: no ImageNet weights here" in said and "ubr - random" in said
     rows = result_rows.read("starts")
-    assert len(rows) == 4 * 3
+    assert len(rows) == 4 * 6  # patients of both validation and test
     assert {row["start"] for row in rows} == {"random", "ubr", "ubr, position", "ubr, shuffled position"}
     assert {(row["share"], row["train_images"]) for row in rows} == {("0.5", "5")}
     assert {row["step"] for row in result_rows.read("starts_curve")} == {"1", "2", "3"}
@@ -109,4 +127,13 @@ def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
     assert result_rows.read("starts") == rows
     monkeypatch.setattr(sys, "argv", [*argv, "--imagenet-ubr", str(tmp_path / "ubr.safetensors")])
     with pytest.raises(SystemExit, match="--imagenet-ubr was trained from the start 'random', not imagenet; give other weights"):
+        starts.main()
+    other = weights_of("timm/test_convnext")
+    other.provenance["start"] = {"source": "timm test_convnext.r160_in1k"}
+    other.save(tmp_path / "imagenet-ubr.safetensors")
+    monkeypatch.setattr(sys, "argv", [*argv, "--imagenet-ubr", str(tmp_path / "imagenet-ubr.safetensors")])
+    with pytest.raises(SystemExit, match=r"--imagenet-ubr has the backbone and intensity .*; train both alike"):
+        starts.main()
+    monkeypatch.setattr(sys, "argv", argv[:5])
+    with pytest.raises(SystemExit, match=r"give --ubr WEIGHTS, trained on scans that .* does not validate and test on"):
         starts.main()

@@ -32,6 +32,8 @@ def fold(weights: Weights) -> Weights:
     spec = weights.inputs
     if spec.channels != "grey":
         raise ValueError("the contract of these weights is folded already")
+    if spec.neighbours_mm:
+        raise ValueError("the first convolution of these weights takes three slices (neighbours_mm); export them unfolded")
     in_order = build(weights.backbone).body.state_dict()  # files keep their tensors in another
     first = next((name for name, t in in_order.items() if t.ndim == 4), None)
     if first is None or weights.trunk[first].shape[1] != 3:

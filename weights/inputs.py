@@ -3,10 +3,11 @@
 Preprocessing that drifts between pretraining and detector is the silent killer of transfer experiments, so it has this one home. An
 `InputSpec` is chosen once, travels inside the weights file, and both sides build their input through it, in two halves:
 
-    slices in HU  --to_grid-->  int16 HU on a square grid  --to_input-->  float [N, 3, S, S]
+    slices in HU  --to_grid, with_neighbours-->  int16 HU on a square grid  --to_input-->  float [N, 3, S, S]
 
-The first half is geometry only (what part of the slice, at what resolution) and can be done once and kept; the second half is
-intensity only and is done on the device. HU are resampled before they are windowed, so that augmentation can work in HU between the halves.
+The first half is geometry only (what part of the slice, at what resolution, beside which other slices) and can be done once and kept; the
+second half is intensity only and is done on the device. HU are resampled before they are windowed, so that augmentation can work in HU
+between the halves.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class InputSpec:
             stretched to S pixels, whatever its size in mm.
         channels: what the three channels are. "grey": the windowed slice, 0..1, three times. "folded": HU clipped to the window, zeros,
             ones; for a trunk whose first convolution does the rest (`ubr.weights.fold`).
+        neighbours_mm: with it the three channels are slices: the one so far above, the slice itself, the one so far below, each windowed
+            by itself. Between two slices they are interpolated; beyond the ends the last one stands in.
         mean: subtracted from the channels, a number each.
         std: divides them after that. The defaults are ImageNet's, on which torchvision's and timm's weights were trained.
     """
@@ -50,6 +53,7 @@ class InputSpec:
     field: Literal["image", "body"] = "image"
     mm_per_px: float | None = None
     channels: Literal["grey", "folded"] = "grey"
+    neighbours_mm: float | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
@@ -62,6 +66,10 @@ class InputSpec:
             raise ValueError(f"field must be 'image' or 'body', got {self.field!r}")
         if self.channels not in ("grey", "folded"):
             raise ValueError(f"channels must be 'grey' or 'folded', got {self.channels!r}")
+        if self.neighbours_mm is not None and not 0.1 <= self.neighbours_mm <= 50:
+            raise ValueError(f"neighbours_mm must be in 0.1..50 or none, got {self.neighbours_mm}")
+        if self.neighbours_mm is not None and self.channels == "folded":
+            raise ValueError("channels 'folded' hold one slice, got neighbours_mm; leave one of them out")
         if self.mm_per_px is not None and not 0.1 <= self.mm_per_px <= 20:
             raise ValueError(f"mm_per_px must be in 0.1..20 or none, got {self.mm_per_px}")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
@@ -97,10 +105,34 @@ class InputSpec:
         grid = F.pad(grid, (left, size - width_px - left, top, size - height_px - top), value=AIR_HU)
         return grid[:, 0].round_().clamp_(-32768, 32767).to(torch.int16)
 
+    def with_neighbours(self, grid: Tensor, z_mm: NDArray[np.float64]) -> Tensor:
+        """The slices of a series beside their neighbours, where the contract has any.
+
+        Args:
+            grid: `[n, S, S]` HU, what `to_grid` makes of all slices of a series.
+            z_mm: `[n]` their positions, increasing from superior to inferior.
+
+        Returns:
+            `[n, 3, S, S]` int16 HU; `grid` as it is where the contract has no neighbours.
+        """
+        if self.neighbours_mm is None:
+            return grid
+        planes = []
+        for away in (-self.neighbours_mm, 0.0, self.neighbours_mm):
+            at = np.interp(z_mm + away, z_mm, np.arange(len(z_mm)))
+            lower = torch.from_numpy(np.floor(at).astype(np.int64))
+            weight = (torch.from_numpy(at) - lower).float()[:, None, None]
+            upper = (lower + 1).clamp(max=len(grid) - 1)
+            planes.append((grid[lower] * (1 - weight) + grid[upper] * weight).round_().to(torch.int16))
+        return torch.stack(planes, dim=1)
+
     def to_image(self, grid: Tensor) -> Tensor:
-        """The three channels before mean and std: `[N, S, S]` HU -> `[N, 3, S, S]` float32. What a detector that normalises takes."""
+        """The three channels before mean and std: `[N, S, S]` HU -> `[N, 3, S, S]` float32. What a detector that normalises takes.
+
+        Three slices, `[N, 3, S, S]`, are a channel each; of a single one all channels are made, also where the contract has neighbours.
+        """
         low, high = self.window_hu
-        hu = grid.float()[:, None]
+        hu = grid.float()[:, None] if grid.ndim == 3 else grid.float()
         if self.channels == "folded":
             hu = hu.clamp(low, high)
             return torch.cat([hu, torch.zeros_like(hu), torch.ones_like(hu)], dim=1)
@@ -112,7 +144,7 @@ class InputSpec:
         return 1.0 if self.channels == "folded" else 255.0
 
     def to_input(self, grid: Tensor) -> Tensor:
-        """Channels, mean and std: `[N, S, S]` HU -> `[N, 3, S, S]` float32, channels last in memory."""
+        """Channels, mean and std: `[N, S, S]` or `[N, 3, S, S]` HU -> `[N, 3, S, S]` float32, channels last in memory."""
         mean, std = (torch.tensor(v, device=grid.device).view(1, 3, 1, 1) for v in (self.mean, self.std))
         return ((self.to_image(grid) - mean) / std).contiguous(memory_format=torch.channels_last)
 
@@ -121,14 +153,14 @@ class InputSpec:
         return self.window_hu, self.channels, self.mean, self.std
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for metadata."""
-        return dataclasses.asdict(self)
+        """Plain values, for metadata. Neighbours are told where there are any: digests of contracts without them stay what they were."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if (name, value) != ("neighbours_mm", None)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> InputSpec:
         """The inverse of `to_dict`. Raises `ValueError` for a missing or unknown field: a contract is never guessed."""
         names = {f.name for f in dataclasses.fields(cls)}
-        if set(values) != names:
+        if set(values) | {"neighbours_mm"} != names:
             raise ValueError(f"an input contract has the fields {sorted(names)}, got {sorted(values)}")
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain)

@@ -60,11 +60,11 @@ class Regressor(nn.Module):
         return self.head(self.backbone(x))  # type: ignore[no-any-return]
 
     def score(self, grid: Tensor) -> Tensor:
-        """`[N, S, S]` HU on the contract's grid -> `[N]` scores."""
+        """`[N, S, S]` HU on the contract's grid (`[N, 3, S, S]` with neighbours) -> `[N]` scores."""
         return self(self.inputs.to_input(grid))  # type: ignore[no-any-return]
 
     def pool6(self, grid: Tensor) -> Tensor:
-        """`[N, S, S]` HU on the contract's grid -> `[N, 512]`, of which `head.score` makes the scores."""
+        """The same -> `[N, 512]`, of which `head.score` makes the scores."""
         return self.head.pool6(self.backbone(self.inputs.to_input(grid)))
 
     def to_weights(self, provenance: dict[str, object], licence: str) -> Weights:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -28,9 +29,9 @@ Place = Literal["auto", "gpu", "ram", "file"]
 
 
 def to_grid(store: Store, row: SeriesRow, inputs: InputSpec, size_px: int | None = None) -> Tensor:
-    """All slices of a stored series on the contract's grid, `[n, S, S]` int16 HU."""
+    """All slices of a stored series on the contract's grid, `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours."""
     hu = torch.from_numpy(store.read(row.key))
-    return inputs.to_grid(hu, row.spacing_mm[1:], row.body, size_px=size_px)
+    return inputs.with_neighbours(inputs.to_grid(hu, row.spacing_mm[1:], row.body, size_px=size_px), row.z_mm)
 
 
 def grid_folder(store: Store, inputs: InputSpec, size_px: int | None = None) -> Path:
@@ -41,6 +42,7 @@ def grid_folder(store: Store, inputs: InputSpec, size_px: int | None = None) -> 
 def _about(inputs: InputSpec, size_px: int | None) -> str:
     field = "body, air around it" if inputs.field == "body" else inputs.field
     geometry = {"field": field, "field_px": inputs.size_px, "mm_per_px": inputs.mm_per_px, "size_px": size_px or inputs.size_px}
+    geometry |= {"neighbours_mm": inputs.neighbours_mm} if inputs.neighbours_mm else {}
     return json.dumps(geometry, sort_keys=True)
 
 
@@ -95,29 +97,30 @@ class SliceBank:
     ) -> None:
         self.files = [_file(folder, row) for row in rows]
         self.offsets = np.cumsum([0] + [row.slices for row in rows])
-        self.size_px = int(np.load(self.files[0], mmap_mode="r").shape[1])
-        self.place = _choose(2 * self.size_px**2 * int(self.offsets[-1]), device, share) if place == "auto" else place
+        self.shape = np.load(self.files[0], mmap_mode="r").shape[1:]
+        """Of a slice: (S, S), or (3, S, S) with neighbours."""
+        self.place = _choose(2 * math.prod(self.shape) * int(self.offsets[-1]), device, share) if place == "auto" else place
         if self.place == "gpu" and (device is None or device.type != "cuda"):
             raise ValueError("place 'gpu' needs a GPU; use 'ram' or 'file'")
         self._slices: Tensor | None = None
         if self.place != "file":
             home = device if self.place == "gpu" else torch.device("cpu")
-            self._slices = torch.empty(int(self.offsets[-1]), self.size_px, self.size_px, dtype=torch.int16, device=home)
+            self._slices = torch.empty(int(self.offsets[-1]), *self.shape, dtype=torch.int16, device=home)
             for file, first, last in zip(self.files, self.offsets, self.offsets[1:], strict=False):
                 self._slices[first:last] = torch.from_numpy(np.load(file)).to(home)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Slices `[..., S, S]` int16 HU of row numbers `[...]`, on the device of the bank."""
+        """Slices `[..., *shape]` int16 HU of row numbers `[...]`, on the device of the bank."""
         if self._slices is not None:
             return self._slices[rows.to(self._slices.device)]
         flat = rows.reshape(-1).numpy()
-        out = np.empty((len(flat), self.size_px, self.size_px), np.int16)
+        out = np.empty((len(flat), *self.shape), np.int16)
         series = np.searchsorted(self.offsets, flat, side="right") - 1
         for s in np.unique(series):
             mine = series == s
             # Mapped for this read only: pages that stay mapped would count as resident memory and grow with the store.
             out[mine] = np.load(self.files[s], mmap_mode="r")[flat[mine] - self.offsets[s]]
-        return torch.from_numpy(out).view(*rows.shape, self.size_px, self.size_px)
+        return torch.from_numpy(out).view(*rows.shape, *self.shape)
 
 
 def _choose(size_bytes: int, device: torch.device | None, share: int) -> Place:

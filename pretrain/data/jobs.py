@@ -36,7 +36,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Slices:
-    """A series on the grid. grid: `[n, S, S]` int16 HU; z_mm: `[n]`; warnings: of its volume."""
+    """A series on the grid. grid: `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours; z_mm: `[n]`; warnings: of its volume."""
 
     grid: NDArray[np.int16]
     z_mm: NDArray[np.float64]
@@ -80,8 +80,9 @@ def slices_of(inputs: InputSpec, job: Job) -> Slices | str:
 
 
 def grid_of(inputs: InputSpec, volume: Volume) -> Tensor:
-    """A volume's slices on the contract's grid, `[n, S, S]` int16 HU."""
-    return inputs.to_grid(torch.from_numpy(volume.hu), volume.spacing_mm[1:], body_boxes(volume.hu, volume.spacing_mm))
+    """A volume's slices on the contract's grid, `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours."""
+    grid = inputs.to_grid(torch.from_numpy(volume.hu), volume.spacing_mm[1:], body_boxes(volume.hu, volume.spacing_mm))
+    return inputs.with_neighbours(grid, volume.z_mm)
 
 
 def _place(files: Sequence[str]) -> str:

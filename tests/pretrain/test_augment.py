@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -28,6 +30,16 @@ def test_views__same_for_one_or_three_processes() -> None:
         torch.testing.assert_close(mine, whole[rank::3])
     assert not torch.equal(whole, ALL.views(body(), 24, g=6, seed=1, step=6))
     assert not torch.equal(whole, ALL.views(body(), 24, g=6, seed=2, step=5))
+
+
+def test_views__neighbours_get_the_view_of_their_slice() -> None:
+    quiet = dataclasses.replace(ALL, noise_hu=0)
+    beside = torch.stack([body(), body(), body().flip(-1) + 100], dim=2)
+    views = quiet.views(beside, 24, g=6, seed=1, step=5)
+    assert views.shape == (6, 4, 3, 24, 24)
+    torch.testing.assert_close(views[:, :, 1], quiet.views(body(), 24, g=6, seed=1, step=5))
+    assert torch.equal(views[:, :, 0], views[:, :, 1]) and not torch.equal(views[:, :, 2], views[:, :, 1])
+    assert not torch.equal(*ALL.views(beside, 24, g=6, seed=1, step=5)[:, :, :2].unbind(2))  # each pixel has its own noise
 
 
 def test_views__crops_enlarge_the_body_and_keep_its_mass() -> None:

@@ -11,16 +11,18 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from torch.utils.data import DataLoader
 
 from tests.toys import toy_recipe, toy_store
-from ubr.pretrain.data.bank import SliceBank, prepare
+from ubr.pretrain.data.bank import SliceBank, prepare, to_grid
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.recipes import RECIPES, Recipe, paper, recipe, reference_code
 from ubr.pretrain.sampler import SliceSampler
+from ubr.pretrain.scoring import score, scores_of
 from ubr.pretrain.training import UBR, Steps, fit, plan
 from ubr.weights import Head, InputSpec, Regressor, build, load
 from ubr.weights.runs import From
@@ -119,13 +121,15 @@ def test_batches__same_for_any_number_of_workers_and_processes(store: Store, pla
     assert [step for step, _, _ in batches(0, first=4)] == [4, 5]
 
 
-def test_bank__same_bytes_from_ram_and_files(store: Store) -> None:
+@pytest.mark.parametrize("neighbours_mm", [None, 4.0])
+def test_bank__same_bytes_from_ram_and_files(store: Store, neighbours_mm: float | None) -> None:
     rows = store.rows()
-    folder = prepare(store, rows, InputSpec(size_px=32, field="body"))
+    folder = prepare(store, rows, InputSpec(size_px=32, field="body", neighbours_mm=neighbours_mm))
     ram, file = SliceBank(folder, rows, place="ram"), SliceBank(folder, rows, place="file")
     numbers = torch.randint(0, int(ram.offsets[-1]), (7, 5), generator=torch.Generator().manual_seed(0))
     assert torch.equal(ram.gather(numbers), file.gather(numbers))
     assert ram.gather(numbers).unique().numel() > 100
+    assert ram.gather(numbers).shape == (7, 5, *((3,) if neighbours_mm else ()), 32, 32)
 
 
 def test_fit__learns_order_from_the_toy_world(store: Store, tmp_path: Path) -> None:
@@ -134,6 +138,19 @@ def test_fit__learns_order_from_the_toy_world(store: Store, tmp_path: Path) -> N
     weights = load(run.weights)
     assert weights.provenance["data"]["series"] == 11 and weights.provenance["held_out"]["series"] == 1
     assert "held-out" in (run.folder / "card.md").read_text()
+
+
+def test_fit__with_neighbours_as_channels_and_scored_with_them(store: Store, tmp_path: Path) -> None:
+    recipe = toy_recipe(steps=80, g=6, m=6, lr=5e-3, inputs=InputSpec(size_px=32, window_hu=(-1000.0, 1000.0), neighbours_mm=3.0))
+    run = fit(store, tmp_path / "run", recipe, validate_every=80, progress=False, accelerator="cpu")
+    assert run.metrics["r"] > 0.95
+    scored = score(run.weights, [store.path], tmp_path / "scores", progress=False)
+    regressor, row = Regressor.from_weights(load(run.weights)).eval(), store.rows()[0]
+    grid = to_grid(store, row, recipe.inputs)
+    found = next(one.scores for one in scored.series if one.key == row.key)
+    assert grid.shape == (row.slices, 3, 32, 32)
+    np.testing.assert_allclose(found, scores_of(regressor, grid), rtol=1e-5)
+    assert np.abs(found - scores_of(regressor, grid[:, 1])).max() > 1e-3  # the neighbours are seen
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])

@@ -278,6 +278,41 @@ def test_onnx__scores_as_pytorch_does_for_any_number_of_slices(name: str, tmp_pa
     in_plain_python(snippet + "\nassert scores.shape == (5,)", tmp_path)
 
 
+def with_neighbours(name: str) -> Weights:
+    weights = kept(name)
+    return dataclasses.replace(weights, inputs=dataclasses.replace(weights.inputs, neighbours_mm=2.5))
+
+
+@pytest.mark.heavy
+def test_onnx__takes_three_slices_where_the_contract_has_neighbours(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    weights = with_neighbours("timm/resnet18")
+    snippet = export(weights, tmp_path / "x.onnx", to="onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    side = weights.inputs.size_px
+    hu = torch.randint(-1024, 1500, (5, 3, side, side), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = Regressor.from_weights(weights).eval().score(hu)
+    (found,) = session.run(["score"], {"hu": hu.numpy().astype(np.float32)})
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
+    in_plain_python(snippet + "\nassert scores.shape == (5,)", tmp_path)
+
+
+def test_exports__say_that_three_slices_make_an_image(tmp_path: Path) -> None:
+    weights = with_neighbours("timm/resnet18")
+    weights.save(tmp_path / "w.safetensors")
+    assert load(tmp_path / "w.safetensors").inputs.neighbours_mm == 2.5
+    told = export(weights, tmp_path / "x.pth", to="torchvision")
+    line = re.search(r"# Of hu \[3, H, W\], a slice between those 2.5 mm above and below: +(image = .*)", told)
+    assert line
+    hu = torch.randint(-1024, 1500, (3, 8, 8)).float()
+    made: dict[str, torch.Tensor] = {}
+    exec(line[1], {"torch": torch, "hu": hu}, made)
+    torch.testing.assert_close(made["image"], weights.inputs.to_image(hu[None])[0])
+    with pytest.raises(ValueError, match="takes three slices"):
+        fold(weights)
+
+
 def test_onnx__refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = kept("timm/resnet18")
     with pytest.raises(ValueError, match="without the regressor's head"):

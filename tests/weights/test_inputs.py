@@ -92,6 +92,26 @@ def test_to_grid__finer_grid_shows_the_same_field() -> None:
     assert torch.corrcoef(torch.stack([halved.flatten(), coarse.flatten()]))[0, 1] > 0.999
 
 
+def test_with_neighbours__are_so_far_above_and_below_in_mm() -> None:
+    """Slices of HU 10 z at uneven steps: the channels are z - 3, z and z + 3, clipped at the ends."""
+    z = np.array([0.0, 2.0, 4.0, 9.0, 12.0])
+    grid = torch.from_numpy(10 * z).to(torch.int16)[:, None, None].expand(5, 16, 16)
+    assert InputSpec(size_px=16).with_neighbours(grid, z) is grid
+    spec = InputSpec(size_px=16, neighbours_mm=3.0, window_hu=(0, 120), mean=(0, 0, 0), std=(1, 1, 1))
+    found = spec.with_neighbours(grid, z)
+    assert found.shape == (5, 3, 16, 16) and found.dtype == torch.int16
+    expected = np.stack([10 * (z + away).clip(0, 12) for away in (-3, 0, 3)], axis=1)
+    np.testing.assert_array_equal(found[:, :, 3, 4], expected)
+    torch.testing.assert_close(spec.to_input(found)[:, :, 3, 4], torch.from_numpy(expected / 120).float())
+    torch.testing.assert_close(spec.to_input(grid), spec.to_input(grid[:, None].expand(-1, 3, -1, -1)))
+
+
+def test_spec__without_neighbours_is_told_as_before_there_were_any() -> None:
+    assert "neighbours_mm" not in InputSpec().to_dict()
+    assert InputSpec.from_dict(InputSpec().to_dict()) == InputSpec()
+    assert InputSpec.from_dict(InputSpec(neighbours_mm=2.5).to_dict()).neighbours_mm == 2.5
+
+
 def test_spec__survives_json_and_refuses_guesses() -> None:
     spec = InputSpec(window_hu=(-300, 400), field="body", mm_per_px=1.5)
     assert InputSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
@@ -108,6 +128,8 @@ def test_spec__survives_json_and_refuses_guesses() -> None:
         ({"size_px": 8}, r"size_px must be in 16\.\.2048, got 8"),
         ({"field": "head"}, "got 'head'"),
         ({"mm_per_px": 0}, "mm_per_px must be in"),
+        ({"neighbours_mm": 0}, "neighbours_mm must be in"),
+        ({"neighbours_mm": 3, "channels": "folded"}, "channels 'folded' hold one slice"),
         ({"std": (1, 1, 0)}, "std positive"),
     ],
 )

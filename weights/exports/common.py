@@ -42,13 +42,21 @@ def record(weights: Weights, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def preparation(inputs: InputSpec, scale: float = 1.0) -> str:
-    """Python that makes a detector's image `[3, H, W]` of a slice `hu` `[H, W]`, before mean and std."""
+    """Python that makes a detector's image `[3, H, W]` of `given`, before mean and std."""
     low, high = inputs.window_hu
     clipped = f"hu.clamp({low:g}, {high:g})"
     if inputs.channels == "folded":
         return f"image = torch.stack([{clipped}, torch.zeros_like(hu), torch.ones_like(hu)])"
     unit = f"({clipped} {'-' if low >= 0 else '+'} {abs(low):g}) / {high - low:g}"
-    return f"image = torch.stack([{unit}{f' * {scale:g}' if scale != 1 else ''}] * 3)"
+    image = f"{unit}{f' * {scale:g}' if scale != 1 else ''}"
+    return f"image = {image}" if inputs.neighbours_mm else f"image = torch.stack([{image}] * 3)"
+
+
+def given(inputs: InputSpec) -> str:
+    """What `hu` is in `preparation`."""
+    if inputs.neighbours_mm:
+        return f"hu [3, H, W], a slice between those {inputs.neighbours_mm:g} mm above and below"
+    return "a slice hu [H, W]"
 
 
 def prove_it_comes_back(weights: Weights, file: Path) -> None:

@@ -14,7 +14,7 @@ import yaml
 
 from ..artifact import Weights
 from ..layouts import COUNTER, Layout
-from .common import Writer, preparation, prove_it_comes_back, record
+from .common import Writer, given, preparation, prove_it_comes_back, record
 
 _RESNETS: dict[str, dict[str, Any]] = {
     "resnet18": {"DEPTH": 18, "RES2_OUT_CHANNELS": 64},
@@ -80,7 +80,8 @@ def _write(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
     prove_it_comes_back(weights, part)
     comment = (
         "# Settings of detectron2 for these weights, with anchors for lesions: cfg.merge_from_file(THIS FILE).\n"
-        "# WEIGHTS is looked for in the folder that you run in. The mapper has to give float images; of a slice hu [H, W]:\n"
+        "# WEIGHTS is looked for in the folder that you run in. The mapper has to give float images; "
+        f"of {given(weights.inputs)}:\n"
         f"#   {preparation(weights.inputs, weights.inputs.pixel_scale)}\n"
     )
     cfg = yaml.safe_dump(_fragment(weights, layout, path), sort_keys=False, default_flow_style=None)

@@ -1,4 +1,7 @@
-"""ONNX: the whole regressor, `[N, S, S]` HU in, one score a slice out, any N. The intensity contract is part of the graph."""
+"""ONNX: the whole regressor, `[N, S, S]` HU in (with neighbours `[N, 3, S, S]`), one score a slice out, any N.
+
+The intensity contract is part of the graph.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,8 @@ def _write(weights: Weights, layout: None, part: Path, path: Path) -> str:
     scorer = _Scorer(Regressor.from_weights(weights)).eval()
     hu = reference_slice(weights.inputs).float()
     batch = torch.cat([hu, hu.flip(1), hu - 50])
+    if weights.inputs.neighbours_mm:
+        batch = torch.stack([batch, batch.roll(1, 0), batch - 100], dim=1)
     slices = torch.export.Dim("slices", min=1)
     program = torch.onnx.export(
         scorer, (batch,), input_names=["hu"], output_names=["score"], dynamic_shapes={"hu": {0: slices}}, dynamo=True, verbose=False
@@ -53,17 +58,17 @@ def _write(weights: Weights, layout: None, part: Path, path: Path) -> str:
     onnx.helper.set_model_props(model, {"ubr": json.dumps(about)})
     onnx.save(model, part)
     session = onnxruntime.InferenceSession(part, providers=["CPUExecutionProvider"])
-    for some in (batch, batch[:1], batch.repeat(3, 1, 1)[:7]):
+    for some in (batch, batch[:1], torch.cat([batch] * 3)[:7]):
         with torch.no_grad():
             expected = scorer(some)
         found = torch.from_numpy(session.run(["score"], {"hu": some.numpy()})[0])
         difference = float(((expected - found).abs() / expected.abs().clamp_min(1)).max())
         if found.shape != expected.shape or not difference <= PARITY:
             raise TransferError(f"scores under onnxruntime differ by {difference:.2g} (allowed: {PARITY:g})")
-    size = weights.inputs.size_px
+    shape = ", ".join(map(str, batch.shape[1:]))
     return f"""import numpy, onnxruntime
 session = onnxruntime.InferenceSession({str(path)!r})
-hu = numpy.full((5, {size}, {size}), -1000, numpy.float32)  # slices on the contract's grid, in HU as they are
+hu = numpy.full((5, {shape}), -1000, numpy.float32)  # slices on the contract's grid, in HU as they are
 (scores,) = session.run(["score"], {{"hu": hu}})"""
 
 

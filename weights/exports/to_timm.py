@@ -14,7 +14,7 @@ from ..artifact import Weights
 from ..cards import card
 from ..layouts import Layout
 from ..transfer import load_into, verify
-from .common import Writer, preparation, prove_it_comes_back, record
+from .common import Writer, given, preparation, prove_it_comes_back, record
 
 FILES = frozenset({"config.json", "model.safetensors", "README.md"})
 
@@ -52,7 +52,7 @@ def _write(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
     verify(timm.create_model(f"local-dir:{part}", pretrained=True), weights)
     return f"""import timm, torch
 model = timm.create_model({f"local-dir:{path}"!r}, pretrained=True)  # num_classes=N for a classifier, features_only=True for maps
-# Of a slice hu [H, W]:  {preparation(i)}
+# Of {given(i)}:  {preparation(i)}
 # then (image - mean) / std, which are model.pretrained_cfg["mean"] and ["std"]: {list(i.mean)}, {list(i.std)}"""
 
 

@@ -12,7 +12,7 @@ from .. import files
 from ..artifact import Weights
 from ..layouts import Layout
 from ..transfer import verify
-from .common import Writer, heads, preparation, prove_it_comes_back, record
+from .common import Writer, given, heads, preparation, prove_it_comes_back, record
 
 
 def _write(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
@@ -20,7 +20,7 @@ def _write(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
     torch.save(state, part)
     i = weights.inputs
     contract = {
-        "image": f"{preparation(i)}  # hu: a slice [H, W], float",
+        "image": f"{preparation(i)}  # of {given(i)}, float",
         "image_mean": i.mean,
         "image_std": i.std,
         **record(weights, state),
@@ -34,7 +34,7 @@ def _write(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
 model = torchvision.models.{layout.model}()
 loaded = model.load_state_dict(torch.load({str(path)!r}, weights_only=True), strict=False)
 assert not loaded.unexpected_keys and all(k.startswith({left!r}) for k in loaded.missing_keys), loaded
-# Of a slice hu [H, W]:  {preparation(i)}
+# Of {given(i)}:  {preparation(i)}
 # In a detector: FasterRCNN(..., image_mean={list(i.mean)}, image_std={list(i.std)}); elsewhere (image - mean) / std."""
 
 

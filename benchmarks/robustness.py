@@ -65,7 +65,7 @@ def main() -> None:
 
 def _scored(regressor: Regressor, inputs: InputSpec, hu: HU, spacing_mm: Spacing) -> NDArray[np.float64]:
     grid = inputs.to_grid(torch.from_numpy(np.ascontiguousarray(hu)), spacing_mm[1:], body_boxes(hu, spacing_mm))
-    return scores_of(regressor, grid).astype(np.float64)
+    return scores_of(regressor, inputs.with_neighbours(grid, spacing_mm[0] * np.arange(len(hu)))).astype(np.float64)
 
 
 def _to_int16(hu: NDArray[np.floating]) -> HU:

@@ -12,7 +12,7 @@ from ubr.weights import Regressor, Weights
 from ubr.weights.body import body_boxes
 
 from .dataset import DeepLesion
-from .slices import load_hu, slice_path
+from .slices import View, key_volume
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Positions:
 def body_positions(scorer: Weights, *sets: DeepLesion, device: str = "cpu", progress: bool = True) -> Positions:
     """The score of each key slice by its name.
 
-    The body's box is found in the slice alone, since a data set of key slices holds no whole series.
+    The body's box is found in the slice alone, since a data set of key slices holds no whole series. Where the scorer's contract has
+    neighbours they are taken from the slices that ship with the key slice.
 
     Args:
         scorer: weights with the regressor's head, as `ubr-pretrain fit` writes them; any backbone, not only the detector's.
@@ -42,16 +43,19 @@ def body_positions(scorer: Weights, *sets: DeepLesion, device: str = "cpu", prog
     regressor.to(device)
     found: dict[str, float] = {}
     images = [(one.images, key, one.unreadable) for one in sets for key in one.keys]
+    apart = scorer.inputs.neighbours_mm
+    view = View(channels=3, distance_mm=apart) if apart else View()
     for folder, key, unreadable in tqdm(images, desc="positions", unit="slice", disable=not progress):
         try:
-            hu = load_hu(slice_path(folder, key.folder, key.index))[None]
+            planes, _ = key_volume(folder, key, view)
         except ValueError:
             if unreadable == "stop":
                 raise
             continue
         x_mm, y_mm, z_mm = key.spacing_mm
+        hu = planes.round().astype(np.int16)
         grid = scorer.inputs.to_grid(torch.from_numpy(hu), (y_mm, x_mm), body_boxes(hu, (z_mm, y_mm, x_mm)))
-        found[key.name] = float(regressor.score(grid.to(device)))
+        found[key.name] = float(regressor.score((grid[None] if apart else grid).to(device)))
     if not found:
         raise ValueError("none of the images can be read, so none has a position; check the folder")
     middle = float(np.mean(list(found.values())))

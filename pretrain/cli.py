@@ -88,7 +88,8 @@ def _score(argv: list[str]) -> None:
     parser.add_argument("--out", required=True, help="a new folder for slices.parquet, series.csv and the other tables, or one begun so")
     parser.add_argument("--features", action="store_true", help="also write features.npy: 512 numbers a slice, as rows of slices.parquet")
     parser.add_argument("--with_paths", action="store_true", help="also write where each series was read from; paths may hold a name")
-    add_options(parser, score, {"weights", "sources", "out", "features", "with_paths"})
+    parser.add_argument("--regions", help="regions.json of calibrate, made with these weights: adds body parts, positions, landmarks.csv")
+    add_options(parser, score, {"weights", "sources", "out", "features", "with_paths", "regions"})
     print(score(**arguments(parser.parse_args(argv))).table())
 
 
@@ -110,7 +111,8 @@ def _calibrate(argv: list[str]) -> None:
     parser.add_argument(
         "labels",
         metavar="LABELS",
-        help="CSV file: series (key in series.csv), index (a slice from the superior end, or some as 12-57), and part, landmark or both",
+        help="CSV file: series (key in series.csv; score --with-paths shows the scan), index (a slice, 0 at the superior end, or some as "
+        "12-57), and part, landmark or both",
     )
     parser.add_argument("--out", required=True, help="a new file, regions.json")
     parser.add_argument("--parts", nargs="+", metavar="PART", help="the parts from superior to inferior; else ordered by median score")
@@ -145,7 +147,8 @@ def _level(argv: list[str]) -> None:
 
     parser = _parser("level", "Where the other exams of a folder of scores are at the level of one slice.")
     parser.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
-    add_options(parser, same_level, {"scores"})
+    parser.add_argument("--regions", help="regions.json of calibrate, made from volumes with landmarks: without it there is no interval")
+    add_options(parser, same_level, {"scores", "regions"})
     print(table(same_level(**arguments(parser.parse_args(argv)))))
 
 

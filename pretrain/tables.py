@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from .data.volume import WARNINGS, LeftOut, reasons
 from .reading.curve import Curve, ordered_share, pearson_r
-from .reading.faults import KINDS, PAPER_R, Finding, Reference, facts, findings, reference_of
+from .reading.faults import ENOUGH, KINDS, PAPER_R, Finding, Reference, facts, findings, reference_of
 from .reading.intervals import landmark_rows
 from .reading.regions import Regions
 
@@ -142,6 +142,8 @@ class Scored:
         kinds = [row["findings"].split("; ") for row in rows if row["findings"]]
         counts = ", ".join(f"{kind} {n}" for kind in KINDS if (n := sum(kind in found for found in kinds)))
         suspect = sum(row["paper_rule"] == "True" for row in rows)
+        if len(rows) < ENOUGH:
+            lines.append(f"{'':10}{ENOUGH} series and more are needed to tell whether a header's spacing is right")
         lines.append(f"findings  {len(kinds):6,} series{f': {counts}' if counts else ''}; r below {PAPER_R}: {suspect}")
         left_out = self.left_out
         return "\n".join([*lines, f"left out  {len(left_out):6,}", *reasons(left_out, 10, with_paths=True), *self.notes])
@@ -266,8 +268,11 @@ def _csv(path: Path, columns: Sequence[str]) -> Iterator[csv.DictWriter[str]]:
 
 def read_csv(path: Path) -> Iterator[dict[str, str]]:
     """The rows of one of the tables."""
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        yield from csv.DictReader(file)
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            yield from csv.DictReader(file)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({type(error).__name__}); score again into a new folder") from None
 
 
 def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, Any]]:
@@ -301,7 +306,10 @@ def read_features(folder: str | Path) -> dict[str, NDArray[np.float32]]:
     path = Path(folder) / "features.npy"
     if not path.exists():
         raise ValueError(f"{folder} has no features.npy; score with --features into a new folder")
-    whole: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    try:
+        whole: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({type(error).__name__}); score again into a new folder") from None
     slices, _ = read_slices(folder)
     ends = np.cumsum([len(one["score"]) for one in slices.values()], dtype=int)
     if len(whole) != (ends[-1] if len(ends) else 0):

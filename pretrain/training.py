@@ -305,7 +305,8 @@ def fit(
         store: made by `ingest`.
         out: the run folder.
         recipe: a complete configuration, or the name of one.
-        holdout: share of the patients that training never sees, for the label-free quality; or their keys.
+        holdout: share of the patients that training never sees, for the label-free quality; or their keys (the column patient of the
+            store's catalog.parquet), on the command line as '[KEY,KEY]'.
         accelerator: "auto", "cpu", "gpu", "mps".
         devices: GPUs (or processes, on a CPU) a node; "auto" takes all GPUs, one process on a CPU.
         nodes: machines; on SLURM the number that the job has.

@@ -50,8 +50,9 @@ class Working:
             raise ValueError(f"{begun} is damaged; give a new --out") from None
         for name, asked in self._settings.items():
             if found.get(name) != asked:
-                was, now = (json.dumps(value)[:24] for value in (found.get(name), asked))
-                raise ValueError(f"{self.folder} was begun with {name} {was}, not {now}; give what it was begun with, or a new --out")
+                was, now = (_shown(value) for value in (found.get(name), asked))
+                option = name.removesuffix("_sha256")
+                raise ValueError(f"{self.folder} was begun with {option} {was}, not {now}; give what it was begun with, or a new --out")
 
     @property
     def finished(self) -> bool:
@@ -98,3 +99,10 @@ class Working:
     def tidy(self) -> None:
         """Remove the working folder, which a kill at the very end may have left."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _shown(value: object) -> str:
+    """A setting in a few words."""
+    if isinstance(value, str) and len(value) > 16:
+        return f"{value[:12]}..."
+    return "none" if value is None else json.dumps(value)

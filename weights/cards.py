@@ -15,7 +15,8 @@ def card(weights: Weights) -> str:
     shown = "square around the body" if i.field == "body" else "whole image"
     if i.channels == "grey":
         low, high = i.window_hu
-        channels = f"HU {low:g}..{high:g} to 0..1, clipped; one slice copied to three channels; minus {list(i.mean)}, over {list(i.std)}"
+        of = f"the slices {i.neighbours_mm:g} mm above and below beside it" if i.neighbours_mm else "one slice copied to three channels"
+        channels = f"HU {low:g}..{high:g} to 0..1, clipped; {of}; minus {list(i.mean)}, over {list(i.std)}"
     else:
         channels = "three channels: HU clipped to {:g}..{:g}, zeros, ones; nothing else is subtracted or divided".format(*i.window_hu)
     rows = {

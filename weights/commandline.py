@@ -36,6 +36,9 @@ def _mistake(message: str, options: Sequence[str]) -> str:
     """The parser's message on one line, in the user's words, with the options that resemble one it does not know."""
     line = " ".join(message.split())
     line = re.sub(r'^Parser key "([^"]+)":', r"--\1:", line)
+    missing = re.search(r"arguments are required: (\w+)$", line)
+    if missing and f"--{missing[1]}" in options:
+        line = f"{line[: missing.start(1)]}--{missing[1]}"
     union = r"Does not validate against any of the Union subtypes Subtypes: (\[.*?\]) Errors:.*Given value: "
     line = re.sub(union, r"Expected one of \1. Got value: ", line)
     line = re.sub(r"<class '(\w+)'>", r"\1", line).replace("NoneType", "null")

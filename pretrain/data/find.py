@@ -74,7 +74,7 @@ def find_one(source: str | Path) -> Series:
     if len(series) > 1:
         raise UnusableError(f"{source} holds {len(series)} series; give the file or folder of one")
     if not series:
-        raise UnusableError(f"{source} holds no CT series: {left[0].reason}")
+        raise UnusableError(f"{source} holds no CT series: {left[0].reason if left else 'it has no files'}")
     return series[0]
 
 

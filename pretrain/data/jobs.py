@@ -70,7 +70,7 @@ def slices_of(inputs: InputSpec, job: Job) -> Slices | str:
                 volume = read(what)
             return Slices(grid_of(inputs, volume).numpy(), volume.z_mm, volume.warnings)
         path, row = what
-        return Slices(to_grid(Store.open(path), row, inputs).numpy(), row.z_mm, row.warnings)
+        return Slices(to_grid(Store(path), row, inputs).numpy(), row.z_mm, row.warnings)
     except (UnusableError, StoreError) as error:
         return str(error)
     except MemoryError:

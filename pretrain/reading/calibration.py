@@ -153,7 +153,8 @@ def _add(found: dict[str, Labelled], curves: Mapping[str, Curve], row: Mapping[s
     key, part, name = row.get("series", ""), row.get("part", ""), row.get("landmark", "")
     if key not in curves:
         near = difflib.get_close_matches(key, curves, n=1)
-        raise ValueError(f"no series {key!r} among the {len(curves)} scored ones{f'; nearest: {near[0]}' if near else ''}")
+        right = f"nearest: {near[0]}" if near else "give a key of series.csv (score --with-paths adds the scan)"
+        raise ValueError(f"no series {key!r} among the {len(curves)} scored ones; {right}")
     slices = len(curves[key].scores)
     if slices < 3:
         raise ValueError(f"series {key} has {slices} slices; a labelled one needs at least 3")
@@ -185,7 +186,8 @@ def _order(labelled: Sequence[Labelled], parts: Sequence[str] | None) -> tuple[s
     if len(set(order)) != len(order):
         raise ValueError(f"parts must differ, got {', '.join(order)}")
     if order and len(order) < 2:
-        raise ValueError(f"only the part {order[0]} is labelled; a border needs two")
+        given = "is given (names are set apart by spaces)" if parts is not None else "is labelled"
+        raise ValueError(f"only the part {order[0]} {given}; a border needs two")
     if order:
         thresholds(scores, names, order)  # refuses absent and foreign parts
     for one in labelled:

@@ -121,12 +121,12 @@ def crop(
 
 
 def level_of(regions: Regions, name: str, *, upper: bool) -> float:
-    """The score of a landmark, of the upper or lower border of a part (infinite for that of the outermost), or of a number.
+    """The score of a landmark, a border, the upper or lower border of a part (infinite for that of the outermost), or of a number.
 
     Raises `ValueError`, which says what there is, for other names.
     """
-    if name in regions.landmarks:
-        return regions.landmarks[name].score
+    if name in (levels := regions.levels()):
+        return levels[name].score
     if name in regions.parts:
         borders = [-math.inf, *regions.thresholds.tolist(), math.inf]
         return float(borders[regions.parts.index(name) + (not upper)])
@@ -135,8 +135,7 @@ def level_of(regions: Regions, name: str, *, upper: bool) -> float:
     except ValueError:
         level = math.nan
     if not math.isfinite(level):
-        known = f"landmarks {', '.join(regions.landmarks) or 'none'}; parts {', '.join(regions.parts) or 'none'}"
-        raise ValueError(f"unknown landmark {name!r}; allowed: {known}; or a score")
+        raise ValueError(f"unknown level {name!r}; allowed: {', '.join([*levels, *regions.parts])}; or a score")
     return level
 
 
@@ -162,8 +161,9 @@ def _nifti_part(path: str, volume: Volume, window: slice) -> Any:
     # Only the origins change: nibabel's own slicer would write another sform code and drop the qform.
     for name, value in zip(("srow_x", "srow_y", "srow_z"), image.get_sform()[:3] @ moved[:, 3], strict=True):
         header[name][3] = value
-    for name, value in zip(("qoffset_x", "qoffset_y", "qoffset_z"), image.get_qform()[:3] @ moved[:, 3], strict=True):
-        header[name] = value
+    if int(header["qform_code"]):  # else its numbers mean nothing
+        for name, value in zip(("qoffset_x", "qoffset_y", "qoffset_z"), image.get_qform()[:3] @ moved[:, 3], strict=True):
+            header[name] = value
     stored = image.dataobj.get_unscaled()[(slice(None),) * axis + (slice(start, stop),)]
     part = type(image)(stored, None, header)
     part.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)

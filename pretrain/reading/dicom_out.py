@@ -29,7 +29,7 @@ from ..data.volume import Series, Volume
 from ..scoring import score_one
 from .crop import level_of
 from .curve import passage
-from .regions import Regions
+from .regions import BODY_PART_EXAMINED, Regions
 
 PARTS = {"head": "Head", "neck": "Neck", "chest": "Chest", "abdomen": "Abdomen", "pelvis": "Pelvis", "thigh": "Thigh"}
 """Part -> keyword of its SNOMED CT code in pydicom's dictionary."""
@@ -44,6 +44,8 @@ LANDMARKS = {
 REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 MAY_BE_EMPTY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime")
 UNTRUE_OF_A_COPY = ("AnatomicRegionSequence", "DigitalSignaturesSequence", "MACParametersSequence")
+TERMS = {term: set(parts) for parts, term in BODY_PART_EXAMINED.items()}
+"""The parts that a term of BodyPartExamined names."""
 SAME_MM = 0.1
 """A file's slice and the volume's are the same if they lie no further apart along the normal."""
 
@@ -119,6 +121,12 @@ def annotate(
     body_part = regions.summary(scores, volume.z_mm).get("body_part_examined", "")
     if copies and not body_part:
         raise ValueError(f"DICOM has no term for {' and '.join(parts) or 'a series without parts'}; leave --copies away")
+    stated = str(images[0].header.get("BodyPartExamined") or "").upper()
+    if copies and stated in TERMS and not TERMS[stated] & {part.lower() for part in parts}:
+        raise ValueError(
+            f"the files say {stated}, the scores {body_part}; what lies beyond the labelled parts is called by the nearest one's name: "
+            "label those too, or leave --copies away"
+        )
     work = target.with_name(f".{target.name}.part")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -130,7 +138,6 @@ def annotate(
         work.replace(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    stated = str(images[0].header.get("BodyPartExamined") or "")
     return Annotated(target, tuple(parts), tuple(landmarks), body_part, stated, len(paths))
 
 

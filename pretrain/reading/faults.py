@@ -207,6 +207,8 @@ def _findings(index: NDArray[np.int64], s: Floats, z: Floats, reference: Referen
     if not reference.slope > 0:
         return []
     curve = _Curve(index, s / reference.slope, z - z[0])
+    if np.abs(np.diff(curve.level)).max() <= SAME_MM:  # the same but for rounding
+        return [Finding("out_of_range", int(index[0]), int(index[-1]), 1.0, f"all {len(s)} slices have the score {s[0]:.2f}")]
     if lost := _lost(curve, reference):
         return [lost]
     found, curve = _copies(_without_empty_ends(curve))

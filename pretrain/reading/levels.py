@@ -49,7 +49,7 @@ def same_level(
     Args:
         scores: a folder that `score` wrote.
         series: the key of the series that the slice is of.
-        index: the slice, counted from the superior end.
+        index: the slice, 0 at the superior end.
         regions: what `calibrate` made from volumes with landmarks; without it there is no interval.
         coverage: the probability with which the interval contains the level.
         out: a new CSV file for the table.
@@ -62,6 +62,8 @@ def same_level(
         raise ValueError(f"coverage must be between 0 and 1, got {coverage:g}")
     if out is not None and out.exists():
         raise ValueError(f"{out} exists; give a new --out")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ValueError(f"{out}: its folder does not exist; make it first")
     regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
     curves, weights_sha256 = read_curves(scores)
     half_mm = None
@@ -69,7 +71,9 @@ def same_level(
         regions.check(weights_sha256)
         half_mm = half_width_mm(regions, coverage)
     if series not in curves:
-        raise ValueError(f"{scores} has no series {series!r}; it holds {len(curves)}, see series.csv")
+        raise ValueError(
+            f"{scores} has no series {series!r}; give one of the {len(curves)} keys in series.csv (score --with-paths adds the scan)"
+        )
     if len(curves) < 2:
         raise ValueError(f"{scores} holds one series only; score the exams to compare together")
     given = curves[series].scores

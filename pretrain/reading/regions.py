@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,8 @@ class Regions:
             raise ValueError("neither two parts nor a landmark")
         if len(self.borders) != max(0, len(self.parts) - 1) or len(set(self.parts)) != len(self.parts):
             raise ValueError(f"{len(self.borders)} borders between the parts {list(self.parts)}")
+        if both := sorted(set(self.landmarks) & {*self.parts, *(f"{a}/{b}" for a, b in pairwise(self.parts))}):
+            raise ValueError(f"{both[0]!r} is the name of a landmark and of a part or border; give the landmark another one")
         if not all(math.isfinite(level.score) for level in levels) or (np.diff(self.thresholds) < 0).any():
             raise ValueError("scores of borders and landmarks must be finite, and those of borders increase")
         if any(len(level.without) != len(level.residuals_mm) or not min(level.residuals_mm, default=0) >= 0 for level in levels):
@@ -104,7 +107,7 @@ class Regions:
 
     def levels(self) -> dict[str, Level]:
         """Landmarks and borders by name, from superior to inferior; a border is called `chest/abdomen`."""
-        borders = {f"{a}/{b}": level for a, b, level in zip(self.parts, self.parts[1:], self.borders, strict=False)}
+        borders = {f"{a}/{b}": level for (a, b), level in zip(pairwise(self.parts), self.borders, strict=True)}
         return dict(sorted({**self.landmarks, **borders}.items(), key=lambda item: item[1].score))
 
     def columns(self, scores: NDArray[np.floating], features: NDArray[np.float32] | None = None) -> dict[str, NDArray[Any]]:
@@ -225,11 +228,12 @@ def thresholds(scores: NDArray[np.floating], parts: Sequence[str], order: Sequen
     by_score = np.argsort(scores, kind="stable")
     s, y = np.asarray(scores, np.float64)[by_score], np.array([rank[p] for p in parts])[by_score]
     cuts = np.concatenate([[s[0] - 1], (s[:-1] + s[1:]) / 2, [s[-1] + 1]])
+    parts_nothing = np.concatenate([[False], s[:-1] == s[1:], [False]])  # equal scores lie on one side
     chosen = []
     for part in range(len(order) - 1):
         wrong_above = np.concatenate([[0], np.cumsum(y > part)])
         wrong_below = (y <= part).sum() - np.concatenate([[0], np.cumsum(y <= part)])
-        errors = wrong_above + wrong_below
+        errors = np.where(parts_nothing, len(s) + 1, wrong_above + wrong_below)
         best = np.flatnonzero(errors == errors.min())
         chosen.append(cuts[best[len(best) // 2]])
     return np.maximum.accumulate(np.array(chosen))

@@ -65,6 +65,7 @@ def report(scores: str | Path, out: str | Path, *, store: str | Path | None = No
     series = read_scores(Path(scores))
     pictures = Pictures(Store.open(store), series) if store is not None else None
     kinds = sorted({f["kind"] for one in series for f in one.findings})
+    defined = [r for one in series if not math.isnan(r := float(one.row["pearson_r"]))]
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.get_template("report.html").render(
         series=[_about(one, pictures) for one in series],
@@ -73,7 +74,7 @@ def report(scores: str | Path, out: str | Path, *, store: str | Path | None = No
         histogram=_histogram(series),
         levels=_levels(series, pictures) if pictures else [],
         slices=sum(len(one.scores) for one in series),
-        median_r=_number(np.nanmedian([float(one.row["pearson_r"]) for one in series])),
+        median_r=np.median(defined) if defined else None,
         with_findings=sum(bool(one.findings) for one in series),
         pictures=pictures,
     )
@@ -113,8 +114,10 @@ class Pictures:
 
     def __init__(self, store: Store, series: Sequence[SeriesCurve]) -> None:
         self.store, self.left = store, MOST_THUMBNAILS
-        self.spacing = {row.key: row.spacing_mm for row in store.rows()}
-        if not any(one.key in self.spacing for one in series):
+        scored = {one.key: len(one.scores) for one in series}
+        # A series that was ingested with more or fewer slices than it was scored with would show the wrong ones.
+        self.spacing = {row.key: row.spacing_mm for row in store.rows() if row.slices == scored.get(row.key)}
+        if not self.spacing:
             raise ValueError("the store holds none of the scored series; give the one that was scored")
 
     def of_findings(self, one: SeriesCurve, finding: dict[str, str]) -> list[tuple[int, str]]:
@@ -174,7 +177,7 @@ def _about(one: SeriesCurve, pictures: Pictures | None) -> dict[str, Any]:
         "warnings": one.row["warnings"],
         "kinds": sorted({f["kind"] for f in one.findings}),
         "findings": findings,
-        "curve": [[round(float(one.z_mm[i]), 1), round(float(one.scores[i]), 3)] for i in chosen],
+        "curve": [[round(float(one.z_mm[i]), 1), round(float(one.scores[i]), 3)] for i in chosen if math.isfinite(one.scores[i])],
     }
 
 

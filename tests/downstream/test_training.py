@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import subprocess
@@ -178,6 +179,13 @@ def test_train__positions_of_a_scorer(world: Path, tmp_path: Path, capsys: pytes
     assert "device 'gpu' cannot be used here; allowed: auto, cpu" in refused([*judge, "--device", "gpu"], capsys)
     assert "positions are of scorer" in refused([*judge, "--scorer", str(tmp_path / "other")], capsys)
     assert main([*judge, "--scorer", str(tmp_path / "scorer")]) == 0
+
+
+def test_positions__of_a_scorer_with_neighbours_see_them(world: Path) -> None:
+    scorer, images = weights_of("timm/test_resnet"), DeepLesion(world, "val", InputSpec())
+    beside = dataclasses.replace(scorer, inputs=dataclasses.replace(scorer.inputs, neighbours_mm=2.0))
+    alone, together = (body_positions(w, images, progress=False).by_name for w in (scorer, beside))
+    assert alone.keys() == together.keys() and all(alone[name] != together[name] for name in alone)
 
 
 def test_train__a_yaml_file_may_name_the_recipe(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

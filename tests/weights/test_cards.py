@@ -58,4 +58,6 @@ def test_card__calls_the_rest_unstated(start: dict[str, object]) -> None:
 
 
 def test_card__of_folded_weights_says_what_the_channels_are() -> None:
+    beside = dataclasses.replace(kept("timm/resnet18").inputs, neighbours_mm=2.5)
+    assert "the slices 2.5 mm above and below beside it" in card(dataclasses.replace(kept("timm/resnet18"), inputs=beside))
     assert "three channels: HU clipped to -200..300, zeros, ones" in card(fold(kept("timm/resnet18")))

@@ -229,9 +229,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (
             {"--from": "spleen"},
-            "unknown landmark 'spleen'; allowed: landmarks sky, dome, crest, hell; parts chest, abdomen, pelvis; or a score",
+            "unknown level 'spleen'; allowed: ",
         ),
-        ({"--from": "nan"}, "unknown landmark 'nan'"),
+        ({"--from": "nan"}, "unknown level 'nan'"),
         ({"--from": "crest", "--to": "dome"}, r"from crest \(score .*\) does not lie above to dome \(score .*\); change places"),
         ({"--to": "dome"}, "does not lie above"),
         ({"SCAN": "two"}, "two holds 2 series; give the file or folder of one"),

@@ -117,7 +117,8 @@ def test_report__belongs_to_the_study_and_is_a_measurement_report(tmp_path: Path
     assert WEIGHTS.sha256()[:12] in str(report)
 
 
-def test_originals__neither_bytes_nor_times_change(tmp_path: Path, made: list[pydicom.Dataset]) -> None:
+def test_originals__neither_bytes_nor_times_change(tmp_path: Path) -> None:
+    write(tmp_path / "series", Made().datasets())
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "series").iterdir()}
     done(tmp_path, copies=True)
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "series").iterdir()} == before
@@ -233,6 +234,13 @@ def test_mistakes__copies_of_a_part_that_dicom_has_no_term_for(
 ) -> None:
     odd = dataclasses.replace(REGIONS, parts=("chest", "waist", "pelvis"))
     assert "DICOM has no term for waist; leave --copies away" in refusal(tmp_path, capsys, odd, "--copies")
+
+
+def test_mistakes__copies_that_contradict_what_the_files_say(
+    tmp_path: Path, made: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "the files say HEAD, the scores ABDOMEN" in refusal(tmp_path, capsys, REGIONS, "--copies")
+    assert not (tmp_path / "out").exists()
 
 
 def test_mistakes__nothing_to_report(tmp_path: Path, made: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]) -> None:

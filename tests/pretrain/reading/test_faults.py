@@ -248,3 +248,10 @@ def test_facts__slope_range_and_direction_withstand_outliers() -> None:
     assert (about.direction, about.paper_rule) == ("down", True)
     assert facts(scores[::-1], z).direction == "up"
     assert not facts(*sound()).paper_rule
+
+
+def test_findings__scores_that_differ_by_rounding_only_are_out_of_range() -> None:
+    """The same slice in two batches can score a hair apart."""
+    scores = np.where(np.arange(67) < 64, 1.0, 1.0 + 1e-7)
+    (one,) = findings(scores, 3.0 * np.arange(67), reference=Reference(0.02))
+    assert (one.kind, one.first, one.last) == ("out_of_range", 0, 66)

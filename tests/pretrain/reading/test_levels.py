@@ -114,7 +114,7 @@ def test_command_line__a_table_and_a_csv_file(scores: Path, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("argv", "reason"),
     [
-        (["--series", "nobody", "--index", "3"], "has no series 'nobody'; it holds 5, see series.csv"),
+        (["--series", "nobody", "--index", "3"], "has no series 'nobody'; give one of the 5 keys in series.csv"),
         (["--series", "given", "--index", "60"], "index must be in 0..59, the slices of series given; got 60"),
         (["--series", "given", "--index", "-1"], "index must be in 0..59"),
         (["--series", "given", "--index", "3", "--coverage", "1"], "coverage must be between 0 and 1, got 1"),

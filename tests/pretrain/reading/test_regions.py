@@ -38,6 +38,13 @@ def test_thresholds__no_cut_classifies_better() -> None:
             assert mistakes == best or (np.diff(cuts) == 0).any()
 
 
+def test_thresholds__do_not_part_slices_of_one_score() -> None:
+    """Ten slices of the upper part and one of the lower share a score: a cut there would tell ten wrong."""
+    scores, parts = np.array([5.0] * 11 + [9.0] * 5), ["a"] * 10 + ["b"] * 6
+    (cut,) = thresholds(scores, parts, ("a", "b"))
+    assert cut == 7 and (classify(scores, np.array([cut]), ("a", "b")) != np.array(parts)).sum() == 1
+
+
 def test_thresholds__refuse_an_absent_part_and_a_foreign_label() -> None:
     with pytest.raises(ValueError, match="no labelled slice of pelvis"):
         thresholds(np.array([0.0, 1.0]), ["chest", "abdomen"], ORDER)
@@ -150,3 +157,9 @@ def test_check__refuses_other_weights() -> None:
     regions().check(SHA)
     with pytest.raises(ValueError, match="made with weights aaaaaaaaaaaa, these are bbbbbbbbbbbb"):
         regions().check("b" * 64)
+
+
+@pytest.mark.parametrize("name", ["abdomen", "chest/abdomen"])
+def test_regions__a_landmark_has_a_name_of_its_own(name: str) -> None:
+    with pytest.raises(ValueError, match=f"'{name}' is the name of a landmark and of a part or border"):
+        regions(landmarks={name: level(1.0)}, scale=None)

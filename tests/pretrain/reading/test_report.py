@@ -121,3 +121,13 @@ def test_browser__draws_rows_curves_and_histogram(tmp_path: Path) -> None:
     dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     assert dom.count('class="key"') == 2 and dom.count('class="curve"') == 2 and "2 of 2 series" in dom
     assert dom.count('class="kind">gap') == 1 and 'aria-sort="ascending"' in dom and dom.count("<rect") > 30
+
+
+def test_page__series_without_a_correlation_or_of_another_length_in_the_store(tmp_path: Path, store: Store) -> None:
+    key = store.rows()[0].key
+    scores = write_scores(tmp_path / "scores", [key], slices=12)
+    table = (scores / "series.csv").read_text().replace(",1.0,", ",nan,")
+    (scores / "series.csv").write_text(table)
+    assert "median r none" in report(scores, tmp_path / "r.html").read_text()
+    with pytest.raises(ValueError, match="the store holds none of the scored series"):
+        report(scores, tmp_path / "r.html", store=store.path)

@@ -18,17 +18,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from benchmarks.rows import append, provenance
 from ubr.pretrain.data.find import find, read
+from ubr.pretrain.data.jobs import grid_of
 from ubr.pretrain.data.phantom import make
 from ubr.pretrain.data.phantom_files import phantoms
+from ubr.pretrain.data.volume import Volume
 from ubr.pretrain.reading.faults import Finding, findings, reference_of
 from ubr.pretrain.scoring import scores_of
 from ubr.weights import Regressor, load
-from ubr.weights.body import body_boxes
 
 BODIES = 80
 EACH = 15
@@ -124,9 +124,8 @@ def _faulty(bodies: list[Scan], rng: Rng, seed: int) -> list[tuple[str, str, Sca
 
 
 def _scored(regressor: Regressor, scan: Scan) -> NDArray[np.float32]:
-    spacing = (scan.step, scan.pixel_mm, scan.pixel_mm)
-    grid = regressor.inputs.to_grid(torch.from_numpy(np.ascontiguousarray(scan.hu)), spacing[1:], body_boxes(scan.hu, spacing))
-    return scores_of(regressor, grid)
+    volume = Volume(np.ascontiguousarray(scan.hu), (scan.step, scan.pixel_mm, scan.pixel_mm), scan.z_mm)
+    return scores_of(regressor, grid_of(regressor.inputs, volume))
 
 
 def _rows(scans: list[tuple[str, str, Scan]], found: list[tuple[Finding, ...]]) -> list[dict[str, object]]:

@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks.learning import FOLDS, command_line, described, folder_of, folds, read_catalog, stored
 from benchmarks.rows import append, provenance
+from ubr.pretrain.data.jobs import grid_of
+from ubr.pretrain.data.volume import Volume
 from ubr.pretrain.scoring import scores_of
 from ubr.weights import InputSpec, Regressor, load
-from ubr.weights.body import body_boxes
 
 HU = NDArray[np.int16]
 Spacing = tuple[float, float, float]
@@ -64,8 +64,8 @@ def main() -> None:
 
 
 def _scored(regressor: Regressor, inputs: InputSpec, hu: HU, spacing_mm: Spacing) -> NDArray[np.float64]:
-    grid = inputs.to_grid(torch.from_numpy(np.ascontiguousarray(hu)), spacing_mm[1:], body_boxes(hu, spacing_mm))
-    return scores_of(regressor, inputs.with_neighbours(grid, spacing_mm[0] * np.arange(len(hu)))).astype(np.float64)
+    volume = Volume(np.ascontiguousarray(hu), spacing_mm, spacing_mm[0] * np.arange(len(hu)))
+    return scores_of(regressor, grid_of(inputs, volume)).astype(np.float64)
 
 
 def _to_int16(hu: NDArray[np.floating]) -> HU:

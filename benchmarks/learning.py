@@ -63,12 +63,17 @@ def command_line(about: str | None) -> tuple[argparse.Namespace, Recipe]:
     parser.add_argument("--recipe", default="default", choices=list(RECIPES))
     parser.add_argument("--backbone", help="other than the recipe's")
     parser.add_argument("--steps", type=int, help="other than the recipe's")
+    parser.add_argument("--lr", type=float, help="other than the recipe's")
     parser.add_argument("--start", help="other than the recipe's")
+    parser.add_argument("--size-px", type=int, help="other than the recipe's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fold", type=int, choices=range(FOLDS), help="only this one")
     options = parser.parse_args()
-    changes = {name: getattr(options, name) for name in ("backbone", "steps", "start") if getattr(options, name) is not None}
-    return options, dataclasses.replace(recipe(options.recipe), seed=options.seed, **changes)
+    changes = {name: getattr(options, name) for name in ("backbone", "steps", "lr", "start") if getattr(options, name) is not None}
+    chosen = dataclasses.replace(recipe(options.recipe), seed=options.seed, **changes)
+    if options.size_px is not None:
+        chosen = dataclasses.replace(chosen, inputs=dataclasses.replace(chosen.inputs, size_px=options.size_px))
+    return options, chosen
 
 
 def read_catalog(data: Path) -> dict[str, dict[str, str]]:

@@ -90,8 +90,11 @@ def lesions(data: Path, work: Path, per_scan: int, studies: int) -> tuple[Path, 
     if not (data / "DL_info.csv").is_file():
         planted = work / f"planted-{per_scan}-{studies}"
         if not planted.is_dir():
-            scans = scans_of_folder(data)
-            made = plant(scans, planted, per_scan=per_scan, studies=studies)
+            try:
+                scans = scans_of_folder(data)
+                made = plant(scans, planted, per_scan=per_scan, studies=studies)
+            except ValueError as error:
+                raise SystemExit(str(error)) from None
             free = [str(path.resolve()) for path, key in scans.patients().items() if made.split.get(key, "train") == "train"]
             planted.with_name(f"{planted.name}-pretraining.txt").write_text("\n".join(free) + "\n")
             print(made)

@@ -137,9 +137,12 @@ def of_steps(options: argparse.Namespace, seed: int) -> DetectorRecipe:
 
 
 def has_rows(about: dict[str, object]) -> bool:
-    """Whether this start was tried with this configuration, data and share."""
+    """Whether this start was tried with this configuration, data and share; if so, it is said."""
     same = ("config", "seed", "data", "share", "start", "weights", "intensity")
-    return any(all(row[name] == str(about[name]) for name in same) for row in read("starts"))
+    has = any(all(row[name] == str(about[name]) for name in same) for row in read("starts"))
+    if has:
+        print(f"share {about['share']:<5} seed {about['seed']}  {about['start']}: skipped, starts.csv has it", flush=True)
+    return has
 
 
 def weights_of(options: argparse.Namespace, name: str, seed: int) -> Weights:

@@ -102,9 +102,12 @@ def about(options: argparse.Namespace, data: Labelled, recipe: Recipe) -> dict[s
 
 
 def has_row(name: str, row: Mapping[str, object]) -> bool:
-    """Whether results/NAME.csv has a row of this configuration, seed, data and method."""
+    """Whether results/NAME.csv has a row of this configuration, seed, data and method; if so, it is said."""
     same = [column for column in ("config", "seed", "data_sha256", "method") if column in row]
-    return any(all(found[column] == str(row[column]) for column in same) for found in read(name))
+    has = any(all(found[column] == str(row[column]) for column in same) for found in read(name))
+    if has:
+        print(f"seed {row['seed']}  {row.get('method', row['config'])}: skipped, {name}.csv has it", flush=True)
+    return has
 
 
 @dataclasses.dataclass(frozen=True)

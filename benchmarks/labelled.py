@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.learning import PARTS, marks_of, parts_of, read_catalog, stored
-from benchmarks.real_ct import series_name
+from benchmarks.learning import PARTS, marks_of, parts_of, read_catalog, series_name, stored
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.phantom_files import phantoms
 from ubr.pretrain.data.store import SeriesRow, Store

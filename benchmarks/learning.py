@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.real_ct import TWINS, series_name
 from benchmarks.rows import append, provenance, read
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.ingestion import ingest
@@ -33,6 +32,12 @@ from ubr.weights import Regressor, load
 
 LANDMARKS = ("mandible", "lung_apex", "liver_dome", "iliac_crest", "femoral_head")
 PARTS = ("chest", "abdomen", "pelvis")
+TWINS = {
+    "dicom/lungdx_chest_8mm": "torso/dashvtk_Lung_Dx-A0002_chest_8mm.nii.gz",
+    "dicom/totalseg_jpeg2000_20": "torso/totalseg_example_ct_dicom_20.nii.gz",
+    "dicom/ge_head_gantry_tilt_uneven": "torso/ge_head_dcm_qa_ct.nii.gz",
+}
+"""The same scan as DICOM and as NIfTI: one patient, whatever the headers say."""
 THIGH_MM = 60.0
 """Below the femoral head's centre by this the pelvis ends."""
 FOLDS = 5
@@ -102,6 +107,13 @@ def stored(data: Path, work: Path, catalog: dict[str, dict[str, str]]) -> tuple[
     store = Store.open(work / "store")
 
     return store, {key: series_name(paths, data) for key, paths in store.sources().items()}
+
+
+def series_name(paths: Sequence[str], data: Path) -> str:
+    """A series' name in a folder's tables: its file, or the folder of its files, relative to it."""
+    first = Path(min(paths))
+    path = (first.parent.resolve() / first.name).relative_to(data.resolve())  # a file may itself be a link to elsewhere
+    return str(path if len(paths) == 1 else path.parent)
 
 
 def folds(store: Store, names: dict[str, str]) -> list[list[str]]:

@@ -86,7 +86,7 @@ def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> 
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        (["--recipe", "papper"], "unknown recipe 'papper'; allowed: default, paper, reference_code"),
+        (["--recipe", "papper"], "unknown recipe 'papper'; allowed: default, large, paper, reference_code"),
         (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'; nearest: timm/resnet"),
         (["--g", "40"], "11 series can be trained on, fewer than g = 40 a step"),
         (["--m", "1"], "m must be in 2..256, got 1"),

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tests.toys import toy_recipe, toy_store
 from ubr.pretrain.data.bank import SliceBank, prepare, to_grid
 from ubr.pretrain.data.store import Store
-from ubr.pretrain.recipes import RECIPES, Recipe, paper, recipe, reference_code
+from ubr.pretrain.recipes import RECIPES, Recipe, default, large, paper, recipe, reference_code
 from ubr.pretrain.sampler import SliceSampler
 from ubr.pretrain.scoring import score, scores_of
 from ubr.pretrain.training import UBR, Steps, fit, plan
@@ -230,7 +230,8 @@ def test_losses__do_not_depend_on_how_groups_are_spread_over_processes(store: St
 
 
 def test_recipes__are_complete_and_distinct() -> None:
-    assert set(RECIPES) == {"default", "paper", "reference_code"}
+    assert set(RECIPES) == {"default", "large", "paper", "reference_code"}
+    assert (large().backbone, large().lr, large().inputs.size_px, large().steps) == ("vgg16", 5e-4, 128, default().steps)
     assert (paper().g, paper().m, paper().lr, paper().steps, paper().backbone, paper().start) == (12, 8, 0.002, 1500, "vgg16", "imagenet")
     assert (paper().order_scale, paper().distance_weight, paper().mean_losses) == (1, 1, False)
     code = reference_code()
@@ -259,5 +260,5 @@ def test_recipe__refuses_values_out_of_range(changes: dict[str, float], reason: 
 
 
 def test_recipe__unknown_name() -> None:
-    with pytest.raises(ValueError, match="unknown recipe 'papper'; allowed: default, paper, reference_code"):
+    with pytest.raises(ValueError, match="unknown recipe 'papper'; allowed: default, large, paper, reference_code"):
         recipe("papper")

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.rows import append, provenance, read
+from benchmarks.rows import append, provenance, read, recorded
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.store import SeriesRow, Store
@@ -132,8 +132,8 @@ def folds(store: Store, names: dict[str, str]) -> list[list[str]]:
 
 def remaining(dealt: list[list[str]], only: int | None, config: str, rows: str) -> list[tuple[int, list[str]]]:
     """Folds that were asked for and have no rows of this configuration in results/ROWS.csv yet."""
-    done = {row["fold"] for row in read(rows) if row["config"] == config}
-    return [(number, held_out) for number, held_out in enumerate(dealt) if only in (None, number) and str(number) not in done]
+    asked = [number for number in range(len(dealt)) if only in (None, number)]
+    return [(n, dealt[n]) for n in asked if not recorded(rows, {"config": config, "fold": n}, ("config", "fold"))]
 
 
 def judged(

@@ -67,5 +67,13 @@ def read(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def recorded(name: str, row: Mapping[str, object], same: Sequence[str]) -> bool:
+    """Whether results/NAME.csv has a row with these values in the columns `same`; if so, it is said."""
+    has = any(all(found[column] == str(row[column]) for column in same) for found in read(name))
+    if has:
+        print(f"skipped, {name}.csv has it: {', '.join(f'{column} {row[column]}' for column in same)}", flush=True)
+    return has
+
+
 def _git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()

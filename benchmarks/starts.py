@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks.comparison import differences, table
 from benchmarks.lesions import lesions
-from benchmarks.rows import append, provenance, read
+from benchmarks.rows import append, provenance, read, recorded
 from ubr.downstream import finetune, starting_weights
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.detector import batch_norms
@@ -137,12 +137,8 @@ def of_steps(options: argparse.Namespace, seed: int) -> DetectorRecipe:
 
 
 def has_rows(about: dict[str, object]) -> bool:
-    """Whether this start was tried with this configuration, data and share; if so, it is said."""
-    same = ("config", "seed", "data", "share", "start", "weights", "intensity")
-    has = any(all(row[name] == str(about[name]) for name in same) for row in read("starts"))
-    if has:
-        print(f"share {about['share']:<5} seed {about['seed']}  {about['start']}: skipped, starts.csv has it", flush=True)
-    return has
+    """Whether this start was tried with this configuration, data and share."""
+    return recorded("starts", about, ("config", "seed", "data", "share", "start", "weights", "intensity"))
 
 
 def weights_of(options: argparse.Namespace, name: str, seed: int) -> Weights:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.baselines import FineTuned, PairOrder, Supervised, trained
 from benchmarks.labelled import Labelled, labelled
 from benchmarks.learning import PARTS
-from benchmarks.rows import append, provenance, read
+from benchmarks.rows import append, provenance, recorded
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.store import SeriesRow
 from ubr.pretrain.demo import MILD
@@ -102,12 +102,8 @@ def about(options: argparse.Namespace, data: Labelled, recipe: Recipe) -> dict[s
 
 
 def has_row(name: str, row: Mapping[str, object]) -> bool:
-    """Whether results/NAME.csv has a row of this configuration, seed, data and method; if so, it is said."""
-    same = [column for column in ("config", "seed", "data_sha256", "method") if column in row]
-    has = any(all(found[column] == str(row[column]) for column in same) for found in read(name))
-    if has:
-        print(f"seed {row['seed']}  {row.get('method', row['config'])}: skipped, {name}.csv has it", flush=True)
-    return has
+    """Whether results/NAME.csv has a row of this configuration, seed, data and method."""
+    return recorded(name, row, [column for column in ("config", "seed", "data_sha256", "method") if column in row])
 
 
 @dataclasses.dataclass(frozen=True)

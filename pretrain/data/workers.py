@@ -1,7 +1,7 @@
 """Work in other processes, of this machine or of a Dask cluster, that outlives one of them.
 
 Readers of damaged files can crash (compiled decoders do), and the memory of a machine has an end. A process that dies costs the item it was
-working on and nothing else. Processes are spawned, not forked: what has started threads must not be forked.
+working on and nothing else.
 
 Dask's executor has the interface of the local pool, so both are worked with in the same way.
 """
@@ -11,18 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from ubr.weights.processes import check_guard, end_with_parent
+from .process_pool import Died, ProcessPool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,7 +30,7 @@ Workers = int | str
 
 DIED = "the process that read it died each time, most likely for want of memory"
 ALONE = 2
-"""How often what was under way in a dying process is tried again alone, before it is held to be the reason."""
+"""How often an item whose process died is tried again, alone, before it is held to be the reason."""
 ANSWERS_S = 5
 
 
@@ -62,8 +60,8 @@ def each(
 ) -> Generator[tuple[Item, Result | None], None, None]:
     """`task` of every item, as they finish, with a progress bar; None for an item whose process died.
 
-    When a process dies, Python cannot tell on which item, and the whole pool is lost. All items under way are then tried again, each
-    alone: the culprit is found, the others get done.
+    Where memory is short, the system may kill the wrong process. An item whose process died is therefore tried again at the end, when
+    nothing else is under way.
 
     Args:
         task: a function that can be pickled.
@@ -88,44 +86,34 @@ def each(
 
 
 def _results(task: Callable[[Item], Result], waiting: deque[Item], workers: Workers) -> Iterator[tuple[Item, Result | None]]:
-    while waiting and not workers:
-        item = waiting.popleft()
-        yield item, task(item)
-    while waiting:
-        suspects: deque[Item] = deque()
-        yield from _work_off(task, waiting, workers, suspects)
-        for _ in range(ALONE):
+    if not (workers and waiting):
+        yield from ((item, task(item)) for item in waiting)
+        return
+    with _pool(workers, len(waiting)) as pool:
+        for room in (pool.room, *[lambda: 1] * ALONE):
             died: deque[Item] = deque()
-            while suspects:
-                yield from _work_off(task, suspects, workers, died, alone=True)
-            suspects = died
-        yield from ((item, None) for item in suspects)
+            yield from _work_off(task, waiting, pool, room, died)
+            waiting = died
+    yield from ((item, None) for item in waiting)
 
 
 def _work_off(
-    task: Callable[[Item], Result], waiting: deque[Item], workers: Workers, died: deque[Item], *, alone: bool = False
+    task: Callable[[Item], Result], waiting: deque[Item], pool: _Pool, room: Callable[[], int], died: deque[Item]
 ) -> Iterator[tuple[Item, Result]]:
-    """Work off `waiting` until it is empty or a process dies; what was under way then is added to `died`. alone: one item at a time."""
-    with _pool(workers, 1 if alone else len(waiting)) as pool:
-        under_way: dict[Future[Result], Item] = {}
-        whole = True
-        while under_way or (waiting and whole):
-            room = 1 if alone else pool.room()
+    """Work off `waiting`, as many at a time as there is room for; items whose process died are added to `died`."""
+    under_way: dict[Future[Result], Item] = {}
+    while under_way or waiting:
+        while waiting and len(under_way) < room():
+            item = waiting.popleft()
+            under_way[pool.executor.submit(task, item)] = item
+        for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+            item = under_way.pop(future)
             try:
-                while waiting and whole and len(under_way) < room:
-                    under_way[pool.executor.submit(task, waiting[0])] = waiting[0]
-                    waiting.popleft()
+                result = future.result()
             except pool.death:
-                whole = False
-            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                item = under_way.pop(future)
-                try:
-                    result = future.result()
-                except pool.death:
-                    whole = False
-                    died.append(item)
-                else:
-                    yield item, result
+                died.append(item)
+            else:
+                yield item, result
 
 
 @dataclass(frozen=True)
@@ -144,20 +132,12 @@ def _pool(workers: Workers, items: int) -> Iterator[_Pool]:
         with _cluster(workers) as pool:
             yield pool
         return
-    check_guard("spawn")
     count = min(workers, items)
-    executor = ProcessPoolExecutor(count, get_context("spawn"), _start_worker)
+    executor = ProcessPool(count)
     try:
-        yield _Pool(executor, lambda: 2 * count, BrokenExecutor)
+        yield _Pool(executor, lambda: 2 * count, Died)
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Ctrl-C is for the parent, which lets workers finish their series. A worker whose parent was killed must end by itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = "1"  # one core a process; read when numerical libraries are first imported, which is later
-    end_with_parent()
 
 
 @contextmanager

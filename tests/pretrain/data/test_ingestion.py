@@ -280,7 +280,8 @@ def wait_for(process: subprocess.Popen[bytes], store: Path, pattern: str, count:
 
 
 def children(process: subprocess.Popen[bytes]) -> list[int]:
-    return [int(p) for p in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    """Those of all its threads."""
+    return [int(child) for thread in Path(f"/proc/{process.pid}/task").glob("*/children") for child in thread.read_text().split()]
 
 
 @pytest.mark.heavy

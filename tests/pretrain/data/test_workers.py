@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,20 @@ def test_each__an_error_of_the_task_ends_the_work() -> None:
 
 def test_cores__at_least_one() -> None:
     assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+def _dies_while_it_answers(number: int) -> bytes:
+    """3 kills its process when half of its result has been sent, as a machine out of memory does."""
+
+    def half(self: Connection, buf: bytes) -> None:
+        os.write(self.fileno(), buf[: len(buf) // 2])
+        os._exit(9)
+
+    if number == 3:
+        Connection._send = half  # type: ignore[attr-defined]
+    return bytes([number]) * 1_000_000
+
+
+def test_each__a_process_that_dies_while_it_answers_costs_its_item_only() -> None:
+    results = dict(each(_dies_while_it_answers, range(8), 2, name="test", progress=False))
+    assert [n for n, result in results.items() if result is None] == [3] and len(results) == 8

@@ -31,7 +31,7 @@ from .data.jobs import Slices, grid_of, in_scans, in_store, is_store, slices_of
 from .data.volume import LeftOut, Series, Volume
 from .data.workers import DIED, chosen, cores, each
 from .reading.curve import pearson_r
-from .reading.intervals import notes
+from .reading.intervals import chosen_coverage, notes
 from .reading.regions import Regions
 from .tables import LAST, Asked, Scored, SeriesScores, read_csv, write
 from .working import Working
@@ -46,7 +46,7 @@ def score(
     out: str | Path,
     *,
     regions: str | Path | Regions | None = None,
-    coverage: float = 0.9,
+    coverage: float | None = None,
     features: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -62,7 +62,7 @@ def score(
         sources: one store, or any number of files and folders with DICOM, NIfTI, NRRD, MHA or 16-bit PNG series.
         out: a new folder for the tables, or one that was begun so.
         regions: a file that `calibrate` wrote for these weights: adds body parts, positions, and landmarks.csv.
-        coverage: with regions, the probability with which a landmark's interval contains it.
+        coverage: with regions, the probability with which a landmark's interval contains it; 0.9 by default.
         features: also write features.npy, the 512 pooled features of each slice (float32), in the order of slices.parquet's rows.
         workers: processes that read and resample; all but one core by default, 0 reads in this process.
         scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and resample instead; they must see the sources under
@@ -85,6 +85,7 @@ def score(
     regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
     if regions is not None:
         regions.check(weights.sha256())
+    coverage = chosen_coverage(coverage, regions)
     without_interval = notes(regions, coverage) if regions else ()
     needs_features = features or (regions is not None and regions.classifier is not None)
     asked = Asked(regions, coverage, features, with_paths)

@@ -62,10 +62,20 @@ def interval(scores: NDArray[np.floating], z_mm: NDArray[np.floating], level: Le
     return -float(np.sort(residuals - at)[last]), float(np.sort(residuals + at)[last])
 
 
+COVERAGE = 0.9
+
+
+def chosen_coverage(coverage: float | None, regions: Regions | None) -> float:
+    """The coverage of a verb's intervals. Raises `ValueError` for one outside 0..1, and for one without the regions that give intervals."""
+    if coverage is not None and not 0 < coverage < 1:
+        raise ValueError(f"coverage must be above 0 and below 1, got {coverage:g}")
+    if coverage is not None and regions is None:
+        raise ValueError(f"coverage {coverage:g} is of intervals, which come from labelled volumes; give regions, or leave it out")
+    return COVERAGE if coverage is None else coverage
+
+
 def rank(volumes: int, coverage: float) -> int:
     """ceil((k + 1) x coverage), safe against 10 x 0.9 being a little more than 9."""
-    if not 0 < coverage < 1:
-        raise ValueError(f"coverage must be above 0 and below 1, got {coverage}")
     return math.ceil(round((volumes + 1) * coverage, 9))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..tables import read_curves
 from .curve import Curve, passage
-from .intervals import rank
+from .intervals import chosen_coverage, rank
 from .regions import Regions
 
 
@@ -37,7 +37,7 @@ def same_level(
     index: int,
     *,
     regions: str | Path | Regions | None = None,
-    coverage: float = 0.9,
+    coverage: float | None = None,
     out: Path | None = None,
 ) -> list[SameLevel]:
     """The level of one slice in every other series of a SCORES folder.
@@ -51,20 +51,19 @@ def same_level(
         series: the key of the series that the slice is of.
         index: the slice, 0 at the superior end.
         regions: what `calibrate` made from volumes with landmarks; without it there is no interval.
-        coverage: the probability with which the interval contains the level.
+        coverage: with regions, the probability with which the interval contains the level; 0.9 by default.
         out: a new CSV file for the table.
 
     Raises:
         ValueError: no such folder, series or slice, a coverage outside 0..1, regions of other weights or with too few volumes for the
             coverage, or an `out` that exists.
     """
-    if not 0 < coverage < 1:
-        raise ValueError(f"coverage must be between 0 and 1, got {coverage:g}")
     if out is not None and out.exists():
         raise ValueError(f"{out} exists; give a new --out")
     if out is not None and not out.absolute().parent.is_dir():
         raise ValueError(f"{out}: its folder does not exist; make it first")
     regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
+    coverage = chosen_coverage(coverage, regions)
     curves, weights_sha256 = read_curves(scores)
     half_mm = None
     if regions is not None:

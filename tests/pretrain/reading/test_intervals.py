@@ -7,7 +7,7 @@ import pytest
 
 from ubr.pretrain.reading.calibration import landmark
 from ubr.pretrain.reading.curve import Curve, passage
-from ubr.pretrain.reading.intervals import enough, highest_coverage, interval, landmark_rows, locate, notes
+from ubr.pretrain.reading.intervals import chosen_coverage, enough, highest_coverage, interval, landmark_rows, locate, notes
 from ubr.pretrain.reading.regions import Level, Regions
 
 Z = 5.0 * np.arange(40)
@@ -95,9 +95,16 @@ def test_enough__k_volumes_allow_k_of_k_plus_one() -> None:
         most = volumes / (volumes + 1)
         assert highest_coverage(some) == most
         assert enough(some, most) and not enough(some, most + 1e-6)
+
+
+def test_chosen_coverage__between_0_and_1_and_only_with_regions() -> None:
+    regions = Regions("ab", ("chest", "abdomen"), (level(0.0),), {})
+    assert chosen_coverage(None, None) == chosen_coverage(None, regions) == 0.9 and chosen_coverage(0.5, regions) == 0.5
     for coverage in (0.0, 1.0, -1.0, 90.0):
         with pytest.raises(ValueError, match=r"coverage must be above 0 and below 1"):
-            enough(some, coverage)
+            chosen_coverage(coverage, regions)
+    with pytest.raises(ValueError, match=r"coverage 0\.9 is of intervals, .*; give regions, or leave it out"):
+        chosen_coverage(0.9, None)
 
 
 def test_too_few_volumes__no_interval_and_one_line_that_says_what_they_allow() -> None:

@@ -117,7 +117,11 @@ def test_command_line__a_table_and_a_csv_file(scores: Path, tmp_path: Path, caps
         (["--series", "nobody", "--index", "3"], "has no series 'nobody'; give one of the 5 keys in series.csv"),
         (["--series", "given", "--index", "60"], "index must be in 0..59, the slices of series given; got 60"),
         (["--series", "given", "--index", "-1"], "index must be in 0..59"),
-        (["--series", "given", "--index", "3", "--coverage", "1"], "coverage must be between 0 and 1, got 1"),
+        (["--series", "given", "--index", "3", "--coverage", "1"], "coverage must be above 0 and below 1, got 1"),
+        (
+            ["--series", "given", "--index", "3", "--coverage", "0.8"],
+            "coverage 0.8 is of intervals, which come from labelled volumes; give regions",
+        ),
     ],
 )
 def test_mistakes__are_one_line(argv: list[str], reason: str, scores: Path, capsys: pytest.CaptureFixture[str]) -> None:

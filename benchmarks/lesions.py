@@ -18,7 +18,7 @@ from ubr.downstream import check, plant, starting_weights
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.evaluation import evaluate
 from ubr.downstream.planted import scans_of_folder
-from ubr.downstream.recipes import RECIPES, recipe
+from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
 from ubr.downstream.training import finetune
 from ubr.weights import InputSpec, load
 
@@ -43,11 +43,7 @@ def main() -> None:
     options = parser.parse_args()
 
     data, digest = lesions(options.data, options.work, options.per_scan, options.studies)
-    chosen = recipe(options.recipe)
-    chosen = dataclasses.replace(chosen, seed=options.seed, augment=dataclasses.replace(chosen.augment, seed=options.seed))
-    if options.steps:
-        scale = options.steps / chosen.steps
-        chosen = dataclasses.replace(chosen, steps=options.steps, drops=tuple(round(d * scale) for d in chosen.drops))
+    chosen = seeded(options.recipe, options.steps, options.seed)
     inputs = InputSpec(window_hu=tuple(options.window))
     weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, inputs, options.seed)
     train = DeepLesion(data, "train", weights.inputs, view=chosen.view, augment=chosen.augment)
@@ -79,6 +75,13 @@ def main() -> None:
     }
     print(judged)
     print(f"row in {append('lesions', [row])}")
+
+
+def seeded(name: str, steps: int | None, seed: int) -> DetectorRecipe:
+    """The recipe of this name with a seed, and in other steps than its own if they are given."""
+    chosen = recipe(name)
+    augment = dataclasses.replace(chosen.augment, seed=seed)
+    return dataclasses.replace(chosen, steps=steps or chosen.steps, seed=seed, augment=augment)
 
 
 def lesions(data: Path, work: Path, per_scan: int, studies: int) -> tuple[Path, str]:

@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.comparison import differences, table
-from benchmarks.lesions import lesions
+from benchmarks.lesions import lesions, seeded
 from benchmarks.rows import append, provenance, read, recorded
 from ubr.downstream import finetune, starting_weights
 from ubr.downstream.dataset import DeepLesion
@@ -37,7 +37,7 @@ from ubr.downstream.detector import batch_norms
 from ubr.downstream.evaluation import detect, load_detector
 from ubr.downstream.metrics import ImageResult, Recall
 from ubr.downstream.positions import Positions, body_positions
-from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
+from ubr.downstream.recipes import RECIPES, DetectorRecipe
 from ubr.weights import InputSpec, Weights, load
 from ubr.weights.devices import to_device
 from ubr.weights.runs import read_metrics
@@ -123,17 +123,12 @@ def described(options: argparse.Namespace, digest: str, share: float, seed: int,
 
 
 def of_steps(options: argparse.Namespace, seed: int) -> DetectorRecipe:
-    """The recipe with the asked length and seed; the rate falls at the same shares of it.
+    """The recipe with the asked length and seed.
 
     Frozen norms of a trunk that has any are measured instead: a random start has none to freeze, and all starts must be trained alike.
     """
-    chosen, steps = recipe(options.recipe), options.steps
-    if batch_norms(options.given["ubr"].build()):
-        chosen = dataclasses.replace(chosen, norms="measured")
-    if steps:
-        drops = tuple(round(drop * steps / chosen.steps) for drop in chosen.drops)
-        chosen = dataclasses.replace(chosen, steps=steps, drops=drops)
-    return dataclasses.replace(chosen, seed=seed, augment=dataclasses.replace(chosen.augment, seed=seed))
+    chosen = seeded(options.recipe, options.steps, seed)
+    return dataclasses.replace(chosen, norms="measured") if batch_norms(options.given["ubr"].build()) else chosen
 
 
 def has_rows(about: dict[str, object]) -> bool:

@@ -101,6 +101,9 @@ def _train(argv: list[str]) -> None:
         print(
             f"{weights.backbone} from {start}, recipe {options.recipe}, {chosen.steps} steps of {chosen.batch} images; {counts}", flush=True
         )
+        apart, view = weights.inputs.neighbours_mm, chosen.view
+        if apart and (view.channels, view.distance_mm) != (3, apart):
+            print(f"note: these weights were trained on 3 slices {apart:g} mm apart: --view.channels 3 --view.distance_mm {apart:g}")
     if options.dry:
         return
     rest = {n: options[n] for n in ("accelerator", "devices", "nodes", "workers", "validate_every", "checkpoint_every", "log_every")}

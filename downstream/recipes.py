@@ -32,7 +32,7 @@ class DetectorRecipe:
         momentum: of SGD; AdamW has its own.
         weight_decay: on weights; biases and norms have none.
         warmup: steps over which the rate rises from a tenth.
-        drops: steps at which the rate falls by 10.
+        drops: shares of the steps after which the rate falls by 10, as 0.5; a run of another length keeps them.
         clip_norm: largest gradient norm; none does not clip.
         precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32", "bf16".
         seed: of the heads, the proposals and the order of images; the views have `augment.seed`.
@@ -51,7 +51,7 @@ class DetectorRecipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup: int = 0
-    drops: tuple[int, ...] = (20_000, 40_000, 55_000)
+    drops: tuple[float, ...] = (20 / 70, 40 / 70, 55 / 70)
     clip_norm: float | None = None
     precision: Literal["auto", "32", "bf16"] = "auto"
     seed: int = 0
@@ -68,13 +68,15 @@ class DetectorRecipe:
         for name, values in choices.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} must be one of {', '.join(values)}, got {getattr(self, name)!r}")
+        if not all(0 < drop < 1 for drop in self.drops):
+            raise ValueError(f"drops must be shares above 0 and below 1, got {self.drops}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be above 0 or none, got {self.clip_norm}")
 
     def rate(self, step: int) -> float:
         """The learning rate at a step, relative to `lr`."""
         warm = 0.1 + 0.9 * step / self.warmup if step < self.warmup else 1.0
-        return float(warm * 0.1 ** sum(step >= drop for drop in self.drops))
+        return float(warm * 0.1 ** sum(step >= round(drop * self.steps) for drop in self.drops))
 
     def parts(self) -> dict[str, Any]:
         """What the recipe says of the detector itself: options of `detector.faster_rcnn`."""
@@ -114,7 +116,7 @@ def small() -> DetectorRecipe:
         lr=1e-3,
         weight_decay=0.05,
         warmup=100,
-        drops=(2800, 3600),
+        drops=(0.7, 0.9),
         clip_norm=10.0,
     )
 

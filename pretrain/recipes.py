@@ -47,7 +47,7 @@ class Recipe:
         weight_decay: on weights; biases and normalisation layers have none.
         bias_lr_factor: learning rate of biases relative to `lr`; 2 in the authors' code.
         schedule: "constant"; "steps" divides by 10 at `drops`; "cosine" warms up over 5 % of the steps and falls to 1 %.
-        drops: steps at which the rate falls by 10.
+        drops: shares of the steps after which the rate falls by 10, as 0.5; a run of another length keeps them.
         clip_norm: largest gradient norm; none does not clip.
         precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32", "bf16".
         seed: of the start, the sampling and the augmentation.
@@ -74,7 +74,7 @@ class Recipe:
     weight_decay: float = 5e-4
     bias_lr_factor: float = 1.0
     schedule: Literal["constant", "steps", "cosine"] = "constant"
-    drops: tuple[int, ...] = ()
+    drops: tuple[float, ...] = ()
     clip_norm: float | None = None
     precision: Literal["auto", "32", "bf16"] = "auto"
     seed: int = 0
@@ -88,6 +88,8 @@ class Recipe:
         for name, low, high in allowed:
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be in {low}..{high}, got {getattr(self, name)}")
+        if not all(0 < drop < 1 for drop in self.drops):
+            raise ValueError(f"drops must be shares above 0 and below 1, got {self.drops}")
         for name, low in (("head_std", 0), ("clip_norm", 0)):
             value = getattr(self, name)
             if value is not None and not value > low:
@@ -96,7 +98,7 @@ class Recipe:
     def rate(self, step: int) -> float:
         """The learning rate at a step, relative to `lr`."""
         if self.schedule == "steps":
-            return float(0.1 ** sum(step >= drop for drop in self.drops))
+            return float(0.1 ** sum(step >= round(drop * self.steps) for drop in self.drops))
         if self.schedule == "cosine":
             warm = max(1, round(0.05 * self.steps))
             if step < warm:
@@ -144,7 +146,7 @@ def reference_code() -> Recipe:
         steps=10_000,
         bias_lr_factor=2.0,
         schedule="steps",
-        drops=(5000,),
+        drops=(0.5,),
     )
 
 

@@ -104,7 +104,7 @@ def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
     w.provenance["start"] = {"source": "random"}
     w.save(tmp_path / "ubr.safetensors")
     monkeypatch.setattr(result_rows, "RESULTS", tmp_path / "results")
-    monkeypatch.setitem(RECIPES, "small", lambda: tiny_recipe(norms="measured", drops=(4,)))
+    monkeypatch.setitem(RECIPES, "small", lambda: tiny_recipe(norms="measured", drops=(0.5,)))
 
     def no_internet(backbone: str, source: str, *_: object) -> object:
         if source == "imagenet":

@@ -49,13 +49,17 @@ def sets(world: Path, weights: Weights, recipe: DetectorRecipe) -> tuple[DeepLes
 
 def test_recipes__paper_is_the_papers_schedule() -> None:
     r = paper()
-    assert (r.lr, r.steps, r.drops, r.box_head) == (0.002, 70_000, (20_000, 40_000, 55_000), "paper")
-    assert [r.rate(s) for s in (0, 20_000, 40_000, 55_000)] == pytest.approx([1, 0.1, 0.01, 0.001])
+    assert (r.lr, r.steps, r.box_head) == (0.002, 70_000, "paper")
+    assert [r.rate(s) for s in (0, 19_999, 20_000, 39_999, 40_000, 54_999, 55_000)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.001])
+    shorter = dataclasses.replace(r, steps=700)
+    assert [shorter.rate(s) for s in (199, 200, 550)] == pytest.approx([1, 0.1, 0.001])
     assert len({make().sha256() for make in RECIPES.values()}) == len(RECIPES)
     with pytest.raises(ValueError, match="unknown recipe 'papper'; allowed: paper, small"):
         recipe("papper")
     with pytest.raises(ValueError, match="batch must be in"):
         tiny_recipe(batch=0)
+    with pytest.raises(ValueError, match="drops must be shares above 0 and below 1"):
+        tiny_recipe(drops=(2800,))
 
 
 def test_batches__every_epoch_shows_every_image_once_and_ranks_share_a_step(world: Path, weights: Weights) -> None:
@@ -235,6 +239,15 @@ def test_help__of_every_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as stop:
         main([verb, "--help"])
     assert stop.value.code == 0 and verb in capsys.readouterr().out
+
+
+def test_train__says_where_its_view_is_not_what_the_weights_saw(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = weights_of("timm/test_resnet")
+    dataclasses.replace(weights, inputs=dataclasses.replace(weights.inputs, neighbours_mm=2.5)).save(tmp_path / "w.safetensors")
+    argv = ["train", str(world), "--weights", str(tmp_path / "w.safetensors"), *TINY, "--out", str(tmp_path / "dry"), "--dry"]
+    assert main(argv) == 0
+    assert "note: these weights were trained on 3 slices 2.5 mm apart: --view.channels 3 --view.distance_mm 2.5" in capsys.readouterr().out
+    assert main([*argv, "--view.channels", "3", "--view.distance_mm", "2.5"]) == 0 and "note" not in capsys.readouterr().out
 
 
 def test_train__from_a_weights_file_and_its_mistakes(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,7 +107,7 @@ def _workers(by: str) -> Iterator[tuple[list[str], Pids]]:
 
 def _spawned(run: int) -> list[int]:
     found = []
-    for child in Path(f"/proc/{run}/task/{run}/children").read_text().split():
+    for child in (child for thread in Path(f"/proc/{run}/task").glob("*/children") for child in thread.read_text().split()):
         try:
             if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(int(child))

@@ -231,7 +231,7 @@ def test_losses__do_not_depend_on_how_groups_are_spread_over_processes(store: St
 
 def test_recipes__are_complete_and_distinct() -> None:
     assert set(RECIPES) == {"default", "large", "paper", "reference_code"}
-    assert (large().backbone, large().lr, large().inputs.size_px, large().steps) == ("vgg16", 5e-4, 128, default().steps)
+    assert (large().backbone, large().lr, large().inputs.size_px, large().steps) == ("vgg16", 5e-4, 128, 4500)
     assert (paper().g, paper().m, paper().lr, paper().steps, paper().backbone, paper().start) == (12, 8, 0.002, 1500, "vgg16", "imagenet")
     assert (paper().order_scale, paper().distance_weight, paper().mean_losses) == (1, 1, False)
     code = reference_code()

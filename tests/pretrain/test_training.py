@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tests.toys import toy_recipe, toy_store
 from ubr.pretrain.data.bank import SliceBank, prepare, to_grid
 from ubr.pretrain.data.store import Store
-from ubr.pretrain.recipes import RECIPES, Recipe, default, large, paper, recipe, reference_code
+from ubr.pretrain.recipes import RECIPES, Recipe, large, paper, recipe, reference_code
 from ubr.pretrain.sampler import SliceSampler
 from ubr.pretrain.scoring import score, scores_of
 from ubr.pretrain.training import UBR, Steps, fit, plan

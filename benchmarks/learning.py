@@ -28,7 +28,7 @@ from ubr.pretrain.reading.regions import classify, thresholds
 from ubr.pretrain.recipes import RECIPES, Recipe, recipe
 from ubr.pretrain.scoring import scores_of
 from ubr.pretrain.training import fit
-from ubr.weights import Regressor, load
+from ubr.weights import Regressor, build, load
 
 LANDMARKS = ("mandible", "lung_apex", "liver_dome", "iliac_crest", "femoral_head")
 PARTS = ("chest", "abdomen", "pelvis")
@@ -75,14 +75,20 @@ def command_line(about: str | None) -> tuple[argparse.Namespace, Recipe]:
     parser.add_argument("--fold", type=int, choices=range(FOLDS), help="only this one")
     options = parser.parse_args()
     changes = {name: getattr(options, name) for name in ("backbone", "steps", "lr", "start") if getattr(options, name) is not None}
-    chosen = dataclasses.replace(recipe(options.recipe), seed=options.seed, **changes)
-    if options.size_px is not None:
-        chosen = dataclasses.replace(chosen, inputs=dataclasses.replace(chosen.inputs, size_px=options.size_px))
+    try:
+        chosen = dataclasses.replace(recipe(options.recipe), seed=options.seed, **changes)
+        if options.size_px is not None:
+            chosen = dataclasses.replace(chosen, inputs=dataclasses.replace(chosen.inputs, size_px=options.size_px))
+        build(chosen.backbone)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     return options, chosen
 
 
 def read_catalog(data: Path) -> dict[str, dict[str, str]]:
     """The rows of the folder's catalog.csv by file."""
+    if not (data / "catalog.csv").is_file():
+        raise SystemExit(f"{data} holds no catalog.csv with the columns file, patient, region and landmarks; give a folder that does")
     with (data / "catalog.csv").open(newline="") as file:
         return {row["file"]: row for row in csv.DictReader(file)}
 

@@ -68,13 +68,16 @@ def command_line(about: str | None) -> tuple[argparse.Namespace, Recipe]:
     parser.add_argument("--recipe", default="default", choices=list(RECIPES))
     parser.add_argument("--backbone", help="other than the recipe's")
     parser.add_argument("--steps", type=int, help="other than the recipe's")
+    parser.add_argument("--optimiser", choices=("adamw", "sgd"), help="other than the recipe's")
     parser.add_argument("--lr", type=float, help="other than the recipe's")
+    parser.add_argument("--weight-decay", type=float, help="other than the recipe's")
     parser.add_argument("--start", help="other than the recipe's")
     parser.add_argument("--size-px", type=int, help="other than the recipe's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fold", type=int, choices=range(FOLDS), help="only this one")
     options = parser.parse_args()
-    changes = {name: getattr(options, name) for name in ("backbone", "steps", "lr", "start") if getattr(options, name) is not None}
+    names = ("backbone", "steps", "optimiser", "lr", "weight_decay", "start")
+    changes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     try:
         chosen = dataclasses.replace(recipe(options.recipe), seed=options.seed, **changes)
         if options.size_px is not None:

@@ -103,7 +103,8 @@ def folder_of(work: Path, chosen: Recipe, fold: int) -> Path:
 
 def described(chosen: Recipe) -> dict[str, object]:
     """What tells recipes apart at a glance; the digest tells the rest."""
-    return {"backbone": chosen.backbone, "start": chosen.start, "size_px": chosen.inputs.size_px, "steps": chosen.steps}
+    named = {name: getattr(chosen, name) for name in ("backbone", "start", "steps", "optimiser", "lr")}
+    return named | {"size_px": chosen.inputs.size_px}
 
 
 def stored(data: Path, work: Path, catalog: dict[str, dict[str, str]]) -> tuple[Store, dict[str, str]]:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.comparison import differences, table
+from benchmarks.comparison import ORDER, differences, table
 from benchmarks.lesions import lesions, seeded
 from benchmarks.rows import append, provenance, read, recorded
 from ubr.downstream import finetune, starting_weights
@@ -82,6 +82,7 @@ def command_line() -> argparse.Namespace:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.1, 0.25, 1.0], help="of the training images")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--position", action="store_true", help="also try the position-aware head")
+    parser.add_argument("--only", nargs="+", choices=ORDER, help="only these starts, as when several machines share the work")
     return parser.parse_args()
 
 
@@ -104,6 +105,9 @@ def find_starts(options: argparse.Namespace) -> None:
         print(f"without ImageNet: {error}")
     options.starts += ["imagenet+ubr"] if options.imagenet_ubr else []
     options.starts += ["ubr, position", "ubr, shuffled position"] if options.position else []
+    if missing := set(options.only or ()) - set(options.starts):
+        raise SystemExit(f"--only {', '.join(sorted(missing))}: not among the starts that can be had here: {', '.join(options.starts)}")
+    options.starts = options.only or options.starts
 
 
 def described(options: argparse.Namespace, digest: str, share: float, seed: int, name: str) -> dict[str, object]:

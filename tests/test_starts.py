@@ -125,6 +125,13 @@ def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
     assert {row["step"] for row in result_rows.read("starts_curve")} == {"1", "2", "3"}
     starts.main()
     assert result_rows.read("starts") == rows
+    monkeypatch.setattr(sys, "argv", [*argv, "--only", "random", "imagenet"])
+    with pytest.raises(SystemExit, match=r"--only imagenet: not among the starts that can be had here: random, ubr$"):
+        starts.main()
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", [*argv, "--steps", "3", "--shares", "0.5", "--seeds", "0", "--only", "random"])
+    starts.main()
+    assert capsys.readouterr().out.count("skipped") == 1
     monkeypatch.setattr(sys, "argv", [*argv, "--imagenet-ubr", str(tmp_path / "ubr.safetensors")])
     with pytest.raises(SystemExit, match="--imagenet-ubr was trained from the start 'random', not imagenet; give other weights"):
         starts.main()

@@ -42,7 +42,7 @@ from ubr.weights import InputSpec, Weights, load
 from ubr.weights.devices import to_device
 from ubr.weights.runs import read_metrics
 
-CURVE = 8
+CURVE = 4
 """Points of the curve over a run."""
 
 

@@ -98,11 +98,12 @@ def find_starts(options: argparse.Namespace) -> None:
             raise SystemExit(f"--{name.replace('+', '-')} has the backbone and intensity {theirs}, --ubr {ours}; train both alike")
     options.inputs = options.given["ubr"].inputs
     options.starts = ["random", "ubr"]
-    try:
-        starting_weights(options.given["ubr"].backbone, options.imagenet, options.inputs)
-        options.starts.append("imagenet")
-    except ValueError as error:
-        print(f"without ImageNet: {error}")
+    if "imagenet" in (options.only or ORDER):
+        try:
+            starting_weights(options.given["ubr"].backbone, options.imagenet, options.inputs)
+            options.starts.append("imagenet")
+        except ValueError as error:
+            print(f"without ImageNet: {error}")
     options.starts += ["imagenet+ubr"] if options.imagenet_ubr else []
     options.starts += ["ubr, position", "ubr, shuffled position"] if options.position else []
     if missing := set(options.only or ()) - set(options.starts):

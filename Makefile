@@ -29,8 +29,9 @@ check: env  ## linter and type checker
 	mkdir -p build/types && ln -sfn ../.. build/types/ubr
 	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p ubr.weights -p ubr.pretrain -p ubr.downstream
 
-evidence: env  ## the paper's tables and figures from the committed rows, as one page
+evidence: env  ## the paper's tables and figures from the committed rows, as one page; the pictures that README shows
 	$(BIN)/python -m benchmarks.evidence
+	mkdir -p benchmarks/pictures && cp build/evidence/*.png benchmarks/pictures/
 
 wheel: env  ## build the wheel, install it elsewhere, use it from outside the tree
 	rm -rf build/wheel build/elsewhere

@@ -23,8 +23,12 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Difference:
-    """Recall of `b` less that of `a` at a share of the labels, with its 95 % interval; p before and after correction."""
+    """Recall of `b` less that of `a` at a share of the labels, with its 95 % interval; p before and after correction.
 
+    `pretraining` says which UBR training they are of; empty where neither is of one.
+    """
+
+    pretraining: str
     share: float
     a: str
     b: str
@@ -40,7 +44,10 @@ class Difference:
 
 
 def differences(rows: Iterable[Mapping[str, str]]) -> list[Difference]:
-    """Every pair of starts at every share, over the seeds that both have. Raises `ValueError` for rows of several configurations."""
+    """Every pair of starts at every share, over the seeds that both have; of each UBR training by itself, corrected for all together.
+
+    Raises `ValueError` for rows of several configurations.
+    """
     rows = list(rows)
     one_configuration(rows)
     return _holm([_difference(*pair) for pair in _pairs(rows)])
@@ -52,12 +59,12 @@ def null_check(rows: Iterable[Mapping[str, str]]) -> tuple[int, int]:
     Returns how many of these comparisons give a p below 5 %, uncorrected, and how many there were.
     """
     different = tried = 0
-    for share, a, b, one, other in _pairs(list(rows)):
+    for *pair, one, other in _pairs(list(rows)):
         for signs in product((False, True), repeat=len(one) - 1):
             if any(signs):  # the first seed keeps its names: all exchanged is none exchanged
                 swapped = np.array([False, *signs])[:, None, None]
-                pair = np.where(swapped, other, one), np.where(swapped, one, other)
-                different += _difference(share, a, b, *pair, draws=500).p < LEVEL
+                mixed = np.where(swapped, other, one), np.where(swapped, one, other)
+                different += _difference(*pair, *mixed, draws=500).p < LEVEL
                 tried += 1
     return different, tried
 
@@ -67,10 +74,12 @@ def table(found: Sequence[Difference]) -> str:
     if not found:
         return "no two starts have rows of the same seed"
     lines = [f"{'labels':>7}  {'difference':<28}{'recall@5 %':>14}{'difference (95 %)':>26}{'p':>9}{'corrected':>11}"]
-    for d in found:
-        interval = f"{100 * d.value:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
-        recalls = f"{100 * d.recall_a:.1f}, {100 * d.recall_b:.1f}"
-        lines.append(f"{100 * d.share:>5.0f} %  {d.b + ' - ' + d.a:<28}{recalls:>14}{interval:>26}{d.p:>9.4f}{d.corrected:>11.4f}")
+    for pretraining in sorted({d.pretraining for d in found}):
+        lines += [f"UBR of {pretraining}"] if pretraining else []
+        for d in (one for one in found if one.pretraining == pretraining):
+            interval = f"{100 * d.value:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
+            recalls = f"{100 * d.recall_a:.1f}, {100 * d.recall_b:.1f}"
+            lines.append(f"{100 * d.share:>5.0f} %  {d.b + ' - ' + d.a:<28}{recalls:>14}{interval:>26}{d.p:>9.4f}{d.corrected:>11.4f}")
     few = min(d.patients for d in found), min(d.seeds for d in found)
     return "\n".join(
         [*lines, f"{few[0]} patients, {few[1]} seeds; drawn anew {DRAWS} times; corrected by Holm for {len(found)} differences"]
@@ -78,26 +87,39 @@ def table(found: Sequence[Difference]) -> str:
 
 
 def one_configuration(rows: Sequence[Mapping[str, str]]) -> None:
-    """Rows that are compared differ in seed, share and start, and in nothing else; a training has one start. Raises `ValueError`."""
+    """Rows that are compared differ in seed, share, start and pretraining, and in nothing else. Raises `ValueError`."""
     for column in ("data", "config", "backbone", "intensity"):
         values = sorted({row[column] for row in rows})
         if len(values) > 1:
             raise ValueError(f"rows of different {column} cannot be compared: {', '.join(values)}; choose one")
     weights: dict[tuple[str, ...], str] = {}
     for row in rows:
-        seen = weights.setdefault((row["share"], row["start"], row["seed"]), row["weights"])
+        seen = weights.setdefault(tuple(row[column] for column in ("share", "start", "pretraining", "seed")), row["weights"])
         if seen != row["weights"]:
             raise ValueError(f"rows of the start {row['start']} are of the weights {seen} and {row['weights']}; move one away")
 
 
-def _pairs(rows: Sequence[Mapping[str, str]]) -> Iterator[tuple[float, str, str, NDArray[np.float64], NDArray[np.float64]]]:
-    """Every two starts at every share: share, their names, and the counts `[seeds, patients, 2]` of the seeds that both have."""
-    for share in sorted({float(row["share"]) for row in rows}):
-        of_start = {name: _counts([row for row in rows if float(row["share"]) == share and row["start"] == name]) for name in ORDER}
-        for a, b in combinations([name for name in ORDER if of_start[name]], 2):
-            if seeds := sorted(of_start[a].keys() & of_start[b].keys()):
-                one, other = (np.stack([of_start[name][seed] for seed in seeds]) for name in (a, b))
-                yield share, a, b, one, other
+def by_pretraining(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[str, str]]]:
+    """The rows of each UBR training, with those that are of none beside them; of what has no UBR, all under an empty name."""
+    rows = list(rows)
+    names = sorted({row["pretraining"] for row in rows} - {""}) or [""]
+    return {name: [row for row in rows if row["pretraining"] in ("", name)] for name in names}
+
+
+def _pairs(
+    rows: Sequence[Mapping[str, str]],
+) -> Iterator[tuple[str, float, str, str, NDArray[np.float64], NDArray[np.float64]]]:
+    """Every two starts at every share: UBR training, share, names, and the counts `[seeds, patients, 2]` of the seeds that both have."""
+    told = set()
+    for pretraining, mine in by_pretraining(rows).items():
+        for share in sorted({float(row["share"]) for row in mine}):
+            of_start = {name: _counts([row for row in mine if float(row["share"]) == share and row["start"] == name]) for name in ORDER}
+            for a, b in combinations([name for name in ORDER if of_start[name]], 2):
+                named = pretraining if "ubr" in a + b else ""
+                if (seeds := sorted(of_start[a].keys() & of_start[b].keys())) and (named, share, a, b) not in told:
+                    told.add((named, share, a, b))
+                    one, other = (np.stack([of_start[name][seed] for seed in seeds]) for name in (a, b))
+                    yield named, share, a, b, one, other
 
 
 def _counts(rows: Sequence[Mapping[str, str]]) -> dict[int, NDArray[np.float64]]:
@@ -108,7 +130,9 @@ def _counts(rows: Sequence[Mapping[str, str]]) -> dict[int, NDArray[np.float64]]
     return {seed: np.array([patients[n] for n in sorted(patients)], np.float64) for seed, patients in found.items()}
 
 
-def _difference(share: float, a: str, b: str, one: NDArray[np.float64], other: NDArray[np.float64], draws: int = DRAWS) -> Difference:
+def _difference(
+    pretraining: str, share: float, a: str, b: str, one: NDArray[np.float64], other: NDArray[np.float64], draws: int = DRAWS
+) -> Difference:
     """one, other: `[seeds, patients, 2]`."""
     seeds, patients = one.shape[:2]
     rng = np.random.default_rng(0)
@@ -127,7 +151,7 @@ def _difference(share: float, a: str, b: str, one: NDArray[np.float64], other: N
     p = min(1.0, max(2 / 2**patients, 2 * (1 + min((drawn <= 0).sum(), (drawn >= 0).sum())) / (draws + 1)))
     if min(seeds, patients) == 1:
         low, high, p = float("-inf"), float("inf"), 1.0
-    return Difference(share, a, b, seeds, patients, float(before[-1]), float(after[-1]), value, low, high, float(p), float(p))
+    return Difference(pretraining, share, a, b, seeds, patients, float(before[-1]), float(after[-1]), value, low, high, float(p), float(p))
 
 
 def _holm(found: Sequence[Difference]) -> list[Difference]:

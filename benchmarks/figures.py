@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.comparison import ORDER, one_configuration
+from benchmarks.comparison import ORDER, by_pretraining, one_configuration
 from benchmarks.curves import drawn
 from benchmarks.learning import PARTS
 
@@ -131,23 +131,27 @@ def fig3b(rows: Rows) -> Figure:
 
 
 def fig3c(rows: Rows) -> Figure:
-    """Recall of the 5 best detections on validation patients by step, a panel a share of labels: mean over seeds, and their range."""
+    """Recall of the 5 best detections on validation patients by step: mean over seeds, and their range.
+
+    A panel a share of the labels; a line of panels a UBR training.
+    """
     if not rows:
         raise ValueError("no rows of starts_curve")
     one_configuration(rows)
-    shares = sorted({float(row["share"]) for row in rows})
-    figure, axes = _axes(1, len(shares), 3, 2.8, sharey=True)
-    for panel, share in zip(axes[0], shares, strict=True):
-        for start, colour in STARTS.items():
-            mine = [row for row in rows if float(row["share"]) == share and row["start"] == start]
-            steps = sorted({int(row["step"]) for row in mine})
-            if steps:
-                values = [_percent([row for row in mine if int(row["step"]) == step], "val_recall5") for step in steps]
-                panel.plot(steps, [v.mean() for v in values], color=colour, label=start)
-                panel.fill_between(steps, [v.min() for v in values], [v.max() for v in values], color=colour, alpha=0.15, linewidth=0)
-        panel.set(title=f"{100 * share:g} % of the labels", xlabel="steps", ylim=(0, 100))
-    axes[0, 0].set_ylabel("recall of the 5 best, %")
-    axes[0, 0].legend(frameon=False, fontsize=8)
+    trainings, shares = by_pretraining(rows), sorted({float(row["share"]) for row in rows})
+    figure, axes = _axes(len(trainings), len(shares), 3, 2.8, sharex=True, sharey=True)
+    for line, (pretraining, of_training) in zip(axes, trainings.items(), strict=True):
+        for panel, share in zip(line, shares, strict=True):
+            for start, colour in STARTS.items():
+                mine = [row for row in of_training if float(row["share"]) == share and row["start"] == start]
+                steps = sorted({int(row["step"]) for row in mine})
+                if steps:
+                    values = [_percent([row for row in mine if int(row["step"]) == step], "val_recall5") for step in steps]
+                    panel.plot(steps, [v.mean() for v in values], color=colour, label=start)
+                    panel.fill_between(steps, [v.min() for v in values], [v.max() for v in values], color=colour, alpha=0.15, linewidth=0)
+            panel.set(title=f"{100 * share:g} % of the labels", xlabel="steps", ylim=(0, None))
+        line[0].set_ylabel("recall of the 5 best, %")
+        line[0].legend(frameon=False, fontsize=8, title=f"UBR of {pretraining.split(', ')[0]}" if pretraining else None)
     return figure
 
 

@@ -114,7 +114,6 @@ def find_starts(options: argparse.Namespace) -> None:
 def described(options: argparse.Namespace, digest: str, share: float, seed: int, name: str) -> dict[str, object]:
     """What rows of a training begin with. The configuration's digest leaves the seed out, which has its own column."""
     weights = options.given.get(name.split(",")[0])
-    data = weights.provenance.get("data", {}) if weights else {}
     return {
         **provenance(of_steps(options, 0).sha256(), seed),
         "data": digest,
@@ -122,9 +121,18 @@ def described(options: argparse.Namespace, digest: str, share: float, seed: int,
         "share": share,
         "start": name,
         "weights": weights.sha256()[:12] if weights else "",
-        "pretraining": f"{data.get('series', '?')} series, {data.get('fingerprint', '?')}" if weights else "",
+        "pretraining": pretraining(weights) if weights else "",
         "intensity": " ".join(map(str, options.inputs.intensity())),
     }
+
+
+def pretraining(weights: Weights) -> str:
+    """What tells a UBR training from others, its start aside: input, length, seed, data."""
+    about = weights.provenance
+    data = about.get("data", {})
+    near = f" and neighbours at {weights.inputs.neighbours_mm:g} mm" if weights.inputs.neighbours_mm else ""
+    length = f"{about.get('steps', '?')} steps, seed {about.get('seed', '?')}"
+    return f"{weights.inputs.size_px} px{near}, {length}, {data.get('series', '?')} series {str(data.get('fingerprint', '?'))[:12]}"
 
 
 def of_steps(options: argparse.Namespace, seed: int) -> DetectorRecipe:

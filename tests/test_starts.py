@@ -33,7 +33,8 @@ def made(recall: dict[str, float], seed: int = 0, share: float = 0.1, suits: flo
             luck = rng.normal(0, 0.02)
             for patient in range(PATIENTS):
                 found = rng.binomial(40, np.clip(chance + easy[patient] + own[patient] + luck, 0, 1))
-                about = {"data": "d", "config": "c", "intensity": "i", "backbone": "b", "share": f"{share}", "start": start, "weights": ""}
+                about = {"data": "d", "config": "c", "intensity": "i", "backbone": "b", "share": f"{share}", "start": start}
+                about |= {"weights": "", "pretraining": "64 px" if "ubr" in start else ""}
                 rows.append({**about, "seed": f"{training}", "patient": f"{patient}", "lesions": "40", "found": f"{found}"})
     return rows
 
@@ -65,6 +66,18 @@ def test_differences__are_corrected_for_how_many_there_are() -> None:
     assert by_p[0].corrected == pytest.approx(6 * by_p[0].p)
     assert all(a.corrected <= b.corrected for a, b in pairwise(by_p))
     assert all(one.p <= one.corrected <= 1 for one in found)
+
+
+def test_differences__several_ubr_trainings_are_told_apart_and_corrected_for_together() -> None:
+    rows = made({"random": 0.5, "imagenet": 0.5, "ubr": 0.6})
+    first = differences(rows)
+    other = [{**row, "pretraining": "128 px", "weights": "w"} for row in made({"ubr": 0.7}, 1)]
+    found = differences(rows + other)
+    assert [(one.pretraining, one.a, one.b) for one in found if not one.pretraining] == [("", "random", "imagenet")]
+    assert [(one.b, one.a) for one in found if one.pretraining == "128 px"] == [("ubr", "random"), ("imagenet", "ubr")]
+    assert len(found) == 5 and {one.value for one in first} < {one.value for one in found}
+    assert max(one.corrected for one in found if one.p == first[1].p) >= first[1].corrected
+    assert table(found).count("UBR of ") == 2 and "corrected by Holm for 5 differences" in table(found)
 
 
 def test_differences__seeds_that_only_one_has_do_not_count() -> None:

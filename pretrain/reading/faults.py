@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 from scipy.stats import theilslopes
 
 from .curve import pearson_r
-
-Floats = NDArray[np.float64]
+from .deviations import BUMP_MM, PART_MM, STEP_MM, Floats, LevelCurve, bumps_of, cuts_of, kink_of, rate_of, runs_of, spread_of, steps_of
 
 KINDS = ("reversed", "spacing", "gap", "repeated", "glued", "swapped", "abnormal", "out_of_range")
 PAPER_R = 0.99
@@ -39,14 +38,6 @@ FACTOR = 4.5
 """A leap, a departure or a change of slope is a fault if it is so many times as large as the largest in the typical series."""
 SIGMAS = 3.0
 """Standard deviations by which the slope of a whole series must differ."""
-STEP_MM = 30.0
-"""Levels beside a leap are medians over this far, and both sides are at least this long."""
-BUMP_MM = 80.0
-"""A slice is compared with the median over this far to both sides."""
-LAG_MM = (40.0, 80.0)
-"""Pairs that tell the rate: far enough for noise, near enough that few span a leap."""
-PART_MM = 150.0
-"""A series that tells what is typical, and a part whose rate is told from the other's, is at least this long."""
 GAP_MM = 200.0
 """A leap ahead that is longer is taken for two series."""
 LOST = 0.25
@@ -101,30 +92,6 @@ class Facts:
     paper_rule: bool
 
 
-@dataclass(frozen=True)
-class _Curve:
-    """Slices that are looked at. index: in the series. level, z: mm, z from the superior end."""
-
-    index: NDArray[np.int64]
-    level: Floats
-    z: Floats
-
-    @property
-    def extent(self) -> float:
-        return float(self.z[-1] - self.z[0])
-
-    def turned(self) -> _Curve:
-        return _Curve(self.index[::-1], self.level[::-1], self.z[-1] - self.z[::-1])
-
-    def without(self, gone: NDArray[np.bool_], *, closed: bool) -> _Curve:
-        """The other slices; closed: moved together, as if those had never been there."""
-        z = np.cumsum(np.where(gone, 0, np.diff(self.z, prepend=self.z[0]))) if closed else self.z
-        return _Curve(self.index[~gone], self.level[~gone], z[~gone])
-
-    def error(self) -> Floats:
-        return self.level - self.z
-
-
 def facts(scores: NDArray[np.floating], z_mm: NDArray[np.floating]) -> Facts:
     """Slope, range and direction of a curve, and what the paper's rule says. NaN where fewer than two slices have a score."""
     known = np.isfinite(scores)
@@ -148,7 +115,7 @@ def reference_of(curves: Sequence[tuple[NDArray[np.floating], NDArray[np.floatin
     for scores, z_mm in curves:
         s, z = np.asarray(scores, np.float64), np.asarray(z_mm, np.float64)
         if len(s) >= 10 and np.isfinite(s).all() and (np.diff(z) > 0).all() and z[-1] - z[0] >= PART_MM and np.ptp(s) > 0:
-            usable.append((s, z, _rate(s, z), pearson_r(s, z)))
+            usable.append((s, z, rate_of(s, z), pearson_r(s, z)))
     slopes = [abs(rate) for *_, rate, r in usable if abs(r) > 0.5 and rate]
     if not slopes:
         return Reference(math.nan)
@@ -157,13 +124,13 @@ def reference_of(curves: Sequence[tuple[NDArray[np.floating], NDArray[np.floatin
         return Reference(slope)
     each = []
     for s, z, rate, _ in usable:
-        curve = _Curve(np.arange(len(s)), s / slope * np.sign(rate or 1), z * abs(rate) / slope)
-        each.append([_spread(curve.error()), np.abs(_steps(curve)).max(), np.abs(_bumps(curve)).max(), _kink(curve)[1]])
+        curve = LevelCurve(np.arange(len(s)), s / slope * np.sign(rate or 1), z * abs(rate) / slope)
+        each.append([spread_of(curve.error()), np.abs(steps_of(curve)).max(), np.abs(bumps_of(curve)).max(), kink_of(curve)[1]])
     wander, step, bump = np.median(np.array(each)[:, :3], 0).tolist()
     lines = [s for s, *_, r in usable if abs(r) > 0.9]
     return Reference(
         slope=slope,
-        spread=max(0.03, _spread(np.log(np.array(slopes) / slope))),
+        spread=max(0.03, spread_of(np.log(np.array(slopes) / slope))),
         wander_mm=wander,
         step_mm=step,
         bump_mm=bump,
@@ -195,7 +162,7 @@ def findings(scores: NDArray[np.floating], z_mm: NDArray[np.floating], *, refere
         reason = f"z does not increase at {len(wrong)} of {len(z) - 1} steps, first from {z[wrong[0]]:.1f} to {z[wrong[0] + 1]:.1f} mm"
         return (Finding("spacing", int(wrong[0]), int(wrong[-1]) + 1, 1.0, reason),)
     known = np.isfinite(s)
-    found = [Finding("out_of_range", a, b, 1.0, f"{b - a + 1} slices have no score") for a, b in _runs(~known)]
+    found = [Finding("out_of_range", a, b, 1.0, f"{b - a + 1} slices have no score") for a, b in runs_of(~known)]
     if known.sum() >= 3:
         found += _findings(np.flatnonzero(known), s[known], z[known], reference)
     return tuple(sorted(found, key=lambda f: (f.first, f.last)))
@@ -206,7 +173,7 @@ def _findings(index: NDArray[np.int64], s: Floats, z: Floats, reference: Referen
         return [Finding("out_of_range", int(index[0]), int(index[-1]), 1.0, f"all {len(s)} slices have the score {s[0]:.2f}")]
     if not reference.slope > 0:
         return []
-    curve = _Curve(index, s / reference.slope, z - z[0])
+    curve = LevelCurve(index, s / reference.slope, z - z[0])
     if np.abs(np.diff(curve.level)).max() <= SAME_MM:  # the same but for rounding
         return [Finding("out_of_range", int(index[0]), int(index[-1]), 1.0, f"all {len(s)} slices have the score {s[0]:.2f}")]
     if lost := _lost(curve, reference):
@@ -214,7 +181,7 @@ def _findings(index: NDArray[np.int64], s: Floats, z: Floats, reference: Referen
     found, curve = _copies(_without_empty_ends(curve))
     if len(curve.z) < 3:
         return found
-    rate = _rate(curve.level, curve.z)
+    rate = rate_of(curve.level, curve.z)
     if rate <= 0:
         size = -rate * curve.extent
         if size <= reference.bump_mm:
@@ -232,14 +199,14 @@ def _findings(index: NDArray[np.int64], s: Floats, z: Floats, reference: Referen
     return [*found, *departed, *leaps, *(part or whole)]
 
 
-def _without_empty_ends(curve: _Curve) -> _Curve:
+def _without_empty_ends(curve: LevelCurve) -> LevelCurve:
     """Without slices of one score at the ends, but for the innermost: they hold no body, as above the head."""
     moves = np.flatnonzero(np.abs(np.diff(curve.level)) > SAME_MM)
     inner = slice(int(moves[0]), int(moves[-1]) + 2)
-    return _Curve(curve.index[inner], curve.level[inner], curve.z[inner])
+    return LevelCurve(curve.index[inner], curve.level[inner], curve.z[inner])
 
 
-def _copies(curve: _Curve) -> tuple[list[Finding], _Curve]:
+def _copies(curve: LevelCurve) -> tuple[list[Finding], LevelCurve]:
     """Slices whose scores come again exactly, at one distance: the same pixels twice."""
     n = len(curve.level)
     best, lag = np.zeros(n, bool), 0
@@ -256,7 +223,7 @@ def _copies(curve: _Curve) -> tuple[list[Finding], _Curve]:
     return [Finding("repeated", int(where[0]), int(where[-1]), 1.0, reason)], curve.without(best, closed=True)
 
 
-def _lost(curve: _Curve, reference: Reference) -> Finding | None:
+def _lost(curve: LevelCurve, reference: Reference) -> Finding | None:
     """A curve that follows no position, or lies where no line does."""
     level, margin = float(np.median(curve.level)), reference.bump_mm
     low, high = reference.low / reference.slope, reference.high / reference.slope
@@ -264,7 +231,7 @@ def _lost(curve: _Curve, reference: Reference) -> Finding | None:
     if beyond > margin:
         reason = f"the median score {level * reference.slope:.2f} is beyond {reference.low:.2f}..{reference.high:.2f}, where all lines are"
         return _finding("out_of_range", curve.index, beyond, margin, reason)
-    rate, r = abs(_rate(curve.level, curve.z)), pearson_r(curve.level, curve.z)
+    rate, r = abs(rate_of(curve.level, curve.z)), pearson_r(curve.level, curve.z)
     rises = abs(r) > 0.5 and rate * curve.extent > margin
     if rate < LOST and not rises and curve.extent > 2 * margin:
         reason = f"the score follows no position over {curve.extent:.0f} mm: r {r:.2f}, {rate:.2f} of the usual slope"
@@ -272,7 +239,7 @@ def _lost(curve: _Curve, reference: Reference) -> Finding | None:
     return None
 
 
-def _whole_spacing(curve: _Curve, rate: float, reference: Reference) -> list[Finding]:
+def _whole_spacing(curve: LevelCurve, rate: float, reference: Reference) -> list[Finding]:
     """Another slope than any body's. That of a short series is uncertain by its wandering."""
     uncertain = math.hypot(reference.spread, math.sqrt(12) * reference.wander_mm / (min(1.0, rate) * curve.extent))
     size, limit = abs(math.log(rate)), SIGMAS * uncertain
@@ -283,9 +250,9 @@ def _whole_spacing(curve: _Curve, rate: float, reference: Reference) -> list[Fin
     return [_finding("spacing", curve.index, size, limit, reason)]
 
 
-def _part_spacing(curve: _Curve, reference: Reference) -> list[Finding]:
+def _part_spacing(curve: LevelCurve, reference: Reference) -> list[Finding]:
     """Another slope from some slice on, or hardly any on one side. Where the model's scale ends it is flatter in sound series too."""
-    k, change = _kink(curve)
+    k, change = kink_of(curve)
     size, limit = abs(change), FACTOR * reference.kink
     flat, end = (slice(k, None), reference.high) if change < 0 else (slice(0, k), reference.low)
     if size <= limit or abs(float(np.median(curve.level[flat])) - end / reference.slope) < PART_MM:
@@ -296,10 +263,10 @@ def _part_spacing(curve: _Curve, reference: Reference) -> list[Finding]:
     return [_finding("spacing", curve.index[k:], size, limit, reason)]
 
 
-def _departures(curve: _Curve, reference: Reference) -> tuple[list[Finding], _Curve]:
+def _departures(curve: LevelCurve, reference: Reference) -> tuple[list[Finding], LevelCurve]:
     """Slices that leave their neighbourhood, and the curve without them."""
-    bumps, limit = _bumps(curve), FACTOR * reference.bump_mm
-    runs = [(a, b) for a, b in _runs(np.abs(bumps) > limit / 2) if np.abs(bumps[a : b + 1]).max() > limit]
+    bumps, limit = bumps_of(curve), FACTOR * reference.bump_mm
+    runs = [(a, b) for a, b in runs_of(np.abs(bumps) > limit / 2) if np.abs(bumps[a : b + 1]).max() > limit]
     found: list[Finding] = []
     level, gone = curve.level.copy(), np.zeros(len(bumps), bool)
     while runs:
@@ -318,10 +285,10 @@ def _departures(curve: _Curve, reference: Reference) -> tuple[list[Finding], _Cu
     return found, replace(curve, level=level).without(gone, closed=False)
 
 
-def _leaps(curve: _Curve, reference: Reference) -> list[Finding]:
+def _leaps(curve: LevelCurve, reference: Reference) -> list[Finding]:
     """Leaps between neighbours, both sides of which go on."""
     limit = FACTOR * reference.step_mm
-    cuts = _cuts(curve, 0, len(curve.z), limit)
+    cuts = cuts_of(curve, 0, len(curve.z), limit)
     found = []
     while cuts:
         first, size = cuts[0]
@@ -342,7 +309,7 @@ def _leaps(curve: _Curve, reference: Reference) -> list[Finding]:
     return found
 
 
-def _leap(curve: _Curve, k: int, size: float, limit: float, reference: Reference) -> Finding:
+def _leap(curve: LevelCurve, k: int, size: float, limit: float, reference: Reference) -> Finding:
     """The kind of a leap between the slices k - 1 and k from which the curve does not return."""
     beside, step, usual = curve.index[k - 1 : k + 1], float(curve.z[k] - curve.z[k - 1]), float(np.median(np.diff(curve.z)))
     ahead = f"the score leaps {abs(size):.0f} mm {'ahead' if size > 0 else 'back'} within {step:.1f} mm"
@@ -358,7 +325,7 @@ def _leap(curve: _Curve, k: int, size: float, limit: float, reference: Reference
     return _finding("glued", beside, -size, limit, f"{ahead}, and both sides are lines")
 
 
-def _again(curve: _Curve, k: int, size: float, reference: Reference) -> int | None:
+def _again(curve: LevelCurve, k: int, size: float, reference: Reference) -> int | None:
     """The last of the slices from k on whose levels came before the leap back, to within half of what a curve wanders."""
     before, after = slice(0, k), slice(k, len(curve.z))
     best, last = math.inf, None
@@ -373,7 +340,7 @@ def _again(curve: _Curve, k: int, size: float, reference: Reference) -> int | No
     return last if best < reference.wander_mm / 2 else None
 
 
-def _sorts(curve: _Curve, which: NDArray[np.int64], limit: float) -> bool:
+def _sorts(curve: LevelCurve, which: NDArray[np.int64], limit: float) -> bool:
     """Whether these slices lie on the line of the ten others that are nearest once they are in the order of their scores."""
     others = np.setdiff1d(np.arange(len(curve.z)), which)
     if not len(others):
@@ -383,12 +350,12 @@ def _sorts(curve: _Curve, which: NDArray[np.int64], limit: float) -> bool:
     return bool(np.abs(np.sort(curve.level[which]) - z - np.median(error[nearest], 1)).max() < limit)
 
 
-def _swapped(curve: _Curve, which: NDArray[np.int64], size: float, limit: float) -> Finding:
+def _swapped(curve: LevelCurve, which: NDArray[np.int64], size: float, limit: float) -> Finding:
     reason = f"{len(which)} slices leave the line by up to {size:.0f} mm, and lie on it once they are in the order of their scores"
     return _finding("swapped", curve.index[which], size, limit, reason)
 
 
-def _abnormal(curve: _Curve, first: int, end: int, size: float, limit: float) -> Finding:
+def _abnormal(curve: LevelCurve, first: int, end: int, size: float, limit: float) -> Finding:
     what = "slices leave" if end - first > 1 else "slice leaves"
     reason = f"{end - first} {what} the line by up to {size:.0f} mm; the usual is {limit / FACTOR:.0f} mm"
     return _finding("abnormal", curve.index[first:end], size, limit, reason)
@@ -396,88 +363,3 @@ def _abnormal(curve: _Curve, first: int, end: int, size: float, limit: float) ->
 
 def _finding(kind: str, index: NDArray[np.int64], size: float, limit: float, reason: str) -> Finding:
     return Finding(kind, int(index.min()), int(index.max()), round(1 - limit / (2 * size), 3), reason)
-
-
-def _rate(level: Floats, z: Floats) -> float:
-    """Median slope of pairs at a middle distance, at least of neighbours."""
-    far = max(min(LAG_MM[1], float(z[-1] - z[0]) / 2), 1.5 * float(np.median(np.diff(z))))
-    apart = z[None] - z[:, None]
-    pairs = (apart >= min(LAG_MM[0], far / 2)) & (apart <= far)
-    return float(np.median((level[None] - level[:, None])[pairs] / apart[pairs])) if pairs.any() else 0.0
-
-
-def _spread(values: Floats) -> float:
-    """Standard deviation of the bulk of the values."""
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
-
-
-def _near(curve: _Curve, k: int, side: int) -> Floats:
-    """Errors of the slices within a short way above (-1) or below (1) of where slice k begins; at least three, if there are."""
-    if side < 0:
-        return curve.error()[min(int(np.searchsorted(curve.z, curve.z[k - 1] - STEP_MM)), k - 3) : k]
-    return curve.error()[k : max(int(np.searchsorted(curve.z, curve.z[k] + STEP_MM, side="right")), k + 3)]
-
-
-def _steps(curve: _Curve) -> Floats:
-    """The leap before each slice in mm: the error's step to its neighbour or from one side to the other, whichever is smaller.
-
-    None where a side is shorter than three slices or 30 mm: it takes a line on both sides.
-    """
-    error, z, leaps = curve.error(), curve.z, np.zeros(len(curve.z))
-    for k in range(3, len(error) - 2):
-        if z[k - 1] - z[0] < STEP_MM or z[-1] - z[k] < STEP_MM:
-            continue
-        step, stays = error[k] - error[k - 1], np.median(_near(curve, k, 1)) - np.median(_near(curve, k, -1))
-        if step * stays > 0:
-            leaps[k] = math.copysign(min(abs(step), abs(stays)), step)
-    return leaps
-
-
-def _cuts(curve: _Curve, start: int, end: int, limit: float) -> list[tuple[int, float]]:
-    """The slices that leaps go before, and the leaps in mm, largest first found, in order."""
-    if start == end:
-        return []
-    leaps = _steps(_Curve(curve.index[start:end], curve.level[start:end], curve.z[start:end]))
-    k = int(np.abs(leaps).argmax())
-    if abs(leaps[k]) <= limit:
-        return []
-    return [*_cuts(curve, start, start + k, limit), (start + k, float(leaps[k])), *_cuts(curve, start + k, end, limit)]
-
-
-def _bumps(curve: _Curve) -> Floats:
-    """How far each slice departs from those above it and from those below it, in mm: the smaller of both, 0 where they disagree.
-
-    A slice beside a leap departs from one side only. At the ends there is one side, which counts half: lines end at the vertex, and
-    where a body was rare in training.
-    """
-    error = curve.error()
-    low, high = np.searchsorted(curve.z, curve.z - BUMP_MM), np.searchsorted(curve.z, curve.z + BUMP_MM, side="right")
-    bumps = np.zeros(len(error))
-    for k, (a, b) in enumerate(zip(low, high, strict=True)):
-        if curve.z[k] - curve.z[0] < STEP_MM or curve.z[-1] - curve.z[k] < STEP_MM:
-            bumps[k] = (error[k] - np.median(error[a:b])) / 2
-        else:
-            above, below = error[k] - np.median(error[min(a, k - 1) : k]), error[k] - np.median(error[k + 1 : max(b, k + 2)])
-            bumps[k] = math.copysign(min(abs(above), abs(below)), above) if above * below > 0 else 0.0
-    return bumps
-
-
-def _kink(curve: _Curve) -> tuple[int, float]:
-    """Where two lines fit best, and the logarithm of how much steeper the second is; 0 where the series is too short."""
-    thin = max(1, len(curve.z) // 200)
-    level, z = curve.level[::thin], curve.z[::thin]
-    best, found = math.inf, (0, 0.0)
-    for k in np.unique(np.linspace(0, len(z), 25).astype(int)):
-        if k < 5 or len(z) - k < 5 or z[k] - z[0] < PART_MM or z[-1] - z[k] < PART_MM:
-            continue
-        (a, at_a), (b, at_b) = (theilslopes(level[part], z[part])[:2] for part in (slice(0, k), slice(k, None)))
-        loss = float(np.abs(level[:k] - at_a - a * z[:k]).sum() + np.abs(level[k:] - at_b - b * z[k:]).sum())
-        if loss < best and min(a, b) > 0:
-            best, found = loss, (int(k) * thin, math.log(b / a))
-    return found
-
-
-def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First and last of each run of true."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]

@@ -149,9 +149,11 @@ def fig3c(rows: Rows) -> Figure:
                     values = [_percent([row for row in mine if int(row["step"]) == step], "val_recall5") for step in steps]
                     panel.plot(steps, [v.mean() for v in values], color=colour, label=start)
                     panel.fill_between(steps, [v.min() for v in values], [v.max() for v in values], color=colour, alpha=0.15, linewidth=0)
-            panel.set(title=f"{100 * share:g} % of the labels", xlabel="steps", ylim=(0, None))
-        line[0].set_ylabel("recall of the 5 best, %")
-        line[0].legend(frameon=False, fontsize=8, title=f"UBR of {pretraining.split(', ')[0]}" if pretraining else None)
+            panel.set(title=f"{100 * share:g} % of the labels", xlabel="steps")
+        of = f"UBR of {pretraining.split(', ')[0]}\n" if pretraining else ""
+        line[0].set_ylabel(f"{of}recall of the 5 best, %", fontsize=9)
+    axes[0, 0].set_ylim(bottom=0)
+    axes[0, 0].legend(frameon=False, fontsize=8, loc="lower right")
     return figure
 
 

@@ -109,17 +109,21 @@ def by_pretraining(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[
 def _pairs(
     rows: Sequence[Mapping[str, str]],
 ) -> Iterator[tuple[str, float, str, str, NDArray[np.float64], NDArray[np.float64]]]:
-    """Every two starts at every share: UBR training, share, names, and the counts `[seeds, patients, 2]` of the seeds that both have."""
-    told = set()
-    for pretraining, mine in by_pretraining(rows).items():
-        for share in sorted({float(row["share"]) for row in mine}):
-            of_start = {name: _counts([row for row in mine if float(row["share"]) == share and row["start"] == name]) for name in ORDER}
-            for a, b in combinations([name for name in ORDER if of_start[name]], 2):
-                named = pretraining if "ubr" in a + b else ""
-                if (seeds := sorted(of_start[a].keys() & of_start[b].keys())) and (named, share, a, b) not in told:
-                    told.add((named, share, a, b))
-                    one, other = (np.stack([of_start[name][seed] for seed in seeds]) for name in (a, b))
-                    yield named, share, a, b, one, other
+    """Every two starts at every share, but of two UBR trainings none: training, share, names, and the counts of the seeds that both have.
+
+    Counts are `[seeds, patients, 2]`.
+    """
+    for share in sorted({float(row["share"]) for row in rows}):
+        of_start: dict[tuple[int, str], list[Mapping[str, str]]] = {}
+        for row in rows:
+            if float(row["share"]) == share:
+                of_start.setdefault((ORDER.index(row["start"]), row["pretraining"]), []).append(row)
+        counts = {start: _counts(mine) for start, mine in sorted(of_start.items())}
+        for (a, of_a), (b, of_b) in combinations(counts, 2):
+            seeds = sorted(counts[a, of_a].keys() & counts[b, of_b].keys())
+            if seeds and (of_a == of_b or not of_a or not of_b):
+                one, other = (np.stack([counts[start][seed] for seed in seeds]) for start in ((a, of_a), (b, of_b)))
+                yield of_a or of_b, share, ORDER[a], ORDER[b], one, other
 
 
 def _counts(rows: Sequence[Mapping[str, str]]) -> dict[int, NDArray[np.float64]]:

@@ -91,7 +91,7 @@ def _outputs(root: nn.Module, paths: Collection[str], device: torch.device, run:
         # In full float32: TF32 rounds by more than the tolerance, and two kernels need not round alike.
         with torch.no_grad(), torch.autocast(device.type, enabled=False), torch.backends.cudnn.flags(allow_tf32=False):
             return outputs, run()
-    except (RuntimeError, ValueError, AssertionError, TypeError, NotImplementedError) as error:
+    except (RuntimeError, ValueError, AssertionError, TypeError) as error:  # whatever a foreign model makes of the slice
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TransferError(f"features cannot be compared, the model does not take the reference slice: {reason}") from error
     finally:

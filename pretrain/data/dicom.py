@@ -428,8 +428,8 @@ def _patient(ds: Any) -> str:
 
 
 def _decoding(error: Exception) -> str:
-    """Decoders' own messages name files and values; their type is enough to look for."""
-    if isinstance(error, NotImplementedError | RuntimeError):
+    """Decoders' own messages name files and values; their type is enough to look for. NotImplementedError is a RuntimeError."""
+    if isinstance(error, RuntimeError):
         return "the pixels cannot be decoded (damaged, or compressed in a way pydicom and gdcm do not know)"
     return f"truncated or damaged ({type(error).__name__})"
 

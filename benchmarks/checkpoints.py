@@ -19,8 +19,8 @@ import numpy as np
 from lightning.pytorch.callbacks import Callback
 from scipy.stats import spearmanr
 
-from benchmarks.learning import command_line, described, folder_of, folds, read_catalog, remaining, rows_of, stored, summary
-from benchmarks.rows import append, provenance, read
+from benchmarks.learning import command_line, described, folder_of, remaining, rows_of, stored, summary, these
+from benchmarks.rows import append
 from ubr.pretrain.training import UBR, fit
 
 LOOKS = 15
@@ -51,20 +51,18 @@ class Judge(Callback):
 def main() -> None:
     """Train, judge, append rows, correlate."""
     options, chosen = command_line(__doc__)
-    catalog = read_catalog(options.data)
-    store, names = stored(options.data, options.work, catalog)
-    config, every = chosen.sha256()[:12], max(1, chosen.steps // LOOKS)
-    for number, held_out in remaining(folds(store, names), options.fold, config, "checkpoints"):
+    cohort = stored(options.data, options.work)
+    about, every = described(options, cohort, chosen), max(1, chosen.steps // LOOKS)
+    for number, held_out in remaining(cohort, options.fold, about, "checkpoints"):
         run = folder_of(options.work, chosen, number)
         seen = run.with_suffix(".jsonl")
-        judge = Judge(seen, every, store, names, catalog, held_out)
-        fit(store, run, chosen, holdout=held_out, validate_every=every, callbacks=[judge], licence="none: for the benchmark only")
+        judge = Judge(seen, every, cohort, held_out)
+        fit(cohort.store, run, chosen, holdout=held_out, validate_every=every, callbacks=[judge], licence="none: for the benchmark only")
         if not seen.exists():
             raise SystemExit(f"{run} was trained without being looked at; give another --work, or run this program first")
         judged = {line["step"]: line for line in map(json.loads, seen.read_text().splitlines())}
-        about = {**provenance(chosen.sha256(), chosen.seed), "recipe": options.recipe, **described(chosen), "fold": number}
-        append("checkpoints", [{**about, **judged[step]} for step in sorted(judged)])
-    print(told([row for row in read("checkpoints") if row["config"] == config]))
+        append("checkpoints", [{**about, "fold": number, **judged[step]} for step in sorted(judged)])
+    print(told(these("checkpoints", about)))
 
 
 def told(rows: list[dict[str, str]]) -> str:

@@ -73,22 +73,21 @@ def table(found: Sequence[Difference]) -> str:
     """Differences as text."""
     if not found:
         return "no two starts have rows of the same seed"
-    lines = [f"{'labels':>7}  {'difference':<28}{'recall@5 %':>14}{'difference (95 %)':>26}{'p':>9}{'corrected':>11}"]
+    lines = [f"{'labels':>7}  {'difference':<40}{'seeds':>6}{'recall@5 %':>14}{'difference (95 %)':>26}{'p':>9}{'corrected':>11}"]
     for pretraining in sorted({d.pretraining for d in found}):
         lines += [f"UBR of {pretraining}"] if pretraining else []
         for d in (one for one in found if one.pretraining == pretraining):
             interval = f"{100 * d.value:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
             recalls = f"{100 * d.recall_a:.1f}, {100 * d.recall_b:.1f}"
-            lines.append(f"{100 * d.share:>5.0f} %  {d.b + ' - ' + d.a:<28}{recalls:>14}{interval:>26}{d.p:>9.4f}{d.corrected:>11.4f}")
-    few = min(d.patients for d in found), min(d.seeds for d in found)
-    return "\n".join(
-        [*lines, f"{few[0]} patients, {few[1]} seeds; drawn anew {DRAWS} times; corrected by Holm for {len(found)} differences"]
-    )
+            of = f"{100 * d.share:>5.0f} %  {d.b + ' - ' + d.a:<40}{d.seeds:>6}"
+            lines.append(f"{of}{recalls:>14}{interval:>26}{d.p:>9.4f}{d.corrected:>11.4f}")
+    about = f"{found[0].patients} patients; drawn anew {DRAWS} times; corrected by Holm for {len(found)} differences"
+    return "\n".join([*lines, about])
 
 
 def one_configuration(rows: Sequence[Mapping[str, str]]) -> None:
     """Rows that are compared differ in seed, share, start and pretraining, and in nothing else. Raises `ValueError`."""
-    for column in ("data", "config", "backbone", "intensity"):
+    for column in ("data_sha256", "config", "backbone", "intensity"):
         values = sorted({row[column] for row in rows})
         if len(values) > 1:
             raise ValueError(f"rows of different {column} cannot be compared: {', '.join(values)}; choose one")
@@ -97,6 +96,14 @@ def one_configuration(rows: Sequence[Mapping[str, str]]) -> None:
         seen = weights.setdefault(tuple(row[column] for column in ("share", "start", "pretraining", "seed")), row["weights"])
         if seen != row["weights"]:
             raise ValueError(f"rows of the start {row['start']} are of the weights {seen} and {row['weights']}; move one away")
+
+
+def experiments(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[str, str]]]:
+    """The rows of each experiment: of the same scans, and of trainings of the same length."""
+    found: dict[str, list[Mapping[str, str]]] = {}
+    for row in rows:
+        found.setdefault(f"{row['data']}, {row['steps']} steps", []).append(row)
+    return found
 
 
 def by_pretraining(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[str, str]]]:

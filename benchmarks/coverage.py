@@ -21,7 +21,7 @@ from itertools import permutations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.learning import LANDMARKS, command_line, curve_of, folder_of, folds, marks_of, read_catalog, stored
+from benchmarks.learning import LANDMARKS, command_line, curve_of, folder_of, folds, stored
 from benchmarks.rows import append, provenance
 from ubr.pretrain.reading.calibration import Labelled, landmark, pairs_mm
 from ubr.pretrain.reading.curve import Curve, passage
@@ -47,7 +47,7 @@ def main() -> None:
 
 def _computed() -> Iterator[dict[str, object]]:
     rng = np.random.default_rng(0)
-    about = provenance(hashlib.sha256(f"{VOLUMES} {DRAWS}".encode()).hexdigest(), 0)
+    about = {**provenance(hashlib.sha256(f"{VOLUMES} {DRAWS}".encode()).hexdigest(), 0), "data": "computed", "data_sha256": ""}
     for volumes, coverage in product(VOLUMES, COVERAGES):
         tally = Tally()
         for _ in range(DRAWS):
@@ -73,19 +73,18 @@ def computed_volume(rng: np.random.Generator) -> Shown:
 
 def _real() -> Iterator[dict[str, object]]:
     options, chosen = command_line(__doc__)
-    catalog = read_catalog(options.data)
-    store, names = stored(options.data, options.work, catalog)
+    cohort = stored(options.data, options.work)
     tallies: dict[tuple[str, str, float, int], Tally] = {}
-    for number, held_out in enumerate(folds(store, names)):
+    for number, held_out in enumerate(folds(cohort)):
         regressor = Regressor.from_weights(load(folder_of(options.work, chosen, number) / "weights.safetensors")).eval()
         known: dict[str, list[Shown]] = {name: [] for name in LANDMARKS}
         unseen: dict[str, list[Shown]] = {name: [] for name in LANDMARKS}
         patients = set()
-        for series in store.usable():
-            marks = marks_of(names[series.key], catalog)
+        for series in cohort.store.usable():
+            marks = cohort.marks(series)
             if marks and series.patient not in patients:  # one volume a patient, or they are not drawn alike
                 patients.add(series.patient)
-                one = curve_of(regressor, store, series, marks)
+                one = curve_of(regressor, cohort, series)
                 for name, index in marks.items():
                     (unseen if series.patient in held_out else known)[name].append((Curve(one.scores, series.z_mm), index))
         rng = np.random.default_rng(number)
@@ -96,7 +95,7 @@ def _real() -> Iterator[dict[str, object]]:
                 tallies.setdefault(("unseen", name, coverage, 0), Tally()).add(unseen[name], level, coverage)
                 tallies.setdefault(("unseen pairs", name, coverage, 0), Tally()).add_pairs(unseen[name], known[name], coverage)
         print(f"fold {number}: {len(patients)} patients with landmarks", flush=True)
-    about = provenance(chosen.sha256(), chosen.seed)
+    about = {**provenance(chosen.sha256(), chosen.seed), "data": cohort.name, "data_sha256": cohort.digest()[:12]}
     for (source, name, coverage, volumes), tally in tallies.items():
         if tally.tests:
             yield {**about, "volumes_from": source, "landmark": name, "volumes": volumes or "all", "nominal": coverage, **tally.row()}

@@ -14,7 +14,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.comparison import differences, null_check, table
+from benchmarks.comparison import differences, experiments, null_check, table
 from benchmarks.figures import ABLATION_HEAD, FIGURES, TABLE1_HEAD, Rows, ablation, table1
 from benchmarks.rows import read
 
@@ -94,12 +94,14 @@ def rows_of(name: str, data: str | None, recipe: str) -> Rows:
 
 
 def _starts(recipe: str) -> str:
-    rows = rows_of("starts", None, recipe)
-    text = table(differences(rows))
-    different, tried = null_check(rows)
-    if tried:
-        text += f"\nnull check: starts with names exchanged in some seeds are called different (5 %) in {different} of {tried} ways"
-    return f"<pre>{html.escape(text)}</pre>"
+    shown = ""
+    for name, rows in experiments(rows_of("starts", None, recipe)).items():
+        text = table(differences(rows))
+        different, tried = null_check(rows)
+        if tried:
+            text += f"\nnull check: starts with names exchanged in some seeds are called different (5 %) in {different} of {tried} ways"
+        shown += f"<h3>Lesions in {html.escape(name)}</h3><pre>{html.escape(text)}</pre>"
+    return shown
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

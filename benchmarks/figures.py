@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.comparison import ORDER, by_pretraining, one_configuration
+from benchmarks.comparison import ORDER, by_pretraining, experiments, one_configuration
 from benchmarks.curves import drawn
 from benchmarks.learning import PARTS
 
@@ -133,17 +133,22 @@ def fig3b(rows: Rows) -> Figure:
 def fig3c(rows: Rows) -> Figure:
     """Recall of the 5 best detections on validation patients by step: mean over seeds, and their range.
 
-    A panel a share of the labels; a line of panels a UBR training.
+    A panel a share of the labels; a line of panels an experiment and a UBR training.
     """
     if not rows:
         raise ValueError("no rows of starts_curve")
-    one_configuration(rows)
-    trainings, shares = by_pretraining(rows), sorted({float(row["share"]) for row in rows})
-    figure, axes = _axes(len(trainings), len(shares), 3, 2.8, sharex=True, sharey=True)
-    for line, (pretraining, of_training) in zip(axes, trainings.items(), strict=True):
+    lines = []
+    for experiment, tried in experiments(rows).items():
+        one_configuration(tried)
+        lines += [(experiment, pretraining, mine) for pretraining, mine in by_pretraining(tried).items()]
+    shares = sorted({float(row["share"]) for row in rows})
+    figure, axes = _axes(len(lines), len(shares), 3, 2.8, sharex="row", sharey="row")
+    for line, (experiment, pretraining, of_line) in zip(axes, lines, strict=True):
         for panel, share in zip(line, shares, strict=True):
+            of_panel = [row for row in of_line if float(row["share"]) == share]
+            panel.set_visible(any(row["pretraining"] == pretraining for row in of_panel))
             for start, colour in STARTS.items():
-                mine = [row for row in of_training if float(row["share"]) == share and row["start"] == start]
+                mine = [row for row in of_panel if row["start"] == start]
                 steps = sorted({int(row["step"]) for row in mine})
                 if steps:
                     values = [_percent([row for row in mine if int(row["step"]) == step], "val_recall5") for step in steps]
@@ -151,9 +156,10 @@ def fig3c(rows: Rows) -> Figure:
                     panel.fill_between(steps, [v.min() for v in values], [v.max() for v in values], color=colour, alpha=0.15, linewidth=0)
             panel.set(title=f"{100 * share:g} % of the labels", xlabel="steps")
         of = f"UBR of {pretraining.split(', ')[0]}\n" if pretraining else ""
-        line[0].set_ylabel(f"{of}recall of the 5 best, %", fontsize=9)
-    axes[0, 0].set_ylim(bottom=0)
-    axes[0, 0].legend(frameon=False, fontsize=8, loc="lower right")
+        first = next(panel for panel in line if panel.get_visible())
+        first.set_ylabel(f"{experiment}\n{of}recall of the 5 best, %", fontsize=9)
+        first.set_ylim(bottom=0)
+        first.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
 
 

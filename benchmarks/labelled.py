@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.learning import PARTS, marks_of, parts_of, read_catalog, series_name, stored
+from benchmarks.learning import PARTS, parts_of, series_name, stored
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.phantom_files import phantoms
 from ubr.pretrain.data.store import SeriesRow, Store
@@ -68,10 +68,9 @@ def labelled(data: str, work: Path) -> Labelled:
     if (folder / "labels.csv").is_file():
         return _from_labels(folder, work)
     if (folder / "catalog.csv").is_file():
-        catalog = read_catalog(folder)
-        store, names = stored(folder, work, catalog)
-        found = {row.key: parts_of(marks_of(names[row.key], catalog), row.z_mm) for row in store.usable()}
-        return Labelled(store, {key: parts for key, parts in found.items() if parts})
+        cohort = stored(folder, work)
+        found = {row.key: parts_of(cohort.marks(row), row.z_mm) for row in cohort.store.usable()}
+        return Labelled(cohort.store, {key: parts for key, parts in found.items() if parts})
     raise ValueError(
         f"{data} has no labels: give 'phantom', or a folder with a labels.csv (file, slice, region) or a catalog.csv of landmarks"
     )

@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -46,18 +47,15 @@ FOLDS = 5
 def main() -> None:
     """Train fold by fold, judge, append rows."""
     options, chosen = command_line(__doc__)
-    catalog = read_catalog(options.data)
-    store, names = stored(options.data, options.work, catalog)
-    config = chosen.sha256()[:12]
-    for number, held_out in remaining(folds(store, names), options.fold, config, "learning"):
-        found = judged(store, names, catalog, chosen, held_out, folder_of(options.work, chosen, number))
-        about = {**provenance(chosen.sha256(), chosen.seed), "recipe": options.recipe, **described(chosen), "fold": number}
-        append("learning", [{**about, **row} for row in found])
+    cohort = stored(options.data, options.work)
+    about = described(options, cohort, chosen)
+    for number, held_out in remaining(cohort, options.fold, about, "learning"):
+        found = judged(cohort, chosen, held_out, folder_of(options.work, chosen, number))
+        append("learning", [{**about, "fold": number, **row} for row in found])
         print(f"fold {number}: {len(found)} series, median r {np.median([row['r'] for row in found]):.4f}", flush=True)
-    rows = [row for row in read("learning") if row["config"] == config]
-    if len({row["fold"] for row in rows}) == FOLDS and not any(r["config"] == config for r in read("learning_summary")):
-        about = {name: rows[0][name] for name in ("date", "commit", "config", "seed", "machine", "versions", "recipe", *described(chosen))}
-        print(append("learning_summary", [{**about, **summary(rows)}]))
+    rows = these("learning", about)
+    if len({row["fold"] for row in rows}) == FOLDS and not these("learning_summary", about):
+        print(append("learning_summary", [{**{name: rows[0][name] for name in about}, **summary(rows)}]))
 
 
 def command_line(about: str | None) -> tuple[argparse.Namespace, Recipe]:
@@ -88,8 +86,39 @@ def command_line(about: str | None) -> tuple[argparse.Namespace, Recipe]:
     return options, chosen
 
 
-def read_catalog(data: Path) -> dict[str, dict[str, str]]:
-    """The rows of the folder's catalog.csv by file."""
+@dataclasses.dataclass(frozen=True)
+class Cohort:
+    """The CT series of a folder, in a store, and what its catalog.csv says of them.
+
+    name: the folder's. names: each series' file or folder, by its key. catalog: the rows of catalog.csv, by file.
+    """
+
+    name: str
+    store: Store
+    names: Mapping[str, str]
+    catalog: Mapping[str, Mapping[str, str]]
+
+    def marks(self, series: SeriesRow) -> dict[str, int]:
+        """The slice of each landmark that the catalogue has of a series."""
+        labels = self.labels(series)
+        return {n: int(labels[n]) for n in LANDMARKS if labels.get(n)}
+
+    def labels(self, series: SeriesRow) -> Mapping[str, str]:
+        """The catalogue's row of a series; empty if it has none."""
+        name = self.names[series.key]
+        return self.catalog.get(TWINS.get(name, name), {})
+
+    def is_head(self, series: SeriesRow) -> bool:
+        """Whether it is of head and neck."""
+        return self.names[series.key].startswith("headneck")
+
+    def digest(self) -> str:
+        """Of pixels and landmarks, whatever their order."""
+        told = sorted(f"{series.digest} {sorted(self.marks(series).items())}" for series in self.store.usable())
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
+
+def _read_catalog(data: Path) -> dict[str, dict[str, str]]:
     if not (data / "catalog.csv").is_file():
         raise SystemExit(f"{data} holds no catalog.csv with the columns file, patient, region and landmarks; give a folder that does")
     with (data / "catalog.csv").open(newline="") as file:
@@ -101,22 +130,28 @@ def folder_of(work: Path, chosen: Recipe, fold: int) -> Path:
     return work / f"{chosen.sha256()[:12]}-fold{fold}"
 
 
-def described(chosen: Recipe) -> dict[str, object]:
-    """What tells recipes apart at a glance; the digest tells the rest."""
+def described(options: argparse.Namespace, cohort: Cohort, chosen: Recipe) -> dict[str, object]:
+    """What rows begin with: where they come from, the data, and what tells recipes apart at a glance; the digest tells the rest."""
     named = {name: getattr(chosen, name) for name in ("backbone", "start", "steps", "optimiser", "lr")}
-    return named | {"size_px": chosen.inputs.size_px}
+    data = {"data": cohort.name, "data_sha256": cohort.digest()[:12]}
+    return {**provenance(chosen.sha256(), chosen.seed), **data, "recipe": options.recipe, **named, "size_px": chosen.inputs.size_px}
 
 
-def stored(data: Path, work: Path, catalog: dict[str, dict[str, str]]) -> tuple[Store, dict[str, str]]:
-    """A store of the folder, and each series' name in the catalogue."""
+def these(name: str, about: Mapping[str, object]) -> list[dict[str, str]]:
+    """The rows of results/NAME.csv of this configuration, which holds the seed, and data."""
+    return [row for row in read(name) if all(row[column] == about[column] for column in ("config", "data_sha256"))]
+
+
+def stored(data: Path, work: Path) -> Cohort:
+    """The series of a folder with a catalog.csv, taken into a store."""
+    catalog = _read_catalog(data)
     work.mkdir(parents=True, exist_ok=True)
     owner = {name: row["patient"] for name, row in catalog.items()}
     owner |= {twin: owner[name] for twin, name in TWINS.items() if name in owner and (data / twin).exists()}
     (work / "patients.csv").write_text("file,patient\n" + "".join(f"{name},{patient}\n" for name, patient in owner.items()))
     ingest([data], work / "store", patients=work / "patients.csv")
     store = Store.open(work / "store")
-
-    return store, {key: series_name(paths, data) for key, paths in store.sources().items()}
+    return Cohort(data.resolve().name, store, {key: series_name(paths, data) for key, paths in store.sources().items()}, catalog)
 
 
 def series_name(paths: Sequence[str], data: Path) -> str:
@@ -126,11 +161,11 @@ def series_name(paths: Sequence[str], data: Path) -> str:
     return str(path if len(paths) == 1 else path.parent)
 
 
-def folds(store: Store, names: dict[str, str]) -> list[list[str]]:
+def folds(cohort: Cohort) -> list[list[str]]:
     """The patients of each fold: trunks and heads dealt out by themselves, each in an order that the store's content gives."""
     trunk: dict[str, bool] = {}
-    for row in store.usable():
-        trunk[row.patient] = trunk.get(row.patient, False) or not names[row.key].startswith("headneck")
+    for series in cohort.store.usable():
+        trunk[series.patient] = trunk.get(series.patient, False) or not cohort.is_head(series)
     rng = np.random.default_rng(0)
     dealt: list[list[str]] = [[] for _ in range(FOLDS)]
     for kind in (True, False):
@@ -140,36 +175,32 @@ def folds(store: Store, names: dict[str, str]) -> list[list[str]]:
     return dealt
 
 
-def remaining(dealt: list[list[str]], only: int | None, config: str, rows: str) -> list[tuple[int, list[str]]]:
-    """Folds that were asked for and have no rows of this configuration in results/ROWS.csv yet."""
-    asked = [number for number in range(len(dealt)) if only in (None, number)]
-    return [(n, dealt[n]) for n in asked if not recorded(rows, {"config": config, "fold": n}, ("config", "fold"))]
+def remaining(cohort: Cohort, only: int | None, about: Mapping[str, object], rows: str) -> list[tuple[int, list[str]]]:
+    """Folds that were asked for and have no rows of this configuration and data in results/ROWS.csv yet."""
+    asked = [(number, held_out) for number, held_out in enumerate(folds(cohort)) if only in (None, number)]
+    return [(n, who) for n, who in asked if not recorded(rows, {**about, "fold": n}, ("config", "data_sha256", "fold"))]
 
 
-def judged(
-    store: Store, names: dict[str, str], catalog: dict[str, dict[str, str]], chosen: Recipe, held_out: Sequence[str], folder: Path
-) -> list[dict[str, object]]:
+def judged(cohort: Cohort, chosen: Recipe, held_out: Sequence[str], folder: Path) -> list[dict[str, object]]:
     """Train without these patients; a row for each of their series."""
-    run = fit(store, folder, chosen, holdout=held_out, validate_every=max(1, chosen.steps // 4), licence="none: for the benchmark only")
-    return rows_of(Regressor.from_weights(load(run.weights)).eval(), store, names, catalog, held_out)
+    every = max(1, chosen.steps // 4)
+    run = fit(cohort.store, folder, chosen, holdout=held_out, validate_every=every, licence="none: for the benchmark only")
+    return rows_of(Regressor.from_weights(load(run.weights)).eval(), cohort, held_out)
 
 
-def rows_of(
-    regressor: Regressor, store: Store, names: dict[str, str], catalog: dict[str, dict[str, str]], held_out: Sequence[str]
-) -> list[dict[str, object]]:
+def rows_of(regressor: Regressor, cohort: Cohort, held_out: Sequence[str]) -> list[dict[str, object]]:
     """What a trained regressor makes of the held-out patients' series; the others tell it the level of each landmark."""
     known, rows = [], []
-    for series in store.usable():
-        marks = marks_of(names[series.key], catalog)
-        if marks or series.patient in held_out:
-            (rows if series.patient in held_out else known).append(curve_of(regressor, store, series, marks))
+    for series in cohort.store.usable():
+        if cohort.marks(series) or series.patient in held_out:
+            (rows if series.patient in held_out else known).append(curve_of(regressor, cohort, series))
     levels = {n: [one.scores[one.marks[n]] for one in known if n in one.marks] for n in LANDMARKS}
     right = accuracy(known, rows)
     line = line_errors_mm([one.scores for one in rows], [one.series.z_mm for one in rows])
     return [
         {
-            "file": names[one.series.key],
-            "region": catalog.get(TWINS.get(names[one.series.key], names[one.series.key]), {}).get("region", ""),
+            "file": cohort.names[one.series.key],
+            "region": cohort.labels(one.series).get("region", ""),
             "slices": one.series.slices,
             "length_mm": round(float(one.series.z_mm[-1]), 1),
             "r": round(pearson_r(one.scores, one.series.z_mm), 5),
@@ -213,15 +244,10 @@ def parts_of(marks: dict[str, int], z_mm: NDArray[np.float64]) -> dict[int, str]
     return parts
 
 
-def marks_of(name: str, catalog: dict[str, dict[str, str]]) -> dict[str, int]:
-    """The slice of each landmark that the catalogue has of a series."""
-    labels = catalog.get(TWINS.get(name, name), {})
-    return {n: int(labels[n]) for n in LANDMARKS if labels.get(n)}
-
-
-def curve_of(regressor: Regressor, store: Store, series: SeriesRow, marks: dict[str, int]) -> Curve:
-    """A series of a store, scored."""
-    return Curve(series, scores_of(regressor, to_grid(store, series, regressor.inputs)).astype(np.float64), marks)
+def curve_of(regressor: Regressor, cohort: Cohort, series: SeriesRow) -> Curve:
+    """A series, scored."""
+    scores = scores_of(regressor, to_grid(cohort.store, series, regressor.inputs))
+    return Curve(series, scores.astype(np.float64), cohort.marks(series))
 
 
 def accuracy(known: Sequence[Curve], unseen: Sequence[Curve]) -> list[float | None]:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.lesions --data ../shared/ct/torso --work /scratch/lesions [--weights runs/first/weights.safetensors] [--seed 1]
 
---data takes a folder of NIfTI scans or a store, in which lesions are planted, or a folder in DeepLesion's layout. Patients of the test
-split are seen neither in training nor when the best step is chosen.
+--data takes `phantom`, a folder of NIfTI scans or a store, in which lesions are planted, or a folder in DeepLesion's layout. Patients of
+the test split are seen neither in training nor when the best step is chosen.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import dataclasses
 import time
 from pathlib import Path
 
+from benchmarks.labelled import PHANTOMS
 from benchmarks.rows import append, provenance
 from ubr.downstream import check, plant, starting_weights
 from ubr.downstream.dataset import DeepLesion
@@ -20,16 +21,19 @@ from ubr.downstream.evaluation import evaluate
 from ubr.downstream.planted import scans_of_folder
 from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
 from ubr.downstream.training import finetune
+from ubr.pretrain.data.phantom_files import phantoms
 from ubr.weights import InputSpec, load
 
 KINDS = ("abdomen", "mediastinum", "liver", "lung", "kidney")
 """DeepLesion's types that planted lesions have; the first two are nodes."""
+PHANTOM_PX = 256
+"""Computed scans of 1.5 to 2 mm a pixel: small lesions are some pixels wide."""
 
 
 def main() -> None:
     """Train, judge, append a row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for planted lesions and runs")
     parser.add_argument("--per-scan", type=int, default=6, help="lesions planted a study")
     parser.add_argument("--studies", type=int, default=24, help="studies planted of a scan")
@@ -42,7 +46,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    data, digest = lesions(options.data, options.work, options.per_scan, options.studies)
+    data, about = lesions(options.data, options.work, options.per_scan, options.studies)
     chosen = seeded(options.recipe, options.steps, options.seed)
     inputs = InputSpec(window_hu=tuple(options.window))
     weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, inputs, options.seed)
@@ -57,7 +61,7 @@ def main() -> None:
     r = judged.report
     row = {
         **provenance(chosen.sha256(), chosen.seed),
-        "data": digest,
+        **about,
         "recipe": options.recipe,
         "backbone": weights.backbone,
         "start": start,
@@ -84,12 +88,16 @@ def seeded(name: str, steps: int | None, seed: int) -> DetectorRecipe:
     return dataclasses.replace(chosen, steps=steps or chosen.steps, seed=seed, augment=augment)
 
 
-def lesions(data: Path, work: Path, per_scan: int, studies: int) -> tuple[Path, str]:
-    """A folder in DeepLesion's layout, and its digest: `data` itself, or lesions planted in its scans.
+def lesions(given: str, work: Path, per_scan: int, studies: int) -> tuple[Path, dict[str, object]]:
+    """A folder in DeepLesion's layout, `given` itself or lesions planted in its scans; and the columns that say whose they are.
 
     Beside planted ones, `<folder>-pretraining.txt` lists the scans that may be learned from without labels: all but those of patients
     who are validated or tested on.
     """
+    data = Path(given)
+    if given == "phantom":
+        data = phantoms(work / "phantom", n=PHANTOMS, form="nifti", size_px=PHANTOM_PX).folder
+    name = data.resolve().name
     if not (data / "DL_info.csv").is_file():
         planted = work / f"planted-{per_scan}-{studies}"
         if not planted.is_dir():
@@ -105,7 +113,7 @@ def lesions(data: Path, work: Path, per_scan: int, studies: int) -> tuple[Path, 
     report = check(data)
     if not report.ok:
         raise SystemExit(report.table())
-    return data, report.digest[:12]
+    return data, {"data": name, "data_sha256": report.digest[:12]}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.learning import FOLDS, command_line, described, folder_of, folds, read_catalog, stored
-from benchmarks.rows import append, provenance
+from benchmarks.learning import FOLDS, command_line, described, folder_of, folds, stored
+from benchmarks.rows import append
 from ubr.pretrain.data.jobs import grid_of
 from ubr.pretrain.data.volume import Volume
 from ubr.pretrain.scoring import scores_of
@@ -31,21 +31,21 @@ EVERY = 3
 def main() -> None:
     """Change, score, compare, append rows."""
     options, chosen = command_line(__doc__)
-    store, names = stored(options.data, options.work, read_catalog(options.data))
+    cohort = stored(options.data, options.work)
     done = [n for n in range(FOLDS) if options.fold in (None, n) and (folder_of(options.work, chosen, n) / "weights.safetensors").exists()]
     if not done:
         raise SystemExit(f"{options.work} holds no model of this recipe; run benchmarks.learning with these options first")
     plain: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
     apart: dict[str, list[NDArray[np.float64]]] = {name: [] for name in CHANGES}
-    for number, held_out in enumerate(folds(store, names)):
+    for number, held_out in enumerate(folds(cohort)):
         if number not in done:
             continue
         weights = load(folder_of(options.work, chosen, number) / "weights.safetensors")
         regressor = Regressor.from_weights(weights).eval()
-        for row in store.usable():
-            if row.patient not in held_out or names[row.key].startswith("headneck") or row.slices < 3 * EVERY:
+        for row in cohort.store.usable():
+            if row.patient not in held_out or cohort.is_head(row) or row.slices < 3 * EVERY:
                 continue
-            hu, spacing = store.read(row.key), row.spacing_mm
+            hu, spacing = cohort.store.read(row.key), row.spacing_mm
             before = _scored(regressor, weights.inputs, hu, spacing)
             plain.append((before, row.z_mm))
             for name, change in CHANGES.items():
@@ -57,8 +57,8 @@ def main() -> None:
     for name, values in apart.items():
         mm = np.concatenate(values) / abs(slope)
         quantiles = {f"q{q}_mm": round(float(np.quantile(mm, q / 100)), 1) for q in (50, 90)}
-        rows.append({**provenance(chosen.sha256(), chosen.seed), "recipe": options.recipe, **described(chosen), "change": name})
-        rows[-1] |= {"folds": " ".join(map(str, done)), "series": len(values), "slices": len(mm), **quantiles}
+        seen = {"folds": " ".join(map(str, done)), "series": len(values), "slices": len(mm)}
+        rows.append({**described(options, cohort, chosen), "change": name, **seen, **quantiles})
         print(f"{name:24} median {quantiles['q50_mm']:6.1f} mm, 90 % within {quantiles['q90_mm']:6.1f} mm")
     print(f"rows in {append('robustness', rows)}")
 

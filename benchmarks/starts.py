@@ -8,9 +8,9 @@ Rows go to results/starts.csv, one a tested patient, and results/starts_curve.cs
     python -m benchmarks.starts --data ../shared/ct/torso --work /scratch/starts --ubr /scratch/ubr/weights.safetensors
         [--imagenet FILE --imagenet-ubr WEIGHTS --recipe small|paper --steps 600 --shares 0.05 0.1 0.25 1 --seeds 0 1 2 3 4]
 
---data takes a folder of NIfTI scans or a store, in which lesions are planted, or a folder in DeepLesion's layout. --ubr are weights that
-fit trained from a random start, --imagenet-ubr from ImageNet's; they must not have seen the patients of validation and test, so rows
-name the data that they were trained on. ImageNet's own are looked for where torchvision and timm keep them, or in
+--data takes `phantom`, a folder of NIfTI scans or a store, in which lesions are planted, or a folder in DeepLesion's layout. --ubr are
+weights that fit trained from a random start, --imagenet-ubr from ImageNet's; they must not have seen the patients of validation and test,
+so rows name the data that they were trained on. ImageNet's own are looked for where torchvision and timm keep them, or in
 a FILE; where there are none, this is said and that start is left out. All starts see the images in the intensity of --ubr. Runs that have
 rows are skipped, a cut one goes on; at the end starts are compared (`benchmarks.comparison`). Tested is on the patients of both other
 splits: nothing is chosen on the validation one. --position adds two detectors from --ubr whose regions also get their slice's score: the
@@ -49,7 +49,7 @@ CURVE = 4
 def main() -> None:
     """Train what has no rows, test, append, compare."""
     options = command_line()
-    data, digest = lesions(options.data, options.work, options.per_scan, options.studies)
+    data, scans = lesions(options.data, options.work, options.per_scan, options.studies)
     if not options.ubr:
         raise SystemExit(
             f"give --ubr WEIGHTS, trained on scans that {data} does not validate and test on (of planted ones, "
@@ -60,17 +60,17 @@ def main() -> None:
         for seed in options.seeds:
             chosen = of_steps(options, seed)
             for name in options.starts:
-                about = described(options, digest, share, seed, name)
+                about = described(options, scans, share, seed, name)
                 if not has_rows(about):
                     run_one(options, data, chosen, name, about)
-    same = ("data", "config", "intensity")
+    same = ("data_sha256", "config", "intensity")
     print(table(differences(row for row in read("starts") if all(row[column] == about[column] for column in same))))
 
 
 def command_line() -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for planted lesions and runs")
     parser.add_argument("--ubr", type=Path, help="weights of ubr-pretrain fit from a random start")
     parser.add_argument("--imagenet", default="imagenet", help="a file with ImageNet weights of that backbone")
@@ -111,12 +111,12 @@ def find_starts(options: argparse.Namespace) -> None:
     options.starts = options.only or options.starts
 
 
-def described(options: argparse.Namespace, digest: str, share: float, seed: int, name: str) -> dict[str, object]:
+def described(options: argparse.Namespace, scans: dict[str, object], share: float, seed: int, name: str) -> dict[str, object]:
     """What rows of a training begin with. The configuration's digest leaves the seed out, which has its own column."""
     weights = options.given.get(name.split(",")[0])
     return {
         **provenance(of_steps(options, 0).sha256(), seed),
-        "data": digest,
+        **scans,
         "recipe": options.recipe,
         "share": share,
         "start": name,
@@ -146,7 +146,7 @@ def of_steps(options: argparse.Namespace, seed: int) -> DetectorRecipe:
 
 def has_rows(about: dict[str, object]) -> bool:
     """Whether this start was tried with this configuration, data and share."""
-    return recorded("starts", about, ("config", "seed", "data", "share", "start", "weights", "intensity"))
+    return recorded("starts", about, ("config", "seed", "data_sha256", "share", "start", "weights", "intensity"))
 
 
 def weights_of(options: argparse.Namespace, name: str, seed: int) -> Weights:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from unittest.mock import ANY
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks import learning
+from benchmarks import rows as result_rows
 from benchmarks.checkpoints import told
-from benchmarks.learning import LANDMARKS, Curve, _error, accuracy, summary
+from benchmarks.learning import LANDMARKS, Curve, _error, accuracy, remaining, summary
 from ubr.pretrain.data.store import SeriesRow
 
 STEP_MM = 5.0
@@ -58,6 +63,18 @@ def test_summary__trunks_by_themselves_and_slices_weigh_alike() -> None:
     found = summary(rows)
     assert (found["trunk_series"], found["long_trunk_r_below_0.95"], found["head_r_median"]) == (2, 1, 0.8)
     assert (found["part_accuracy"], found["landmark_error_mm_median"]) == (0.625, 10.0)
+
+
+def test_remaining__folds_that_other_data_or_recipes_have_rows_of_are_not_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(result_rows, "RESULTS", tmp_path)
+    monkeypatch.setattr(learning, "folds", lambda cohort: [["a"], ["b"]])
+    about = {"config": "c", "data_sha256": "d"}
+    result_rows.append("learning", [{**about, "fold": 1}, {**about, "data_sha256": "e", "fold": 0}, {**about, "config": "o", "fold": 0}])
+    assert remaining(ANY, None, about, "learning") == [(0, ["a"])]
+    assert "skipped, learning.csv has it: config c, data_sha256 d, fold 1" in capsys.readouterr().out
+    assert remaining(ANY, 1, about, "learning") == []
 
 
 def test_checkpoints__a_quality_that_falls_with_the_error_chooses_the_best() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import rows as result_rows
 from benchmarks import starts
-from benchmarks.comparison import differences, null_check, table
+from benchmarks.comparison import differences, experiments, null_check, table
 from tests.downstream.worlds import lesion_world, tiny_recipe
 from tests.weights.made import weights_of
 from ubr.downstream.recipes import RECIPES
@@ -33,7 +33,8 @@ def made(recall: dict[str, float], seed: int = 0, share: float = 0.1, suits: flo
             luck = rng.normal(0, 0.02)
             for patient in range(PATIENTS):
                 found = rng.binomial(40, np.clip(chance + easy[patient] + own[patient] + luck, 0, 1))
-                about = {"data": "d", "config": "c", "intensity": "i", "backbone": "b", "share": f"{share}", "start": start}
+                about = {"data": "torso", "data_sha256": "d", "steps": "400", "config": "c", "intensity": "i", "backbone": "b"}
+                about |= {"share": f"{share}", "start": start}
                 about |= {"weights": "", "pretraining": "64 px" if "ubr" in start else ""}
                 rows.append({**about, "seed": f"{training}", "patient": f"{patient}", "lesions": "40", "found": f"{found}"})
     return rows
@@ -79,6 +80,16 @@ def test_differences__several_ubr_trainings_are_told_apart_and_corrected_for_tog
     corrected = {one.value: one.corrected for one in found}
     assert all(corrected[one.value] >= one.corrected for one in first)
     assert table(found).count("UBR of ") == 2 and "corrected by Holm for 5 differences" in table(found)
+
+
+def test_experiments__are_of_the_same_scans_and_length() -> None:
+    rows = made({"random": 0.5}) + [{**row, "steps": "800"} for row in made({"random": 0.5})]
+    found = experiments([*rows, {**rows[0], "data": "phantom"}])
+    assert {name: len(mine) for name, mine in found.items()} == {
+        "torso, 400 steps": PATIENTS * SEEDS,
+        "torso, 800 steps": PATIENTS * SEEDS,
+        "phantom, 400 steps": 1,
+    }
 
 
 def test_differences__seeds_that_only_one_has_do_not_count() -> None:

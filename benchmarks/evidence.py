@@ -1,6 +1,6 @@
 """All tables and figures from the committed rows: one page, evidence.html, and a PNG file a figure.
 
-    python -m benchmarks.evidence [--out build/evidence] [--only fig3a --data phantom --recipe small]
+    python -m benchmarks.evidence [--out build/evidence] [--only fig3a --data ct --recipe small]
 
 Nothing is measured here. What has no rows is named with the command that makes them.
 """
@@ -49,58 +49,71 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/evidence"), help="folder for the page and the figures")
     parser.add_argument("--only", choices=sorted(TITLES), help="one table or figure")
-    parser.add_argument("--data", default="phantom", help="of the rows: phantom, or the name of a folder (default: phantom)")
+    parser.add_argument("--data", help="of the rows: phantom, or the name of a folder (default: all, each by itself)")
     parser.add_argument("--recipe", default="small", help="of the rows (default: small)")
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     parts = []
     for name in [options.only] if options.only else TITLES:
-        try:
-            parts.append(section(name, options.data, options.recipe, options.out))
-        except ValueError as error:
-            if options.only:
-                raise SystemExit(str(error)) from None
-            parts.append(f"<p>{html.escape(str(error))}</p>")
-        parts[-1] = f"<h2>{html.escape(TITLES[name])}</h2>\n{parts[-1]}"
+        parts.append(f"<h2>{html.escape(TITLES[name])}</h2>")
+        for data in [options.data] if options.data else data_of(name, options.recipe):
+            try:
+                parts.append(section(name, data, options.recipe, options.out))
+            except ValueError as error:
+                if options.only:
+                    raise SystemExit(str(error)) from None
+                parts.append(f"<p>{html.escape(str(error))}</p>")
     page = options.out / "evidence.html"
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Evidence</title><style>{STYLE}</style>'
-    about = f"<h1>Evidence</h1><p>Drawn from the rows in benchmarks/results: data {options.data}, recipe {options.recipe}.</p>"
+    about = f"<h1>Evidence</h1><p>Drawn from the rows in benchmarks/results of the recipe {options.recipe}.</p>"
     page.write_text("\n".join([head, about, *parts, "</html>"]), encoding="utf-8")
     print(page)
 
 
+def data_of(name: str, recipe: str) -> list[str]:
+    """The data that a table or figure has rows of; phantom where it has none, and Fig. 3c shows all of them in one."""
+    found = dict.fromkeys(row["data"] for row in read(source_of(name)) if row["recipe"] == recipe)
+    return ["all"] if found and name == "fig3c" else list(found) or ["phantom"]
+
+
+def source_of(name: str) -> str:
+    """The results/NAME.csv of a table or figure."""
+    return FIGURES[name][0] if name in FIGURES else name
+
+
 def section(name: str, data: str, recipe: str, out: Path) -> str:
-    """A table or figure as HTML; a figure is also written to out/NAME.png. Raises `ValueError` where it has no rows."""
+    """A table or figure as HTML; a figure is also written, to out/NAME.png or NAME-DATA.png. Raises `ValueError` where it has no rows."""
+    rows = rows_of(source_of(name), data, recipe)
+    made = ", ".join(dict.fromkeys(row["data"] for row in rows))
+    title = f"{TITLES[name]}: {made}"
     if name in TABLES:
-        rows = rows_of(name, data, recipe)
         head, lines = TABLES[name]
-        return _table(head, lines(rows)) + _made(rows)
-    source, draw = FIGURES[name]
-    rows = rows_of(source, None if source.startswith("starts") else data, recipe)
+        return f"<h3>{html.escape(made)}</h3>{_table(head, lines(rows))}{_made(rows)}"
     picture = io.BytesIO()
-    draw(rows).savefig(picture, format="png", dpi=130)
-    (out / f"{name}.png").write_bytes(picture.getvalue())
-    shown = f'<img alt="{html.escape(TITLES[name])}" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
-    return shown + (_starts(recipe) if name == "fig3c" else "") + _made(rows)
+    FIGURES[name][1](rows).savefig(picture, format="png", dpi=130)
+    (out / f"{name}{'' if data in ('all', 'phantom') else '-' + data}.png").write_bytes(picture.getvalue())
+    shown = f'<img alt="{html.escape(title)}" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
+    return f"<h3>{html.escape(made)}</h3>{shown}{_starts(rows_of('starts', data, recipe)) if name == 'fig3c' else ''}{_made(rows)}"
 
 
-def rows_of(name: str, data: str | None, recipe: str) -> Rows:
-    """Rows of results/NAME.csv. Raises `ValueError` where there are none."""
-    rows = [row for row in read(name) if row["recipe"] == recipe and data in (None, row["data"])]
+def rows_of(name: str, data: str, recipe: str) -> Rows:
+    """Rows of results/NAME.csv, of one data or "all". Raises `ValueError` where there are none."""
+    rows = [row for row in read(name) if row["recipe"] == recipe and data in ("all", row["data"])]
     if not rows:
-        of = f" of {data}" if data else ""
-        raise ValueError(f"no rows{of} with recipe {recipe} in results/{name}.csv; make them with: {COMMANDS[name]} --recipe {recipe}")
+        raise ValueError(
+            f"no rows of {data} with recipe {recipe} in results/{name}.csv; make them with: {COMMANDS[name]} --recipe {recipe}"
+        )
     return rows
 
 
-def _starts(recipe: str) -> str:
+def _starts(tried: Rows) -> str:
     shown = ""
-    for name, rows in experiments(rows_of("starts", None, recipe)).items():
+    for name, rows in experiments(tried).items():
         text = table(differences(rows))
         different, tried = null_check(rows)
         if tried:
             text += f"\nnull check: starts with names exchanged in some seeds are called different (5 %) in {different} of {tried} ways"
-        shown += f"<h3>Lesions in {html.escape(name)}</h3><pre>{html.escape(text)}</pre>"
+        shown += f"<h4>Lesions in {html.escape(name)}</h4><pre>{html.escape(text)}</pre>"
     return shown
 
 

@@ -96,6 +96,19 @@ def test_page__draws_what_has_rows_and_names_the_commands_of_the_rest(results: P
     assert "make them with: python -m benchmarks.starts" in page
 
 
+def test_page__data_are_shown_each_by_itself(results: Path) -> None:
+    on_ct = {"data": "ct", "data_sha256": "e"}
+    result_rows.append("table1", [method("supervised", 0.9), method("supervised", 0.7, **on_ct)])
+    result_rows.append("sampling", [sampled(4, 1.0, 0.8), {**sampled(4, 1.0, 0.6), **on_ct}])
+    evidence.main(["--out", str(results / "all")])
+    page = (results / "all" / "evidence.html").read_text()
+    assert "<td>90.0</td>" in page and "<td>70.0</td>" in page and page.count("<h3>ct</h3>") == 2
+    assert {path.name for path in (results / "all").glob("*.png")} == {"fig3b.png", "fig3b-ct.png"}
+    evidence.main(["--out", str(results / "ct"), "--data", "ct"])
+    page = (results / "ct" / "evidence.html").read_text()
+    assert "<td>90.0</td>" not in page and "<td>70.0</td>" in page
+
+
 def test_page__a_figure_without_rows_is_one_line(results: Path) -> None:
     with pytest.raises(SystemExit, match=r"no rows of phantom with recipe paper in results/sampling\.csv; make them with: python -m"):
         evidence.main(["--out", str(results / "out"), "--only", "fig3b", "--recipe", "paper"])

@@ -4,7 +4,8 @@ Patients and seeds are drawn anew together, the same ones for both starts of a d
 other trainings of the detector. What is drawn once is not in it: one UBR training for all seeds, and the scans that it saw. p is the share
 of draws on the other side of 0, twice, and no smaller than a sign test of so many patients allows, 2 / 2^patients; with eight patients and
 five seeds of equal starts (simulated) it falls below 0.05 in up to 5 %. Of one seed or patient there is no interval. Holm's method corrects
-p for all differences of a table.
+p for all differences that answer a question: which start is better, over shares of the labels and UBR trainings; or what slices' positions
+bring a detector that begins as "ubr".
 """
 
 from __future__ import annotations
@@ -44,13 +45,14 @@ class Difference:
 
 
 def differences(rows: Iterable[Mapping[str, str]]) -> list[Difference]:
-    """Every pair of starts at every share, over the seeds that both have; of each UBR training by itself, corrected for all together.
+    """Every pair of starts at every share, over the seeds that both have; of each UBR training by itself, corrected for all of a question.
 
     Raises `ValueError` for rows of several configurations.
     """
     rows = list(rows)
     one_configuration(rows)
-    return _holm([_difference(*pair) for pair in _pairs(rows)])
+    found = [_difference(*pair) for pair in _pairs(rows)]
+    return [one for asked in (False, True) for one in _holm([d for d in found if of_position(d.b) == asked])]
 
 
 def null_check(rows: Iterable[Mapping[str, str]]) -> tuple[int, int]:
@@ -81,7 +83,9 @@ def table(found: Sequence[Difference]) -> str:
             recalls = f"{100 * d.recall_a:.1f}, {100 * d.recall_b:.1f}"
             of = f"{100 * d.share:>5.0f} %  {d.b + ' - ' + d.a:<40}{d.seeds:>6}"
             lines.append(f"{of}{recalls:>14}{interval:>26}{d.p:>9.4f}{d.corrected:>11.4f}")
-    about = f"{found[0].patients} patients; drawn anew {DRAWS} times; corrected by Holm for {len(found)} differences"
+    counts = [sum(of_position(d.b) == asked for d in found) for asked in (False, True)]
+    together = ", ".join(f"{n} of {what}" for n, what in zip(counts, ("starts", "positions"), strict=True) if n)
+    about = f"{found[0].patients} patients; drawn anew {DRAWS} times; differences corrected for by Holm: {together}"
     return "\n".join([*lines, about])
 
 
@@ -113,10 +117,15 @@ def by_pretraining(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[
     return {name: [row for row in rows if row["pretraining"] in ("", name)] for name in names}
 
 
+def of_position(start: str) -> bool:
+    """Whether detectors are also given their slices' positions."""
+    return "position" in start
+
+
 def _pairs(
     rows: Sequence[Mapping[str, str]],
 ) -> Iterator[tuple[str, float, str, str, NDArray[np.float64], NDArray[np.float64]]]:
-    """Every two starts at every share, but of two UBR trainings none: training, share, names, and the counts of the seeds that both have.
+    """Every two starts of a question at every share: training, share, names, and the counts of the seeds that both have.
 
     Counts are `[seeds, patients, 2]`.
     """
@@ -128,7 +137,10 @@ def _pairs(
         counts = {start: _counts(mine) for start, mine in sorted(of_start.items())}
         for (a, of_a), (b, of_b) in combinations(counts, 2):
             seeds = sorted(counts[a, of_a].keys() & counts[b, of_b].keys())
-            if seeds and (of_a == of_b or not of_a or not of_b):
+            comparable = of_a == of_b or not of_a or not of_b  # else of two UBR trainings
+            if of_position(ORDER[b]):
+                comparable = of_a == of_b and (ORDER[a] == "ubr" or of_position(ORDER[a]))
+            if seeds and comparable:
                 one, other = (np.stack([counts[start][seed] for seed in seeds]) for start in ((a, of_a), (b, of_b)))
                 yield of_a or of_b, share, ORDER[a], ORDER[b], one, other
 

@@ -79,7 +79,20 @@ def test_differences__several_ubr_trainings_are_told_apart_and_corrected_for_tog
     assert len(found) == 5 and {one.value for one in first} < {one.value for one in found}
     corrected = {one.value: one.corrected for one in found}
     assert all(corrected[one.value] >= one.corrected for one in first)
-    assert table(found).count("UBR of ") == 2 and "corrected by Holm for 5 differences" in table(found)
+    assert table(found).count("UBR of ") == 2 and table(found).endswith("by Holm: 5 of starts")
+
+
+def test_differences__what_positions_bring_is_a_question_of_its_own() -> None:
+    starts = {"random": 0.5, "ubr": 0.6, "ubr, position": 0.7, "ubr, shuffled position": 0.6}
+    found = differences(made(starts))
+    assert [(one.b, one.a) for one in found] == [
+        ("ubr", "random"),
+        ("ubr, position", "ubr"),
+        ("ubr, shuffled position", "ubr"),
+        ("ubr, shuffled position", "ubr, position"),
+    ]
+    assert found[0].corrected == found[0].p
+    assert table(found).endswith("differences corrected for by Holm: 1 of starts, 3 of positions")
 
 
 def test_experiments__are_of_the_same_scans_and_length() -> None:

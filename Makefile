@@ -30,6 +30,7 @@ check: env  ## linter and type checker
 	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p ubr.weights -p ubr.pretrain -p ubr.downstream
 
 evidence: env  ## the paper's tables and figures from the committed rows, as one page; the pictures that README shows
+	rm -rf build/evidence
 	$(BIN)/python -m benchmarks.evidence
 	mkdir -p benchmarks/pictures && cp build/evidence/*.png benchmarks/pictures/
 

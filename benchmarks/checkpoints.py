@@ -19,7 +19,7 @@ import numpy as np
 from lightning.pytorch.callbacks import Callback
 from scipy.stats import spearmanr
 
-from benchmarks.learning import command_line, described, folder_of, remaining, rows_of, stored, summary, these
+from benchmarks.learning import command_line, described, folder_of, is_head, remaining, rows_alike, rows_of, stored, summary
 from benchmarks.rows import append
 from ubr.pretrain.training import UBR, fit
 
@@ -39,7 +39,7 @@ class Judge(Callback):
             module.eval()
             found = [{name: str(value) for name, value in row.items()} for row in rows_of(module.regressor, *self.given)]
             module.train()
-            trunk = [row for row in found if not row["file"].startswith("headneck")]
+            trunk = [row for row in found if not is_head(row["file"])]
             seen = {q: float(np.median([float(row[q]) for row in trunk])) for q in QUALITIES}
             judged = summary(found)
             labelled = {name: judged[name] for name in ("landmark_error_mm_median", "part_accuracy")}
@@ -62,7 +62,7 @@ def main() -> None:
             raise SystemExit(f"{run} was trained without being looked at; give another --work, or run this program first")
         judged = {line["step"]: line for line in map(json.loads, seen.read_text().splitlines())}
         append("checkpoints", [{**about, "fold": number, **judged[step]} for step in sorted(judged)])
-    print(told(these("checkpoints", about)))
+    print(told(rows_alike("checkpoints", about)))
 
 
 def told(rows: list[dict[str, str]]) -> str:

@@ -4,8 +4,8 @@ Patients and seeds are drawn anew together, the same ones for both starts of a d
 other trainings of the detector. What is drawn once is not in it: one UBR training for all seeds, and the scans that it saw. p is the share
 of draws on the other side of 0, twice, and no smaller than a sign test of so many patients allows, 2 / 2^patients; with eight patients and
 five seeds of equal starts (simulated) it falls below 0.05 in up to 5 %. Of one seed or patient there is no interval. Holm's method corrects
-p for all differences that answer a question: which start is better, over shares of the labels and UBR trainings; or what slices' positions
-bring a detector that begins as "ubr".
+p for all differences of an experiment (the same scans and length of training) that answer a question: which start is better, over shares of
+the labels and UBR trainings; or what slices' positions bring a detector that begins as "ubr". What other experiments found is not counted.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 ORDER = ("random", "ubr", "imagenet", "imagenet+ubr", "ubr, position", "ubr, shuffled position")
+ALIKE = ("data_sha256", "config", "backbone", "intensity")
+"""Columns that are the same in all rows of an experiment."""
 DRAWS = 5000
 LEVEL = 0.05
 
@@ -52,7 +54,7 @@ def differences(rows: Iterable[Mapping[str, str]]) -> list[Difference]:
     rows = list(rows)
     one_configuration(rows)
     found = [_difference(*pair) for pair in _pairs(rows)]
-    return [one for asked in (False, True) for one in _holm([d for d in found if of_position(d.b) == asked])]
+    return [one for of_positions in (False, True) for one in _holm([d for d in found if has_position(d.b) == of_positions])]
 
 
 def null_check(rows: Iterable[Mapping[str, str]]) -> tuple[int, int]:
@@ -83,15 +85,15 @@ def table(found: Sequence[Difference]) -> str:
             recalls = f"{100 * d.recall_a:.1f}, {100 * d.recall_b:.1f}"
             of = f"{100 * d.share:>5.0f} %  {d.b + ' - ' + d.a:<40}{d.seeds:>6}"
             lines.append(f"{of}{recalls:>14}{interval:>26}{d.p:>9.4f}{d.corrected:>11.4f}")
-    counts = [sum(of_position(d.b) == asked for d in found) for asked in (False, True)]
+    counts = [sum(has_position(d.b) == of_positions for d in found) for of_positions in (False, True)]
     together = ", ".join(f"{n} of {what}" for n, what in zip(counts, ("starts", "positions"), strict=True) if n)
-    about = f"{found[0].patients} patients; drawn anew {DRAWS} times; differences corrected for by Holm: {together}"
+    about = f"{found[0].patients} patients; drawn anew {DRAWS} times; differences of this experiment corrected for by Holm: {together}"
     return "\n".join([*lines, about])
 
 
 def one_configuration(rows: Sequence[Mapping[str, str]]) -> None:
     """Rows that are compared differ in seed, share, start and pretraining, and in nothing else. Raises `ValueError`."""
-    for column in ("data_sha256", "config", "backbone", "intensity"):
+    for column in ALIKE:
         values = sorted({row[column] for row in rows})
         if len(values) > 1:
             raise ValueError(f"rows of different {column} cannot be compared: {', '.join(values)}; choose one")
@@ -103,11 +105,13 @@ def one_configuration(rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def experiments(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[str, str]]]:
-    """The rows of each experiment: of the same scans, and of trainings of the same length."""
-    found: dict[str, list[Mapping[str, str]]] = {}
+    """The rows that are compared with each other, by what these experiments are called."""
+    found: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
     for row in rows:
-        found.setdefault(f"{row['data']}, {row['steps']} steps", []).append(row)
-    return found
+        found.setdefault(tuple(row[column] for column in ALIKE), []).append(row)
+    names = {key: f"{mine[0]['data']}, {mine[0]['steps']} steps" for key, mine in found.items()}
+    twice = {name for name in names.values() if list(names.values()).count(name) > 1}
+    return {names[key] + (f" ({', '.join(key)})" if names[key] in twice else ""): mine for key, mine in found.items()}
 
 
 def by_pretraining(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[str, str]]]:
@@ -117,7 +121,7 @@ def by_pretraining(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[
     return {name: [row for row in rows if row["pretraining"] in ("", name)] for name in names}
 
 
-def of_position(start: str) -> bool:
+def has_position(start: str) -> bool:
     """Whether detectors are also given their slices' positions."""
     return "position" in start
 
@@ -138,8 +142,8 @@ def _pairs(
         for (a, of_a), (b, of_b) in combinations(counts, 2):
             seeds = sorted(counts[a, of_a].keys() & counts[b, of_b].keys())
             comparable = of_a == of_b or not of_a or not of_b  # else of two UBR trainings
-            if of_position(ORDER[b]):
-                comparable = of_a == of_b and (ORDER[a] == "ubr" or of_position(ORDER[a]))
+            if has_position(ORDER[b]):
+                comparable = of_a == of_b and (ORDER[a] == "ubr" or has_position(ORDER[a]))
             if seeds and comparable:
                 one, other = (np.stack([counts[start][seed] for seed in seeds]) for start in ((a, of_a), (b, of_b)))
                 yield of_a or of_b, share, ORDER[a], ORDER[b], one, other

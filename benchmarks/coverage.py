@@ -21,14 +21,13 @@ from itertools import permutations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.learning import LANDMARKS, command_line, curve_of, folder_of, folds, stored
+from benchmarks.learning import LANDMARKS, command_line, curve_of, folder_of, folds, model_of, stored
 from benchmarks.rows import append, provenance
 from ubr.pretrain.reading.calibration import Labelled, landmark, pairs_mm
 from ubr.pretrain.reading.curve import Curve, passage
 from ubr.pretrain.reading.intervals import enough, locate
 from ubr.pretrain.reading.levels import half_width_mm
 from ubr.pretrain.reading.regions import Level, Regions
-from ubr.weights import Regressor, load
 
 COVERAGES = (0.8, 0.9)
 VOLUMES = (9, 19)
@@ -76,7 +75,7 @@ def _real() -> Iterator[dict[str, object]]:
     cohort = stored(options.data, options.work)
     tallies: dict[tuple[str, str, float, int], Tally] = {}
     for number, held_out in enumerate(folds(cohort)):
-        regressor = Regressor.from_weights(load(folder_of(options.work, chosen, number) / "weights.safetensors")).eval()
+        regressor = model_of(folder_of(options.work, chosen, number), cohort, chosen, held_out)
         known: dict[str, list[Shown]] = {name: [] for name in LANDMARKS}
         unseen: dict[str, list[Shown]] = {name: [] for name in LANDMARKS}
         patients = set()
@@ -95,7 +94,7 @@ def _real() -> Iterator[dict[str, object]]:
                 tallies.setdefault(("unseen", name, coverage, 0), Tally()).add(unseen[name], level, coverage)
                 tallies.setdefault(("unseen pairs", name, coverage, 0), Tally()).add_pairs(unseen[name], known[name], coverage)
         print(f"fold {number}: {len(patients)} patients with landmarks", flush=True)
-    about = {**provenance(chosen.sha256(), chosen.seed), "data": cohort.name, "data_sha256": cohort.digest()[:12]}
+    about = provenance(chosen.sha256(), chosen.seed) | cohort.columns()
     for (source, name, coverage, volumes), tally in tallies.items():
         if tally.tests:
             yield {**about, "volumes_from": source, "landmark": name, "volumes": volumes or "all", "nominal": coverage, **tally.row()}

@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in [options.only] if options.only else TITLES:
         parts.append(f"<h2>{html.escape(TITLES[name])}</h2>")
         for data in [options.data] if options.data else data_of(name, options.recipe):
+            parts.append(f"<h3>{html.escape(data)}</h3>")
             try:
                 parts.append(section(name, data, options.recipe, options.out))
             except ValueError as error:
@@ -71,9 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def data_of(name: str, recipe: str) -> list[str]:
-    """The data that a table or figure has rows of; phantom where it has none, and Fig. 3c shows all of them in one."""
+    """The data that a table or figure has rows of; phantom where it has none."""
     found = dict.fromkeys(row["data"] for row in read(source_of(name)) if row["recipe"] == recipe)
-    return ["all"] if found and name == "fig3c" else list(found) or ["phantom"]
+    return list(found) or ["phantom"]
 
 
 def source_of(name: str) -> str:
@@ -82,33 +83,32 @@ def source_of(name: str) -> str:
 
 
 def section(name: str, data: str, recipe: str, out: Path) -> str:
-    """A table or figure as HTML; a figure is also written, to out/NAME.png or NAME-DATA.png. Raises `ValueError` where it has no rows."""
+    """A table or figure as HTML; a figure is also written, to out/NAME.png or out/NAME-DATA.png. Raises `ValueError` without rows."""
     rows = rows_of(source_of(name), data, recipe)
-    made = ", ".join(dict.fromkeys(row["data"] for row in rows))
-    title = f"{TITLES[name]}: {made}"
     if name in TABLES:
         head, lines = TABLES[name]
-        return f"<h3>{html.escape(made)}</h3>{_table(head, lines(rows))}{_made(rows)}"
+        return _table(head, lines(rows)) + _made(rows)
     picture = io.BytesIO()
     FIGURES[name][1](rows).savefig(picture, format="png", dpi=130)
-    (out / f"{name}{'' if data in ('all', 'phantom') else '-' + data}.png").write_bytes(picture.getvalue())
-    shown = f'<img alt="{html.escape(title)}" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
-    return f"<h3>{html.escape(made)}</h3>{shown}{_starts(rows_of('starts', data, recipe)) if name == 'fig3c' else ''}{_made(rows)}"
+    (out / f"{name}{'' if data == 'phantom' else '-' + data}.png").write_bytes(picture.getvalue())
+    text = html.escape(f"{TITLES[name]}: {data}")
+    shown = f'<img alt="{text}" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
+    return shown + (_compared(rows_of("starts", data, recipe)) if name == "fig3c" else "") + _made(rows)
 
 
 def rows_of(name: str, data: str, recipe: str) -> Rows:
-    """Rows of results/NAME.csv, of one data or "all". Raises `ValueError` where there are none."""
-    rows = [row for row in read(name) if row["recipe"] == recipe and data in ("all", row["data"])]
+    """Rows of results/NAME.csv. Raises `ValueError` where there are none."""
+    rows = [row for row in read(name) if (row["recipe"], row["data"]) == (recipe, data)]
     if not rows:
-        raise ValueError(
-            f"no rows of {data} with recipe {recipe} in results/{name}.csv; make them with: {COMMANDS[name]} --recipe {recipe}"
-        )
+        scans = "" if data == "phantom" or "--data" in COMMANDS[name] else " --data FOLDER"
+        command = f"{COMMANDS[name]}{scans} --recipe {recipe}"
+        raise ValueError(f"no rows of {data} with recipe {recipe} in results/{name}.csv; make them with: {command}")
     return rows
 
 
-def _starts(tried: Rows) -> str:
+def _compared(starts: Rows) -> str:
     shown = ""
-    for name, rows in experiments(tried).items():
+    for name, rows in experiments(starts).items():
         text = table(differences(rows))
         different, tried = null_check(rows)
         if tried:

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.comparison import ORDER, by_pretraining, experiments, one_configuration
+from benchmarks.comparison import ORDER, by_pretraining, experiments
 from benchmarks.curves import drawn
 from benchmarks.learning import PARTS
 
@@ -139,7 +139,6 @@ def fig3c(rows: Rows) -> Figure:
         raise ValueError("no rows of starts_curve")
     lines = []
     for experiment, tried in experiments(rows).items():
-        one_configuration(tried)
         lines += [(experiment, pretraining, mine) for pretraining, mine in by_pretraining(tried).items()]
     shares = sorted({float(row["share"]) for row in rows})
     figure, axes = _axes(len(lines), len(shares), 3, 2.8, sharex="row", sharey="row")
@@ -152,14 +151,16 @@ def fig3c(rows: Rows) -> Figure:
                 steps = sorted({int(row["step"]) for row in mine})
                 if steps:
                     values = [_percent([row for row in mine if int(row["step"]) == step], "val_recall5") for step in steps]
-                    panel.plot(steps, [v.mean() for v in values], color=colour, label=start)
+                    seeds = len({row["seed"] for row in mine})
+                    panel.plot(steps, [v.mean() for v in values], color=colour, label=f"{start}, {seeds} seed{'s' * (seeds > 1)}")
                     panel.fill_between(steps, [v.min() for v in values], [v.max() for v in values], color=colour, alpha=0.15, linewidth=0)
             panel.set(title=f"{100 * share:g} % of the labels", xlabel="steps")
+            panel.legend(frameon=False, fontsize=7, loc="lower right")
         of = f"UBR of {pretraining.split(', ')[0]}\n" if pretraining else ""
         first = next(panel for panel in line if panel.get_visible())
         first.set_ylabel(f"{experiment}\n{of}recall of the 5 best, %", fontsize=9)
+        first.tick_params(labelleft=True)
         first.set_ylim(bottom=0)
-        first.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
 
 

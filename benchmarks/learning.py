@@ -28,7 +28,7 @@ from ubr.pretrain.reading.curve import line_errors_mm, ordered_share, passage, p
 from ubr.pretrain.reading.regions import classify, thresholds
 from ubr.pretrain.recipes import RECIPES, Recipe, recipe
 from ubr.pretrain.scoring import scores_of
-from ubr.pretrain.training import fit
+from ubr.pretrain.training import fit, plan
 from ubr.weights import Regressor, build, load
 
 LANDMARKS = ("mandible", "lung_apex", "liver_dome", "iliac_crest", "femoral_head")
@@ -53,8 +53,8 @@ def main() -> None:
         found = judged(cohort, chosen, held_out, folder_of(options.work, chosen, number))
         append("learning", [{**about, "fold": number, **row} for row in found])
         print(f"fold {number}: {len(found)} series, median r {np.median([row['r'] for row in found]):.4f}", flush=True)
-    rows = these("learning", about)
-    if len({row["fold"] for row in rows}) == FOLDS and not these("learning_summary", about):
+    rows = rows_alike("learning", about)
+    if len({row["fold"] for row in rows}) == FOLDS and not rows_alike("learning_summary", about):
         print(append("learning_summary", [{**{name: rows[0][name] for name in about}, **summary(rows)}]))
 
 
@@ -62,7 +62,7 @@ def command_line(about: str | None) -> tuple[argparse.Namespace, Recipe]:
     """The options of this program and of those that take its models, and the recipe that they make."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with CT series and a catalog.csv with landmarks")
-    parser.add_argument("--work", type=Path, required=True, help="folder for store and runs")
+    parser.add_argument("--work", type=Path, required=True, help="folder for stores and runs, each data's in a folder of its own")
     parser.add_argument("--recipe", default="default", choices=list(RECIPES))
     parser.add_argument("--backbone", help="other than the recipe's")
     parser.add_argument("--steps", type=int, help="other than the recipe's")
@@ -74,6 +74,7 @@ def command_line(about: str | None) -> tuple[argparse.Namespace, Recipe]:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fold", type=int, choices=range(FOLDS), help="only this one")
     options = parser.parse_args()
+    options.work = options.work / options.data.resolve().name
     names = ("backbone", "steps", "optimiser", "lr", "weight_decay", "start")
     changes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     try:
@@ -108,14 +109,22 @@ class Cohort:
         name = self.names[series.key]
         return self.catalog.get(TWINS.get(name, name), {})
 
-    def is_head(self, series: SeriesRow) -> bool:
-        """Whether it is of head and neck."""
-        return self.names[series.key].startswith("headneck")
+    def columns(self) -> dict[str, object]:
+        """The columns of rows that say whose they are: the name, and a digest of what judges and of what folds are made by.
 
-    def digest(self) -> str:
-        """Of pixels and landmarks, whatever their order."""
-        told = sorted(f"{series.digest} {sorted(self.marks(series).items())}" for series in self.store.usable())
-        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+        These are pixels, landmarks, whose series they are, and which are of heads, in any order.
+        """
+        patients: dict[str, list[str]] = {}
+        for series in self.store.usable():
+            told = f"{series.digest} {is_head(self.names[series.key])} {sorted(self.marks(series).items())}"
+            patients.setdefault(series.patient, []).append(told)
+        told = sorted("\n".join(sorted(series)) for series in patients.values())
+        return {"data": self.name, "data_sha256": hashlib.sha256("\n\n".join(told).encode()).hexdigest()[:12]}
+
+
+def is_head(file: str) -> bool:
+    """Whether a series of this name is of head and neck: those lie in a folder of their own."""
+    return file.startswith("headneck")
 
 
 def _read_catalog(data: Path) -> dict[str, dict[str, str]]:
@@ -130,14 +139,26 @@ def folder_of(work: Path, chosen: Recipe, fold: int) -> Path:
     return work / f"{chosen.sha256()[:12]}-fold{fold}"
 
 
+def model_of(folder: Path, cohort: Cohort, chosen: Recipe, held_out: Sequence[str]) -> Regressor:
+    """What a run of a fold has trained, to look at. Exits where it was trained on other series than these, or is not there."""
+    file = folder / "weights.safetensors"
+    if not file.is_file():
+        raise SystemExit(f"{folder} holds no weights; run benchmarks.learning with these options first")
+    weights = load(file)
+    wanted = cohort.store.fingerprint(row.key for row in plan(cohort.store, chosen, held_out).train)
+    if weights.provenance["data"]["fingerprint"] != wanted:
+        raise SystemExit(f"{file} was trained on other series than those of {cohort.name} today; give another --work and train anew")
+    return Regressor.from_weights(weights).eval()
+
+
 def described(options: argparse.Namespace, cohort: Cohort, chosen: Recipe) -> dict[str, object]:
     """What rows begin with: where they come from, the data, and what tells recipes apart at a glance; the digest tells the rest."""
     named = {name: getattr(chosen, name) for name in ("backbone", "start", "steps", "optimiser", "lr")}
-    data = {"data": cohort.name, "data_sha256": cohort.digest()[:12]}
-    return {**provenance(chosen.sha256(), chosen.seed), **data, "recipe": options.recipe, **named, "size_px": chosen.inputs.size_px}
+    about = {**provenance(chosen.sha256(), chosen.seed), **cohort.columns(), "recipe": options.recipe}
+    return {**about, **named, "size_px": chosen.inputs.size_px}
 
 
-def these(name: str, about: Mapping[str, object]) -> list[dict[str, str]]:
+def rows_alike(name: str, about: Mapping[str, object]) -> list[dict[str, str]]:
     """The rows of results/NAME.csv of this configuration, which holds the seed, and data."""
     return [row for row in read(name) if all(row[column] == about[column] for column in ("config", "data_sha256"))]
 
@@ -165,7 +186,7 @@ def folds(cohort: Cohort) -> list[list[str]]:
     """The patients of each fold: trunks and heads dealt out by themselves, each in an order that the store's content gives."""
     trunk: dict[str, bool] = {}
     for series in cohort.store.usable():
-        trunk[series.patient] = trunk.get(series.patient, False) or not cohort.is_head(series)
+        trunk[series.patient] = trunk.get(series.patient, False) or not is_head(cohort.names[series.key])
     rng = np.random.default_rng(0)
     dealt: list[list[str]] = [[] for _ in range(FOLDS)]
     for kind in (True, False):
@@ -253,7 +274,7 @@ def curve_of(regressor: Regressor, cohort: Cohort, series: SeriesRow) -> Curve:
 def accuracy(known: Sequence[Curve], unseen: Sequence[Curve]) -> list[float | None]:
     """Share of each unseen series' slices whose part is told right, by thresholds from two known ones (the paper, Table 1).
 
-    The mean over all pairs that together show the three parts: which two matters.
+    The mean over all pairs that together show the three parts: which two matters. None where there is no such pair, or no part is known.
     """
     pairs = []
     for pair in combinations([one for one in known if one.parts()], 2):
@@ -263,7 +284,8 @@ def accuracy(known: Sequence[Curve], unseen: Sequence[Curve]) -> list[float | No
     shares: list[float | None] = []
     for one in unseen:
         scores, parts = _pool([one])
-        shares.append(float(np.mean([(classify(scores, cuts, PARTS) == np.array(parts)).mean() for cuts in pairs])) if parts else None)
+        told = [(classify(scores, cuts, PARTS) == np.array(parts)).mean() for cuts in pairs if parts]
+        shares.append(float(np.mean(told)) if told else None)
     return shares
 
 
@@ -281,25 +303,29 @@ def _error(one: Curve, name: str, levels: Sequence[float]) -> float | str:
 
 
 def summary(rows: Sequence[dict[str, str]]) -> dict[str, object]:
-    """One line a seed: trunks by themselves, since heads are many and easy."""
-    trunk = [row for row in rows if not row["file"].startswith("headneck")]
-    heads = [row for row in rows if row["file"].startswith("headneck")]
+    """One line a seed: trunks by themselves, since heads are many and easy. Empty is what there are no series for."""
+    trunk = [row for row in rows if not is_head(row["file"])]
+    heads = [row for row in rows if is_head(row["file"])]
     long = [row for row in trunk if float(row["length_mm"]) > 200]
     errors = [float(row[f"{n}_error_mm"]) for row in trunk for n in LANDMARKS if row[f"{n}_error_mm"]]
     parts = [(float(row["part_accuracy"]), int(row["part_slices"])) for row in trunk if row["part_accuracy"]]
+
+    def quantile(values: Sequence[float], digits: int, q: float = 0.5) -> float | str:
+        return round(float(np.quantile(values, q)), digits) if values else ""
+
     return {
         "trunk_series": len(trunk),
-        "trunk_r_median": round(float(np.median([float(row["r"]) for row in trunk])), 4),
-        "trunk_ordered_median": round(float(np.median([float(row["ordered"]) for row in trunk])), 4),
+        "trunk_r_median": quantile([float(row["r"]) for row in trunk], 4),
+        "trunk_ordered_median": quantile([float(row["ordered"]) for row in trunk], 4),
         "long_trunk_series": len(long),
-        "long_trunk_r_median": round(float(np.median([float(row["r"]) for row in long])), 4),
-        "long_trunk_r_lowest": min(float(row["r"]) for row in long),
+        "long_trunk_r_median": quantile([float(row["r"]) for row in long], 4),
+        "long_trunk_r_lowest": min((float(row["r"]) for row in long), default=""),
         "long_trunk_r_below_0.95": sum(float(row["r"]) < 0.95 for row in long),
-        "head_r_median": round(float(np.median([float(row["r"]) for row in heads])), 4) if heads else "",
+        "head_r_median": quantile([float(row["r"]) for row in heads], 4),
         "landmarks": len(errors),
-        "landmark_error_mm_median": round(float(np.median(errors)), 1),
-        "landmark_error_mm_q90": round(float(np.quantile(errors, 0.9)), 1),
-        "part_accuracy": round(sum(share * n for share, n in parts) / sum(n for _, n in parts), 4),
+        "landmark_error_mm_median": quantile(errors, 1),
+        "landmark_error_mm_q90": quantile(errors, 1, 0.9),
+        "part_accuracy": round(sum(share * n for share, n in parts) / sum(n for _, n in parts), 4) if parts else "",
     }
 
 

@@ -13,7 +13,6 @@ import dataclasses
 import time
 from pathlib import Path
 
-from benchmarks.labelled import PHANTOMS
 from benchmarks.rows import append, provenance
 from ubr.downstream import check, plant, starting_weights
 from ubr.downstream.dataset import DeepLesion
@@ -26,8 +25,9 @@ from ubr.weights import InputSpec, load
 
 KINDS = ("abdomen", "mediastinum", "liver", "lung", "kidney")
 """DeepLesion's types that planted lesions have; the first two are nodes."""
+PHANTOMS = 64
 PHANTOM_PX = 256
-"""Computed scans of 1.5 to 2 mm a pixel: small lesions are some pixels wide."""
+"""1.5 to 2 mm a pixel: small lesions are some pixels wide."""
 
 
 def main() -> None:
@@ -91,23 +91,24 @@ def seeded(name: str, steps: int | None, seed: int) -> DetectorRecipe:
 def lesions(given: str, work: Path, per_scan: int, studies: int) -> tuple[Path, dict[str, object]]:
     """A folder in DeepLesion's layout, `given` itself or lesions planted in its scans; and the columns that say whose they are.
 
-    Beside planted ones, `<folder>-pretraining.txt` lists the scans that may be learned from without labels: all but those of patients
-    who are validated or tested on.
+    Beside planted ones, `<folder>-pretraining.txt`, which is written last, lists the scans that may be learned from without labels: all but
+    those of patients who are validated or tested on.
     """
     data = Path(given)
-    if given == "phantom":
-        data = phantoms(work / "phantom", n=PHANTOMS, form="nifti", size_px=PHANTOM_PX).folder
     name = data.resolve().name
     if not (data / "DL_info.csv").is_file():
-        planted = work / f"planted-{per_scan}-{studies}"
-        if not planted.is_dir():
+        planted = work / f"planted-{name}-{per_scan}-{studies}"
+        listed = planted.with_name(f"{planted.name}-pretraining.txt")
+        if not listed.is_file():
             try:
+                if given == "phantom":
+                    data = phantoms(work / "phantom", n=PHANTOMS, form="nifti", size_px=PHANTOM_PX).folder
                 scans = scans_of_folder(data)
                 made = plant(scans, planted, per_scan=per_scan, studies=studies)
             except ValueError as error:
                 raise SystemExit(str(error)) from None
             free = [str(path.resolve()) for path, key in scans.patients().items() if made.split.get(key, "train") == "train"]
-            planted.with_name(f"{planted.name}-pretraining.txt").write_text("\n".join(free) + "\n")
+            listed.write_text("\n".join(free) + "\n")
             print(made)
         data = planted
     report = check(data)

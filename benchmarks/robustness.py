@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.learning import FOLDS, command_line, described, folder_of, folds, stored
+from benchmarks.learning import FOLDS, command_line, described, folder_of, folds, is_head, model_of, stored
 from benchmarks.rows import append
 from ubr.pretrain.data.jobs import grid_of
 from ubr.pretrain.data.volume import Volume
 from ubr.pretrain.scoring import scores_of
-from ubr.weights import InputSpec, Regressor, load
+from ubr.weights import Regressor
 
 HU = NDArray[np.int16]
 Spacing = tuple[float, float, float]
@@ -40,16 +40,15 @@ def main() -> None:
     for number, held_out in enumerate(folds(cohort)):
         if number not in done:
             continue
-        weights = load(folder_of(options.work, chosen, number) / "weights.safetensors")
-        regressor = Regressor.from_weights(weights).eval()
+        regressor = model_of(folder_of(options.work, chosen, number), cohort, chosen, held_out)
         for row in cohort.store.usable():
-            if row.patient not in held_out or cohort.is_head(row) or row.slices < 3 * EVERY:
+            if row.patient not in held_out or is_head(cohort.names[row.key]) or row.slices < 3 * EVERY:
                 continue
             hu, spacing = cohort.store.read(row.key), row.spacing_mm
-            before = _scored(regressor, weights.inputs, hu, spacing)
+            before = _scored(regressor, hu, spacing)
             plain.append((before, row.z_mm))
             for name, change in CHANGES.items():
-                after = _scored(regressor, weights.inputs, change(hu, spacing), spacing)
+                after = _scored(regressor, change(hu, spacing), spacing)
                 apart[name].append(np.abs(after - before)[::EVERY])
     s, z = ([v - v.mean() for v in values] for values in zip(*plain, strict=True))
     slope = sum(float(a @ b) for a, b in zip(s, z, strict=True)) / sum(float(b @ b) for b in z)
@@ -63,9 +62,9 @@ def main() -> None:
     print(f"rows in {append('robustness', rows)}")
 
 
-def _scored(regressor: Regressor, inputs: InputSpec, hu: HU, spacing_mm: Spacing) -> NDArray[np.float64]:
+def _scored(regressor: Regressor, hu: HU, spacing_mm: Spacing) -> NDArray[np.float64]:
     volume = Volume(np.ascontiguousarray(hu), spacing_mm, spacing_mm[0] * np.arange(len(hu)))
-    return scores_of(regressor, grid_of(inputs, volume)).astype(np.float64)
+    return scores_of(regressor, grid_of(regressor.inputs, volume)).astype(np.float64)
 
 
 def _to_int16(hu: NDArray[np.floating]) -> HU:

@@ -3,7 +3,7 @@
 Rows go to results/starts.csv, one a tested patient, and results/starts_curve.csv, recall on validation patients by step.
 
     python -m benchmarks.starts --data ../shared/ct/torso --work /scratch/starts            # plants lesions, lists scans to pretrain on
-    ubr-pretrain ingest $(cat /scratch/starts/planted-6-24-pretraining.txt) --store /scratch/store
+    ubr-pretrain ingest $(cat /scratch/starts/planted-torso-6-24-pretraining.txt) --store /scratch/store
     ubr-pretrain fit /scratch/store --out /scratch/ubr
     python -m benchmarks.starts --data ../shared/ct/torso --work /scratch/starts --ubr /scratch/ubr/weights.safetensors
         [--imagenet FILE --imagenet-ubr WEIGHTS --recipe small|paper --steps 600 --shares 0.05 0.1 0.25 1 --seeds 0 1 2 3 4]
@@ -38,7 +38,7 @@ from ubr.downstream.evaluation import detect, load_detector
 from ubr.downstream.metrics import ImageResult, Recall
 from ubr.downstream.positions import Positions, body_positions
 from ubr.downstream.recipes import RECIPES, DetectorRecipe
-from ubr.weights import InputSpec, Weights, load
+from ubr.weights import Weights, load
 from ubr.weights.devices import to_device
 from ubr.weights.runs import read_metrics
 
@@ -63,7 +63,7 @@ def main() -> None:
                 about = described(options, scans, share, seed, name)
                 if not has_rows(about):
                     run_one(options, data, chosen, name, about)
-    same = ("data_sha256", "config", "intensity")
+    same = ("data_sha256", "config", "backbone", "intensity")
     print(table(differences(row for row in read("starts") if all(row[column] == about[column] for column in same))))
 
 
@@ -87,7 +87,7 @@ def command_line() -> argparse.Namespace:
 
 
 def find_starts(options: argparse.Namespace) -> None:
-    """Sets `given`, weights by their start's name, and `starts`, those of the four that can be had."""
+    """Sets `given`, weights by their start's name (a random one's are of its seed), and `starts`, those that can be had."""
     options.given = {"ubr": load(options.ubr), **({"imagenet+ubr": load(options.imagenet_ubr)} if options.imagenet_ubr else {})}
     for name, weights in options.given.items():
         source, wanted = str(weights.provenance.get("start", {}).get("source", "unknown")), "imagenet" if "+" in name else "random"
@@ -100,7 +100,7 @@ def find_starts(options: argparse.Namespace) -> None:
     options.starts = ["random", "ubr"]
     if "imagenet" in (options.only or ORDER):
         try:
-            starting_weights(options.given["ubr"].backbone, options.imagenet, options.inputs)
+            options.given["imagenet"] = starting_weights(options.given["ubr"].backbone, options.imagenet, options.inputs)
             options.starts.append("imagenet")
         except ValueError as error:
             print(f"without ImageNet: {error}")
@@ -121,8 +121,9 @@ def described(options: argparse.Namespace, scans: dict[str, object], share: floa
         "share": share,
         "start": name,
         "weights": weights.sha256()[:12] if weights else "",
-        "pretraining": pretraining(weights) if weights else "",
+        "pretraining": pretraining(weights) if weights and "ubr" in name else "",
         "intensity": " ".join(map(str, options.inputs.intensity())),
+        "backbone": options.given["ubr"].backbone,
     }
 
 
@@ -146,16 +147,13 @@ def of_steps(options: argparse.Namespace, seed: int) -> DetectorRecipe:
 
 def has_rows(about: dict[str, object]) -> bool:
     """Whether this start was tried with this configuration, data and share."""
-    return recorded("starts", about, ("config", "seed", "data_sha256", "share", "start", "weights", "intensity"))
+    return recorded("starts", about, ("config", "seed", "data_sha256", "share", "start", "weights", "intensity", "backbone"))
 
 
 def weights_of(options: argparse.Namespace, name: str, seed: int) -> Weights:
     """The start by its name."""
-    if (trunk := name.split(",")[0]) in options.given:
-        return options.given[trunk]  # type: ignore[no-any-return]
-    backbone: str = options.given["ubr"].backbone
-    inputs: InputSpec = options.inputs
-    return starting_weights(backbone, options.imagenet if name == "imagenet" else name, inputs, seed)
+    given: Weights | None = options.given.get(name.split(",")[0])
+    return given or starting_weights(options.given["ubr"].backbone, name, options.inputs, seed)
 
 
 def run_one(options: argparse.Namespace, data: Path, chosen: DetectorRecipe, name: str, about: dict[str, object]) -> None:
@@ -177,7 +175,7 @@ def run_one(options: argparse.Namespace, data: Path, chosen: DetectorRecipe, nam
     detector, _, _ = load_detector(run.folder, "last")
     device = to_device(detector, "auto")
     found = by_patient([result for images in (val, test) for result in detect(detector, images, device=device, positions=places)])
-    more = {"backbone": weights.backbone, "steps": chosen.steps, "train_images": len(train), "minutes": minutes}
+    more = {"steps": chosen.steps, "train_images": len(train), "minutes": minutes}
     append("starts_curve", [about | more | point for point in curve(run.folder)])
     append("starts", [about | more | {"patient": n, "lesions": lesions, "found": hits} for n, (lesions, hits) in enumerate(found)])
     hits, count = sum(h for _, h in found), sum(n for n, _ in found)

@@ -77,6 +77,22 @@ def test_fig3a__is_of_one_training() -> None:
     assert [bar.get_height() for bar in figures.fig3a(rows).axes[0].patches] == [3]
 
 
+def test_fig3c__a_line_of_panels_an_experiment_and_a_ubr_training() -> None:
+    about = {**ABOUT, "steps": "400", "backbone": "b", "intensity": "i", "pretraining": ""}
+    ubr = {"start": "ubr", "pretraining": "64 px, 900 steps"}
+    rows = [{**about, "start": "random", "share": share, "step": "100", "val_recall5": "0.3"} for share in ("0.05", "1.0")]
+    rows += [{**rows[0], **ubr}, {**rows[1], **ubr, "pretraining": "128 px"}]
+    rows += [{**row, "seed": "1", "val_recall5": "0.5"} for row in rows if row["start"] == "random"]
+    rows += [{**row, "steps": "800", "config": "longer"} for row in rows if row["pretraining"] != "128 px"]
+    axes = np.array(figures.fig3c(rows).axes).reshape(3, 2)
+    assert [[panel.get_visible() for panel in line] for line in axes] == [[False, True], [True, False], [True, False]]
+    assert "phantom, 400 steps" in axes[0, 1].get_ylabel() and "128 px" in axes[0, 1].get_ylabel()
+    assert "phantom, 800 steps" in axes[2, 0].get_ylabel()
+    random, trained = axes[1, 0].lines
+    assert random.get_ydata().tolist() == pytest.approx([40]) and trained.get_ydata().tolist() == pytest.approx([30])
+    assert [text.get_text() for text in axes[1, 0].get_legend().get_texts()] == ["random, 2 seeds", "ubr, 1 seed"]
+
+
 def test_fig4__shows_the_slice_that_lies_off_the_line() -> None:
     figure = figures.fig4(curve_rows())
     (marked,) = [line for line in figure.axes[1].lines if line.get_marker() == "o"]

@@ -48,6 +48,7 @@ def test_accuracy__thresholds_of_known_pairs_tell_the_parts_of_unseen_ones() -> 
     marks = {"lung_apex": 5, "liver_dome": 40, "iliac_crest": 70}
     known = [curve(marks), curve(marks), curve({"liver_dome": 40}, n=60)]
     assert accuracy(known, [curve(marks), curve({"mandible": 2})]) == [pytest.approx(1, abs=0.01), None]
+    assert accuracy([], [curve(marks)]) == [None]
     moved = curve(marks, curve(marks).scores + 10 * STEP_MM / 50)  # ten slices too far down
     assert accuracy(known, [moved])[0] == pytest.approx(1 - 20 / 95, abs=0.01)
 
@@ -63,6 +64,8 @@ def test_summary__trunks_by_themselves_and_slices_weigh_alike() -> None:
     found = summary(rows)
     assert (found["trunk_series"], found["long_trunk_r_below_0.95"], found["head_r_median"]) == (2, 1, 0.8)
     assert (found["part_accuracy"], found["landmark_error_mm_median"]) == (0.625, 10.0)
+    heads = summary(rows[2:])
+    assert heads["head_r_median"] == 0.8 and heads["trunk_r_median"] == heads["part_accuracy"] == heads["long_trunk_r_lowest"] == ""
 
 
 def test_remaining__folds_that_other_data_or_recipes_have_rows_of_are_not_skipped(

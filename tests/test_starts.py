@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import lesions as planted
 from benchmarks import rows as result_rows
 from benchmarks import starts
 from benchmarks.comparison import differences, experiments, null_check, table
@@ -79,7 +80,7 @@ def test_differences__several_ubr_trainings_are_told_apart_and_corrected_for_tog
     assert len(found) == 5 and {one.value for one in first} < {one.value for one in found}
     corrected = {one.value: one.corrected for one in found}
     assert all(corrected[one.value] >= one.corrected for one in first)
-    assert table(found).count("UBR of ") == 2 and table(found).endswith("by Holm: 5 of starts")
+    assert table(found).count("UBR of ") == 2 and table(found).endswith("corrected for by Holm: 5 of starts")
 
 
 def test_differences__what_positions_bring_is_a_question_of_its_own() -> None:
@@ -92,17 +93,17 @@ def test_differences__what_positions_bring_is_a_question_of_its_own() -> None:
         ("ubr, shuffled position", "ubr, position"),
     ]
     assert found[0].corrected == found[0].p
-    assert table(found).endswith("differences corrected for by Holm: 1 of starts, 3 of positions")
+    assert table(found).endswith("differences of this experiment corrected for by Holm: 1 of starts, 3 of positions")
 
 
-def test_experiments__are_of_the_same_scans_and_length() -> None:
-    rows = made({"random": 0.5}) + [{**row, "steps": "800"} for row in made({"random": 0.5})]
-    found = experiments([*rows, {**rows[0], "data": "phantom"}])
-    assert {name: len(mine) for name, mine in found.items()} == {
-        "torso, 400 steps": PATIENTS * SEEDS,
-        "torso, 800 steps": PATIENTS * SEEDS,
-        "phantom, 400 steps": 1,
-    }
+def test_experiments__are_called_by_scans_and_length_and_by_more_where_these_are_alike() -> None:
+    rows = made({"random": 0.5})
+    longer = [{**row, "steps": "800", "config": "longer"} for row in rows]
+    again = [{**row, "data_sha256": "planted anew"} for row in rows]
+    assert list(experiments([*rows, *longer])) == ["torso, 400 steps", "torso, 800 steps"]
+    found = experiments([*rows, *longer, *again])
+    assert list(found) == ["torso, 400 steps (d, c, b, i)", "torso, 800 steps", "torso, 400 steps (planted anew, c, b, i)"]
+    assert {len(mine) for mine in found.values()} == {PATIENTS * SEEDS}
 
 
 def test_differences__seeds_that_only_one_has_do_not_count() -> None:
@@ -131,6 +132,22 @@ def test_null_check__starts_whose_names_are_exchanged_are_alike() -> None:
     different, tried = null_check(made({"random": 0.5, "ubr": 0.6}))
     assert tried == 2 ** (SEEDS - 1) - 1 and different <= 2
     assert null_check(made({"random": 0.5})) == (0, 0)
+
+
+def test_lesions__are_planted_once_and_data_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planted, "PHANTOMS", 3)
+    monkeypatch.setattr(planted, "PHANTOM_PX", 160)
+    data, about = planted.lesions("phantom", tmp_path, per_scan=2, studies=1)
+    assert data == tmp_path / "planted-phantom-2-1" and about["data"] == "phantom"
+    free = (tmp_path / "planted-phantom-2-1-pretraining.txt").read_text().split()
+    assert len(free) == 1 and Path(free[0]).is_file()  # of three patients one is validated and one tested on
+    assert planted.lesions("phantom", tmp_path, per_scan=2, studies=1) == (data, about)
+    other, about_other = planted.lesions(str(lesion_world(tmp_path / "world")), tmp_path, per_scan=2, studies=1)
+    assert other == tmp_path / "world" and about_other["data"] == "world"
+    assert about_other["data_sha256"] != about["data_sha256"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match="empty"):
+        planted.lesions(str(tmp_path / "empty"), tmp_path, per_scan=2, studies=1)
 
 
 @pytest.mark.heavy

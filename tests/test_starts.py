@@ -134,6 +134,7 @@ def test_null_check__starts_whose_names_are_exchanged_are_alike() -> None:
     assert null_check(made({"random": 0.5})) == (0, 0)
 
 
+@pytest.mark.heavy
 def test_lesions__are_planted_once_and_data_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planted, "PHANTOMS", 3)
     monkeypatch.setattr(planted, "PHANTOM_PX", 160)

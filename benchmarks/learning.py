@@ -116,8 +116,8 @@ class Cohort:
         """
         patients: dict[str, list[str]] = {}
         for series in self.store.usable():
-            told = f"{series.digest} {is_head(self.names[series.key])} {sorted(self.marks(series).items())}"
-            patients.setdefault(series.patient, []).append(told)
+            line = f"{series.digest} {is_head(self.names[series.key])} {sorted(self.marks(series).items())}"
+            patients.setdefault(series.patient, []).append(line)
         told = sorted("\n".join(sorted(series)) for series in patients.values())
         return {"data": self.name, "data_sha256": hashlib.sha256("\n\n".join(told).encode()).hexdigest()[:12]}
 

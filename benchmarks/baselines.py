@@ -23,6 +23,7 @@ from ubr.pretrain.data.store import SeriesRow, Store
 from ubr.pretrain.recipes import Recipe
 from ubr.pretrain.training import UBR, Batch
 from ubr.weights import runs
+from ubr.weights.devices import to_device
 
 PART_MM = (280.0, 220.0, 230.0)
 """Usual lengths of chest, abdomen and pelvis: a slice beyond a volume's last border is placed by them."""
@@ -111,14 +112,26 @@ def places(ranks: NDArray[np.int64], z_mm: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def trained(module: UBR, folder: Path, begin: Mapping[str, Tensor] | None = None) -> UBR:
-    """Train a module, or take what an earlier call has trained; a cut one goes on. begin: numbers of the regressor to begin with."""
-    done, recipe = folder / "trained.pt", module.recipe
+    """Train a module, or take what an earlier call has trained; a cut one goes on. It comes back on a GPU where there is one.
+
+    begin: numbers of the regressor to begin with.
+    """
+    done = folder / "trained.pt"
     if done.exists():
-        module.load_state_dict(torch.load(done, weights_only=True))
-        return module.eval()
-    if begin is not None:
-        module.regressor.load_state_dict(dict(begin))
-    device, _ = runs.pick_devices("auto", 1)
+        module.load_state_dict(torch.load(done, weights_only=True, map_location="cpu"))
+    else:
+        if begin is not None:
+            module.regressor.load_state_dict(dict(begin))
+        _train(module, folder)
+        part = done.with_suffix(".part")
+        torch.save(module.state_dict(), part)
+        part.replace(done)
+    to_device(module, "auto")
+    return module.eval()
+
+
+def _train(module: UBR, folder: Path) -> None:
+    recipe, (device, _) = module.recipe, runs.pick_devices("auto", 1)
     folder.mkdir(parents=True, exist_ok=True)
     trainer = runs.trainer(
         folder,
@@ -137,7 +150,3 @@ def trained(module: UBR, folder: Path, begin: Mapping[str, Tensor] | None = None
     )
     runs.train(trainer, module, folder / "checkpoints" / "last.ckpt")
     runs.check_finite(module)
-    part = done.with_suffix(".part")
-    torch.save(module.state_dict(), part)
-    part.replace(done)
-    return module.eval()

@@ -11,6 +11,7 @@ import argparse
 import base64
 import html
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,31 +51,32 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("build/evidence"), help="folder for the page and the figures")
     parser.add_argument("--only", choices=sorted(TITLES), help="one table or figure")
     parser.add_argument("--data", help="of the rows: phantom, or the name of a folder (default: all, each by itself)")
-    parser.add_argument("--recipe", default="small", help="of the rows (default: small)")
+    parser.add_argument("--recipe", help="of the rows (default: all, each by itself)")
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     parts = []
     for name in [options.only] if options.only else TITLES:
         parts.append(f"<h2>{html.escape(TITLES[name])}</h2>")
-        for data in [options.data] if options.data else data_of(name, options.recipe):
-            parts.append(f"<h3>{html.escape(data)}</h3>")
+        for data, recipe in kinds(name, options.data, options.recipe):
+            parts.append(f"<h3>{html.escape(data)}, recipe {html.escape(recipe)}</h3>")
             try:
-                parts.append(section(name, data, options.recipe, options.out))
+                parts.append(section(name, data, recipe, options.out))
             except ValueError as error:
                 if options.only:
                     raise SystemExit(str(error)) from None
                 parts.append(f"<p>{html.escape(str(error))}</p>")
     page = options.out / "evidence.html"
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Evidence</title><style>{STYLE}</style>'
-    about = f"<h1>Evidence</h1><p>Drawn from the rows in benchmarks/results of the recipe {options.recipe}.</p>"
+    about = "<h1>Evidence</h1><p>Drawn from the rows in benchmarks/results, each data and recipe by itself.</p>"
     page.write_text("\n".join([head, about, *parts, "</html>"]), encoding="utf-8")
     print(page)
 
 
-def data_of(name: str, recipe: str) -> list[str]:
-    """The data that a table or figure has rows of; phantom where it has none."""
-    found = dict.fromkeys(row["data"] for row in read(source_of(name)) if row["recipe"] == recipe)
-    return list(found) or ["phantom"]
+def kinds(name: str, data: str | None, recipe: str | None) -> list[tuple[str, str]]:
+    """The data and recipes that a table or figure has rows of, among those that are asked for; where it has none, what could be made."""
+    found = dict.fromkeys((row["data"], row["recipe"]) for row in read(source_of(name)))
+    asked = [(d, r) for d, r in found if data in (None, d) and recipe in (None, r)]
+    return asked or [(data or "phantom", recipe or "small")]
 
 
 def source_of(name: str) -> str:
@@ -83,15 +85,19 @@ def source_of(name: str) -> str:
 
 
 def section(name: str, data: str, recipe: str, out: Path) -> str:
-    """A table or figure as HTML; a figure is also written, to out/NAME.png or out/NAME-DATA.png. Raises `ValueError` without rows."""
+    """A table or figure as HTML; a figure is also written, to out/NAME.png, or NAME-DATA-RECIPE.png without what is usual of these.
+
+    Raises `ValueError` without rows.
+    """
     rows = rows_of(source_of(name), data, recipe)
     if name in TABLES:
         head, lines = TABLES[name]
         return _table(head, lines(rows)) + _made(rows)
     picture = io.BytesIO()
     FIGURES[name][1](rows).savefig(picture, format="png", dpi=130)
-    (out / f"{name}{'' if data == 'phantom' else '-' + data}.png").write_bytes(picture.getvalue())
-    text = html.escape(f"{TITLES[name]}: {data}")
+    apart = [what for what, usual in ((data, "phantom"), (recipe, "small")) if what != usual]
+    (out / f"{re.sub('[^A-Za-z0-9.-]+', '-', '-'.join([name, *apart]))}.png").write_bytes(picture.getvalue())
+    text = html.escape(f"{TITLES[name]}: {data}, recipe {recipe}")
     shown = f'<img alt="{text}" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
     return shown + (_compared(rows_of("starts", data, recipe)) if name == "fig3c" else "") + _made(rows)
 

@@ -50,16 +50,25 @@ def together(rows: Rows, what: str) -> Rows:
 
 
 def table1(rows: Rows) -> list[list[str]]:
-    """Lines of Table 1: method, labelled volumes, backbone, accuracy (mean over seeds, their range), interval by patients, the paper's."""
+    """Lines of Table 1: method, labelled volumes, backbone, accuracy (mean over seeds, their range), interval by patients, the paper's.
+
+    Rows without an accuracy are of trainings that diverged.
+    """
     together(rows, "table1")
     lines = []
     for method, paper in PAPER_TABLE1.items():
         found = [row for row in rows if row["method"] == method]
+        finite = [row for row in found if row["accuracy"]]
+        shown, interval = [], ""
+        if finite:
+            accuracy = _percent(finite, "accuracy")
+            shown.append(f"{accuracy.mean():.1f}" + (f" ({accuracy.min():.1f} to {accuracy.max():.1f})" if len(finite) > 1 else ""))
+            interval = f"{_percent(finite, 'low').mean():.1f} to {_percent(finite, 'high').mean():.1f}"
+        if len(found) > len(finite):
+            shown.append(f"{len(found) - len(finite)} diverged")
         if found:
-            accuracy = _percent(found, "accuracy")
-            shown = f"{accuracy.mean():.1f}" + (f" ({accuracy.min():.1f} to {accuracy.max():.1f})" if len(found) > 1 else "")
-            interval = f"{_percent(found, 'low').mean():.1f} to {_percent(found, 'high').mean():.1f}"
-            lines.append([method, found[0]["labelled"], found[0]["backbone"], shown, interval, str(len(found)), f"{paper:.2f}"])
+            first = found[0]
+            lines.append([method, first["labelled"], first["backbone"], "; ".join(shown), interval, str(len(found)), f"{paper:.2f}"])
     return lines
 
 

@@ -29,7 +29,8 @@ from ubr.pretrain.reading.regions import classify, thresholds
 from ubr.pretrain.recipes import RECIPES, Recipe, recipe
 from ubr.pretrain.scoring import scores_of
 from ubr.pretrain.training import fit, plan
-from ubr.weights import Regressor, build, load
+from ubr.weights import Regressor, Weights, build, load
+from ubr.weights.devices import to_device
 
 LANDMARKS = ("mandible", "lung_apex", "liver_dome", "iliac_crest", "femoral_head")
 PARTS = ("chest", "abdomen", "pelvis")
@@ -148,7 +149,14 @@ def model_of(folder: Path, cohort: Cohort, chosen: Recipe, held_out: Sequence[st
     wanted = cohort.store.fingerprint(row.key for row in plan(cohort.store, chosen, held_out).train)
     if weights.provenance["data"]["fingerprint"] != wanted:
         raise SystemExit(f"{file} was trained on other series than those of {cohort.name} today; give another --work and train anew")
-    return Regressor.from_weights(weights).eval()
+    return regressor_of(weights)
+
+
+def regressor_of(weights: Weights) -> Regressor:
+    """To score with, on a GPU where there is one."""
+    regressor = Regressor.from_weights(weights).eval()
+    to_device(regressor, "auto")
+    return regressor
 
 
 def described(options: argparse.Namespace, cohort: Cohort, chosen: Recipe) -> dict[str, object]:
@@ -206,7 +214,7 @@ def judged(cohort: Cohort, chosen: Recipe, held_out: Sequence[str], folder: Path
     """Train without these patients; a row for each of their series."""
     every = max(1, chosen.steps // 4)
     run = fit(cohort.store, folder, chosen, holdout=held_out, validate_every=every, licence="none: for the benchmark only")
-    return rows_of(Regressor.from_weights(load(run.weights)).eval(), cohort, held_out)
+    return rows_of(regressor_of(load(run.weights)), cohort, held_out)
 
 
 def rows_of(regressor: Regressor, cohort: Cohort, held_out: Sequence[str]) -> list[dict[str, object]]:

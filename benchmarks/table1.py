@@ -1,15 +1,16 @@
 """The paper's Table 1, body parts told from slices: rows in results/table1.csv, slices' scores by part (Fig. 3a) in results/histogram.csv.
 
-    python -m benchmarks.table1 --data phantom --work /scratch/table1 [--recipe small|paper --start random --seeds 0 1 2]
+    python -m benchmarks.table1 --data phantom --work /scratch/table1 [--recipe small|default|paper --steps N --seeds 0 1 2]
 
 Every method learns from the same patients and is tested on the others' labelled slices. `many` are all labelled volumes to learn from,
 `two` are pairs of them that show the three parts: accuracy is the mean over pairs. The interval is of the patients (bootstrap).
-Methods that have rows are skipped; a cut training goes on.
+Methods that have rows are skipped; a cut training goes on. A method that diverges gets a row without an accuracy.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,12 +34,14 @@ from ubr.pretrain.recipes import Recipe, default, paper
 from ubr.pretrain.scoring import BATCH, scores_of
 from ubr.pretrain.training import UBR
 from ubr.weights import Regressor
+from ubr.weights.runs import Diverged
 
 PAIRS = 20
 """Pairs of volumes that thresholds are calibrated on; with two labelled volumes, which two matters."""
 TUNED_PAIRS = 2
 """Pairs that the pair ordering is fine-tuned on, since each is a training."""
 DRAWS = 2000
+MEASURED = ("accuracy", "low", "high", "patients", "slices")
 BINS = np.linspace(-20, 20, 81)
 Right = list[NDArray[np.bool_]]
 """Of each tested series, whether its labelled slices are told right; several lines where several pairs tell them."""
@@ -50,7 +53,7 @@ def small() -> Recipe:
     return dataclasses.replace(chosen, inputs=dataclasses.replace(chosen.inputs, size_px=48))
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"small": small, "paper": paper}
+RECIPES: dict[str, Callable[[], Recipe]] = {"small": small, "default": default, "paper": paper}
 
 
 def main() -> None:
@@ -63,12 +66,18 @@ def main() -> None:
             if has_row("table1", row | {"method": method.name}):
                 continue
             began = time.monotonic()
-            found = measured(method.run(), table.tested)
+            try:
+                found = measured(method.run(), table.tested)
+                said = f"{found['accuracy']:.4f} ({found['low']:.4f} to {found['high']:.4f})"
+            except Diverged as error:
+                found = dict.fromkeys(MEASURED, "")
+                said = f"diverged: {error}"
             more = {"backbone": method.backbone, "method": method.name, "labelled": method.labelled}
             append("table1", [{**row, **more, **found, "minutes": round((time.monotonic() - began) / 60, 1)}])
-            print(f"seed {recipe.seed}  {method.name:<45} {found['accuracy']:.4f} ({found['low']:.4f} to {found['high']:.4f})", flush=True)
+            print(f"seed {recipe.seed}  {method.name:<45} {said}", flush=True)
         if not has_row("histogram", row):
-            append("histogram", [{**row, **counted} for counted in table.histogram()])
+            with contextlib.suppress(Diverged):  # as UBR's row says
+                append("histogram", [{**row, **counted} for counted in table.histogram()])
 
 
 def command_line(text: str | None, only: Sequence[str] = ()) -> tuple[argparse.Namespace, Labelled, list[Recipe]]:
@@ -77,6 +86,7 @@ def command_line(text: str | None, only: Sequence[str] = ()) -> tuple[argparse.N
     parser.add_argument("--data", default="phantom", help="phantom, or a folder with labelled CT series")
     parser.add_argument("--work", type=Path, required=True, help="folder for scans, store and trainings")
     parser.add_argument("--recipe", default="small", choices=list(RECIPES))
+    parser.add_argument("--steps", type=int, help="other than the recipe's")
     parser.add_argument("--start", default="random", help="of the trunks: random, imagenet or a file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     if only:
@@ -84,7 +94,9 @@ def command_line(text: str | None, only: Sequence[str] = ()) -> tuple[argparse.N
     options = parser.parse_args()
     try:
         data = labelled(options.data, options.work)
-        recipes = [dataclasses.replace(RECIPES[options.recipe](), start=options.start, seed=seed) for seed in options.seeds]
+        chosen = RECIPES[options.recipe]()
+        chosen = dataclasses.replace(chosen, start=options.start, steps=chosen.steps if options.steps is None else options.steps)
+        recipes = [dataclasses.replace(chosen, seed=seed) for seed in options.seeds]
     except ValueError as error:
         raise SystemExit(str(error)) from None
     return options, data, recipes
@@ -96,7 +108,7 @@ def about(options: argparse.Namespace, data: Labelled, recipe: Recipe) -> dict[s
         **provenance(dataclasses.replace(recipe, seed=0).sha256(), recipe.seed),
         "data": options.data if options.data == "phantom" else Path(options.data).resolve().name,
         "data_sha256": data.digest(data.store.usable())[:12],
-        "recipe": options.recipe,
+        "recipe": options.recipe if options.steps is None else f"{options.recipe}, {options.steps} steps",
         "start": options.start if not Path(options.start).is_file() else "file",
     }
 
@@ -239,7 +251,8 @@ class Table:
         return rows
 
     def grid(self, row: SeriesRow) -> torch.Tensor:
-        return to_grid(self.data.store, row, self.recipe.inputs)
+        """A series as the networks see it, where they are."""
+        return to_grid(self.data.store, row, self.recipe.inputs).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def measured(right: Right, tested: Sequence[SeriesRow]) -> dict[str, object]:
@@ -252,13 +265,9 @@ def measured(right: Right, tested: Sequence[SeriesRow]) -> dict[str, object]:
         counts[patients.index(row.patient)] += len(shares)
     drawn = np.random.default_rng(0).integers(0, len(patients), (DRAWS, len(patients)))
     low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
-    return {
-        "accuracy": round(float(sums.sum() / counts.sum()), 4),
-        "low": round(float(low), 4),
-        "high": round(float(high), 4),
-        "patients": len(patients),
-        "slices": int(counts.sum()),
-    }
+    accuracy = float(sums.sum() / counts.sum())
+    values = round(accuracy, 4), round(float(low), 4), round(float(high), 4), len(patients), int(counts.sum())
+    return dict(zip(MEASURED, values, strict=True))
 
 
 if __name__ == "__main__":

@@ -104,6 +104,13 @@ def test_table__every_method_has_a_row_once(folder: Path, tmp_path: Path, monkey
     assert sum(int(row["slices"]) for row in result_rows.read("histogram")) == int(found[0]["slices"])
     table1.main()
     assert result_rows.read("table1") == found
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--steps", "3"])
+    monkeypatch.setattr(Supervised, "configure_optimizers", lambda self: torch.optim.SGD(self.parameters(), lr=1e30))
+    table1.main()
+    lost, *others = result_rows.read("table1")[6:]
+    assert (lost["recipe"], lost["method"], lost["accuracy"]) == ("small, 3 steps", "supervised", "") and len(others) == 5
+    assert all(row["accuracy"] for row in others), "the next method has its turn"
+    monkeypatch.setattr(sys, "argv", sys.argv[:-2])
     monkeypatch.setattr(sampling, "SLICES", (2, 4))
     sampling.main()
     sampling.main()

@@ -47,6 +47,14 @@ def test_table1__is_the_mean_over_seeds_beside_the_papers() -> None:
     assert lines[1][3:] == ["80.0", "78.0 to 82.0", "1", "95.99"] and len(lines) == 2
 
 
+def test_table1__a_training_that_diverged_is_shown_as_such() -> None:
+    lost = {"accuracy": "", "low": "", "high": ""}
+    (line,) = figures.table1([{**method("supervised", 0.9), **lost}])
+    assert line[3:] == ["1 diverged", "", "1", "98.84"]
+    (line,) = figures.table1([method("supervised", 0.9), {**method("supervised", 0.9, seed="1"), **lost}])
+    assert line[3:] == ["90.0; 1 diverged", "88.0 to 92.0", "2", "98.84"]
+
+
 def test_ablation__is_compared_with_no_change_seed_by_seed() -> None:
     rows = [method("none", 0.9, r="0.99"), method("none", 0.8, r="0.97", seed="1"), method("no crops", 0.85, r="0.9")]
     lines = figures.ablation(rows)
@@ -118,8 +126,11 @@ def test_page__data_are_shown_each_by_itself(results: Path) -> None:
     result_rows.append("sampling", [sampled(4, 1.0, 0.8), {**sampled(4, 1.0, 0.6), **on_ct}])
     evidence.main(["--out", str(results / "all")])
     page = (results / "all" / "evidence.html").read_text()
-    assert "<td>90.0</td>" in page and "<td>70.0</td>" in page and page.count("<h3>ct</h3>") == 2
+    assert "<td>90.0</td>" in page and "<td>70.0</td>" in page and page.count("<h3>ct, recipe small</h3>") == 2
     assert {path.name for path in (results / "all").glob("*.png")} == {"fig3b.png", "fig3b-ct.png"}
+    result_rows.append("sampling", [{**sampled(4, 1.0, 0.7), **on_ct, "recipe": "default, 30 steps"}])
+    evidence.main(["--out", str(results / "two"), "--only", "fig3b", "--data", "ct"])
+    assert {path.name for path in (results / "two").glob("*.png")} == {"fig3b-ct.png", "fig3b-ct-default-30-steps.png"}
     evidence.main(["--out", str(results / "ct"), "--data", "ct"])
     page = (results / "ct" / "evidence.html").read_text()
     assert "<td>90.0</td>" not in page and "<td>70.0</td>" in page

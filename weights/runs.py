@@ -61,6 +61,10 @@ class Module(L.LightningModule):
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
 
+class Diverged(ValueError):
+    """A training whose loss or weights are no numbers any more."""
+
+
 class Record(Callback):
     """`metrics.jsonl`: a line a logged step, in the order of steps. After a resume, lines beyond the checkpoint are dropped first.
 
@@ -84,7 +88,7 @@ class Record(Callback):
         if trainer.global_step % self.every == 0:
             seconds, steps = time.perf_counter() - self._since[0], trainer.global_step - self._since[1]
             if not math.isfinite(trainer.callback_metrics[self.loss]):
-                raise ValueError(f"the loss is not finite after {trainer.global_step} steps: lower --lr and give a new --out")
+                raise Diverged(f"the loss is not finite after {trainer.global_step} steps: lower --lr and give a new --out")
             self._since = (time.perf_counter(), trainer.global_step)
             speed = round(steps * self.images / seconds, 2)
             self._write(trainer, "train/", {"lr": trainer.optimizers[0].param_groups[0]["lr"], "images_per_s": speed})
@@ -270,7 +274,7 @@ def train(trainer: L.Trainer, module: L.LightningModule, last: Path) -> None:
 def check_finite(module: torch.nn.Module) -> None:
     """A training that diverged must not look like one that finished: its file could not be loaded."""
     if not all(torch.isfinite(t).all() for t in module.state_dict().values()):
-        raise ValueError("the trained weights hold NaN or infinity: lower --lr and give a new --out")
+        raise Diverged("the trained weights hold NaN or infinity: lower --lr and give a new --out")
 
 
 def made_by(trainer: L.Trainer, packages: Sequence[str] = ("ubr-pretrain", "torch", "torchvision", "timm", "lightning")) -> dict[str, Any]:

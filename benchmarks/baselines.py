@@ -123,9 +123,7 @@ def trained(module: UBR, folder: Path, begin: Mapping[str, Tensor] | None = None
         if begin is not None:
             module.regressor.load_state_dict(dict(begin))
         _train(module, folder)
-        part = done.with_suffix(".part")
-        torch.save(module.state_dict(), part)
-        part.replace(done)
+        runs.save(module.state_dict(), done)
     to_device(module, "auto")
     return module.eval()
 

@@ -209,10 +209,8 @@ class Best(Callback):
 
 
 def save_detector(detector: Detector, path: Path, about: dict[str, Any]) -> None:
-    """A detector's state, under a temporary name and renamed. Opens without executing anything."""
-    part = path.with_name(f".{path.name}.part")
-    torch.save({"model": {n: t.detach().cpu() for n, t in detector.state_dict().items()}, "about": json.dumps(about)}, part)
-    part.replace(path)
+    """A detector's state, as `runs.save` does. Opens without executing anything."""
+    runs.save({"model": {n: t.detach().cpu() for n, t in detector.state_dict().items()}, "about": json.dumps(about)}, path)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import Sampler
 
@@ -200,6 +201,35 @@ class Last(ModelCheckpoint):
         """Nothing was remembered."""
 
 
+def save(values: Any, path: Path) -> None:
+    """`torch.save` beside the file that is there, which it then replaces: whatever happens, one of the two is there and whole.
+
+    Raises `OSError` where the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            torch.save(values, file)
+        part.replace(path)
+    except RuntimeError as error:  # so PyTorch speaks of a disk that takes no more
+        raise OSError(f"{path} could not be written, most likely for want of disk space; make room and give the same command") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class Checkpoints(TorchCheckpointIO):
+    """Checkpoints that replace the last one when they are whole.
+
+    Lightning's own are written to the system's temporary folder and moved. Where that is another disk, as on most clusters, moving is
+    copying, and a full disk or a kill meanwhile costs the run its only checkpoint.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """See `save`."""
+        save(checkpoint, Path(path))
+
+
 def trainer(
     folder: Path,
     callbacks: Sequence[Callback],
@@ -235,6 +265,7 @@ def trainer(
         use_distributed_sampler=False,
         log_every_n_steps=log_every,
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+        plugins=[Checkpoints()],
         callbacks=[checkpoint, *callbacks, *([bar] if bar else [])],
         enable_progress_bar=bar is not None,
         enable_model_summary=False,

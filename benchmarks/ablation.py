@@ -18,6 +18,7 @@ from ubr.pretrain.augment import Augment
 from ubr.pretrain.reading.curve import ordered_share, pearson_r
 from ubr.pretrain.recipes import Recipe
 from ubr.pretrain.scoring import scores_of
+from ubr.weights.runs import Diverged
 
 
 def _augment(**changes: float) -> Callable[[Recipe], Recipe]:
@@ -61,7 +62,11 @@ def main() -> None:
             if options.only not in (None, name) or has_row("ablation", row):
                 continue
             table = Table(data, chosen, options.work)
-            regressor = table.ubr(chosen.backbone)
+            try:
+                regressor = table.ubr(chosen.backbone)
+            except Diverged as error:
+                print(f"seed {chosen.seed}  {name:<40} no row, it diverged: {error}", flush=True)
+                continue
             found = measured(table.by_thresholds(regressor), table.tested)
             curves = [(scores_of(regressor, table.grid(series)).astype(np.float64), series.z_mm) for series in table.tested]
             r = float(np.median([pearson_r(scores, z_mm) for scores, z_mm in curves]))

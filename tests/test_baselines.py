@@ -17,6 +17,7 @@ from benchmarks.learning import PARTS
 from tests.toys import toy_recipe
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.phantom_files import phantoms
+from ubr.pretrain.training import UBR
 
 Z = 10.0 * np.arange(60)
 
@@ -93,7 +94,9 @@ def test_baselines__learn_what_they_are_for_and_go_on(folder: Path, tmp_path: Pa
 
 
 @pytest.mark.heavy
-def test_table__every_method_has_a_row_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table__every_method_has_a_row_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(result_rows, "RESULTS", tmp_path / "results")
     monkeypatch.setitem(table1.RECIPES, "small", lambda: toy_recipe(g=4, steps=4))
     monkeypatch.setattr(sys, "argv", ["table1", "--data", str(folder), "--work", str(tmp_path / "work")])
@@ -105,7 +108,7 @@ def test_table__every_method_has_a_row_once(folder: Path, tmp_path: Path, monkey
     table1.main()
     assert result_rows.read("table1") == found
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--steps", "3"])
-    monkeypatch.setattr(Supervised, "configure_optimizers", lambda self: torch.optim.SGD(self.parameters(), lr=1e30))
+    monkeypatch.setattr(Supervised, "configure_optimizers", lambda self: torch.optim.SGD(self.parameters(), lr=float("inf")))
     table1.main()
     lost, *others = result_rows.read("table1")[6:]
     assert (lost["recipe"], lost["method"], lost["accuracy"]) == ("small, 3 steps", "supervised", "") and len(others) == 5
@@ -120,6 +123,10 @@ def test_table__every_method_has_a_row_once(folder: Path, tmp_path: Path, monkey
     (row,) = result_rows.read("ablation")
     assert row["method"] == "no crops" and -1 <= float(row["r"]) <= 1
     assert [(row["m"], row["g"], row["distance"]) for row in found] == [("2", "6", "0.0"), ("4", "4", "0.0"), ("4", "4", "1.0")]
+    monkeypatch.setattr(UBR, "configure_optimizers", lambda self: torch.optim.SGD(self.parameters(), lr=float("inf")))
+    monkeypatch.setattr(sys, "argv", [*sys.argv[:5], "--steps", "2"])
+    sampling.main()
+    assert capsys.readouterr().out.count("no row, it diverged") == 3 and result_rows.read("sampling") == found
 
 
 def test_measured__weighs_slices_and_draws_patients() -> None:

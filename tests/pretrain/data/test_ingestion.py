@@ -264,8 +264,10 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path
 
 def start(scans: Path, store: Path) -> subprocess.Popen[bytes]:
     code = f"""
+        import signal
         from ubr.pretrain.data.ingestion import ingest
         if __name__ == "__main__":
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
             ingest([{str(scans)!r}], {str(store)!r}, workers=2)
     """
     return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], start_new_session=True, stderr=subprocess.DEVNULL)

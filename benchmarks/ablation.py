@@ -13,12 +13,11 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.rows import append
-from benchmarks.table1 import Table, about, command_line, has_row, measured
+from benchmarks.table1 import Table, about, command_line, going_on, has_row, measured
 from ubr.pretrain.augment import Augment
 from ubr.pretrain.reading.curve import ordered_share, pearson_r
 from ubr.pretrain.recipes import Recipe
 from ubr.pretrain.scoring import scores_of
-from ubr.weights.runs import Diverged
 
 
 def _augment(**changes: float) -> Callable[[Recipe], Recipe]:
@@ -61,18 +60,21 @@ def main() -> None:
             row = about(options, data, chosen) | {"method": name}
             if options.only not in (None, name) or has_row("ablation", row):
                 continue
-            table = Table(data, chosen, options.work)
-            try:
-                regressor = table.ubr(chosen.backbone)
-            except Diverged as error:
-                print(f"seed {chosen.seed}  {name:<40} no row, it diverged: {error}", flush=True)
-                continue
-            found = measured(table.by_thresholds(regressor), table.tested)
-            curves = [(scores_of(regressor, table.grid(series)).astype(np.float64), series.z_mm) for series in table.tested]
-            r = float(np.median([pearson_r(scores, z_mm) for scores, z_mm in curves]))
-            ordered = float(np.median([ordered_share(scores) for scores, _ in curves]))
-            append("ablation", [{**row, "backbone": chosen.backbone, **found, "r": round(r, 4), "ordered": round(ordered, 4)}])
-            print(f"seed {chosen.seed}  {name:<40} accuracy {found['accuracy']:.4f}  r {r:.4f}", flush=True)
+            with going_on(f"seed {chosen.seed}  {name}"):
+                row |= judged(Table(data, chosen, options.work))
+                append("ablation", [row])
+                print(f"seed {chosen.seed}  {name:<40} accuracy {row['accuracy']:.4f}  r {row['r']:.4f}", flush=True)
+
+
+def judged(table: Table) -> dict[str, object]:
+    """Train, and tell what is measured of it."""
+    recipe = table.recipe
+    regressor = table.ubr(recipe.backbone)
+    found = measured(table.by_thresholds(regressor), table.tested)
+    curves = [(scores_of(regressor, table.grid(series)).astype(np.float64), series.z_mm) for series in table.tested]
+    r = float(np.median([pearson_r(scores, z_mm) for scores, z_mm in curves]))
+    ordered = float(np.median([ordered_share(scores) for scores, _ in curves]))
+    return {"backbone": recipe.backbone, **found, "r": round(r, 4), "ordered": round(ordered, 4)}
 
 
 if __name__ == "__main__":

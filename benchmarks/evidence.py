@@ -85,7 +85,7 @@ def source_of(name: str) -> str:
 
 
 def section(name: str, data: str, recipe: str, out: Path) -> str:
-    """A table or figure as HTML; a figure is also written, to out/NAME.png, or NAME-DATA-RECIPE.png without what is usual of these.
+    """A table or figure as HTML; a figure is also written, to out/NAME-DATA-RECIPE.png, where phantom and small are left out.
 
     Raises `ValueError` without rows.
     """

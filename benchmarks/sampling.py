@@ -13,9 +13,8 @@ import dataclasses
 from collections.abc import Iterator
 
 from benchmarks.rows import append
-from benchmarks.table1 import Table, about, command_line, has_row, measured
+from benchmarks.table1 import Table, about, command_line, going_on, has_row, measured
 from ubr.pretrain.recipes import Recipe
-from ubr.weights.runs import Diverged
 
 SLICES = (2, 4, 6, 8, 12, 16, 24)
 
@@ -29,15 +28,12 @@ def main() -> None:
             if has_row("sampling", row):
                 continue
             table = Table(data, chosen, options.work, shortest=max(SLICES))  # the same volumes for every m
-            try:
-                regressor = table.ubr(chosen.backbone)
-            except Diverged as error:
-                print(f"seed {chosen.seed}  m {chosen.m:>2}  distance {chosen.distance_weight:g}  no row, it diverged: {error}", flush=True)
-                continue
-            found = measured(table.by_thresholds(regressor), table.tested)
-            row |= {"backbone": chosen.backbone, "m": chosen.m, "g": table.recipe.g, "distance": chosen.distance_weight, **found}
-            append("sampling", [row])
-            print(f"seed {chosen.seed}  m {chosen.m:>2}  distance {chosen.distance_weight:g}  {row['accuracy']:.4f}", flush=True)
+            name = f"seed {chosen.seed}  m {chosen.m:>2}  distance {chosen.distance_weight:g}"
+            with going_on(name):
+                found = measured(table.by_thresholds(table.ubr(chosen.backbone)), table.tested)
+                row |= {"backbone": chosen.backbone, "m": chosen.m, "g": table.recipe.g, "distance": chosen.distance_weight, **found}
+                append("sampling", [row])
+                print(f"{name}  {row['accuracy']:.4f}", flush=True)
 
 
 def variants(recipe: Recipe) -> Iterator[Recipe]:

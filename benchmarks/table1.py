@@ -13,7 +13,7 @@ import argparse
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -76,8 +76,17 @@ def main() -> None:
             append("table1", [{**row, **more, **found, "minutes": round((time.monotonic() - began) / 60, 1)}])
             print(f"seed {recipe.seed}  {method.name:<45} {said}", flush=True)
         if not has_row("histogram", row):
-            with contextlib.suppress(Diverged):  # as UBR's row says
+            with going_on("histogram"):
                 append("histogram", [{**row, **counted} for counted in table.histogram()])
+
+
+@contextlib.contextmanager
+def going_on(name: str) -> Iterator[None]:
+    """Where a training in it diverges, says in a line that there is no row, and goes on behind it."""
+    try:
+        yield
+    except Diverged as error:
+        print(f"{name}: no row, it diverged: {error}", flush=True)
 
 
 def command_line(text: str | None, only: Sequence[str] = ()) -> tuple[argparse.Namespace, Labelled, list[Recipe]]:
@@ -181,7 +190,8 @@ class Table:
         right = []
         with torch.inference_mode():
             for row in self.tested:
-                told = torch.cat([module.logits(part) for part in torch.split(self.grid(row), BATCH)]).argmax(1).cpu().numpy()
+                parts = torch.split(self.grid(row), BATCH)
+                told = torch.cat([module.logits(part.to(module.device)) for part in parts]).argmax(1).cpu().numpy()
                 truth = self.data.ranks(row)
                 right.append((told == truth)[truth >= 0])
         return right
@@ -230,9 +240,10 @@ class Table:
     def pooled(self, regressor: Regressor, rows: Sequence[SeriesRow]) -> tuple[NDArray[np.float32], list[str]]:
         """Features and parts of the labelled slices."""
         features, parts = [], []
+        device = next(regressor.parameters()).device
         for row in rows:
             grid = self.grid(row)[list(self.data.parts[row.key])]
-            features += [regressor.pool6(part).cpu().numpy() for part in torch.split(grid, BATCH)]
+            features += [regressor.pool6(part.to(device)).cpu().numpy() for part in torch.split(grid, BATCH)]
             parts += self.data.parts[row.key].values()
         return np.concatenate(features), parts
 
@@ -251,8 +262,7 @@ class Table:
         return rows
 
     def grid(self, row: SeriesRow) -> torch.Tensor:
-        """A series as the networks see it, where they are."""
-        return to_grid(self.data.store, row, self.recipe.inputs).to("cuda" if torch.cuda.is_available() else "cpu")
+        return to_grid(self.data.store, row, self.recipe.inputs)
 
 
 def measured(right: Right, tested: Sequence[SeriesRow]) -> dict[str, object]:

@@ -1,4 +1,7 @@
-"""Packaging. The checkout root is the import namespace `ubr` (PEP 420); why stands in DECISIONS.md, entry 1."""
+"""Packaging.
+
+The checkout root is the import namespace `ubr` (PEP 420); why stands in DECISIONS.md, entry 1.
+"""
 
 from pathlib import Path
 
@@ -7,7 +10,8 @@ from setuptools import setup
 setup(
     name="ubr-pretrain",
     version="0.1.0",
-    description="Transfer learning from unlabelled CT: Unsupervised Body-part Regression, and its weights handed whole to detectors",
+    description="Transfer learning from unlabelled CT: Unsupervised Body-part Regression, and "
+    "its weights handed whole to detectors",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -60,5 +64,10 @@ setup(
             "ruff>=0.8",
         ],
     },
-    entry_points={"console_scripts": ["ubr-pretrain=ubr.pretrain.cli:main", "ubr-detect=ubr.downstream.cli:main"]},
+    entry_points={
+        "console_scripts": [
+            "ubr-pretrain=ubr.pretrain.cli:main",
+            "ubr-detect=ubr.downstream.cli:main",
+        ]
+    },
 )

@@ -1,4 +1,5 @@
-"""What single options of a recipe bring: rows in results/ablation.csv, accuracy by two volumes as in `benchmarks.table1`, and r.
+"""What single options of a recipe bring: rows in results/ablation.csv, accuracy by two volumes as
+in `benchmarks.table1`, and r.
 
     python -m benchmarks.ablation --data phantom --work /scratch/table1 [--recipe small --seeds 0 1 2 --only "steps in slices"]
 
@@ -63,7 +64,11 @@ def main() -> None:
             with going_on(f"seed {chosen.seed}  {name}"):
                 row |= judged(Table(data, chosen, options.work))
                 append("ablation", [row])
-                print(f"seed {chosen.seed}  {name:<40} accuracy {row['accuracy']:.4f}  r {row['r']:.4f}", flush=True)
+                print(
+                    f"seed {chosen.seed}  {name:<40} accuracy {row['accuracy']:.4f}  r "
+                    f"{row['r']:.4f}",
+                    flush=True,
+                )
 
 
 def judged(table: Table) -> dict[str, object]:
@@ -71,7 +76,10 @@ def judged(table: Table) -> dict[str, object]:
     recipe = table.recipe
     regressor = table.ubr(recipe.backbone)
     found = measured(table.by_thresholds(regressor), table.tested)
-    curves = [(scores_of(regressor, table.grid(series)).astype(np.float64), series.z_mm) for series in table.tested]
+    curves = [
+        (scores_of(regressor, table.grid(series)).astype(np.float64), series.z_mm)
+        for series in table.tested
+    ]
     r = float(np.median([pearson_r(scores, z_mm) for scores, z_mm in curves]))
     ordered = float(np.median([ordered_share(scores) for scores, _ in curves]))
     return {"backbone": recipe.backbone, **found, "r": round(r, 4), "ordered": round(ordered, 4)}

@@ -1,9 +1,11 @@
-"""Score many tiny series while workers and whole runs are killed at random: rows in results/archive.csv.
+"""Score many tiny series while workers and whole runs are killed at random: rows in
+results/archive.csv.
 
     python -m benchmarks.archive --work /scratch/archive --series 5000 --by pool dask
 
-The command line scores a folder of small NIfTI files, once undisturbed and once killed (SIGKILL) and started again, with processes of this
-machine and with a Dask cluster on it. The tables of the two must be the same bytes, and hold each series once. Linux only.
+The command line scores a folder of small NIfTI files, once undisturbed and once killed (SIGKILL)
+and started again, with processes of this machine and with a Dask cluster on it. The tables of the
+two must be the same bytes, and hold each series once. Linux only.
 """
 
 from __future__ import annotations
@@ -36,24 +38,46 @@ Pids = Callable[[int], list[int]]
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--series", type=int, default=5000)
     parser.add_argument("--by", nargs="+", default=["pool", "dask"], choices=["pool", "dask"])
-    parser.add_argument("--kills", type=int, default=20, help="of workers and runs, a third of them of runs")
+    parser.add_argument(
+        "--kills", type=int, default=20, help="of workers and runs, a third of them of runs"
+    )
     parser.add_argument("--every", type=float, default=20, help="mean seconds between kills")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    scans, weights = _scans(options.work / f"scans-{options.series}", options.series), options.work / "weights.safetensors"
-    Regressor(build("timm/test_resnet"), InputSpec(size_px=SIZE_PX)).to_weights({"method": "none"}, "CC0-1.0").save(weights)
+    scans, weights = (
+        _scans(options.work / f"scans-{options.series}", options.series),
+        options.work / "weights.safetensors",
+    )
+    Regressor(build("timm/test_resnet"), InputSpec(size_px=SIZE_PX)).to_weights(
+        {"method": "none"}, "CC0-1.0"
+    ).save(weights)
     for by in options.by:
         with _workers(by) as (words, pids):
-            command = [sys.executable, "-m", "ubr.pretrain.cli", "score", str(weights), str(scans), "--device", "cpu", *words, "--out"]
+            command = [
+                sys.executable,
+                "-m",
+                "ubr.pretrain.cli",
+                "score",
+                str(weights),
+                str(scans),
+                "--device",
+                "cpu",
+                *words,
+                "--out",
+            ]
             whole, broken = options.work / f"whole-{by}", options.work / f"broken-{by}"
             for folder in (whole, broken):
                 shutil.rmtree(folder, ignore_errors=True)
             undisturbed_s, *_ = _run([*command, str(whole)], pids, 0, options.every, options.seed)
-            seconds, workers, runs = _run([*command, str(broken)], pids, options.kills, options.every, options.seed)
+            seconds, workers, runs = _run(
+                [*command, str(broken)], pids, options.kills, options.every, options.seed
+            )
         with (broken / "series.csv").open(newline="") as file:
             keys = [row["series"] for row in csv.DictReader(file)]
         row = {
@@ -67,7 +91,9 @@ def main() -> None:
             "seconds_undisturbed": round(undisturbed_s),
             "slices_per_s_undisturbed": round(options.series * SLICES / undisturbed_s, 1),
             "each_series_once": len(keys) == len(set(keys)) == options.series,
-            "equal": all((whole / table).read_bytes() == (broken / table).read_bytes() for table in TABLES),
+            "equal": all(
+                (whole / table).read_bytes() == (broken / table).read_bytes() for table in TABLES
+            ),
         }
         print(row, flush=True)
         print(f"row in {append('archive', [row])}", flush=True)
@@ -77,8 +103,12 @@ def _scans(folder: Path, series: int) -> Path:
     """Small series of noise: what matters here is that each is another one."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(len(list(folder.iterdir())), series):
-        hu = np.random.default_rng(number).integers(-1000, 1000, (SIZE_PX, SIZE_PX, SLICES), dtype=np.int16)
-        nibabel.save(nibabel.Nifti1Image(hu, np.diag([2.0, 2.0, 3.0, 1.0])), folder / f"{number:06}.nii")
+        hu = np.random.default_rng(number).integers(
+            -1000, 1000, (SIZE_PX, SIZE_PX, SLICES), dtype=np.int16
+        )
+        nibabel.save(
+            nibabel.Nifti1Image(hu, np.diag([2.0, 2.0, 3.0, 1.0])), folder / f"{number:06}.nii"
+        )
     return folder
 
 
@@ -91,23 +121,32 @@ def _workers(by: str) -> Iterator[tuple[list[str], Pids]]:
     import dask
     from distributed import LocalCluster
 
-    # A local cluster gives up a worker that is not back in 15 s, and replaces none; a busy machine needs longer to start one.
+    # A local cluster gives up a worker that is not back in 15 s, and replaces none; a busy machine
+    # needs longer to start one.
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "300s"}),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
     ):
 
         def running(_: int) -> list[int]:
-            """A worker killed while it starts makes Dask's nanny give up; on a cluster whatever started it would start another."""
+            """A worker killed while it starts makes Dask's nanny give up; on a cluster whatever
+            started it would start another.
+            """
             processes = [nanny.process for nanny in cluster.workers.values()]
-            return [process.pid for process in processes if process and process.status.name == "running"]
+            return [
+                process.pid for process in processes if process and process.status.name == "running"
+            ]
 
         yield ["--scheduler", cluster.scheduler_address], running
 
 
 def _spawned(run: int) -> list[int]:
     found = []
-    for child in (child for thread in Path(f"/proc/{run}/task").glob("*/children") for child in thread.read_text().split()):
+    for child in (
+        child
+        for thread in Path(f"/proc/{run}/task").glob("*/children")
+        for child in thread.read_text().split()
+    ):
         try:
             if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(int(child))
@@ -116,8 +155,12 @@ def _spawned(run: int) -> list[int]:
     return found
 
 
-def _run(command: list[str], pids: Pids, kills: int, every_s: float, seed: int) -> tuple[float, int, int]:
-    """Seconds until the command came to its end, and how many of its workers and how many runs of it were killed on the way."""
+def _run(
+    command: list[str], pids: Pids, kills: int, every_s: float, seed: int
+) -> tuple[float, int, int]:
+    """Seconds until the command came to its end, and how many of its workers and how many runs of
+    it were killed on the way.
+    """
     dice, began = random.Random(seed), time.monotonic()
     workers = runs = 0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -1,8 +1,10 @@
-"""What the paper compares UBR with (Table 1), trained as UBR is: the same trunk, head, views, slices a step, optimiser and schedule.
+"""What the paper compares UBR with (Table 1), trained as UBR is: the same trunk, head, views,
+slices a step, optimiser and schedule.
 
-`Supervised`: a classifier of three parts on labelled slices (Yan et al.'s reference [2]). `PairOrder`: which of two slices is higher, told
-from their features side by side (Zhang et al., ISBI 2017: the concatenated Fc6 features; here the 512 pooled ones, on which UBR's own
-score lies). `FineTuned`: a score that is regressed on labelled volumes, from what PairOrder has learned.
+`Supervised`: a classifier of three parts on labelled slices (Yan et al.'s reference [2]).
+`PairOrder`: which of two slices is higher, told from their features side by side (Zhang et al.,
+ISBI 2017: the concatenated Fc6 features; here the 512 pooled ones, on which UBR's own score lies).
+`FineTuned`: a score that is regressed on labelled volumes, from what PairOrder has learned.
 """
 
 from __future__ import annotations
@@ -26,13 +28,26 @@ from ubr.weights import runs
 from ubr.weights.devices import to_device
 
 PART_MM = (280.0, 220.0, 230.0)
-"""Usual lengths of chest, abdomen and pelvis: a slice beyond a volume's last border is placed by them."""
+"""Usual lengths of chest, abdomen and pelvis:
+
+a slice beyond a volume's last border is placed by them.
+"""
 
 
 class Supervised(UBR):
-    """Cross entropy over the labelled slices of a step. ranks: of each series in `train`, `Labelled.ranks`."""
+    """Cross entropy over the labelled slices of a step.
 
-    def __init__(self, recipe: Recipe, store: Store, train: Sequence[SeriesRow], ranks: Sequence[NDArray[np.int64]], **more: Any) -> None:
+    ranks: of each series in `train`, `Labelled.ranks`.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        store: Store,
+        train: Sequence[SeriesRow],
+        ranks: Sequence[NDArray[np.int64]],
+        **more: Any,
+    ) -> None:
         super().__init__(recipe, store, train, **more)
         self.classes = _seeded(recipe, 512, len(PARTS))
         self.register_buffer("ranks", torch.from_numpy(np.concatenate(ranks)), persistent=False)
@@ -44,38 +59,63 @@ class Supervised(UBR):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         ranks: Tensor = self.ranks  # type: ignore[assignment]
         truth = ranks[batch.rows.flatten()]
-        loss = F.cross_entropy(self.logits(self.views(batch).flatten(0, 1)), truth, ignore_index=-1, reduction="sum")
+        loss = F.cross_entropy(
+            self.logits(self.views(batch).flatten(0, 1)), truth, ignore_index=-1, reduction="sum"
+        )
         return _reduced(self.recipe, loss, int((truth >= 0).sum()))
 
 
 class PairOrder(UBR):
-    """Binary cross entropy on pairs of slices of one volume, the upper one first or second by chance. The recipe's m is 2."""
+    """Binary cross entropy on pairs of slices of one volume, the upper one first or second by
+    chance. The recipe's m is 2.
+    """
 
-    def __init__(self, recipe: Recipe, store: Store, train: Sequence[SeriesRow], **more: Any) -> None:
+    def __init__(
+        self, recipe: Recipe, store: Store, train: Sequence[SeriesRow], **more: Any
+    ) -> None:
         super().__init__(recipe, store, train, **more)
         self.order = _seeded(recipe, 2 * 512, 1)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         pooled = self.regressor.pool6(self.views(batch).flatten(0, 1)).view(self.recipe.g, 2, 512)
-        swapped = torch.from_numpy(np.random.default_rng([self.recipe.seed, batch.step, 3]).integers(0, 2, self.recipe.g)).bool()
+        swapped = torch.from_numpy(
+            np.random.default_rng([self.recipe.seed, batch.step, 3]).integers(0, 2, self.recipe.g)
+        ).bool()
         pairs = torch.where(swapped[:, None, None].to(pooled.device), pooled.flip(1), pooled)
-        loss = F.binary_cross_entropy_with_logits(self.order(pairs.flatten(1))[:, 0], swapped.to(pooled), reduction="sum")
+        loss = F.binary_cross_entropy_with_logits(
+            self.order(pairs.flatten(1))[:, 0], swapped.to(pooled), reduction="sum"
+        )
         return _reduced(self.recipe, loss, len(swapped))
 
 
 class FineTuned(UBR):
-    """Smooth L1 between scores and places in the body (`places`), over the slices of a step that have one."""
+    """Smooth L1 between scores and places in the body (`places`), over the slices of a step that
+    have one.
+    """
 
-    def __init__(self, recipe: Recipe, store: Store, train: Sequence[SeriesRow], ranks: Sequence[NDArray[np.int64]], **more: Any) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        store: Store,
+        train: Sequence[SeriesRow],
+        ranks: Sequence[NDArray[np.int64]],
+        **more: Any,
+    ) -> None:
         super().__init__(recipe, store, train, **more)
         found = [places(rank, row.z_mm) for rank, row in zip(ranks, train, strict=True)]
-        self.register_buffer("places", torch.from_numpy(np.concatenate(found)).float(), persistent=False)
+        self.register_buffer(
+            "places", torch.from_numpy(np.concatenate(found)).float(), persistent=False
+        )
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         wanted: Tensor = self.places[batch.rows.flatten()]  # type: ignore[index]
         known = wanted.isfinite()
         scores = self.regressor.score(self.views(batch).flatten(0, 1))
-        return _reduced(self.recipe, F.smooth_l1_loss(scores[known], wanted[known], reduction="sum", beta=0.1), int(known.sum()))
+        return _reduced(
+            self.recipe,
+            F.smooth_l1_loss(scores[known], wanted[known], reduction="sum", beta=0.1),
+            int(known.sum()),
+        )
 
 
 def _seeded(recipe: Recipe, inputs: int, outputs: int) -> nn.Linear:
@@ -86,15 +126,19 @@ def _seeded(recipe: Recipe, inputs: int, outputs: int) -> nn.Linear:
 
 
 def _reduced(recipe: Recipe, loss: Tensor, terms: int) -> Tensor:
-    """A summed loss as the recipe has UBR's: at one learning rate a mean would be a hundredth of the step."""
+    """A summed loss as the recipe has UBR's:
+
+    at one learning rate a mean would be a hundredth of the step.
+    """
     return loss / max(1, terms) if recipe.mean_losses else loss
 
 
 def places(ranks: NDArray[np.int64], z_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fine-grained labels: where each slice of a volume lies in the body, 0 to 1 in the chest, 1 to 2 in the abdomen, 2 to 3 in the pelvis.
+    """Fine-grained labels: where each slice of a volume lies in the body, 0 to 1 in the chest, 1 to
+    2 in the abdomen, 2 to 3 in the pelvis.
 
-    Between two borders that the volume shows it is linear in mm; beyond its first and last border a part has its usual length. NaN
-    where the volume shows no border, or the slice has no part.
+    Between two borders that the volume shows it is linear in mm; beyond its first and last border a
+    part has its usual length. NaN where the volume shows no border, or the slice has no part.
     """
     known = np.flatnonzero(ranks >= 0)
     if not len(known) or ranks[known[0]] == ranks[known[-1]]:
@@ -107,12 +151,17 @@ def places(ranks: NDArray[np.int64], z_mm: NDArray[np.float64]) -> NDArray[np.fl
     z = [z[0] - PART_MM[int(level[0]) - 1], *z, z[-1] + PART_MM[int(level[-1])]]
     level = [level[0] - 1, *level, level[-1] + 1]
     slope = (level[-1] - level[-2]) / (z[-1] - z[-2])
-    found = np.interp(z_mm, z, level) + np.clip(z_mm - z[-1], 0, None) * slope - np.clip(z[0] - z_mm, 0, None) / PART_MM[0]
+    found = (
+        np.interp(z_mm, z, level)
+        + np.clip(z_mm - z[-1], 0, None) * slope
+        - np.clip(z[0] - z_mm, 0, None) / PART_MM[0]
+    )
     return np.where(ranks >= 0, found, np.nan)
 
 
 def trained(module: UBR, folder: Path, begin: Mapping[str, Tensor] | None = None) -> UBR:
-    """Train a module, or take what an earlier call has trained; a cut one goes on. It comes back on a GPU where there is one.
+    """Train a module, or take what an earlier call has trained; a cut one goes on. It comes back on
+    a GPU where there is one.
 
     begin: numbers of the regressor to begin with.
     """

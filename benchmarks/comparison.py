@@ -1,11 +1,15 @@
-"""Starts compared from the rows of `benchmarks.starts`: differences of recall with intervals, corrected for how many there are.
+"""Starts compared from the rows of `benchmarks.starts`: differences of recall with intervals,
+corrected for how many there are.
 
-Patients and seeds are drawn anew together, the same ones for both starts of a difference: the uncertainty is that of other patients and of
-other trainings of the detector. What is drawn once is not in it: one UBR training for all seeds, and the scans that it saw. p is the share
-of draws on the other side of 0, twice, and no smaller than a sign test of so many patients allows, 2 / 2^patients; with eight patients and
-five seeds of equal starts (simulated) it falls below 0.05 in up to 5 %. Of one seed or patient there is no interval. Holm's method corrects
-p for all differences of an experiment (the same scans and length of training) that answer a question: which start is better, over shares of
-the labels and UBR trainings; or what slices' positions bring a detector that begins as "ubr". What other experiments found is not counted.
+Patients and seeds are drawn anew together, the same ones for both starts of a difference: the
+uncertainty is that of other patients and of other trainings of the detector. What is drawn once is
+not in it: one UBR training for all seeds, and the scans that it saw. p is the share of draws on the
+other side of 0, twice, and no smaller than a sign test of so many patients allows, 2 / 2^patients;
+with eight patients and five seeds of equal starts (simulated) it falls below 0.05 in up to 5 %. Of
+one seed or patient there is no interval. Holm's method corrects p for all differences of an
+experiment (the same scans and length of training) that answer a question: which start is better,
+over shares of the labels and UBR trainings; or what slices' positions bring a detector that begins
+as "ubr". What other experiments found is not counted.
 """
 
 from __future__ import annotations
@@ -26,7 +30,8 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Difference:
-    """Recall of `b` less that of `a` at a share of the labels, with its 95 % interval; p before and after correction.
+    """Recall of `b` less that of `a` at a share of the labels, with its 95 % interval; p before and
+    after correction.
 
     `pretraining` says which UBR training they are of; empty where neither is of one.
     """
@@ -47,18 +52,24 @@ class Difference:
 
 
 def differences(rows: Iterable[Mapping[str, str]]) -> list[Difference]:
-    """Every pair of starts at every share, over the seeds that both have; of each UBR training by itself, corrected for all of a question.
+    """Every pair of starts at every share, over the seeds that both have; of each UBR training by
+    itself, corrected for all of a question.
 
     Raises `ValueError` for rows of several configurations.
     """
     rows = list(rows)
     one_configuration(rows)
     found = [_difference(*pair) for pair in _pairs(rows)]
-    return [one for of_positions in (False, True) for one in _holm([d for d in found if has_position(d.b) == of_positions])]
+    return [
+        one
+        for of_positions in (False, True)
+        for one in _holm([d for d in found if has_position(d.b) == of_positions])
+    ]
 
 
 def null_check(rows: Iterable[Mapping[str, str]]) -> tuple[int, int]:
-    """How often starts that are alike are called different: of some seeds, two starts' names are exchanged, in every way there is.
+    """How often starts that are alike are called different: of some seeds, two starts' names are
+    exchanged, in every way there is.
 
     Returns how many of these comparisons give a p below 5 %, uncorrected, and how many there were.
     """
@@ -77,7 +88,10 @@ def table(found: Sequence[Difference]) -> str:
     """Differences as text."""
     if not found:
         return "no two starts have rows of the same seed"
-    lines = [f"{'labels':>7}  {'difference':<40}{'seeds':>6}{'recall@5 %':>14}{'difference (95 %)':>26}{'p':>9}{'corrected':>11}"]
+    lines = [
+        f"{'labels':>7}  "
+        f"{'difference':<40}{'seeds':>6}{'recall@5 %':>14}{'difference (95 %)':>26}{'p':>9}{'corrected':>11}"
+    ]
     for pretraining in sorted({d.pretraining for d in found}):
         lines += [f"UBR of {pretraining}"] if pretraining else []
         for d in (one for one in found if one.pretraining == pretraining):
@@ -85,23 +99,41 @@ def table(found: Sequence[Difference]) -> str:
             recalls = f"{100 * d.recall_a:.1f}, {100 * d.recall_b:.1f}"
             of = f"{100 * d.share:>5.0f} %  {d.b + ' - ' + d.a:<40}{d.seeds:>6}"
             lines.append(f"{of}{recalls:>14}{interval:>26}{d.p:>9.4f}{d.corrected:>11.4f}")
-    counts = [sum(has_position(d.b) == of_positions for d in found) for of_positions in (False, True)]
-    together = ", ".join(f"{n} of {what}" for n, what in zip(counts, ("starts", "positions"), strict=True) if n)
-    about = f"{found[0].patients} patients; drawn anew {DRAWS} times; differences of this experiment corrected for by Holm: {together}"
+    counts = [
+        sum(has_position(d.b) == of_positions for d in found) for of_positions in (False, True)
+    ]
+    together = ", ".join(
+        f"{n} of {what}" for n, what in zip(counts, ("starts", "positions"), strict=True) if n
+    )
+    about = (
+        f"{found[0].patients} patients; drawn anew {DRAWS} times; differences of this "
+        f"experiment corrected for by Holm: {together}"
+    )
     return "\n".join([*lines, about])
 
 
 def one_configuration(rows: Sequence[Mapping[str, str]]) -> None:
-    """Rows that are compared differ in seed, share, start and pretraining, and in nothing else. Raises `ValueError`."""
+    """Rows that are compared differ in seed, share, start and pretraining, and in nothing else.
+
+    Raises `ValueError`.
+    """
     for column in ALIKE:
         values = sorted({row[column] for row in rows})
         if len(values) > 1:
-            raise ValueError(f"rows of different {column} cannot be compared: {', '.join(values)}; choose one")
+            raise ValueError(
+                f"rows of different {column} cannot be compared: {', '.join(values)}; choose one"
+            )
     weights: dict[tuple[str, ...], str] = {}
     for row in rows:
-        seen = weights.setdefault(tuple(row[column] for column in ("share", "start", "pretraining", "seed")), row["weights"])
+        seen = weights.setdefault(
+            tuple(row[column] for column in ("share", "start", "pretraining", "seed")),
+            row["weights"],
+        )
         if seen != row["weights"]:
-            raise ValueError(f"rows of the start {row['start']} are of the weights {seen} and {row['weights']}; move one away")
+            raise ValueError(
+                f"rows of the start {row['start']} are of the weights {seen} and "
+                f"{row['weights']}; move one away"
+            )
 
 
 def experiments(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[str, str]]]:
@@ -111,11 +143,16 @@ def experiments(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[str
         found.setdefault(tuple(row[column] for column in ALIKE), []).append(row)
     names = {key: f"{mine[0]['data']}, {mine[0]['steps']} steps" for key, mine in found.items()}
     twice = {name for name in names.values() if list(names.values()).count(name) > 1}
-    return {names[key] + (f" ({', '.join(key)})" if names[key] in twice else ""): mine for key, mine in found.items()}
+    return {
+        names[key] + (f" ({', '.join(key)})" if names[key] in twice else ""): mine
+        for key, mine in found.items()
+    }
 
 
 def by_pretraining(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[str, str]]]:
-    """The rows of each UBR training, with those that are of none beside them; of what has no UBR, all under an empty name."""
+    """The rows of each UBR training, with those that are of none beside them; of what has no UBR,
+    all under an empty name.
+    """
     rows = list(rows)
     names = sorted({row["pretraining"] for row in rows} - {""}) or [""]
     return {name: [row for row in rows if row["pretraining"] in ("", name)] for name in names}
@@ -129,7 +166,8 @@ def has_position(start: str) -> bool:
 def _pairs(
     rows: Sequence[Mapping[str, str]],
 ) -> Iterator[tuple[str, float, str, str, NDArray[np.float64], NDArray[np.float64]]]:
-    """Every two starts of a question at every share: training, share, names, and the counts of the seeds that both have.
+    """Every two starts of a question at every share: training, share, names, and the counts of the
+    seeds that both have.
 
     Counts are `[seeds, patients, 2]`.
     """
@@ -145,7 +183,10 @@ def _pairs(
             if has_position(ORDER[b]):
                 comparable = of_a == of_b and (ORDER[a] == "ubr" or has_position(ORDER[a]))
             if seeds and comparable:
-                one, other = (np.stack([counts[start][seed] for seed in seeds]) for start in ((a, of_a), (b, of_b)))
+                one, other = (
+                    np.stack([counts[start][seed] for seed in seeds])
+                    for start in ((a, of_a), (b, of_b))
+                )
                 yield of_a or of_b, share, ORDER[a], ORDER[b], one, other
 
 
@@ -153,21 +194,38 @@ def _counts(rows: Sequence[Mapping[str, str]]) -> dict[int, NDArray[np.float64]]
     """By seed: `[patients, 2]`, lesions and how many were found."""
     found: dict[int, dict[int, tuple[int, int]]] = {}
     for row in rows:
-        found.setdefault(int(row["seed"]), {})[int(row["patient"])] = int(row["lesions"]), int(row["found"])
-    return {seed: np.array([patients[n] for n in sorted(patients)], np.float64) for seed, patients in found.items()}
+        found.setdefault(int(row["seed"]), {})[int(row["patient"])] = (
+            int(row["lesions"]),
+            int(row["found"]),
+        )
+    return {
+        seed: np.array([patients[n] for n in sorted(patients)], np.float64)
+        for seed, patients in found.items()
+    }
 
 
 def _difference(
-    pretraining: str, share: float, a: str, b: str, one: NDArray[np.float64], other: NDArray[np.float64], draws: int = DRAWS
+    pretraining: str,
+    share: float,
+    a: str,
+    b: str,
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+    draws: int = DRAWS,
 ) -> Difference:
     """one, other: `[seeds, patients, 2]`."""
     seeds, patients = one.shape[:2]
     rng = np.random.default_rng(0)
-    drawn_seeds, drawn_patients = rng.integers(0, seeds, (draws, seeds)), rng.integers(0, patients, (draws, patients))
+    drawn_seeds, drawn_patients = (
+        rng.integers(0, seeds, (draws, seeds)),
+        rng.integers(0, patients, (draws, patients)),
+    )
 
     def recall(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of each draw; the last is that of all as they are."""
-        by_seed = counts[:, np.concatenate([drawn_patients, [np.arange(patients)]])].sum(2)  # [seeds, draws + 1, 2]
+        by_seed = counts[:, np.concatenate([drawn_patients, [np.arange(patients)]])].sum(
+            2
+        )  # [seeds, draws + 1, 2]
         shares = by_seed[..., 1] / by_seed[..., 0]
         chosen = np.concatenate([drawn_seeds, [np.arange(seeds)]])
         return np.array(np.take_along_axis(shares.T, chosen, axis=1).mean(1))
@@ -175,10 +233,27 @@ def _difference(
     before, after = recall(one), recall(other)
     drawn, value = (after - before)[:-1], float(after[-1] - before[-1])
     low, high = (float(v) for v in np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2]))
-    p = min(1.0, max(2 / 2**patients, 2 * (1 + min((drawn <= 0).sum(), (drawn >= 0).sum())) / (draws + 1)))
+    p = min(
+        1.0,
+        max(2 / 2**patients, 2 * (1 + min((drawn <= 0).sum(), (drawn >= 0).sum())) / (draws + 1)),
+    )
     if min(seeds, patients) == 1:
         low, high, p = float("-inf"), float("inf"), 1.0
-    return Difference(pretraining, share, a, b, seeds, patients, float(before[-1]), float(after[-1]), value, low, high, float(p), float(p))
+    return Difference(
+        pretraining,
+        share,
+        a,
+        b,
+        seeds,
+        patients,
+        float(before[-1]),
+        float(after[-1]),
+        value,
+        low,
+        high,
+        float(p),
+        float(p),
+    )
 
 
 def _holm(found: Sequence[Difference]) -> list[Difference]:

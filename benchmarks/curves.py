@@ -1,10 +1,11 @@
-"""Score curves of computed bodies, sound and with ascites (the paper, Fig. 2 and 4): rows in results/curves.csv, one a slice.
+"""Score curves of computed bodies, sound and with ascites (the paper, Fig. 2 and 4): rows in
+results/curves.csv, one a slice.
 
     python -m benchmarks.curves --work /scratch/table1 [--recipe small|paper --start random --seeds 0]
 
-The regressor is that of `benchmarks.table1` with the same options, trained on sound bodies without labels. The bodies here are others, each
-scanned from the neck to the thigh, and once more with its belly full of fluid. A phantom is drawn anew from its seed, so that rows
-suffice to show its slices.
+The regressor is that of `benchmarks.table1` with the same options, trained on sound bodies without
+labels. The bodies here are others, each scanned from the neck to the thigh, and once more with its
+belly full of fluid. A phantom is drawn anew from its seed, so that rows suffice to show its slices.
 """
 
 from __future__ import annotations
@@ -39,9 +40,17 @@ def main() -> None:
                 volume = phantom.volume
                 scores = scores_of(regressor, grid_of(recipe.inputs, volume)).astype(np.float64)
                 r = round(pearson_r(scores, volume.z_mm), 5)
-                for i, (z, score, part) in enumerate(zip(volume.z_mm, scores, phantom.region, strict=True)):
-                    told = {"z_mm": round(float(z), 2), "part": part, "score": round(float(score), 4)}
-                    rows.append({**row, "body": body, "ascites": ascites, "r": r, "slice": i, **told})
+                for i, (z, score, part) in enumerate(
+                    zip(volume.z_mm, scores, phantom.region, strict=True)
+                ):
+                    told = {
+                        "z_mm": round(float(z), 2),
+                        "part": part,
+                        "score": round(float(score), 4),
+                    }
+                    rows.append(
+                        {**row, "body": body, "ascites": ascites, "r": r, "slice": i, **told}
+                    )
                 print(f"body {body}{' with ascites' if ascites else ''}: r {r:.4f}", flush=True)
         append("curves", rows)
 

@@ -1,10 +1,11 @@
-"""Images a second of a detector's training against a bare loop over the same torchvision model, in one process: rows in
-results/detector_throughput.csv.
+"""Images a second of a detector's training against a bare loop over the same torchvision model, in
+one process: rows in results/detector_throughput.csv.
 
     python -m benchmarks.detector_throughput --data /scratch/lesions/planted --work /scratch/throughput [--backbone vgg16 --recipe paper]
 
-The yardstick is forward, backward, the recipe's clipping and optimiser step of the same detector on the same batches, which lie ready in
-memory. Bare and whole are measured in turn, and the ratio is taken within each pair, because machines drift.
+The yardstick is forward, backward, the recipe's clipping and optimiser step of the same detector on
+the same batches, which lie ready in memory. Bare and whole are measured in turn, and the ratio is
+taken within each pair, because machines drift.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from ubr.weights.runs import pick_precision
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="a folder in DeepLesion's layout")
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--backbone", default="timm/resnet18")
@@ -44,9 +47,13 @@ def main() -> None:
 
     chosen = dataclasses.replace(recipe(options.recipe), steps=options.steps)
     weights = starting_weights(options.backbone, "random", InputSpec())
-    train = DeepLesion(options.data, "train", weights.inputs, view=chosen.view, augment=chosen.augment)
+    train = DeepLesion(
+        options.data, "train", weights.inputs, view=chosen.view, augment=chosen.augment
+    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = pick_precision(chosen.precision, options.backbone, "gpu" if device.type == "cuda" else "cpu")
+    precision = pick_precision(
+        chosen.precision, options.backbone, "gpu" if device.type == "cuda" else "cpu"
+    )
     batches = Batches(train, chosen.batch, chosen.seed)
     ready = [_on(device, *batches[step]) for step in range(chosen.steps)]
     pairs = []
@@ -54,11 +61,26 @@ def main() -> None:
         detector, _ = faster_rcnn(weights, seed=chosen.seed, **chosen.parts())
         if chosen.norms == "measured":
             measure_norms(detector, [[i.cpu() for i in ready[0][0]]])
-        bare = _bare(detector.to(device, memory_format=torch.channels_last), ready, chosen, precision)
+        bare = _bare(
+            detector.to(device, memory_format=torch.channels_last), ready, chosen, precision
+        )
         shutil.rmtree(options.work / "run", ignore_errors=True)
-        run = finetune(weights, train, None, options.work / "run", chosen, devices=1, workers=options.workers, log_every=8, progress=False)
-        lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
-        # Of intervals of the same length the harmonic mean is the whole's speed. The first has the start in it.
+        run = finetune(
+            weights,
+            train,
+            None,
+            options.work / "run",
+            chosen,
+            devices=1,
+            workers=options.workers,
+            log_every=8,
+            progress=False,
+        )
+        lines = [
+            json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()
+        ]
+        # Of intervals of the same length the harmonic mean is the whole's speed. The first has the
+        # start in it.
         whole = 1 / float(np.mean([1 / line["images_per_s"] for line in lines[1:]]))
         pairs.append((bare, whole))
         print(f"pair {pair}: {whole:.2f} of {bare:.2f} images/s")
@@ -80,21 +102,34 @@ def main() -> None:
     print(f"row in {append('detector_throughput', [row])}")
 
 
-def _on(device: torch.device, images: list[torch.Tensor], targets: list[dict[str, Any]]) -> tuple[list[Any], list[dict[str, Any]]]:
-    return [i.to(device) for i in images], [{name: t[name].to(device) for name in ("boxes", "labels")} for t in targets]
+def _on(
+    device: torch.device, images: list[torch.Tensor], targets: list[dict[str, Any]]
+) -> tuple[list[Any], list[dict[str, Any]]]:
+    return [i.to(device) for i in images], [
+        {name: t[name].to(device) for name in ("boxes", "labels")} for t in targets
+    ]
 
 
-def _bare(detector: Detector, batches: list[tuple[list[Any], list[dict[str, Any]]]], chosen: DetectorRecipe, precision: str) -> float:
+def _bare(
+    detector: Detector,
+    batches: list[tuple[list[Any], list[dict[str, Any]]]],
+    chosen: DetectorRecipe,
+    precision: str,
+) -> float:
     """Images a second of the plain loop, its first eight steps left out as in the whole."""
     kind: Any = torch.optim.AdamW if chosen.optimiser == "adamw" else torch.optim.SGD
-    optimiser = kind([p for p in detector.parameters() if p.requires_grad], lr=chosen.lr, fused=True)
+    optimiser = kind(
+        [p for p in detector.parameters() if p.requires_grad], lr=chosen.lr, fused=True
+    )
     detector.train()
     began, images = 0.0, 0
     for step, (batch, targets) in enumerate(batches):
         if step == 8:
             _wait()
             began, images = time.perf_counter(), 0
-        with torch.autocast(batch[0].device.type, torch.bfloat16, enabled=precision.startswith("bf16")):
+        with torch.autocast(
+            batch[0].device.type, torch.bfloat16, enabled=precision.startswith("bf16")
+        ):
             loss = torch.stack(list(detector(batch, targets).values())).sum()
         optimiser.zero_grad()
         loss.backward()

@@ -39,18 +39,30 @@ TITLES = {
 }
 TABLES = {"table1": (TABLE1_HEAD, table1), "ablation": (ABLATION_HEAD, ablation)}
 STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse}td,th{padding:.2rem .7rem;text-align:left;border-bottom:1px solid #ddd}"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 "
+    "1rem;color:#222}"
+    "table{border-collapse:collapse}td,th{padding:.2rem .7rem;text-align:left;border-bottom:1px "
+    "solid #ddd}"
     "img{max-width:100%}pre{overflow-x:auto;background:#f5f5f5;padding:.7rem}small{color:#666}"
 )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw the page, or one figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("build/evidence"), help="folder for the page and the figures")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("build/evidence"),
+        help="folder for the page and the figures",
+    )
     parser.add_argument("--only", choices=sorted(TITLES), help="one table or figure")
-    parser.add_argument("--data", help="of the rows: phantom, or the name of a folder (default: all, each by itself)")
+    parser.add_argument(
+        "--data",
+        help="of the rows: phantom, or the name of a folder (default: all, each by itself)",
+    )
     parser.add_argument("--recipe", help="of the rows (default: all, each by itself)")
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -66,14 +78,22 @@ def main(argv: Sequence[str] | None = None) -> None:
                     raise SystemExit(str(error)) from None
                 parts.append(f"<p>{html.escape(str(error))}</p>")
     page = options.out / "evidence.html"
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Evidence</title><style>{STYLE}</style>'
-    about = "<h1>Evidence</h1><p>Drawn from the rows in benchmarks/results, each data and recipe by itself.</p>"
+    head = (
+        '<!doctype html><html lang="en"><meta '
+        f'charset="utf-8"><title>Evidence</title><style>{STYLE}</style>'
+    )
+    about = (
+        "<h1>Evidence</h1><p>Drawn from the rows in benchmarks/results, each data and recipe "
+        "by itself.</p>"
+    )
     page.write_text("\n".join([head, about, *parts, "</html>"]), encoding="utf-8")
     print(page)
 
 
 def kinds(name: str, data: str | None, recipe: str | None) -> list[tuple[str, str]]:
-    """The data and recipes that a table or figure has rows of, among those that are asked for; where it has none, what could be made."""
+    """The data and recipes that a table or figure has rows of, among those that are asked for;
+    where it has none, what could be made.
+    """
     found = dict.fromkeys((row["data"], row["recipe"]) for row in read(source_of(name)))
     asked = [(d, r) for d, r in found if data in (None, d) and recipe in (None, r)]
     return asked or [(data or "phantom", recipe or "small")]
@@ -85,7 +105,8 @@ def source_of(name: str) -> str:
 
 
 def section(name: str, data: str, recipe: str, out: Path) -> str:
-    """A table or figure as HTML; a figure is also written, to out/NAME-DATA-RECIPE.png, where phantom and small are left out.
+    """A table or figure as HTML; a figure is also written, to out/NAME-DATA-RECIPE.png, where
+    phantom and small are left out.
 
     Raises `ValueError` without rows.
     """
@@ -96,10 +117,19 @@ def section(name: str, data: str, recipe: str, out: Path) -> str:
     picture = io.BytesIO()
     FIGURES[name][1](rows).savefig(picture, format="png", dpi=130)
     apart = [what for what, usual in ((data, "phantom"), (recipe, "small")) if what != usual]
-    (out / f"{re.sub('[^A-Za-z0-9.-]+', '-', '-'.join([name, *apart]))}.png").write_bytes(picture.getvalue())
+    (out / f"{re.sub('[^A-Za-z0-9.-]+', '-', '-'.join([name, *apart]))}.png").write_bytes(
+        picture.getvalue()
+    )
     text = html.escape(f"{TITLES[name]}: {data}, recipe {recipe}")
-    shown = f'<img alt="{text}" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
-    return shown + (_compared(rows_of("starts", data, recipe)) if name == "fig3c" else "") + _made(rows)
+    shown = (
+        f'<img alt="{text}" '
+        f'src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
+    )
+    return (
+        shown
+        + (_compared(rows_of("starts", data, recipe)) if name == "fig3c" else "")
+        + _made(rows)
+    )
 
 
 def rows_of(name: str, data: str, recipe: str) -> Rows:
@@ -108,7 +138,10 @@ def rows_of(name: str, data: str, recipe: str) -> Rows:
     if not rows:
         scans = "" if data == "phantom" or "--data" in COMMANDS[name] else " --data FOLDER"
         command = f"{COMMANDS[name]}{scans} --recipe {recipe}"
-        raise ValueError(f"no rows of {data} with recipe {recipe} in results/{name}.csv; make them with: {command}")
+        raise ValueError(
+            f"no rows of {data} with recipe {recipe} in results/{name}.csv; make them with: "
+            f"{command}"
+        )
     return rows
 
 
@@ -118,13 +151,19 @@ def _compared(starts: Rows) -> str:
         text = table(differences(rows))
         different, tried = null_check(rows)
         if tried:
-            text += f"\nnull check: starts with names exchanged in some seeds are called different (5 %) in {different} of {tried} ways"
+            text += (
+                "\nnull check: starts with names exchanged in some seeds are called "
+                f"different (5 %) in {different} of {tried} ways"
+            )
         shown += f"<h4>Lesions in {html.escape(name)}</h4><pre>{html.escape(text)}</pre>"
     return shown
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    cells = ["".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line) for tag, line in [("th", head), *(("td", x) for x in lines)]]
+    cells = [
+        "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line)
+        for tag, line in [("th", head), *(("td", x) for x in lines)]
+    ]
     return "<table>" + "".join(f"<tr>{line}</tr>" for line in cells) + "</table>"
 
 

@@ -1,12 +1,15 @@
-"""Which faults of a series its score curve tells, and how often a sound series is suspected: rows in results/faults.csv.
+"""Which faults of a series its score curve tells, and how often a sound series is suspected: rows
+in results/faults.csv.
 
     python -m benchmarks.faults --weights WORK/run/weights.safetensors --work WORK [--seed 40000]
 
-The series are computed CT of bodies that the model has not seen, which is yours to see to: give weights trained on phantoms of other seeds.
-Sound are BODIES whole series, two parts of each and every second slice of each. Faults are put into whole sound ones, EACH series a fault
-and strength, before bodies are looked for and slices resampled and scored. What a sound curve looks like is learned from all sound series
-and a fifth as many faulty ones. precision is that of the kind over all series: those it is found in rightly. mm: between the slice that
-is named first and the one where the fault begins, in the header's z.
+The series are computed CT of bodies that the model has not seen, which is yours to see to: give
+weights trained on phantoms of other seeds. Sound are BODIES whole series, two parts of each and
+every second slice of each. Faults are put into whole sound ones, EACH series a fault and strength,
+before bodies are looked for and slices resampled and scored. What a sound curve looks like is
+learned from all sound series and a fifth as many faulty ones. precision is that of the kind over
+all series: those it is found in rightly. mm: between the slice that is named first and the one
+where the fault begins, in the header's z.
 """
 
 from __future__ import annotations
@@ -37,8 +40,9 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Scan:
-    """hu: `[z, y, x]`. z_mm: as the header says. pixel_mm: side. level: `[z]` mm below the vertex, of the reference body. first: the slice
-    where the fault begins, if it has a place."""
+    """hu: `[z, y, x]`. z_mm: as the header says. pixel_mm: side. level: `[z]` mm below the vertex,
+    of the reference body. first: the slice where the fault begins, if it has a place.
+    """
 
     hu: NDArray[np.int16]
     z_mm: NDArray[np.float64]
@@ -48,7 +52,13 @@ class Scan:
 
     def take(self, order: NDArray[np.int64], first: int | None = None) -> Scan:
         """Slices in this order, under the positions of an even series."""
-        return replace(self, hu=self.hu[order], z_mm=np.arange(len(order)) * self.step, level=self.level[order], first=first)
+        return replace(
+            self,
+            hu=self.hu[order],
+            z_mm=np.arange(len(order)) * self.step,
+            level=self.level[order],
+            first=first,
+        )
 
     @property
     def step(self) -> float:
@@ -59,13 +69,19 @@ class Scan:
 
 
 Fault = Callable[[Scan, Scan, Rng], Scan | None]
-"""A sound series, another body's, a generator -> the faulty series, or none where that series is too short for it."""
+"""A sound series, another body's, a generator -> the faulty series, or none where that series is
+too short for it.
+"""
 
 
 def main() -> None:
     """Make, spoil, score, judge, append rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True, help="trained on phantoms of other seeds")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="trained on phantoms of other seeds"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder for the phantoms")
     parser.add_argument("--seed", type=int, default=40_000, help="of the first phantom")
     options = parser.parse_args()
@@ -79,10 +95,18 @@ def main() -> None:
     mixed = [*range(len(sound)), *rng.choice(faulty, len(sound) // 5, replace=False)]
     reference = reference_of([(curves[i], scans[i][2].z_mm) for i in mixed])
     print(reference)
-    found = [findings(scores, scan.z_mm, reference=reference) for scores, (*_, scan) in zip(curves, scans, strict=True)]
+    found = [
+        findings(scores, scan.z_mm, reference=reference)
+        for scores, (*_, scan) in zip(curves, scans, strict=True)
+    ]
     rows = _rows(scans, found)
     for row in rows:
-        print("  ".join(f"{value!s:>{width}}" for value, width in zip(row.values(), (12, 45, 4, 7, 7, 7, 6, 6), strict=True)))
+        print(
+            "  ".join(
+                f"{value!s:>{width}}"
+                for value, width in zip(row.values(), (12, 45, 4, 7, 7, 7, 6, 6), strict=True)
+            )
+        )
     rows = [{**provenance(weights.sha256(), options.seed), **row} for row in rows]
     print(f"rows in {append('faults', rows)}")
 
@@ -94,7 +118,11 @@ def _bodies(folder: Path, seed: int) -> list[Scan]:
     with (folder / "labels.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             levels.setdefault(row["file"], []).append(float(row["body_mm"]))
-    return [Scan(v.hu, v.z_mm, v.spacing_mm[1], np.array(levels[Path(one.files[0]).name])) for one in series for v in [read(one)]]
+    return [
+        Scan(v.hu, v.z_mm, v.spacing_mm[1], np.array(levels[Path(one.files[0]).name]))
+        for one in series
+        for v in [read(one)]
+    ]
 
 
 def _sound(body: Scan, rng: Rng) -> list[tuple[str, Scan]]:
@@ -105,7 +133,11 @@ def _sound(body: Scan, rng: Rng) -> list[tuple[str, Scan]]:
         length = int(rng.integers(min(least, n), n + 1))
         start = int(rng.integers(0, n - length + 1))
         parts.append(("sound, a part", body.take(np.arange(start, start + length))))
-    return [("sound, whole", body), *parts, ("sound, every second slice", replace(body, hu=body.hu[::2], z_mm=body.z_mm[::2]))]
+    return [
+        ("sound, whole", body),
+        *parts,
+        ("sound, every second slice", replace(body, hu=body.hu[::2], z_mm=body.z_mm[::2])),
+    ]
 
 
 def _faulty(bodies: list[Scan], rng: Rng, seed: int) -> list[tuple[str, str, Scan]]:
@@ -117,25 +149,41 @@ def _faulty(bodies: list[Scan], rng: Rng, seed: int) -> list[tuple[str, str, Sca
             if len(done) < EACH and (scan := fault(bodies[i], other, rng)) is not None:
                 done.append((kind, strength, scan))
         made += done
-    for i in range(EACH):  # the only one that is drawn and not put in; the phantom is the judge of what is seen of it
+    for i in range(
+        EACH
+    ):  # the only one that is drawn and not put in; the phantom is the judge of what is seen of it
         case = make(seed + 1000 + i, ascites=True, top=300.0, bottom=925.0)
-        made.append(("abnormal", "ascites", Scan(case.volume.hu, case.volume.z_mm, case.volume.spacing_mm[1], case.body_mm)))
+        made.append(
+            (
+                "abnormal",
+                "ascites",
+                Scan(case.volume.hu, case.volume.z_mm, case.volume.spacing_mm[1], case.body_mm),
+            )
+        )
     return made
 
 
 def _scored(regressor: Regressor, scan: Scan) -> NDArray[np.float32]:
-    volume = Volume(np.ascontiguousarray(scan.hu), (scan.step, scan.pixel_mm, scan.pixel_mm), scan.z_mm)
+    volume = Volume(
+        np.ascontiguousarray(scan.hu), (scan.step, scan.pixel_mm, scan.pixel_mm), scan.z_mm
+    )
     return scores_of(regressor, grid_of(regressor.inputs, volume))
 
 
-def _rows(scans: list[tuple[str, str, Scan]], found: list[tuple[Finding, ...]]) -> list[dict[str, object]]:
+def _rows(
+    scans: list[tuple[str, str, Scan]], found: list[tuple[Finding, ...]]
+) -> list[dict[str, object]]:
     right: dict[str, list[bool]] = {}
     for (kind, *_), those in zip(scans, found, strict=True):
         for named in {f.kind for f in those}:
             right.setdefault(named, []).append(named == kind)
     rows = []
     for kind, strength in dict.fromkeys((k, s) for k, s, _ in scans):
-        here = [(scan, those) for (k, s, scan), those in zip(scans, found, strict=True) if (k, s) == (kind, strength)]
+        here = [
+            (scan, those)
+            for (k, s, scan), those in zip(scans, found, strict=True)
+            if (k, s) == (kind, strength)
+        ]
         off = [
             min(abs(scan.z_mm[f.first] - scan.z_mm[scan.first]) for f in those if f.kind == kind)
             for scan, those in here
@@ -147,8 +195,14 @@ def _rows(scans: list[tuple[str, str, Scan]], found: list[tuple[Finding, ...]]) 
                 "strength": strength,
                 "n": len(here),
                 "suspected": round(float(np.mean([bool(those) for _, those in here])), 4),
-                "recall": "" if kind == "none" else round(float(np.mean([any(f.kind == kind for f in those) for _, those in here])), 4),
-                "precision": "" if kind == "none" else round(float(np.mean(right.get(kind, [False]))), 4),
+                "recall": ""
+                if kind == "none"
+                else round(
+                    float(np.mean([any(f.kind == kind for f in those) for _, those in here])), 4
+                ),
+                "precision": ""
+                if kind == "none"
+                else round(float(np.mean(right.get(kind, [False]))), 4),
                 "q50_mm": round(float(np.quantile(off, 0.5)), 1) if off else "",
                 "q90_mm": round(float(np.quantile(off, 0.9)), 1) if off else "",
             }
@@ -182,7 +236,9 @@ def _half_scaled(factor: float) -> Fault:
         half = len(scan.hu) // 2
         if scan.z_mm[half] < 150:
             return None
-        z = np.concatenate([scan.z_mm[:half], scan.z_mm[half] + (scan.z_mm[half:] - scan.z_mm[half]) * factor])
+        z = np.concatenate(
+            [scan.z_mm[:half], scan.z_mm[half] + (scan.z_mm[half:] - scan.z_mm[half]) * factor]
+        )
         return replace(scan, z_mm=z, first=half)
 
     return fault
@@ -191,7 +247,11 @@ def _half_scaled(factor: float) -> Fault:
 def _leap_in_z(mm: float) -> Fault:
     def fault(scan: Scan, other: Scan, rng: Rng) -> Scan | None:
         k = _start(scan, 1, rng)
-        return None if k is None else replace(scan, z_mm=scan.z_mm + mm * (np.arange(len(scan.hu)) >= k), first=k - 1)
+        return (
+            None
+            if k is None
+            else replace(scan, z_mm=scan.z_mm + mm * (np.arange(len(scan.hu)) >= k), first=k - 1)
+        )
 
     return fault
 
@@ -199,7 +259,13 @@ def _leap_in_z(mm: float) -> Fault:
 def _dropped(mm: float) -> Fault:
     def fault(scan: Scan, other: Scan, rng: Rng) -> Scan | None:
         k = _start(scan, scan.slices(mm), rng)
-        return None if k is None else scan.take(np.delete(np.arange(len(scan.hu)), np.arange(k, k + scan.slices(mm))), k - 1)
+        return (
+            None
+            if k is None
+            else scan.take(
+                np.delete(np.arange(len(scan.hu)), np.arange(k, k + scan.slices(mm))), k - 1
+            )
+        )
 
     return fault
 
@@ -212,10 +278,13 @@ def _repeated(mm: float, noise_hu: float = 0) -> Fault:
         k = _start(scan, length, rng)
         if k is None:
             return None
-        twice = scan.take(np.concatenate([np.arange(k + length), np.arange(k, len(scan.hu))]), k + length)
+        twice = scan.take(
+            np.concatenate([np.arange(k + length), np.arange(k, len(scan.hu))]), k + length
+        )
         if noise_hu:
             twice.hu[k + length : k + 2 * length] = _to_int16(
-                twice.hu[k + length : k + 2 * length] + rng.normal(0, noise_hu, (length, *scan.hu.shape[1:]))
+                twice.hu[k + length : k + 2 * length]
+                + rng.normal(0, noise_hu, (length, *scan.hu.shape[1:]))
             )
         return twice
 
@@ -223,16 +292,25 @@ def _repeated(mm: float, noise_hu: float = 0) -> Fault:
 
 
 def _glued(low_mm: float, high_mm: float) -> Fault:
-    """The lower part of another body under the upper part of this, so that the level leaps by that much."""
+    """The lower part of another body under the upper part of this, so that the level leaps by that
+    much.
+    """
 
     def fault(scan: Scan, other: Scan, rng: Rng) -> Scan | None:
-        inner, below = (np.flatnonzero((s.z_mm > 100) & (s.z_mm < s.z_mm[-1] - 100)) for s in (scan, other))
+        inner, below = (
+            np.flatnonzero((s.z_mm > 100) & (s.z_mm < s.z_mm[-1] - 100)) for s in (scan, other)
+        )
         leap = other.level[below][None] - scan.level[inner][:, None]
         pairs = np.argwhere((leap >= low_mm) & (leap < high_mm))
         if not len(pairs):
             return None
-        k, j = (int(where[i]) for where, i in zip((inner, below), pairs[rng.integers(len(pairs))], strict=True))
-        z = np.concatenate([scan.z_mm[: k + 1], scan.z_mm[k] + scan.step + other.z_mm[j:] - other.z_mm[j]])
+        k, j = (
+            int(where[i])
+            for where, i in zip((inner, below), pairs[rng.integers(len(pairs))], strict=True)
+        )
+        z = np.concatenate(
+            [scan.z_mm[: k + 1], scan.z_mm[k] + scan.step + other.z_mm[j:] - other.z_mm[j]]
+        )
         return replace(scan, hu=np.concatenate([scan.hu[: k + 1], other.hu[j:]]), z_mm=z, first=k)
 
     return fault
@@ -264,7 +342,9 @@ def _foreign(mm: float) -> Fault:
         k = _start(scan, length, rng)
         if k is None or length > len(other.level):
             return None
-        far = np.flatnonzero(np.abs(other.level[: len(other.level) - length + 1] - scan.level[k]) > 200)
+        far = np.flatnonzero(
+            np.abs(other.level[: len(other.level) - length + 1] - scan.level[k]) > 200
+        )
         if not len(far):
             return None
         hu, j = scan.hu.copy(), int(rng.choice(far))
@@ -274,7 +354,9 @@ def _foreign(mm: float) -> Fault:
     return fault
 
 
-def _painted(mm: float, paint: Callable[[NDArray[np.int16], float, Rng], NDArray[np.floating]]) -> Fault:
+def _painted(
+    mm: float, paint: Callable[[NDArray[np.int16], float, Rng], NDArray[np.floating]]
+) -> Fault:
     def fault(scan: Scan, other: Scan, rng: Rng) -> Scan | None:
         length = scan.slices(mm)
         k = _start(scan, length, rng)
@@ -291,7 +373,9 @@ def _to_int16(hu: NDArray[np.floating]) -> NDArray[np.int16]:
     return np.rint(hu).clip(-1024, 3071).astype(np.int16)
 
 
-def _far(hu: NDArray[np.int16], pixel_mm: float, x_mm: float = 0, y_mm: float = 0) -> NDArray[np.float64]:
+def _far(
+    hu: NDArray[np.int16], pixel_mm: float, x_mm: float = 0, y_mm: float = 0
+) -> NDArray[np.float64]:
     """Distance in mm of each pixel from a point beside the image's middle."""
     y, x = ((np.arange(n) - (n - 1) / 2) * pixel_mm for n in hu.shape[1:])
     return np.hypot(y[:, None] - y_mm, x[None] - x_mm)
@@ -306,7 +390,9 @@ def _metal(hu: NDArray[np.int16], pixel_mm: float, rng: Rng) -> NDArray[np.float
 
 
 def _mass(diameter_mm: float) -> Callable[[NDArray[np.int16], float, Rng], NDArray[np.floating]]:
-    return lambda hu, pixel_mm, rng: np.where(_far(hu, pixel_mm, rng.uniform(-40, 40)) < diameter_mm / 2, 45.0, hu)
+    return lambda hu, pixel_mm, rng: np.where(
+        _far(hu, pixel_mm, rng.uniform(-40, 40)) < diameter_mm / 2, 45.0, hu
+    )
 
 
 def _noise(sigma_hu: float) -> Callable[[NDArray[np.int16], float, Rng], NDArray[np.floating]]:
@@ -322,14 +408,22 @@ def _volume(paint: Callable[[NDArray[np.int16], float, Rng], NDArray[np.floating
     return lambda scan, other, rng: replace(scan, hu=_to_int16(paint(scan.hu, scan.pixel_mm, rng)))
 
 
-def _cylinder(noise_hu: float, rods: bool) -> Callable[[NDArray[np.int16], float, Rng], NDArray[np.floating]]:
-    """Water of 220 mm; rods of bone and air whose number changes along it, as in a phantom for measuring contrast."""
+def _cylinder(
+    noise_hu: float, rods: bool
+) -> Callable[[NDArray[np.int16], float, Rng], NDArray[np.floating]]:
+    """Water of 220 mm; rods of bone and air whose number changes along it, as in a phantom for
+    measuring contrast.
+    """
 
     def paint(hu: NDArray[np.int16], pixel_mm: float, rng: Rng) -> NDArray[np.floating]:
-        out = np.broadcast_to(np.where(_far(hu, pixel_mm) < 110, 0.0, -1000.0), hu.shape) + rng.normal(0, noise_hu, hu.shape)
+        out = np.broadcast_to(
+            np.where(_far(hu, pixel_mm) < 110, 0.0, -1000.0), hu.shape
+        ) + rng.normal(0, noise_hu, hu.shape)
         for part, plane in enumerate(np.array_split(out, 4) if rods else []):
             for turn in np.arange(2 * part) * np.pi / max(part, 1):
-                plane[:, _far(hu, pixel_mm, 60 * np.cos(turn), 60 * np.sin(turn)) < 10] = 900 if part % 2 else -900
+                plane[:, _far(hu, pixel_mm, 60 * np.cos(turn), 60 * np.sin(turn)) < 10] = (
+                    900 if part % 2 else -900
+                )
         return out
 
     return paint
@@ -338,12 +432,21 @@ def _cylinder(noise_hu: float, rods: bool) -> Callable[[NDArray[np.int16], float
 FAULTS: dict[tuple[str, str], Fault] = {
     ("reversed", "300 mm and more"): _reversed(300, 2000),
     ("reversed", "the first 150 mm of a series"): _reversed(145, 150),
-    **{("spacing", f"header's step {f:g} times the true one"): _scaled(f) for f in (4, 2, 1.5, 1.25, 0.5, 0.25)},
-    **{("spacing", f"second half's step {f:g} times the true one"): _half_scaled(f) for f in (3, 2, 0.5)},
+    **{
+        ("spacing", f"header's step {f:g} times the true one"): _scaled(f)
+        for f in (4, 2, 1.5, 1.25, 0.5, 0.25)
+    },
+    **{
+        ("spacing", f"second half's step {f:g} times the true one"): _half_scaled(f)
+        for f in (3, 2, 0.5)
+    },
     **{("spacing", f"z leaps {mm} mm, the body does not"): _leap_in_z(mm) for mm in (150, 80, 40)},
     **{("gap", f"{mm} mm missing"): _dropped(mm) for mm in (150, 80, 40, 20)},
     **{("repeated", f"{mm} mm, the same pixels"): _repeated(mm) for mm in (100, 40, 5)},
-    **{("repeated", f"{mm} mm scanned again, 15 HU more noise"): _repeated(mm, 15) for mm in (150, 80, 40)},
+    **{
+        ("repeated", f"{mm} mm scanned again, 15 HU more noise"): _repeated(mm, 15)
+        for mm in (150, 80, 40)
+    },
     ("glued", "300 mm back and more"): _glued(-np.inf, -300),
     ("glued", "100 to 300 mm back"): _glued(-300, -100),
     ("glued", "40 to 100 mm back"): _glued(-100, -40),
@@ -356,9 +459,13 @@ FAULTS: dict[tuple[str, str], Fault] = {
     ("abnormal", "half the image missing in 10 mm"): _painted(10, _torn),
     **{("abnormal", f"{mm} mm of another level and body"): _foreign(mm) for mm in (40, 5)},
     ("out_of_range", "air"): _volume(lambda hu, pixel_mm, rng: np.full(hu.shape, -1000.0)),
-    ("out_of_range", "air with 20 HU of noise"): _volume(lambda hu, pixel_mm, rng: rng.normal(-1000, 20, hu.shape)),
+    ("out_of_range", "air with 20 HU of noise"): _volume(
+        lambda hu, pixel_mm, rng: rng.normal(-1000, 20, hu.shape)
+    ),
     ("out_of_range", "a cylinder of water with 10 HU of noise"): _volume(_cylinder(10, rods=False)),
-    ("out_of_range", "a cylinder of water with rods that change"): _volume(_cylinder(10, rods=True)),
+    ("out_of_range", "a cylinder of water with rods that change"): _volume(
+        _cylinder(10, rods=True)
+    ),
 }
 
 

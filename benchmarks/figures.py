@@ -1,4 +1,5 @@
-"""The paper's tables and figures as pure functions of rows (`results/*.csv`): a Matplotlib figure, or lines of a table.
+"""The paper's tables and figures as pure functions of rows (`results/*.csv`): a Matplotlib figure,
+or lines of a table.
 
 Each raises `ValueError` where rows are missing or do not belong together.
 """
@@ -20,7 +21,9 @@ Row = Mapping[str, str]
 Rows = Sequence[Row]
 
 COLOURS = {"chest": "#3b6fb6", "abdomen": "#d98c21", "pelvis": "#4f9a57"}
-STARTS = dict(zip(ORDER, ("#888888", "#3b6fb6", "#d98c21", "#4f9a57", "#7a4fa3", "#b3618c"), strict=True))
+STARTS = dict(
+    zip(ORDER, ("#888888", "#3b6fb6", "#d98c21", "#4f9a57", "#7a4fa3", "#b3618c"), strict=True)
+)
 PAPER_TABLE1 = {
     "supervised": 98.84,
     "pair ordering, many labelled volumes": 95.28,
@@ -33,24 +36,35 @@ PAPER_TABLE1 = {
 
 
 def together(rows: Rows, what: str) -> Rows:
-    """The same rows. Raises `ValueError` where there are none, or a line of them is of several data or configurations (seeds aside)."""
+    """The same rows.
+
+    Raises `ValueError` where there are none, or a line of them is of several data or configurations
+    (seeds aside).
+    """
     if not rows:
         raise ValueError(f"no rows of {what}")
     for column in ("data_sha256", "recipe", "start"):
         if len(values := {row[column] for row in rows}) > 1:
-            raise ValueError(f"rows of {what} have several {column} ({', '.join(sorted(values))}); choose one, or move the others away")
+            raise ValueError(
+                f"rows of {what} have several {column} ({', '.join(sorted(values))}); choose "
+                "one, or move the others away"
+            )
     configs: dict[tuple[str, ...], set[str]] = {}
     for row in rows:
         variant = tuple(row.get(column, "") for column in ("method", "m", "distance"))
         configs.setdefault(variant, set()).add(row["config"])
     for found in configs.values():
         if len(found) > 1:
-            raise ValueError(f"rows of {what} that belong to one line have the configurations {', '.join(sorted(found))}; move one away")
+            raise ValueError(
+                f"rows of {what} that belong to one line have the configurations "
+                f"{', '.join(sorted(found))}; move one away"
+            )
     return rows
 
 
 def table1(rows: Rows) -> list[list[str]]:
-    """Lines of Table 1: method, labelled volumes, backbone, accuracy (mean over seeds, their range), interval by patients, the paper's.
+    """Lines of Table 1: method, labelled volumes, backbone, accuracy (mean over seeds, their
+    range), interval by patients, the paper's.
 
     Rows without an accuracy are of trainings that diverged.
     """
@@ -62,37 +76,79 @@ def table1(rows: Rows) -> list[list[str]]:
         shown, interval = [], ""
         if finite:
             accuracy = _percent(finite, "accuracy")
-            shown.append(f"{accuracy.mean():.1f}" + (f" ({accuracy.min():.1f} to {accuracy.max():.1f})" if len(finite) > 1 else ""))
-            interval = f"{_percent(finite, 'low').mean():.1f} to {_percent(finite, 'high').mean():.1f}"
+            shown.append(
+                f"{accuracy.mean():.1f}"
+                + (f" ({accuracy.min():.1f} to {accuracy.max():.1f})" if len(finite) > 1 else "")
+            )
+            interval = (
+                f"{_percent(finite, 'low').mean():.1f} to {_percent(finite, 'high').mean():.1f}"
+            )
         if len(found) > len(finite):
             shown.append(f"{len(found) - len(finite)} diverged")
         if found:
             first = found[0]
-            lines.append([method, first["labelled"], first["backbone"], "; ".join(shown), interval, str(len(found)), f"{paper:.2f}"])
+            lines.append(
+                [
+                    method,
+                    first["labelled"],
+                    first["backbone"],
+                    "; ".join(shown),
+                    interval,
+                    str(len(found)),
+                    f"{paper:.2f}",
+                ]
+            )
     return lines
 
 
 def ablation(rows: Rows) -> list[list[str]]:
-    """Lines of the ablation: change, accuracy and r (means over seeds), and the difference to no change, seed by seed."""
+    """Lines of the ablation:
+
+    change, accuracy and r (means over seeds), and the difference to no change, seed by seed.
+    """
     together(rows, "ablation")
     plain = {row["seed"]: float(row["accuracy"]) for row in rows if row["method"] == "none"}
     lines = []
     for change in dict.fromkeys(row["method"] for row in rows):
         found = [row for row in rows if row["method"] == change]
-        apart = [100 * (float(row["accuracy"]) - plain[row["seed"]]) for row in found if row["seed"] in plain]
+        apart = [
+            100 * (float(row["accuracy"]) - plain[row["seed"]])
+            for row in found
+            if row["seed"] in plain
+        ]
         shown = "" if change == "none" or not apart else " ".join(f"{one:+.1f}" for one in apart)
         r = np.mean([float(row["r"]) for row in found])
-        lines.append([change, f"{_percent(found, 'accuracy').mean():.1f}", shown, f"{r:.4f}", str(len(found))])
+        lines.append(
+            [
+                change,
+                f"{_percent(found, 'accuracy').mean():.1f}",
+                shown,
+                f"{r:.4f}",
+                str(len(found)),
+            ]
+        )
     return lines
 
 
 ABLATION_HEAD = ("change", "accuracy %", "difference, a seed each", "median r", "seeds")
-TABLE1_HEAD = ("method", "labelled volumes", "network", "accuracy %", "95 % by patients", "seeds", "paper %")
+TABLE1_HEAD = (
+    "method",
+    "labelled volumes",
+    "network",
+    "accuracy %",
+    "95 % by patients",
+    "seeds",
+    "paper %",
+)
 
 
 def fig2(rows: Rows) -> Figure:
     """Slices of different bodies at equal scores, a line a score."""
-    sound = [row for row in together(rows, "curves") if row["ascites"] == "False" and row["seed"] == rows[0]["seed"]]
+    sound = [
+        row
+        for row in together(rows, "curves")
+        if row["ascites"] == "False" and row["seed"] == rows[0]["seed"]
+    ]
     scores = np.array([float(row["score"]) for row in sound])
     bodies = sorted({row["body"] for row in sound})
     levels = np.quantile(scores, [0.06, 0.36, 0.66, 0.94])
@@ -101,15 +157,22 @@ def fig2(rows: Rows) -> Figure:
         hu = drawn(int(body), False).volume.hu
         curve = np.array([float(row["score"]) for row in sound if row["body"] == body])
         for line, level in enumerate(levels):
-            axes[line, column].imshow(hu[np.abs(curve - level).argmin()], cmap="gray", vmin=-175, vmax=275)
+            axes[line, column].imshow(
+                hu[np.abs(curve - level).argmin()], cmap="gray", vmin=-175, vmax=275
+            )
             axes[line, column].set_axis_off()
     for line, level in enumerate(levels):
-        axes[line, 0].text(-0.05, 0.5, f"{level:.1f}", transform=axes[line, 0].transAxes, ha="right", va="center")
+        axes[line, 0].text(
+            -0.05, 0.5, f"{level:.1f}", transform=axes[line, 0].transAxes, ha="right", va="center"
+        )
     return figure
 
 
 def fig3a(rows: Rows) -> Figure:
-    """Histogram of scores in each part, of the first seed: each training's scores begin elsewhere."""
+    """Histogram of scores in each part, of the first seed:
+
+    each training's scores begin elsewhere.
+    """
     rows = [row for row in together(rows, "histogram") if row["seed"] == rows[0]["seed"]]
     figure, axes = _axes(1, 1, 6, 3)
     edges = np.array(sorted({float(row[name]) for row in rows for name in ("from", "to")}))
@@ -117,21 +180,41 @@ def fig3a(rows: Rows) -> Figure:
     for part in PARTS:
         mine = [row for row in rows if row["part"] == part]
         middles = [float(row["from"]) + width / 2 for row in mine]
-        axes[0, 0].bar(middles, [float(row["slices"]) for row in mine], width=width, color=COLOURS[part], alpha=0.7, label=part)
+        axes[0, 0].bar(
+            middles,
+            [float(row["slices"]) for row in mine],
+            width=width,
+            color=COLOURS[part],
+            alpha=0.7,
+            label=part,
+        )
     axes[0, 0].set(xlabel="score", ylabel="slices")
     axes[0, 0].legend(frameon=False)
     return figure
 
 
 def fig3b(rows: Rows) -> Figure:
-    """Accuracy against slices a volume, with and without the distance loss: mean over seeds, and each seed."""
+    """Accuracy against slices a volume, with and without the distance loss:
+
+    mean over seeds, and each seed.
+    """
     together(rows, "sampling")
     figure, axes = _axes(1, 1, 6, 3.2)
-    for distance, label, colour in ((1.0, "with distance loss", "#3b6fb6"), (0.0, "without", "#d98c21")):
+    for distance, label, colour in (
+        (1.0, "with distance loss", "#3b6fb6"),
+        (0.0, "without", "#d98c21"),
+    ):
         mine = [row for row in rows if float(row["distance"]) == distance]
         slices = sorted({int(row["m"]) for row in mine})
         of_m = [_percent([row for row in mine if int(row["m"]) == m], "accuracy") for m in slices]
-        axes[0, 0].plot(slices, [values.mean() for values in of_m], "-o", color=colour, label=label, markersize=4)
+        axes[0, 0].plot(
+            slices,
+            [values.mean() for values in of_m],
+            "-o",
+            color=colour,
+            label=label,
+            markersize=4,
+        )
         for m, values in zip(slices, of_m, strict=True):
             axes[0, 0].plot([m] * len(values), values, "_", color=colour, alpha=0.5)
     axes[0, 0].set(xlabel="slices a volume (m)", ylabel="accuracy %")
@@ -140,7 +223,8 @@ def fig3b(rows: Rows) -> Figure:
 
 
 def fig3c(rows: Rows) -> Figure:
-    """Recall of the 5 best detections on validation patients by step: mean over seeds, and their range.
+    """Recall of the 5 best detections on validation patients by step: mean over seeds, and their
+    range.
 
     A panel a share of the labels; a line of panels an experiment and a UBR training.
     """
@@ -148,7 +232,9 @@ def fig3c(rows: Rows) -> Figure:
         raise ValueError("no rows of starts_curve")
     lines = []
     for experiment, tried in experiments(rows).items():
-        lines += [(experiment, pretraining, mine) for pretraining, mine in by_pretraining(tried).items()]
+        lines += [
+            (experiment, pretraining, mine) for pretraining, mine in by_pretraining(tried).items()
+        ]
     shares = sorted({float(row["share"]) for row in rows})
     figure, axes = _axes(len(lines), len(shares), 3, 2.8, sharex="row", sharey="row")
     for line, (experiment, pretraining, of_line) in zip(axes, lines, strict=True):
@@ -159,10 +245,25 @@ def fig3c(rows: Rows) -> Figure:
                 mine = [row for row in of_panel if row["start"] == start]
                 steps = sorted({int(row["step"]) for row in mine})
                 if steps:
-                    values = [_percent([row for row in mine if int(row["step"]) == step], "val_recall5") for step in steps]
+                    values = [
+                        _percent([row for row in mine if int(row["step"]) == step], "val_recall5")
+                        for step in steps
+                    ]
                     seeds = len({row["seed"] for row in mine})
-                    panel.plot(steps, [v.mean() for v in values], color=colour, label=f"{start}, {seeds} seed{'s' * (seeds > 1)}")
-                    panel.fill_between(steps, [v.min() for v in values], [v.max() for v in values], color=colour, alpha=0.15, linewidth=0)
+                    panel.plot(
+                        steps,
+                        [v.mean() for v in values],
+                        color=colour,
+                        label=f"{start}, {seeds} seed{'s' * (seeds > 1)}",
+                    )
+                    panel.fill_between(
+                        steps,
+                        [v.min() for v in values],
+                        [v.max() for v in values],
+                        color=colour,
+                        alpha=0.15,
+                        linewidth=0,
+                    )
             panel.set(title=f"{100 * share:g} % of the labels", xlabel="steps")
             panel.legend(frameon=False, fontsize=7, loc="lower right")
         of = f"UBR of {pretraining.split(', ')[0]}\n" if pretraining else ""
@@ -174,9 +275,14 @@ def fig3c(rows: Rows) -> Figure:
 
 
 def fig4(rows: Rows) -> Figure:
-    """Score against position: sound bodies, the same body with ascites, and the slice that lies farthest from the line."""
+    """Score against position:
+
+    sound bodies, the same body with ascites, and the slice that lies farthest from the line.
+    """
     mine = [row for row in together(rows, "curves") if row["seed"] == rows[0]["seed"]]
-    worst = min((row for row in mine if row["ascites"] == "True"), key=lambda row: float(row["r"]))["body"]
+    worst = min((row for row in mine if row["ascites"] == "True"), key=lambda row: float(row["r"]))[
+        "body"
+    ]
     figure, axes = _axes(1, 3, 3.4, 3)
     for body in sorted({row["body"] for row in mine}):
         z, scores, r = _curve(mine, body, "False")
@@ -211,16 +317,27 @@ FIGURES: dict[str, tuple[str, Callable[[Rows], Figure]]] = {
 """Figure -> the rows it is drawn from, and how."""
 
 
-def _curve(rows: Rows, body: str, ascites: str) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    mine = sorted((row for row in rows if (row["body"], row["ascites"]) == (body, ascites)), key=lambda row: int(row["slice"]))
-    return np.array([float(row["z_mm"]) for row in mine]), np.array([float(row["score"]) for row in mine]), float(mine[0]["r"])
+def _curve(
+    rows: Rows, body: str, ascites: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    mine = sorted(
+        (row for row in rows if (row["body"], row["ascites"]) == (body, ascites)),
+        key=lambda row: int(row["slice"]),
+    )
+    return (
+        np.array([float(row["z_mm"]) for row in mine]),
+        np.array([float(row["score"]) for row in mine]),
+        float(mine[0]["r"]),
+    )
 
 
 def _percent(rows: Rows, column: str) -> NDArray[np.float64]:
     return 100 * np.array([float(row[column]) for row in rows])
 
 
-def _axes(lines: int, columns: int, width: float, height: float, **more: Any) -> tuple[Figure, NDArray[Any]]:
+def _axes(
+    lines: int, columns: int, width: float, height: float, **more: Any
+) -> tuple[Figure, NDArray[Any]]:
     figure = Figure(figsize=(width * columns, height * lines), layout="constrained")
     axes: NDArray[Any] = figure.subplots(lines, columns, squeeze=False, **more)
     for panel in axes.flat:

@@ -1,11 +1,13 @@
-"""CT series whose slices have a known body part: computed ones, the folder with landmarks, or a user's own.
+"""CT series whose slices have a known body part: computed ones, the folder with landmarks, or a
+user's own.
 
     --data phantom   computed scans, made into WORK/scans
     --data FOLDER    CT series with a labels.csv (columns file, slice, region; file is a series' file or folder, relative to it), and a
                      catalog.csv (columns file, patient) where files do not say whose they are; or with landmarks instead of labels, a
                      catalog.csv with the columns file, patient, and the slice of lung_apex, liver_dome, iliac_crest, femoral_head
 
-Parts are chest, abdomen and pelvis; the abdomen goes from the upper border of the liver to that of the ilium, as in the paper.
+Parts are chest, abdomen and pelvis; the abdomen goes from the upper border of the liver to that of
+the ilium, as in the paper.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ class Labelled:
     parts: Mapping[str, Mapping[int, str]]
 
     def split(self, seed: int, tested: float = 0.4) -> tuple[list[SeriesRow], list[SeriesRow]]:
-        """Series to learn from and series to test on, a patient's all on one side; unlabelled ones are learned from.
+        """Series to learn from and series to test on, a patient's all on one side; unlabelled ones
+        are learned from.
 
         tested: share of the patients with labels that are tested on.
         """
@@ -44,7 +47,9 @@ class Labelled:
         patients = list(dict.fromkeys(row.patient for row in rows if row.key in self.parts))
         order = np.random.default_rng([seed, 5]).permutation(len(patients))
         aside = {patients[i] for i in order[: max(1, round(tested * len(patients)))]}
-        return [r for r in rows if r.patient not in aside], [r for r in rows if r.patient in aside and r.key in self.parts]
+        return [r for r in rows if r.patient not in aside], [
+            r for r in rows if r.patient in aside and r.key in self.parts
+        ]
 
     def digest(self, rows: Sequence[SeriesRow]) -> str:
         """Of the pixels and labels of series, whatever their order."""
@@ -58,7 +63,10 @@ class Labelled:
 
 
 def labelled(data: str, work: Path) -> Labelled:
-    """Read or make the series, in a folder of their own below `work`. Raises `ValueError` where a folder has no labels."""
+    """Read or make the series, in a folder of their own below `work`.
+
+    Raises `ValueError` where a folder has no labels.
+    """
     work = work / ("phantom" if data == "phantom" else Path(data).resolve().name)
     work.mkdir(parents=True, exist_ok=True)
     if data == "phantom":
@@ -72,7 +80,8 @@ def labelled(data: str, work: Path) -> Labelled:
         found = {row.key: parts_of(cohort.marks(row), row.z_mm) for row in cohort.store.usable()}
         return Labelled(cohort.store, {key: parts for key, parts in found.items() if parts})
     raise ValueError(
-        f"{data} has no labels: give 'phantom', or a folder with a labels.csv (file, slice, region) or a catalog.csv of landmarks"
+        f"{data} has no labels: give 'phantom', or a folder with a labels.csv (file, slice, "
+        "region) or a catalog.csv of landmarks"
     )
 
 
@@ -90,5 +99,8 @@ def _from_labels(folder: Path, work: Path) -> Labelled:
         if (name := series_name(paths, folder)) in by_file:
             parts[key] = by_file[name]
     if not parts:
-        raise ValueError(f"labels.csv in {folder} names none of its series; file must be a series' file or folder, relative to it")
+        raise ValueError(
+            f"labels.csv in {folder} names none of its series; file must be a series' file or "
+            "folder, relative to it"
+        )
     return Labelled(store, parts)

@@ -1,10 +1,13 @@
-"""How well a recipe learns from real CT without labels, on patients it has not seen: cross-validation by patient.
+"""How well a recipe learns from real CT without labels, on patients it has not seen:
+cross-validation by patient.
 
     python -m benchmarks.learning --data ../shared/ct --work /scratch/learning [--recipe default --backbone vgg16 --seed 1 --fold 0]
 
-Every patient is held out once. A row a held-out series goes to results/learning.csv: r, share of ordered pairs, and the error in mm where
-a landmark is looked for at the score that it has on training patients. A row a seed goes to results/learning_summary.csv once all folds
-are there. Labels (the landmarks of catalog.csv) judge and never train. Folds that have rows are skipped; a cut one goes on.
+Every patient is held out once. A row a held-out series goes to results/learning.csv: r, share of
+ordered pairs, and the error in mm where a landmark is looked for at the score that it has on
+training patients. A row a seed goes to results/learning_summary.csv once all folds are there.
+Labels (the landmarks of catalog.csv) judge and never train. Folds that have rows are skipped; a cut
+one goes on.
 """
 
 from __future__ import annotations
@@ -53,17 +56,37 @@ def main() -> None:
     for number, held_out in remaining(cohort, options.fold, about, "learning"):
         found = judged(cohort, chosen, held_out, folder_of(options.work, chosen, number))
         append("learning", [{**about, "fold": number, **row} for row in found])
-        print(f"fold {number}: {len(found)} series, median r {np.median([row['r'] for row in found]):.4f}", flush=True)
+        print(
+            f"fold {number}: {len(found)} series, median r "
+            f"{np.median([row['r'] for row in found]):.4f}",
+            flush=True,
+        )
     rows = rows_alike("learning", about)
     if len({row["fold"] for row in rows}) == FOLDS and not rows_alike("learning_summary", about):
-        print(append("learning_summary", [{**{name: rows[0][name] for name in about}, **summary(rows)}]))
+        print(
+            append(
+                "learning_summary", [{**{name: rows[0][name] for name in about}, **summary(rows)}]
+            )
+        )
 
 
 def command_line(about: str | None) -> tuple[argparse.Namespace, Recipe]:
     """The options of this program and of those that take its models, and the recipe that they make."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with CT series and a catalog.csv with landmarks")
-    parser.add_argument("--work", type=Path, required=True, help="folder for stores and runs, each data's in a folder of its own")
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder with CT series and a catalog.csv with landmarks",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        required=True,
+        help="folder for stores and runs, each data's in a folder of its own",
+    )
     parser.add_argument("--recipe", default="default", choices=list(RECIPES))
     parser.add_argument("--backbone", help="other than the recipe's")
     parser.add_argument("--steps", type=int, help="other than the recipe's")
@@ -81,7 +104,9 @@ def command_line(about: str | None) -> tuple[argparse.Namespace, Recipe]:
     try:
         chosen = dataclasses.replace(recipe(options.recipe), seed=options.seed, **changes)
         if options.size_px is not None:
-            chosen = dataclasses.replace(chosen, inputs=dataclasses.replace(chosen.inputs, size_px=options.size_px))
+            chosen = dataclasses.replace(
+                chosen, inputs=dataclasses.replace(chosen.inputs, size_px=options.size_px)
+            )
         build(chosen.backbone)
     except ValueError as error:
         raise SystemExit(str(error)) from None
@@ -92,7 +117,8 @@ def command_line(about: str | None) -> tuple[argparse.Namespace, Recipe]:
 class Cohort:
     """The CT series of a folder, in a store, and what its catalog.csv says of them.
 
-    name: the folder's. names: each series' file or folder, by its key. catalog: the rows of catalog.csv, by file.
+    name: the folder's. names: each series' file or folder, by its key. catalog: the rows of
+    catalog.csv, by file.
     """
 
     name: str
@@ -111,16 +137,23 @@ class Cohort:
         return self.catalog.get(TWINS.get(name, name), {})
 
     def columns(self) -> dict[str, object]:
-        """The columns of rows that say whose they are: the name, and a digest of what judges and of what folds are made by.
+        """The columns of rows that say whose they are: the name, and a digest of what judges and of
+        what folds are made by.
 
         These are pixels, landmarks, whose series they are, and which are of heads, in any order.
         """
         patients: dict[str, list[str]] = {}
         for series in self.store.usable():
-            line = f"{series.digest} {is_head(self.names[series.key])} {sorted(self.marks(series).items())}"
+            line = (
+                f"{series.digest} {is_head(self.names[series.key])} "
+                f"{sorted(self.marks(series).items())}"
+            )
             patients.setdefault(series.patient, []).append(line)
         told = sorted("\n".join(sorted(series)) for series in patients.values())
-        return {"data": self.name, "data_sha256": hashlib.sha256("\n\n".join(told).encode()).hexdigest()[:12]}
+        return {
+            "data": self.name,
+            "data_sha256": hashlib.sha256("\n\n".join(told).encode()).hexdigest()[:12],
+        }
 
 
 def is_head(file: str) -> bool:
@@ -130,7 +163,10 @@ def is_head(file: str) -> bool:
 
 def _read_catalog(data: Path) -> dict[str, dict[str, str]]:
     if not (data / "catalog.csv").is_file():
-        raise SystemExit(f"{data} holds no catalog.csv with the columns file, patient, region and landmarks; give a folder that does")
+        raise SystemExit(
+            f"{data} holds no catalog.csv with the columns file, patient, region and landmarks; "
+            "give a folder that does"
+        )
     with (data / "catalog.csv").open(newline="") as file:
         return {row["file"]: row for row in csv.DictReader(file)}
 
@@ -141,14 +177,22 @@ def folder_of(work: Path, chosen: Recipe, fold: int) -> Path:
 
 
 def model_of(folder: Path, cohort: Cohort, chosen: Recipe, held_out: Sequence[str]) -> Regressor:
-    """What a run of a fold has trained, to look at. Exits where it was trained on other series than these, or is not there."""
+    """What a run of a fold has trained, to look at.
+
+    Exits where it was trained on other series than these, or is not there.
+    """
     file = folder / "weights.safetensors"
     if not file.is_file():
-        raise SystemExit(f"{folder} holds no weights; run benchmarks.learning with these options first")
+        raise SystemExit(
+            f"{folder} holds no weights; run benchmarks.learning with these options first"
+        )
     weights = load(file)
     wanted = cohort.store.fingerprint(row.key for row in plan(cohort.store, chosen, held_out).train)
     if weights.provenance["data"]["fingerprint"] != wanted:
-        raise SystemExit(f"{file} was trained on other series than those of {cohort.name} today; give another --work and train anew")
+        raise SystemExit(
+            f"{file} was trained on other series than those of {cohort.name} today; give another "
+            "--work and train anew"
+        )
     return regressor_of(weights)
 
 
@@ -160,15 +204,29 @@ def regressor_of(weights: Weights) -> Regressor:
 
 
 def described(options: argparse.Namespace, cohort: Cohort, chosen: Recipe) -> dict[str, object]:
-    """What rows begin with: where they come from, the data, and what tells recipes apart at a glance; the digest tells the rest."""
-    named = {name: getattr(chosen, name) for name in ("backbone", "start", "steps", "optimiser", "lr")}
-    about = {**provenance(chosen.sha256(), chosen.seed), **cohort.columns(), "recipe": options.recipe}
+    """What rows begin with:
+
+    where they come from, the data, and what tells recipes apart at a glance; the digest tells the
+    rest.
+    """
+    named = {
+        name: getattr(chosen, name) for name in ("backbone", "start", "steps", "optimiser", "lr")
+    }
+    about = {
+        **provenance(chosen.sha256(), chosen.seed),
+        **cohort.columns(),
+        "recipe": options.recipe,
+    }
     return {**about, **named, "size_px": chosen.inputs.size_px}
 
 
 def rows_alike(name: str, about: Mapping[str, object]) -> list[dict[str, str]]:
     """The rows of results/NAME.csv of this configuration, which holds the seed, and data."""
-    return [row for row in read(name) if all(row[column] == about[column] for column in ("config", "data_sha256"))]
+    return [
+        row
+        for row in read(name)
+        if all(row[column] == about[column] for column in ("config", "data_sha256"))
+    ]
 
 
 def stored(data: Path, work: Path) -> Cohort:
@@ -176,25 +234,43 @@ def stored(data: Path, work: Path) -> Cohort:
     catalog = _read_catalog(data)
     work.mkdir(parents=True, exist_ok=True)
     owner = {name: row["patient"] for name, row in catalog.items()}
-    owner |= {twin: owner[name] for twin, name in TWINS.items() if name in owner and (data / twin).exists()}
-    (work / "patients.csv").write_text("file,patient\n" + "".join(f"{name},{patient}\n" for name, patient in owner.items()))
+    owner |= {
+        twin: owner[name]
+        for twin, name in TWINS.items()
+        if name in owner and (data / twin).exists()
+    }
+    (work / "patients.csv").write_text(
+        "file,patient\n" + "".join(f"{name},{patient}\n" for name, patient in owner.items())
+    )
     ingest([data], work / "store", patients=work / "patients.csv")
     store = Store.open(work / "store")
-    return Cohort(data.resolve().name, store, {key: series_name(paths, data) for key, paths in store.sources().items()}, catalog)
+    return Cohort(
+        data.resolve().name,
+        store,
+        {key: series_name(paths, data) for key, paths in store.sources().items()},
+        catalog,
+    )
 
 
 def series_name(paths: Sequence[str], data: Path) -> str:
     """A series' name in a folder's tables: its file, or the folder of its files, relative to it."""
     first = Path(min(paths))
-    path = (first.parent.resolve() / first.name).relative_to(data.resolve())  # a file may itself be a link to elsewhere
+    path = (first.parent.resolve() / first.name).relative_to(
+        data.resolve()
+    )  # a file may itself be a link to elsewhere
     return str(path if len(paths) == 1 else path.parent)
 
 
 def folds(cohort: Cohort) -> list[list[str]]:
-    """The patients of each fold: trunks and heads dealt out by themselves, each in an order that the store's content gives."""
+    """The patients of each fold:
+
+    trunks and heads dealt out by themselves, each in an order that the store's content gives.
+    """
     trunk: dict[str, bool] = {}
     for series in cohort.store.usable():
-        trunk[series.patient] = trunk.get(series.patient, False) or not is_head(cohort.names[series.key])
+        trunk[series.patient] = trunk.get(series.patient, False) or not is_head(
+            cohort.names[series.key]
+        )
     rng = np.random.default_rng(0)
     dealt: list[list[str]] = [[] for _ in range(FOLDS)]
     for kind in (True, False):
@@ -204,25 +280,52 @@ def folds(cohort: Cohort) -> list[list[str]]:
     return dealt
 
 
-def remaining(cohort: Cohort, only: int | None, about: Mapping[str, object], rows: str) -> list[tuple[int, list[str]]]:
-    """Folds that were asked for and have no rows of this configuration and data in results/ROWS.csv yet."""
-    asked = [(number, held_out) for number, held_out in enumerate(folds(cohort)) if only in (None, number)]
-    return [(n, who) for n, who in asked if not recorded(rows, {**about, "fold": n}, ("config", "data_sha256", "fold"))]
+def remaining(
+    cohort: Cohort, only: int | None, about: Mapping[str, object], rows: str
+) -> list[tuple[int, list[str]]]:
+    """Folds that were asked for and have no rows of this configuration and data in results/ROWS.csv
+    yet.
+    """
+    asked = [
+        (number, held_out)
+        for number, held_out in enumerate(folds(cohort))
+        if only in (None, number)
+    ]
+    return [
+        (n, who)
+        for n, who in asked
+        if not recorded(rows, {**about, "fold": n}, ("config", "data_sha256", "fold"))
+    ]
 
 
-def judged(cohort: Cohort, chosen: Recipe, held_out: Sequence[str], folder: Path) -> list[dict[str, object]]:
+def judged(
+    cohort: Cohort, chosen: Recipe, held_out: Sequence[str], folder: Path
+) -> list[dict[str, object]]:
     """Train without these patients; a row for each of their series."""
     every = max(1, chosen.steps // 4)
-    run = fit(cohort.store, folder, chosen, holdout=held_out, validate_every=every, licence="none: for the benchmark only")
+    run = fit(
+        cohort.store,
+        folder,
+        chosen,
+        holdout=held_out,
+        validate_every=every,
+        licence="none: for the benchmark only",
+    )
     return rows_of(regressor_of(load(run.weights)), cohort, held_out)
 
 
-def rows_of(regressor: Regressor, cohort: Cohort, held_out: Sequence[str]) -> list[dict[str, object]]:
-    """What a trained regressor makes of the held-out patients' series; the others tell it the level of each landmark."""
+def rows_of(
+    regressor: Regressor, cohort: Cohort, held_out: Sequence[str]
+) -> list[dict[str, object]]:
+    """What a trained regressor makes of the held-out patients' series; the others tell it the level
+    of each landmark.
+    """
     known, rows = [], []
     for series in cohort.store.usable():
         if cohort.marks(series) or series.patient in held_out:
-            (rows if series.patient in held_out else known).append(curve_of(regressor, cohort, series))
+            (rows if series.patient in held_out else known).append(
+                curve_of(regressor, cohort, series)
+            )
     levels = {n: [one.scores[one.marks[n]] for one in known if n in one.marks] for n in LANDMARKS}
     right = accuracy(known, rows)
     line = line_errors_mm([one.scores for one in rows], [one.series.z_mm for one in rows])
@@ -236,7 +339,10 @@ def rows_of(regressor: Regressor, cohort: Cohort, held_out: Sequence[str]) -> li
             "ordered": round(ordered_share(one.scores), 5),
             "line_error_mm": round(float(apart), 2),
             **{f"{n}_error_mm": _error(one, n, levels[n]) for n in LANDMARKS},
-            **{f"{n}_score": round(float(one.scores[one.marks[n]]), 4) if n in one.marks else "" for n in LANDMARKS},
+            **{
+                f"{n}_score": round(float(one.scores[one.marks[n]]), 4) if n in one.marks else ""
+                for n in LANDMARKS
+            },
             "part_slices": len(one.parts()),
             "part_accuracy": round(share, 5) if share is not None else "",
         }
@@ -258,7 +364,9 @@ class Curve:
 
 
 def parts_of(marks: dict[str, int], z_mm: NDArray[np.float64]) -> dict[int, str]:
-    """The part of each slice that landmarks tell; the borders are lung apex, liver dome and iliac crest, neck and thigh are left out."""
+    """The part of each slice that landmarks tell; the borders are lung apex, liver dome and iliac
+    crest, neck and thigh are left out.
+    """
     parts: dict[int, str] = {}
     if not {"lung_apex", "liver_dome", "iliac_crest"} & set(marks):
         return parts
@@ -266,7 +374,11 @@ def parts_of(marks: dict[str, int], z_mm: NDArray[np.float64]) -> dict[int, str]
     first = "neck" if "lung_apex" in marks else "chest" if "liver_dome" in marks else "abdomen"
     for i in range(len(z_mm)):
         part = first
-        for name, below in (("lung_apex", "chest"), ("liver_dome", "abdomen"), ("iliac_crest", "pelvis")):
+        for name, below in (
+            ("lung_apex", "chest"),
+            ("liver_dome", "abdomen"),
+            ("iliac_crest", "pelvis"),
+        ):
             part = below if name in marks and i >= marks[name] else part
         if part != "neck" and z_mm[i] <= end:
             parts[i] = part
@@ -280,9 +392,11 @@ def curve_of(regressor: Regressor, cohort: Cohort, series: SeriesRow) -> Curve:
 
 
 def accuracy(known: Sequence[Curve], unseen: Sequence[Curve]) -> list[float | None]:
-    """Share of each unseen series' slices whose part is told right, by thresholds from two known ones (the paper, Table 1).
+    """Share of each unseen series' slices whose part is told right, by thresholds from two known
+    ones (the paper, Table 1).
 
-    The mean over all pairs that together show the three parts: which two matters. None where there is no such pair, or no part is known.
+    The mean over all pairs that together show the three parts: which two matters. None where there
+    is no such pair, or no part is known.
     """
     pairs = []
     for pair in combinations([one for one in known if one.parts()], 2):
@@ -292,7 +406,9 @@ def accuracy(known: Sequence[Curve], unseen: Sequence[Curve]) -> list[float | No
     shares: list[float | None] = []
     for one in unseen:
         scores, parts = _pool([one])
-        told = [(classify(scores, cuts, PARTS) == np.array(parts)).mean() for cuts in pairs if parts]
+        told = [
+            (classify(scores, cuts, PARTS) == np.array(parts)).mean() for cuts in pairs if parts
+        ]
         shares.append(float(np.mean(told)) if told else None)
     return shares
 
@@ -303,7 +419,9 @@ def _pool(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], list[str]]:
 
 
 def _error(one: Curve, name: str, levels: Sequence[float]) -> float | str:
-    """mm from the landmark to where the curve passes its level; to its first or last slice where it does not."""
+    """mm from the landmark to where the curve passes its level; to its first or last slice where it
+    does not.
+    """
     if name not in one.marks or not levels:
         return ""
     z = passage(one.scores, one.series.z_mm, float(np.mean(levels))).z_mm
@@ -311,12 +429,21 @@ def _error(one: Curve, name: str, levels: Sequence[float]) -> float | str:
 
 
 def summary(rows: Sequence[dict[str, str]]) -> dict[str, object]:
-    """One line a seed: trunks by themselves, since heads are many and easy. Empty is what there are no series for."""
+    """One line a seed:
+
+    trunks by themselves, since heads are many and easy. Empty is what there are no series for.
+    """
     trunk = [row for row in rows if not is_head(row["file"])]
     heads = [row for row in rows if is_head(row["file"])]
     long = [row for row in trunk if float(row["length_mm"]) > 200]
-    errors = [float(row[f"{n}_error_mm"]) for row in trunk for n in LANDMARKS if row[f"{n}_error_mm"]]
-    parts = [(float(row["part_accuracy"]), int(row["part_slices"])) for row in trunk if row["part_accuracy"]]
+    errors = [
+        float(row[f"{n}_error_mm"]) for row in trunk for n in LANDMARKS if row[f"{n}_error_mm"]
+    ]
+    parts = [
+        (float(row["part_accuracy"]), int(row["part_slices"]))
+        for row in trunk
+        if row["part_accuracy"]
+    ]
 
     def quantile(values: Sequence[float], digits: int, q: float = 0.5) -> float | str:
         return round(float(np.quantile(values, q)), digits) if values else ""
@@ -333,7 +460,9 @@ def summary(rows: Sequence[dict[str, str]]) -> dict[str, object]:
         "landmarks": len(errors),
         "landmark_error_mm_median": quantile(errors, 1),
         "landmark_error_mm_q90": quantile(errors, 1, 0.9),
-        "part_accuracy": round(sum(share * n for share, n in parts) / sum(n for _, n in parts), 4) if parts else "",
+        "part_accuracy": round(sum(share * n for share, n in parts) / sum(n for _, n in parts), 4)
+        if parts
+        else "",
     }
 
 

@@ -2,8 +2,9 @@
 
     python -m benchmarks.lesions --data ../shared/ct/torso --work /scratch/lesions [--weights runs/first/weights.safetensors] [--seed 1]
 
---data takes `phantom`, a folder of NIfTI scans or a store, in which lesions are planted, or a folder in DeepLesion's layout. Patients of
-the test split are seen neither in training nor when the best step is chosen.
+--data takes `phantom`, a folder of NIfTI scans or a store, in which lesions are planted, or a
+folder in DeepLesion's layout. Patients of the test split are seen neither in training nor when the
+best step is chosen.
 """
 
 from __future__ import annotations
@@ -32,16 +33,29 @@ PHANTOM_PX = 256
 
 def main() -> None:
     """Train, judge, append a row."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True)
-    parser.add_argument("--work", type=Path, required=True, help="folder for planted lesions and runs")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for planted lesions and runs"
+    )
     parser.add_argument("--per-scan", type=int, default=6, help="lesions planted a study")
     parser.add_argument("--studies", type=int, default=24, help="studies planted of a scan")
     parser.add_argument("--recipe", default="small", choices=sorted(RECIPES))
     parser.add_argument("--weights", type=Path, help="start from a weights file")
-    parser.add_argument("--start", default="random", help="else from random, random:msra, imagenet or a file")
+    parser.add_argument(
+        "--start", default="random", help="else from random, random:msra, imagenet or a file"
+    )
     parser.add_argument("--backbone", default="timm/resnet18")
-    parser.add_argument("--window", type=float, nargs=2, metavar="HU", default=InputSpec().window_hu, help="of a start without weights")
+    parser.add_argument(
+        "--window",
+        type=float,
+        nargs=2,
+        metavar="HU",
+        default=InputSpec().window_hu,
+        help="of a start without weights",
+    )
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -49,7 +63,11 @@ def main() -> None:
     data, about = lesions(options.data, options.work, options.per_scan, options.studies)
     chosen = seeded(options.recipe, options.steps, options.seed)
     inputs = InputSpec(window_hu=tuple(options.window))
-    weights = load(options.weights) if options.weights else starting_weights(options.backbone, options.start, inputs, options.seed)
+    weights = (
+        load(options.weights)
+        if options.weights
+        else starting_weights(options.backbone, options.start, inputs, options.seed)
+    )
     train = DeepLesion(data, "train", weights.inputs, view=chosen.view, augment=chosen.augment)
     val = DeepLesion(data, "val", weights.inputs, view=chosen.view)
     start = "ubr" if options.weights else "file" if Path(options.start).is_file() else options.start
@@ -71,11 +89,16 @@ def main() -> None:
         "test_images": r["images"],
         "test_patients": r["patients"],
         "test_lesions": r["lesions"],
-        **{f"recall5{n}": _rounded(r["recall"][v]) for n, v in (("", "value"), ("_low", "low"), ("_high", "high"))},
+        **{
+            f"recall5{n}": _rounded(r["recall"][v])
+            for n, v in (("", "value"), ("_low", "low"), ("_high", "high"))
+        },
         **{f"recall5_{kind}": _rounded(r["recall_by_type"][kind]["value"]) for kind in KINDS},
         "ap50": _rounded(r["ap50"]["value"]),
         **{f"sensitivity_{p['fp_per_image']:g}": _rounded(p["value"]) for p in r["froc"]},
-        "minutes": round(minutes, 1) if whole else "",  # of a run that went on, only a part is known
+        "minutes": round(minutes, 1)
+        if whole
+        else "",  # of a run that went on, only a part is known
     }
     print(judged)
     print(f"row in {append('lesions', [row])}")
@@ -89,10 +112,11 @@ def seeded(name: str, steps: int | None, seed: int) -> DetectorRecipe:
 
 
 def lesions(given: str, work: Path, per_scan: int, studies: int) -> tuple[Path, dict[str, object]]:
-    """A folder in DeepLesion's layout, `given` itself or lesions planted in its scans; and the columns that say whose they are.
+    """A folder in DeepLesion's layout, `given` itself or lesions planted in its scans; and the
+    columns that say whose they are.
 
-    Beside planted ones, `<folder>-pretraining.txt`, which is written last, lists the scans that may be learned from without labels: all but
-    those of patients who are validated or tested on.
+    Beside planted ones, `<folder>-pretraining.txt`, which is written last, lists the scans that may
+    be learned from without labels: all but those of patients who are validated or tested on.
     """
     data = Path(given)
     name = data.resolve().name
@@ -102,12 +126,18 @@ def lesions(given: str, work: Path, per_scan: int, studies: int) -> tuple[Path, 
         if not listed.is_file():
             try:
                 if given == "phantom":
-                    data = phantoms(work / "phantom", n=PHANTOMS, form="nifti", size_px=PHANTOM_PX).folder
+                    data = phantoms(
+                        work / "phantom", n=PHANTOMS, form="nifti", size_px=PHANTOM_PX
+                    ).folder
                 scans = scans_of_folder(data)
                 made = plant(scans, planted, per_scan=per_scan, studies=studies)
             except ValueError as error:
                 raise SystemExit(str(error)) from None
-            free = [str(path.resolve()) for path, key in scans.patients().items() if made.split.get(key, "train") == "train"]
+            free = [
+                str(path.resolve())
+                for path, key in scans.patients().items()
+                if made.split.get(key, "train") == "train"
+            ]
             listed.write_text("\n".join(free) + "\n")
             print(made)
         data = planted

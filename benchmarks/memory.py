@@ -1,9 +1,11 @@
-"""Resident memory of `fit` when slices are read from files, for a small and a large store: rows in results/memory.csv.
+"""Resident memory of `fit` when slices are read from files, for a small and a large store: rows in
+results/memory.csv.
 
     python -m benchmarks.memory --work /scratch/memory
 
-Stores of 10 and 300 series are trained on by the command line with place "file" and two loader workers, while the resident memory of
-the process and its workers is read from /proc (Linux) five times a second.
+Stores of 10 and 300 series are trained on by the command line with place "file" and two loader
+workers, while the resident memory of the process and its workers is read from /proc (Linux) five
+times a second.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ SLICES, SIZE_PX = 120, 128
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--volumes", type=int, nargs="+", default=[10, 300])
     parser.add_argument("--steps", type=int, default=150)
@@ -37,8 +41,29 @@ def main() -> None:
         store = _store(options.work / f"store-{volumes}", volumes)
         run = options.work / f"run-{volumes}"
         shutil.rmtree(run, ignore_errors=True)
-        command = [sys.executable, "-m", "ubr.pretrain.cli", "fit", str(store), "--out", str(run), "--backbone", "timm/test_resnet"]
-        command += ["--place", "file", "--workers", "2", "--g", "8", "--steps", str(options.steps), "--inputs.size_px", str(SIZE_PX)]
+        command = [
+            sys.executable,
+            "-m",
+            "ubr.pretrain.cli",
+            "fit",
+            str(store),
+            "--out",
+            str(run),
+            "--backbone",
+            "timm/test_resnet",
+        ]
+        command += [
+            "--place",
+            "file",
+            "--workers",
+            "2",
+            "--g",
+            "8",
+            "--steps",
+            str(options.steps),
+            "--inputs.size_px",
+            str(SIZE_PX),
+        ]
         command += ["--holdout", "0", "--checkpoint_every", "1000", "--log_every", "1"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         seen = []
@@ -66,7 +91,10 @@ def main() -> None:
 
 
 def _store(path: Path, volumes: int) -> Path:
-    """Series of noise around a body: their content does not matter here, only that each is a file of its own."""
+    """Series of noise around a body:
+
+    their content does not matter here, only that each is a file of its own.
+    """
     store = Store.create(path)
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:SIZE_PX, :SIZE_PX]
@@ -82,7 +110,10 @@ def _store(path: Path, volumes: int) -> Path:
 
 
 def _resident_mib(pid: int) -> float:
-    """Resident memory of a process and its children, shared pages in proportion (PSS): forked workers are not counted twice."""
+    """Resident memory of a process and its children, shared pages in proportion (PSS):
+
+    forked workers are not counted twice.
+    """
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()

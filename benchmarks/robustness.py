@@ -1,10 +1,12 @@
-"""What changes of a scan do to its scores, on patients the model has not seen: rows in results/robustness.csv.
+"""What changes of a scan do to its scores, on patients the model has not seen: rows in
+results/robustness.csv.
 
     python -m benchmarks.robustness --data ../shared/ct --work /scratch/learning [--recipe default --seed 0]
 
---work is that of benchmarks.learning, whose models are taken, of as many folds as there are: each series is scored by the one that was
-trained without its patient. A change is made to the volume in HU, before the body is looked for, and the score of each slice is compared
-with that of the plain slice; the difference is given in mm, by the slope of the plain curves.
+--work is that of benchmarks.learning, whose models are taken, of as many folds as there are: each
+series is scored by the one that was trained without its patient. A change is made to the volume in
+HU, before the body is looked for, and the score of each slice is compared with that of the plain
+slice; the difference is given in mm, by the slope of the plain curves.
 """
 
 from __future__ import annotations
@@ -15,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.learning import FOLDS, command_line, described, folder_of, folds, is_head, model_of, stored
+from benchmarks.learning import (
+    FOLDS,
+    command_line,
+    described,
+    folder_of,
+    folds,
+    is_head,
+    model_of,
+    stored,
+)
 from benchmarks.rows import append
 from ubr.pretrain.data.jobs import grid_of
 from ubr.pretrain.data.volume import Volume
@@ -32,9 +43,17 @@ def main() -> None:
     """Change, score, compare, append rows."""
     options, chosen = command_line(__doc__)
     cohort = stored(options.data, options.work)
-    done = [n for n in range(FOLDS) if options.fold in (None, n) and (folder_of(options.work, chosen, n) / "weights.safetensors").exists()]
+    done = [
+        n
+        for n in range(FOLDS)
+        if options.fold in (None, n)
+        and (folder_of(options.work, chosen, n) / "weights.safetensors").exists()
+    ]
     if not done:
-        raise SystemExit(f"{options.work} holds no model of this recipe; run benchmarks.learning with these options first")
+        raise SystemExit(
+            f"{options.work} holds no model of this recipe; run benchmarks.learning with these "
+            "options first"
+        )
     plain: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
     apart: dict[str, list[NDArray[np.float64]]] = {name: [] for name in CHANGES}
     for number, held_out in enumerate(folds(cohort)):
@@ -42,7 +61,11 @@ def main() -> None:
             continue
         regressor = model_of(folder_of(options.work, chosen, number), cohort, chosen, held_out)
         for row in cohort.store.usable():
-            if row.patient not in held_out or is_head(cohort.names[row.key]) or row.slices < 3 * EVERY:
+            if (
+                row.patient not in held_out
+                or is_head(cohort.names[row.key])
+                or row.slices < 3 * EVERY
+            ):
                 continue
             hu, spacing = cohort.store.read(row.key), row.spacing_mm
             before = _scored(regressor, hu, spacing)
@@ -58,7 +81,10 @@ def main() -> None:
         quantiles = {f"q{q}_mm": round(float(np.quantile(mm, q / 100)), 1) for q in (50, 90)}
         seen = {"folds": " ".join(map(str, done)), "series": len(values), "slices": len(mm)}
         rows.append({**described(options, cohort, chosen), "change": name, **seen, **quantiles})
-        print(f"{name:24} median {quantiles['q50_mm']:6.1f} mm, 90 % within {quantiles['q90_mm']:6.1f} mm")
+        print(
+            f"{name:24} median {quantiles['q50_mm']:6.1f} mm, 90 % within "
+            f"{quantiles['q90_mm']:6.1f} mm"
+        )
     print(f"rows in {append('robustness', rows)}")
 
 
@@ -77,7 +103,9 @@ def _inside(hu: HU) -> NDArray[np.bool_]:
     for mask, plane in zip(masks, hu, strict=True):
         labels, count = ndimage.label(ndimage.binary_opening(plane > -400, iterations=2))
         if count:
-            mask |= ndimage.binary_fill_holes(labels == 1 + np.argmax(np.bincount(labels.ravel())[1:]))
+            mask |= ndimage.binary_fill_holes(
+                labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+            )
     return masks
 
 
@@ -98,12 +126,16 @@ def _field(mm: float) -> Callable[[HU, Spacing], HU]:
 
 
 def _noise(sigma_hu: float) -> Callable[[HU, Spacing], HU]:
-    return lambda hu, spacing_mm: _to_int16(hu + np.random.default_rng(0).normal(0, sigma_hu, hu.shape))
+    return lambda hu, spacing_mm: _to_int16(
+        hu + np.random.default_rng(0).normal(0, sigma_hu, hu.shape)
+    )
 
 
 def _thick(mm: float) -> Callable[[HU, Spacing], HU]:
     """Each slice the mean over this thickness, as a scanner that sums would give it."""
-    return lambda hu, spacing_mm: _to_int16(ndimage.uniform_filter1d(hu.astype(np.float32), max(1, round(mm / spacing_mm[0])), 0))
+    return lambda hu, spacing_mm: _to_int16(
+        ndimage.uniform_filter1d(hu.astype(np.float32), max(1, round(mm / spacing_mm[0])), 0)
+    )
 
 
 def _no_table(hu: HU, spacing_mm: Spacing) -> HU:
@@ -113,14 +145,22 @@ def _no_table(hu: HU, spacing_mm: Spacing) -> HU:
 def _table(hu: HU, spacing_mm: Spacing) -> HU:
     """A slab of 15 mm and 100 HU under the lowest row of the body, as wide as the image."""
     rows = np.flatnonzero(_inside(hu).any((0, 2)))
-    below, thick = (int(rows[-1]) + 2 if len(rows) else hu.shape[1]), max(1, round(15 / spacing_mm[1]))
-    out = np.pad(hu, ((0, 0), (0, max(0, below + thick + 2 - hu.shape[1])), (0, 0)), constant_values=-1024)
+    below, thick = (
+        (int(rows[-1]) + 2 if len(rows) else hu.shape[1]),
+        max(1, round(15 / spacing_mm[1])),
+    )
+    out = np.pad(
+        hu, ((0, 0), (0, max(0, below + thick + 2 - hu.shape[1])), (0, 0)), constant_values=-1024
+    )
     out[:, below : below + thick] = 100
     return out
 
 
 def _arms(hu: HU, spacing_mm: Spacing) -> HU:
-    """Arms beside the trunk in every slice: ellipses of 90 mm with a bone of 25 mm, 15 mm from the skin."""
+    """Arms beside the trunk in every slice:
+
+    ellipses of 90 mm with a bone of 25 mm, 15 mm from the skin.
+    """
     wide = round(120 / spacing_mm[2])
     out = np.pad(hu, ((0, 0), (0, 0), (wide, wide)), constant_values=-1024)
     body = _inside(out)
@@ -148,7 +188,10 @@ def _metal(hu: HU, spacing_mm: Spacing) -> HU:
 
 
 def _contrast(hu: HU, spacing_mm: Spacing) -> HU:
-    """Soft tissue of more than 20 HU brightened by 60, bone and fat left alone: an exam after contrast medium."""
+    """Soft tissue of more than 20 HU brightened by 60, bone and fat left alone:
+
+    an exam after contrast medium.
+    """
     smooth = ndimage.gaussian_filter(hu.astype(np.float32), (0, 1, 1))
     return _to_int16(hu + 60 * ((smooth > 20) & (smooth < 130)))
 

@@ -15,15 +15,21 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def provenance(config_sha256: str, seed: int) -> dict[str, object]:
-    """Where a row comes from: date, commit ("+" where the tree had changes), configuration, seed, machine, versions."""
-    commit = _git("rev-parse", "--short=10", "HEAD") + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    """Where a row comes from:
+
+    date, commit ("+" where the tree had changes), configuration, seed, machine, versions.
+    """
+    commit = _git("rev-parse", "--short=10", "HEAD") + (
+        "+" if _git("status", "--porcelain", "--untracked-files=no") else ""
+    )
     return {
         "date": time.strftime("%Y-%m-%d"),
         "commit": commit,
         "config": config_sha256[:12],
         "seed": seed,
         "machine": machine(),
-        "versions": f"python {platform.python_version()}, torch {version('torch')}, timm {version('timm')}",
+        "versions": f"python {platform.python_version()}, torch {version('torch')}, timm "
+        f"{version('timm')}",
     }
 
 
@@ -36,7 +42,15 @@ def machine() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    names = (
+        [
+            line.split(":")[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if info.exists()
+        else []
+    )
     return f"{names[0] if names else platform.processor()}, {cores()} cores"
 
 
@@ -49,7 +63,9 @@ def append(name: str, rows: Sequence[Mapping[str, object]]) -> Path:
         with path.open(newline="") as file:
             found = next(csv.reader(file))
         if found != columns:
-            raise ValueError(f"{path} has the columns {found}, the rows have {columns}; move the old file away")
+            raise ValueError(
+                f"{path} has the columns {found}, the rows have {columns}; move the old file away"
+            )
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         if file.tell() == 0:
@@ -68,10 +84,16 @@ def read(name: str) -> list[dict[str, str]]:
 
 
 def recorded(name: str, row: Mapping[str, object], same: Sequence[str]) -> bool:
-    """Whether results/NAME.csv has a row with these values in the columns `same`; if so, it is said."""
+    """Whether results/NAME.csv has a row with these values in the columns `same`; if so, it is
+    said.
+    """
     has = any(all(found[column] == str(row[column]) for column in same) for found in read(name))
     if has:
-        print(f"skipped, {name}.csv has it: {', '.join(f'{column} {row[column]}' for column in same)}", flush=True)
+        print(
+            f"skipped, {name}.csv has it: "
+            f"{', '.join(f'{column} {row[column]}' for column in same)}",
+            flush=True,
+        )
     return has
 
 

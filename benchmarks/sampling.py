@@ -1,10 +1,11 @@
-"""Slices a volume against accuracy, with and without the distance loss (the paper, Fig. 3b): rows in results/sampling.csv.
+"""Slices a volume against accuracy, with and without the distance loss (the paper, Fig. 3b): rows
+in results/sampling.csv.
 
     python -m benchmarks.sampling --data phantom --work /scratch/table1 [--recipe small|paper --start random --seeds 0 1 2]
 
-g x m stays what it is in the recipe (96 in the paper) as far as there are volumes, the losses are the paper's, and accuracy is measured as
-in `benchmarks.table1`, by thresholds from two labelled volumes. With m = 2 there is no distance loss. What has a row is skipped; a cut
-training goes on.
+g x m stays what it is in the recipe (96 in the paper) as far as there are volumes, the losses are
+the paper's, and accuracy is measured as in `benchmarks.table1`, by thresholds from two labelled
+volumes. With m = 2 there is no distance loss. What has a row is skipped; a cut training goes on.
 """
 
 from __future__ import annotations
@@ -27,11 +28,19 @@ def main() -> None:
             row = about(options, data, chosen)
             if has_row("sampling", row):
                 continue
-            table = Table(data, chosen, options.work, shortest=max(SLICES))  # the same volumes for every m
+            table = Table(
+                data, chosen, options.work, shortest=max(SLICES)
+            )  # the same volumes for every m
             name = f"seed {chosen.seed}  m {chosen.m:>2}  distance {chosen.distance_weight:g}"
             with going_on(name):
                 found = measured(table.by_thresholds(table.ubr(chosen.backbone)), table.tested)
-                row |= {"backbone": chosen.backbone, "m": chosen.m, "g": table.recipe.g, "distance": chosen.distance_weight, **found}
+                row |= {
+                    "backbone": chosen.backbone,
+                    "m": chosen.m,
+                    "g": table.recipe.g,
+                    "distance": chosen.distance_weight,
+                    **found,
+                }
                 append("sampling", [row])
                 print(f"{name}  {row['accuracy']:.4f}", flush=True)
 
@@ -42,7 +51,14 @@ def variants(recipe: Recipe) -> Iterator[Recipe]:
     for m in SLICES:
         for distance in (0.0, 1.0) if m > 2 else (0.0,):
             yield dataclasses.replace(
-                recipe, m=m, g=total // m, order_scale=1.0, distance_weight=distance, position_weight=0.0, unit="index", balance="volumes"
+                recipe,
+                m=m,
+                g=total // m,
+                order_scale=1.0,
+                distance_weight=distance,
+                position_weight=0.0,
+                unit="index",
+                balance="volumes",
             )
 
 

@@ -1,4 +1,5 @@
-"""detectron2: this project's backbones, data sets, mapper and evaluator in its own terms, for its own trainer.
+"""detectron2: this project's backbones, data sets, mapper and evaluator in its own terms, for its
+own trainer.
 
 Imported only by those who have detectron2; nothing else here needs it.
 
@@ -31,7 +32,12 @@ from .training import result
 
 try:
     from detectron2.config import get_cfg
-    from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader, build_detection_train_loader
+    from detectron2.data import (
+        DatasetCatalog,
+        MetadataCatalog,
+        build_detection_test_loader,
+        build_detection_train_loader,
+    )
     from detectron2.engine import DefaultTrainer
     from detectron2.evaluation import DatasetEvaluator
     from detectron2.modeling import BACKBONE_REGISTRY, Backbone
@@ -39,12 +45,15 @@ try:
     from detectron2.utils import comm
 except ImportError as error:
     raise ImportError(
-        "ubr.downstream.d2 needs detectron2, which is installed from its source: see INSTALL.md of facebookresearch/detectron2"
+        "ubr.downstream.d2 needs detectron2, which is installed from its source: see INSTALL.md "
+        "of facebookresearch/detectron2"
     ) from error
 
 
 class UBRBackbone(Backbone):  # type: ignore[misc]
-    """A backbone of `ubr.weights.build` as detectron2 wants it: a dictionary of maps, with their channels and strides."""
+    """A backbone of `ubr.weights.build` as detectron2 wants it: a dictionary of maps, with their
+    channels and strides.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -66,7 +75,8 @@ class UBRBackbone(Backbone):  # type: ignore[misc]
 
 
 def register(name: str) -> str:
-    """Make a backbone known to detectron2; returns the value for `cfg.MODEL.BACKBONE.NAME`. Registering twice does nothing.
+    """Make a backbone known to detectron2; returns the value for `cfg.MODEL.BACKBONE.NAME`.
+    Registering twice does nothing.
 
     name: what `ubr.weights.build` takes.
     """
@@ -77,29 +87,44 @@ def register(name: str) -> str:
 
 
 _SETS: dict[str, DeepLesion] = {}
-"""Registered data sets by detectron2's name. The mapper reads through them: detectron2's own reader makes 255 of every 16-bit pixel."""
+"""Registered data sets by detectron2's name.
+
+The mapper reads through them: detectron2's own reader makes 255 of every 16-bit pixel.
+"""
 
 
 def register_deeplesion(
-    name: str, folder: Path | str, split: str, inputs: InputSpec, *, view: View | None = None, augment: Augmentation | None = None
+    name: str,
+    folder: Path | str,
+    split: str,
+    inputs: InputSpec,
+    *,
+    view: View | None = None,
+    augment: Augmentation | None = None,
 ) -> str:
-    """Make one split of a folder in DeepLesion's layout known to detectron2 under `name`; an earlier one of that name is replaced.
+    """Make one split of a folder in DeepLesion's layout known to detectron2 under `name`; an
+    earlier one of that name is replaced.
 
-    inputs: the contract of the weights. view: pixel size, neighbours. augment: random views, for training.
+    inputs: the contract of the weights. view: pixel size, neighbours. augment: random views, for
+    training.
     """
     data = DeepLesion(folder, split, inputs, view=view, augment=augment)
     if name in DatasetCatalog:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
     _SETS[name] = data
-    items = [{"dataset": name, "item": i, "image_id": key.name, "file_name": f"{key.name}.png"} for i, key in enumerate(data.keys)]
+    items = [
+        {"dataset": name, "item": i, "image_id": key.name, "file_name": f"{key.name}.png"}
+        for i, key in enumerate(data.keys)
+    ]
     DatasetCatalog.register(name, lambda: items)
     MetadataCatalog.get(name).thing_classes = ["lesion"]
     return name
 
 
 class Mapper:
-    """A registered item -> what detectron2's models take: image float32 `[3, H, W]` at the contract's scale, and its lesions.
+    """A registered item -> what detectron2's models take: image float32 `[3, H, W]` at the
+    contract's scale, and its lesions.
 
     Each time a worker sees an item again, it is in its next random view.
     """
@@ -113,17 +138,27 @@ class Mapper:
         epoch = self._seen[item["image_id"]] = self._seen.get(item["image_id"], -1) + 1
         image, target = data.at(item["item"], epoch)
         height, width = image.shape[1:]
-        mapped = {**item, "image": image * data.inputs.pixel_scale, "height": height, "width": width, "target": target}
+        mapped = {
+            **item,
+            "image": image * data.inputs.pixel_scale,
+            "height": height,
+            "width": width,
+            "target": target,
+        }
         if self.train:
             found = Instances((height, width))
             found.gt_boxes = Boxes(target["boxes"])
-            found.gt_classes = torch.zeros(len(target["boxes"]), dtype=torch.int64)  # classes count from 0 here, background is last
+            found.gt_classes = torch.zeros(
+                len(target["boxes"]), dtype=torch.int64
+            )  # classes count from 0 here, background is last
             mapped["instances"] = found
         return mapped
 
 
 class Evaluator(DatasetEvaluator):  # type: ignore[misc]
-    """This project's metrics of what a detectron2 model finds, in pixels of the slices as annotated."""
+    """This project's metrics of what a detectron2 model finds, in pixels of the slices as
+    annotated.
+    """
 
     def __init__(self) -> None:
         self.results: list[ImageResult] = []
@@ -134,7 +169,12 @@ class Evaluator(DatasetEvaluator):  # type: ignore[misc]
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
         for given, found in zip(inputs, outputs, strict=True):
             instances = found["instances"]
-            self.results.append(result(given["target"], {"boxes": instances.pred_boxes.tensor, "scores": instances.scores}))
+            self.results.append(
+                result(
+                    given["target"],
+                    {"boxes": instances.pred_boxes.tensor, "scores": instances.scores},
+                )
+            )
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         gathered = [one for part in comm.gather(self.results, dst=0) for one in part]
@@ -142,8 +182,14 @@ class Evaluator(DatasetEvaluator):  # type: ignore[misc]
             return {}
         found = report(gathered, draws=200)
         values = {"recall5": found["recall"]["value"], "AP50": found["ap50"]["value"]}
-        values |= {f"sensitivity@{point['fp_per_image']:g}": point["value"] for point in found["froc"]}
-        return {"lesions": {name: 100 * (np.nan if value is None else value) for name, value in values.items()}}
+        values |= {
+            f"sensitivity@{point['fp_per_image']:g}": point["value"] for point in found["froc"]
+        }
+        return {
+            "lesions": {
+                name: 100 * (np.nan if value is None else value) for name, value in values.items()
+            }
+        }
 
 
 class Trainer(DefaultTrainer):  # type: ignore[misc]
@@ -171,7 +217,8 @@ def lesion_cfg(
     augment: Augmentation | None = None,
     steps: int = 70_000,
 ) -> Any:
-    """A configuration that is ready to train: the export's fragment, its data sets registered, and the paper's schedule scaled to `steps`.
+    """A configuration that is ready to train: the export's fragment, its data sets registered, and
+    the paper's schedule scaled to `steps`.
 
     Args:
         checkpoint: the .pkl of `ubr-pretrain export --to detectron2`; its .yaml lies beside it.
@@ -187,11 +234,17 @@ def lesion_cfg(
     checkpoint = Path(checkpoint)
     fragment = checkpoint.with_suffix(".yaml")
     if not checkpoint.is_file() or not fragment.is_file():
-        raise ValueError(f"{checkpoint} and {fragment.name} beside it are what ubr-pretrain export --to detectron2 writes; one is missing")
+        raise ValueError(
+            f"{checkpoint} and {fragment.name} beside it are what ubr-pretrain export --to "
+            "detectron2 writes; one is missing"
+        )
     foreign = files.read(checkpoint)
     inputs = foreign.inputs()
     if inputs is None:
-        raise ValueError(f"{checkpoint} is no export of ubr-pretrain, so the intensity that it expects is not known")
+        raise ValueError(
+            f"{checkpoint} is no export of ubr-pretrain, so the intensity that it expects is not "
+            "known"
+        )
     register(foreign.record["backbone"])
     for split, views in (("train", augment or Augmentation()), ("val", None)):
         register_deeplesion(f"lesions_{split}", folder, split, inputs, view=view, augment=views)
@@ -203,8 +256,16 @@ def lesion_cfg(
     cfg.DATALOADER.NUM_WORKERS = 2
     cfg.DATALOADER.ASPECT_RATIO_GROUPING = False  # sizes are known only once an image is read
     cfg.TEST.DETECTIONS_PER_IMAGE = 20
-    cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.MOMENTUM = 2, 0.002, 5e-4, 0.9
-    cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS = steps, tuple(round(steps * part / 70) for part in (20, 40, 55))
+    cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.MOMENTUM = (
+        2,
+        0.002,
+        5e-4,
+        0.9,
+    )
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS = (
+        steps,
+        tuple(round(steps * part / 70) for part in (20, 40, 55)),
+    )
     cfg.SOLVER.WARMUP_ITERS = min(100, steps // 10)
     cfg.SOLVER.CHECKPOINT_PERIOD = cfg.TEST.EVAL_PERIOD = max(1, steps // 28)
     cfg.OUTPUT_DIR = str(out)

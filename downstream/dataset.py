@@ -1,10 +1,12 @@
 """DeepLesion as a torch data set: images and targets as torchvision's detectors take them.
 
-An image is windowed but not normalised (`InputSpec.to_image`), since detectors subtract mean and std themselves. Of the contract only the
-intensity counts here: its size and field are the pretraining's geometry, a detector's is the `View`.
+An image is windowed but not normalised (`InputSpec.to_image`), since detectors subtract mean and
+std themselves. Of the contract only the intensity counts here: its size and field are the
+pretraining's geometry, a detector's is the `View`.
 
-Random views are a pure function of (seed, epoch, index), so they are the same for any number of workers and after a resumption. The
-change of size goes into the one resampling that happens anyway; the change of HU comes before the window.
+Random views are a pure function of (seed, epoch, index), so they are the same for any number of
+workers and after a resumption. The change of size goes into the one resampling that happens anyway;
+the change of HU comes before the window.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ from .deeplesion import IMAGES, KeySlice, read_table
 from .slices import AIR_HU, View, key_volume, prepare, slice_path
 
 LESION = 1
-"""The label of every box. 0 is background to torchvision, and would train as such without an error."""
+"""The label of every box.
+
+0 is background to torchvision, and would train as such without an error.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class Augmentation:
 
     Args:
         flip: probability that left and right are exchanged.
-        scale: smallest and largest factor by which the image is enlarged, drawn on a log scale; (1, 1) is off.
+        scale: smallest and largest factor by which the image is enlarged, drawn on a log scale; (1,
+            1) is off.
         hu_shift: largest shift in HU; 0 is off.
         hu_scale: largest relative change of contrast about 0 HU; 0 is off.
         seed: of the random numbers, with epoch and index.
@@ -49,19 +55,33 @@ class Augmentation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low, high in (("flip", 0, 1), ("hu_shift", 0, 1000), ("hu_scale", 0, 0.9), ("seed", 0, 2**63 - 1)):
+        for name, low, high in (
+            ("flip", 0, 1),
+            ("hu_shift", 0, 1000),
+            ("hu_scale", 0, 0.9),
+            ("seed", 0, 2**63 - 1),
+        ):
             if not low <= getattr(self, name) <= high:
-                raise ValueError(f"augment.{name} must be in {low}..{high}, got {getattr(self, name)}")
+                raise ValueError(
+                    f"augment.{name} must be in {low}..{high}, got {getattr(self, name)}"
+                )
         if len(self.scale) != 2 or not 0.25 <= self.scale[0] <= self.scale[1] <= 4:
-            raise ValueError(f"augment.scale must be (smallest, largest) in 0.25..4, got {self.scale}")
+            raise ValueError(
+                f"augment.scale must be (smallest, largest) in 0.25..4, got {self.scale}"
+            )
 
     def draw(self, epoch: int, index: int) -> Change:
         """The view of an index in an epoch."""
         rng = np.random.default_rng([self.seed, epoch, index])
-        flip, zoom, shift, contrast = rng.uniform(size=4)  # always all four: switching one off leaves the others as they were
+        flip, zoom, shift, contrast = rng.uniform(
+            size=4
+        )  # always all four: switching one off leaves the others as they were
         low, high = self.scale
         return Change(
-            bool(flip < self.flip), low * (high / low) ** zoom, self.hu_shift * (2 * shift - 1), 1 + self.hu_scale * (2 * contrast - 1)
+            bool(flip < self.flip),
+            low * (high / low) ** zoom,
+            self.hu_shift * (2 * shift - 1),
+            1 + self.hu_scale * (2 * contrast - 1),
         )
 
 
@@ -76,11 +96,17 @@ class Change:
 
     def of_view(self, view: View) -> View:
         """Smaller pixels and a larger limit: an image that is at its limit is enlarged too."""
-        return dataclasses.replace(view, mm_per_px=view.mm_per_px / self.scale, longest_px=max(1, round(view.longest_px * self.scale)))
+        return dataclasses.replace(
+            view,
+            mm_per_px=view.mm_per_px / self.scale,
+            longest_px=max(1, round(view.longest_px * self.scale)),
+        )
 
     def of_hu(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
         """Shift and contrast; air stays air, as padding is not part of a scanner's error."""
-        return np.where(hu > AIR_HU + 24, hu * np.float32(self.hu_scale) + np.float32(self.hu_shift), hu)
+        return np.where(
+            hu > AIR_HU + 24, hu * np.float32(self.hu_scale) + np.float32(self.hu_shift), hu
+        )
 
 
 class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
@@ -98,18 +124,20 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
         folder: in DeepLesion's layout.
         split: "train", "val" or "test".
         inputs: the intensity that the detector's weights expect.
-        view: neighbours, pixel size, largest side. Three channels are three slices, each windowed by itself.
+        view: neighbours, pixel size, largest side. Three channels are three slices, each windowed
+            by itself.
         augment: random views; none for validation.
         keep_noisy: keep boxes that are marked as possibly noisy.
-        unreadable: what to do about an image that cannot be read. "stop": raise. "skip": give the next one in its place, and list it in
-            `unreadable_names`; files that are absent from the start are left out at once. An evaluation must stop, or it counts some
-            images twice.
-        share: of the images, to see what few labels give: at least one, drawn by `seed`; a smaller share of a seed is part of a larger.
+        unreadable: what to do about an image that cannot be read. "stop": raise. "skip": give the
+            next one in its place, and list it in `unreadable_names`; files that are absent from the
+            start are left out at once. An evaluation must stop, or it counts some images twice.
+        share: of the images, to see what few labels give: at least one, drawn by `seed`; a smaller
+            share of a seed is part of a larger.
         seed: see share.
 
     Raises:
-        ValueError: for a share outside 0..1, a table that cannot be read, a view that the contract or a trunk's three channels cannot hold,
-            and absent files.
+        ValueError: for a share outside 0..1, a table that cannot be read, a view that the contract
+            or a trunk's three channels cannot hold, and absent files.
     """
 
     def __init__(
@@ -127,9 +155,14 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
     ) -> None:
         self.view = view = view or View()
         if view.channels > 3:
-            raise ValueError(f"a trunk takes three channels, got view.channels {view.channels}; choose 1 or 3")
+            raise ValueError(
+                f"a trunk takes three channels, got view.channels {view.channels}; choose 1 or 3"
+            )
         if view.channels > 1 and inputs.channels == "folded":
-            raise ValueError("weights with channels 'folded' hold one slice, got view.channels 3; choose 1, or weights that are not folded")
+            raise ValueError(
+                "weights with channels 'folded' hold one slice, got view.channels 3; choose 1, "
+                "or weights that are not folded"
+            )
         if unreadable not in ("stop", "skip"):
             raise ValueError(f"unreadable must be 'stop' or 'skip', got {unreadable!r}")
         if not 0 < share <= 1:
@@ -138,17 +171,22 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
         self.inputs, self.augment, self.unreadable = inputs, augment, unreadable
         keys = read_table(Path(folder), split=split, keep_noisy=keep_noisy)
         if share < 1:
-            drawn = np.random.default_rng([seed, 9]).permutation(len(keys))[: max(1, round(share * len(keys)))]
+            drawn = np.random.default_rng([seed, 9]).permutation(len(keys))[
+                : max(1, round(share * len(keys)))
+            ]
             keys = [keys[i] for i in sorted(drawn)]
         present = [slice_path(self.images, k.folder, k.index).is_file() for k in keys]
         absent = tuple(k.name for k, here in zip(keys, present, strict=True) if not here)
         if absent and (unreadable == "stop" or len(absent) == len(keys)):
             raise ValueError(
-                f"{len(absent)} of {len(keys)} images of split {split} are absent from {IMAGES}, the first is {absent[0]}.png; "
+                f"{len(absent)} of {len(keys)} images of split {split} are absent from {IMAGES}, "
+                f"the first is {absent[0]}.png; "
                 "get their archives, or take unreadable='skip'"
             )
         self._absent = absent
-        self._items = [(i, k) for i, (k, here) in enumerate(zip(keys, present, strict=True)) if here]
+        self._items = [
+            (i, k) for i, (k, here) in enumerate(zip(keys, present, strict=True)) if here
+        ]
         # In shared memory, so that loader workers report.
         self._damaged = torch.zeros(len(self._items), dtype=torch.bool)
         self._damaged.share_memory_()  # type: ignore[no-untyped-call]
@@ -160,8 +198,12 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
 
     @property
     def unreadable_names(self) -> tuple[str, ...]:
-        """Images that were asked for and could not be read, by any worker, and those that are absent."""
-        return self._absent + tuple(self._items[i][1].name for i in self._damaged.nonzero()[:, 0].tolist())
+        """Images that were asked for and could not be read, by any worker, and those that are
+        absent.
+        """
+        return self._absent + tuple(
+            self._items[i][1].name for i in self._damaged.nonzero()[:, 0].tolist()
+        )
 
     def __len__(self) -> int:
         return len(self._items)
@@ -180,14 +222,19 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
                 self._damaged[item] = True
                 if self.unreadable == "stop":
                     raise
-        raise ValueError(f"none of the {len(self)} images can be read, the first is {self._items[first][1].name}.png; check the folder")
+        raise ValueError(
+            f"none of the {len(self)} images can be read, the first is "
+            f"{self._items[first][1].name}.png; check the folder"
+        )
 
     def _load(self, item: int, epoch: int) -> tuple[Tensor, dict[str, Any]]:
         image_id, key = self._items[item]
         change = self.augment.draw(epoch, image_id) if self.augment else None
         hu, _ = key_volume(self.images, key, self.view)
         edges = [b.edges for b in key.boxes]
-        hu, boxes, geometry = prepare(hu, edges, key.spacing_mm, change.of_view(self.view) if change else self.view)
+        hu, boxes, geometry = prepare(
+            hu, edges, key.spacing_mm, change.of_view(self.view) if change else self.view
+        )
         if change:
             hu = change.of_hu(hu)
             if change.flip:
@@ -195,7 +242,10 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
                 boxes = geometry.to_image(edges)
         boxes = boxes.clip(0, np.tile(geometry.size_px, 2))
         if (boxes[:, 2:] <= boxes[:, :2]).any():
-            raise ValueError(f"{key.name}.png has a box outside the image; correct or remove its rows in the table")
+            raise ValueError(
+                f"{key.name}.png has a box outside the image; correct or remove its rows in the "
+                "table"
+            )
         channels = self.inputs.to_image(torch.from_numpy(hu))
         target = {
             "boxes": torch.from_numpy(boxes.astype(np.float32)),
@@ -204,11 +254,14 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
             "geometry": geometry,
             "key": key,
         }
-        # Windowing is the contract's. It makes three equal channels of a slice; of neighbours each gives its own.
+        # Windowing is the contract's. It makes three equal channels of a slice; of neighbours each
+        # gives its own.
         return (channels[0] if len(channels) == 1 else channels[:, 0]).contiguous(), target
 
 
-def collate(batch: Iterable[tuple[Tensor, dict[str, Any]]]) -> tuple[list[Tensor], list[dict[str, Any]]]:
+def collate(
+    batch: Iterable[tuple[Tensor, dict[str, Any]]],
+) -> tuple[list[Tensor], list[dict[str, Any]]]:
     """Images differ in size, so a batch is a list of images and a list of targets."""
     images, targets = zip(*batch, strict=True)
     return list(images), list(targets)

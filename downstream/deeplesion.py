@@ -1,10 +1,13 @@
-"""DeepLesion's table: `DL_info.csv`, one annotated lesion a row, read into key slices with their boxes.
+"""DeepLesion's table: `DL_info.csv`, one annotated lesion a row, read into key slices with their
+boxes.
 
-A folder in DeepLesion's layout holds `DL_info.csv` and `Images_png/<patient>_<study>_<series>/<slice>.png`. Here is only the table;
-what the files hold is in `slices`.
+A folder in DeepLesion's layout holds `DL_info.csv` and
+`Images_png/<patient>_<study>_<series>/<slice>.png`. Here is only the table; what the files hold is
+in `slices`.
 
-Boxes are the official ones minus 1, so 0-based, and are from here on taken as continuous edges: column i covers i..i+1. DeepLesion does not
-say whether its numbers mean a pixel's middle or its edge; the difference is half a pixel, and its boxes have a margin of five.
+Boxes are the official ones minus 1, so 0-based, and are from here on taken as continuous edges:
+column i covers i..i+1. DeepLesion does not say whether its numbers mean a pixel's middle or its
+edge; the difference is half a pixel, and its boxes have a margin of five.
 """
 
 from __future__ import annotations
@@ -52,7 +55,8 @@ COLUMNS = (
 class Box:
     """One annotated lesion: edges in pixels of the slice, 0-based.
 
-    lesion_type: a key of `LESION_TYPES`, or -1. diameters_px: long and short axis, as measured. noisy: marked as possibly wrong.
+    lesion_type: a key of `LESION_TYPES`, or -1. diameters_px: long and short axis, as measured.
+    noisy: marked as possibly wrong.
     """
 
     x1: float
@@ -73,9 +77,10 @@ class Box:
 class KeySlice:
     """An annotated slice.
 
-    folder: `<patient>_<study>_<series>`. index: number of the slice in its series, which grows from head to foot. spacing_mm: (x, y, z),
-    z being the distance between slices. slice_range: first and last slice that come with it. size_px: (width, height). z_position: where
-    the slice lies in the body by DeepLesion's own normalised location, 0 at the head; none where the table does not say.
+    folder: `<patient>_<study>_<series>`. index: number of the slice in its series, which grows from
+    head to foot. spacing_mm: (x, y, z), z being the distance between slices. slice_range: first and
+    last slice that come with it. size_px: (width, height). z_position: where the slice lies in the
+    body by DeepLesion's own normalised location, 0 at the head; none where the table does not say.
     """
 
     folder: str
@@ -104,17 +109,20 @@ class KeySlice:
         )
 
 
-def read_table(folder: Path, *, split: str | None = None, keep_noisy: bool = False) -> list[KeySlice]:
+def read_table(
+    folder: Path, *, split: str | None = None, keep_noisy: bool = False
+) -> list[KeySlice]:
     """The key slices of a folder, in the order of the table.
 
     Args:
         folder: in DeepLesion's layout.
         split: one of `SPLITS`; all where none.
-        keep_noisy: keep boxes that are marked as possibly noisy. Without them a key slice that has no other box is left out.
+        keep_noisy: keep boxes that are marked as possibly noisy. Without them a key slice that has
+            no other box is left out.
 
     Raises:
-        ValueError: where the table or a column is absent, where a row cannot be read or contradicts another row of its file, and where the
-            split has no images.
+        ValueError: where the table or a column is absent, where a row cannot be read or contradicts
+            another row of its file, and where the split has no images.
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
@@ -133,38 +141,60 @@ def read_table(folder: Path, *, split: str | None = None, keep_noisy: bool = Fal
         keys = [k for k in keys if k.split == split]
     if not keys:
         raise ValueError(
-            f"{TABLE} has no images of split {split or 'any'} (Train_Val_Test {SPLITS.get(split or '', '1, 2, 3')}); choose another"
+            f"{TABLE} has no images of split {split or 'any'} (Train_Val_Test "
+            f"{SPLITS.get(split or '', '1, 2, 3')}); choose another"
         )
     return keys
 
 
 def table_rows(folder: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows with their line numbers. Raises `ValueError` where the table is absent, is no text, or lacks a column."""
+    """Rows with their line numbers.
+
+    Raises `ValueError` where the table is absent, is no text, or lacks a column.
+    """
     path = Path(folder) / TABLE
     if not path.is_file():
-        raise ValueError(f"no {TABLE} in {path.parent.name or 'the folder'}: give the folder that holds {TABLE} and {IMAGES}")
+        raise ValueError(
+            f"no {TABLE} in {path.parent.name or 'the folder'}: give the folder that holds "
+            f"{TABLE} and {IMAGES}"
+        )
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, restval="")
         try:
             if absent := [c for c in COLUMNS if c not in (reader.fieldnames or ())]:
-                raise ValueError(f"{TABLE}, line 1: no column {', '.join(absent)}; take the table as DeepLesion ships it")
+                raise ValueError(
+                    f"{TABLE}, line 1: no column {', '.join(absent)}; take the table as "
+                    "DeepLesion ships it"
+                )
             for row in reader:
                 yield reader.line_num, {c: row[c].strip() for c in COLUMNS}
         except (UnicodeDecodeError, csv.Error):
             raise ValueError(
-                f"{TABLE}, after line {reader.line_num}: not UTF-8 text in columns; take the table as DeepLesion ships it"
+                f"{TABLE}, after line {reader.line_num}: not UTF-8 text in columns; take the "
+                "table as DeepLesion ships it"
             ) from None
 
 
 def parse(row: dict[str, str]) -> KeySlice:
-    """A row as a key slice with one box. Raises `ValueError` with the column, the value and what it should be."""
+    """A row as a key slice with one box.
+
+    Raises `ValueError` with the column, the value and what it should be.
+    """
     match = re.fullmatch(r"(\d+_\d+_\d+)_(\d+)\.png", row["File_name"])
     if match is None:
-        raise ValueError(f"File_name {row['File_name']!r} is not <patient>_<study>_<series>_<slice>.png")
-    numbers = {column: _numbers(row, column, n) for column, n in (("Bounding_boxes", 4), ("Spacing_mm_px_", 3))}
+        raise ValueError(
+            f"File_name {row['File_name']!r} is not <patient>_<study>_<series>_<slice>.png"
+        )
+    numbers = {
+        column: _numbers(row, column, n)
+        for column, n in (("Bounding_boxes", 4), ("Spacing_mm_px_", 3))
+    }
     x1, y1, x2, y2 = (v - 1 for v in numbers["Bounding_boxes"])
     if not (x1 < x2 and y1 < y2):
-        raise ValueError(f"Bounding_boxes {row['Bounding_boxes']!r} has no area: x1, y1, x2, y2 with x1 < x2 and y1 < y2")
+        raise ValueError(
+            f"Bounding_boxes {row['Bounding_boxes']!r} has no area: x1, y1, x2, y2 with x1 < x2 "
+            "and y1 < y2"
+        )
     x_mm, y_mm, z_mm = (abs(v) for v in numbers["Spacing_mm_px_"])
     if min(x_mm, y_mm, z_mm) == 0:
         raise ValueError(f"Spacing_mm_px_ {row['Spacing_mm_px_']!r} must not be 0")
@@ -175,7 +205,8 @@ def parse(row: dict[str, str]) -> KeySlice:
     if min(width, height) < 1:
         raise ValueError(f"Image_size {row['Image_size']!r} must be positive")
     (lesion_type,), (noisy,), (patient,), (number,) = (
-        _integers(row, c, 1) for c in ("Coarse_lesion_type", "Possibly_noisy", "Patient_index", "Train_Val_Test")
+        _integers(row, c, 1)
+        for c in ("Coarse_lesion_type", "Possibly_noisy", "Patient_index", "Train_Val_Test")
     )
     if lesion_type != -1 and lesion_type not in LESION_TYPES:
         raise ValueError(f"Coarse_lesion_type {lesion_type} must be 1..{max(LESION_TYPES)} or -1")
@@ -187,23 +218,38 @@ def parse(row: dict[str, str]) -> KeySlice:
     box = Box(x1, y1, x2, y2, lesion_type, _measured(row["Lesion_diameters_Pixel_"]), bool(noisy))
     location = _measured(row["Normalized_lesion_location"])
     z_position = location[2] if len(location) == 3 else None
-    return KeySlice(match[1], int(match[2]), patient, split, (box,), (x_mm, y_mm, z_mm), (first, last), (width, height), z_position)
+    return KeySlice(
+        match[1],
+        int(match[2]),
+        patient,
+        split,
+        (box,),
+        (x_mm, y_mm, z_mm),
+        (first, last),
+        (width, height),
+        z_position,
+    )
 
 
 def grouped(found: Iterable[tuple[int, KeySlice]]) -> tuple[list[KeySlice], list[str]]:
-    """Rows (line number, key slice with one box) put together by file, and a line on each row that contradicts its file's first."""
+    """Rows (line number, key slice with one box) put together by file, and a line on each row that
+    contradicts its file's first.
+    """
     keys: dict[tuple[str, int], KeySlice] = {}
     contradictions = []
     for line, row in found:
         first = keys.setdefault((row.folder, row.index), row)
         if not row.agrees(first):
             contradictions.append(
-                f"{TABLE}, line {line}: patient, split, spacing, slice range or size of {row.name} differ from an earlier row of that "
+                f"{TABLE}, line {line}: patient, split, spacing, slice range or size of "
+                f"{row.name} differ from an earlier row of that "
                 "image; take the table as DeepLesion ships it"
             )
         elif row is not first:
             z_position = row.z_position if first.z_position is None else first.z_position
-            keys[row.folder, row.index] = dataclasses.replace(first, boxes=first.boxes + row.boxes, z_position=z_position)
+            keys[row.folder, row.index] = dataclasses.replace(
+                first, boxes=first.boxes + row.boxes, z_position=z_position
+            )
     return list(keys.values()), contradictions
 
 

@@ -1,7 +1,9 @@
-"""torchvision's Faster R-CNN around a trunk of this project, for lesions: two classes, background and lesion.
+"""torchvision's Faster R-CNN around a trunk of this project, for lesions: two classes, background
+and lesion.
 
-As in the paper the trunk is cut at its last map (VGG-16: conv5_3, stride 16), or a feature pyramid stands on the maps of a timm trunk. What
-starts the trunk goes through `ubr.weights.load_into`, so a detector is never made without a complete receipt.
+As in the paper the trunk is cut at its last map (VGG-16: conv5_3, stride 16), or a feature pyramid
+stands on the maps of a timm trunk. What starts the trunk goes through `ubr.weights.load_into`, so a
+detector is never made without a complete receipt.
 """
 
 from __future__ import annotations
@@ -29,23 +31,29 @@ PYRAMID_ANCHORS_PX = (16, 32, 64, 128, 256)
 
 
 class Trunk(nn.Module):
-    """A backbone as torchvision's detectors want it: its last map, or a pyramid of its maps of stride 4 and more.
+    """A backbone as torchvision's detectors want it: its last map, or a pyramid of its maps of
+    stride 4 and more.
 
-    Its BatchNorm layers use their stored statistics in training too. Those of a detector's few images say more of which organs happen to be
-    in them than of CT, and a faint lesion drowns in that.
+    Its BatchNorm layers use their stored statistics in training too. Those of a detector's few
+    images say more of which organs happen to be in them than of CT, and a faint lesion drowns in
+    that.
     """
 
     def __init__(self, net: Backbone, *, pyramid: int) -> None:
         super().__init__()
         self.body, self._features = net.body, net.features
         self.indices: list[int] = []
-        self.train()  # so that norms start in the mode that they are to stay in; Lightning calls no train() of its own
+        # so that norms start in the mode that they are to stay in; Lightning calls no train() of
+        # its own
+        self.train()
         if not pyramid:
             self.out_channels = net.channels
             return
         info = getattr(net.body, "feature_info", None)
         if info is None:
-            raise ValueError(f"a feature pyramid needs a timm backbone, {net.name} has one map; use pyramid=0")
+            raise ValueError(
+                f"a feature pyramid needs a timm backbone, {net.name} has one map; use pyramid=0"
+            )
         stages = info if isinstance(info, list) else info.get_dicts()
         self.indices = [i for i, stage in enumerate(stages) if stage["reduction"] >= 4]
         self.fpn = FeaturePyramidNetwork([stages[i]["num_chs"] for i in self.indices], pyramid)
@@ -59,33 +67,54 @@ class Trunk(nn.Module):
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         if not self.indices:
             return OrderedDict([("0", self._features(self.body, x).float())])
-        maps = self.body.forward_intermediates(x, indices=self.indices, output_fmt="NCHW", intermediates_only=True)  # type: ignore[operator]
+        maps = self.body.forward_intermediates(
+            x, indices=self.indices, output_fmt="NCHW", intermediates_only=True
+        )  # type: ignore[operator]
         pyramid = self.fpn(OrderedDict((str(i), m) for i, m in enumerate(maps)))
-        # In float32 also under autocast, as anchors take the type of the maps: bf16 has steps of 1 px from 128 on, of 2 px from 256 on.
+        # In float32 also under autocast, as anchors take the type of the maps: bf16 has steps of 1
+        # px from 128 on, of 2 px from 256 on.
         return OrderedDict((name, level.float()) for name, level in pyramid.items())
 
 
 class LightHead(nn.Sequential):
-    """A box head for small data and CPUs: 64 channels, then one layer of 256, instead of the paper's two of 4096."""
+    """A box head for small data and CPUs:
+
+    64 channels, then one layer of 256, instead of the paper's two of 4096.
+    """
 
     def __init__(self, channels: int, side: int) -> None:
         reduced = nn.Conv2d(channels, 64, kernel_size=1)
-        super().__init__(reduced, nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(64 * side**2, 256), nn.ReLU(inplace=True))
+        super().__init__(
+            reduced,
+            nn.ReLU(inplace=True),
+            nn.Flatten(),
+            nn.Linear(64 * side**2, 256),
+            nn.ReLU(inplace=True),
+        )
 
 
 class PositionedPool(MultiScaleRoIAlign):  # type: ignore[misc]
-    """RoI pooling that remembers, for each RoI, the body position of its slice. slices: of the batch's images, set before each forward."""
+    """RoI pooling that remembers, for each RoI, the body position of its slice.
+
+    slices: of the batch's images, set before each forward.
+    """
 
     slices: Tensor
     rois: Tensor
 
-    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        self.rois = self.slices.repeat_interleave(torch.tensor([len(b) for b in boxes], device=self.slices.device))
+    def forward(
+        self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> Tensor:
+        self.rois = self.slices.repeat_interleave(
+            torch.tensor([len(b) for b in boxes], device=self.slices.device)
+        )
         return super().forward(x, boxes, image_shapes)  # type: ignore[no-any-return]
 
 
 class PositionedHead(nn.Module):
-    """A box head whose features are joined by the slice's position, one number widened to 16 features."""
+    """A box head whose features are joined by the slice's position, one number widened to 16
+    features.
+    """
 
     def __init__(self, head: nn.Module, pool: PositionedPool) -> None:
         super().__init__()
@@ -98,28 +127,45 @@ class PositionedHead(nn.Module):
 
 
 class ExactBoxes(BoxCoder):  # type: ignore[misc]
-    """Decodes boxes in float32 also under autocast; torchvision's rounds proposals, and with them the lesions they train on, to bf16."""
+    """Decodes boxes in float32 also under autocast; torchvision's rounds proposals, and with them
+    the lesions they train on, to bf16.
+    """
 
     def decode_single(self, rel_codes: Tensor, boxes: Tensor) -> Tensor:
         return super().decode_single(rel_codes.float(), boxes.float())  # type: ignore[no-any-return]
 
 
 class AsGiven(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """Subtracts and divides, and leaves the size alone: torchvision's own enlarges to 800 px, and has a switch for training only."""
+    """Subtracts and divides, and leaves the size alone:
 
-    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+    torchvision's own enlarges to 800 px, and has a switch for training only.
+    """
+
+    def resize(
+        self, image: Tensor, target: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor] | None]:
         return image, target
 
 
 class Detector(FasterRCNN):  # type: ignore[misc]
-    """Faster R-CNN that may take a body position for each image: `detector(images, targets, positions)`."""
+    """Faster R-CNN that may take a body position for each image:
 
-    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None, positions: Tensor | None = None) -> Any:
+    `detector(images, targets, positions)`.
+    """
+
+    def forward(
+        self,
+        images: list[Tensor],
+        targets: list[dict[str, Tensor]] | None = None,
+        positions: Tensor | None = None,
+    ) -> Any:
         pool = self.roi_heads.box_roi_pool
         if isinstance(pool, PositionedPool):
             if positions is None or positions.shape != (len(images),):
                 shape = "none" if positions is None else tuple(positions.shape)
-                raise ValueError(f"this detector takes a position for each image, [{len(images)}]; got {shape}")
+                raise ValueError(
+                    f"this detector takes a position for each image, [{len(images)}]; got {shape}"
+                )
             pool.slices = positions
         elif positions is not None:
             raise ValueError("this detector takes no positions; make it with position=True")
@@ -127,7 +173,9 @@ class Detector(FasterRCNN):  # type: ignore[misc]
 
 
 def batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
-    """BatchNorm layers that hold statistics; timm's have an activation in them and are among these, frozen ones are not."""
+    """BatchNorm layers that hold statistics; timm's have an activation in them and are among these,
+    frozen ones are not.
+    """
     return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
 
 
@@ -139,9 +187,11 @@ def hold_norms(module: nn.Module) -> None:
 
 @torch.no_grad()
 def measure_norms(detector: Detector, batches: Iterable[list[Tensor]]) -> None:
-    """Set the statistics of the trunk's BatchNorm layers to the means over batches of images as the detector is given them.
+    """Set the statistics of the trunk's BatchNorm layers to the means over batches of images as the
+    detector is given them.
 
-    A random start has none, and a pretrained one has those of other images: another field of view, another pixel size.
+    A random start has none, and a pretrained one has those of other images: another field of view,
+    another pixel size.
     """
     norms = batch_norms(detector.backbone)
     if not norms:
@@ -162,7 +212,12 @@ def measure_norms(detector: Detector, batches: Iterable[list[Tensor]]) -> None:
 def starting_weights(backbone: str, source: str, inputs: InputSpec, seed: int = 0) -> Weights:
     """The trunk of any start as weights in memory; `source` is what `ubr.weights.start` takes."""
     net = start(backbone, source, inputs=inputs, seed=seed)
-    return Weights(backbone, inputs, net.body.state_dict(), provenance={"method": "a start", "start": net.origin})
+    return Weights(
+        backbone,
+        inputs,
+        net.body.state_dict(),
+        provenance={"method": "a start", "start": net.origin},
+    )
 
 
 def bare_detector(
@@ -181,11 +236,16 @@ def bare_detector(
     sides = tuple(anchors_px or (PYRAMID_ANCHORS_PX[:levels] if pyramid else ANCHORS_PX))
     anchors = tuple((one,) for one in sides) if pyramid else (sides,)
     if len(anchors) != levels:
-        raise ValueError(f"the pyramid of {net.name} has {levels} levels, got {len(anchors)} anchor sides; give one for each")
+        raise ValueError(
+            f"the pyramid of {net.name} has {levels} levels, got {len(anchors)} anchor sides; "
+            "give one for each"
+        )
     kind = PositionedPool if position else MultiScaleRoIAlign
     pool = kind([str(i) for i in range(levels)], output_size=side, sampling_ratio=2)
     channels = trunk.out_channels
-    head: nn.Module = TwoMLPHead(channels * side**2, 4096) if box_head == "paper" else LightHead(channels, side)
+    head: nn.Module = (
+        TwoMLPHead(channels * side**2, 4096) if box_head == "paper" else LightHead(channels, side)
+    )
     width = 4096 if box_head == "paper" else 256
     if position:
         head, width = PositionedHead(head, pool), width + 16
@@ -206,7 +266,9 @@ def bare_detector(
     )
     for part in (detector.rpn, detector.roi_heads):
         part.box_coder = ExactBoxes(part.box_coder.weights)
-    detector.transform = AsGiven(min_size=1, max_size=1, image_mean=list(inputs.mean), image_std=list(inputs.std))
+    detector.transform = AsGiven(
+        min_size=1, max_size=1, image_mean=list(inputs.mean), image_std=list(inputs.std)
+    )
     if norms == "frozen":
         trunk.body = timm.layers.freeze_batch_norm_2d(trunk.body)  # type: ignore[attr-defined, no-untyped-call]
     return detector
@@ -215,16 +277,17 @@ def bare_detector(
 def faster_rcnn(weights: Weights, *, seed: int = 0, **options: Any) -> tuple[Detector, Receipt]:
     """A lesion detector started from weights, and the receipt of their transfer.
 
-    Images are those of `ubr.downstream.dataset`: windowed, `[3, H, W]`; the detector subtracts the contract's mean and std and does not
-    resize.
+    Images are those of `ubr.downstream.dataset`: windowed, `[3, H, W]`; the detector subtracts the
+    contract's mean and std and does not resize.
 
     Args:
         weights: of this project, or `starting_weights(...)` for a random or ImageNet start.
         seed: of the parts that are not the trunk.
-        options: box_head: "light", or the paper's two layers of 4096 ("paper"). pyramid: channels of a feature pyramid on a timm trunk
-            (256 is usual); 0 takes its last map. anchors_px: sides of anchors, with a pyramid one a level from the finest. norms: the
-            trunk's BatchNorm layers are "frozen", or their statistics are "measured" by `measure_norms` and their factors learn. position:
-            each RoI also gets its slice's body position.
+        options: box_head: "light", or the paper's two layers of 4096 ("paper"). pyramid: channels
+            of a feature pyramid on a timm trunk (256 is usual); 0 takes its last map. anchors_px:
+            sides of anchors, with a pyramid one a level from the finest. norms: the trunk's
+            BatchNorm layers are "frozen", or their statistics are "measured" by `measure_norms` and
+            their factors learn. position: each RoI also gets its slice's body position.
 
     Raises:
         ValueError: a pyramid on a backbone without maps, or anchors that do not fit its levels.

@@ -1,4 +1,7 @@
-"""A trained detector on a split: detections as a table, the metrics with their intervals, and pictures."""
+"""A trained detector on a split:
+
+detections as a table, the metrics with their intervals, and pictures.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ from .training import result
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation wrote. folder: report.json, detections.csv, froc.png, pictures. report: see `metrics.report`."""
+    """What an evaluation wrote.
+
+    folder: report.json, detections.csv, froc.png, pictures. report: see `metrics.report`.
+    """
 
     folder: Path
     report: dict[str, Any]
@@ -37,12 +43,27 @@ class Evaluation:
 
         def shown(row: dict[str, Any]) -> str:
             value, low, high = (row[name] for name in ("value", "low", "high"))
-            return "none" if value is None else f"{100 * value:.1f} %" + ("" if low is None else f" ({100 * low:.1f} to {100 * high:.1f})")
+            return (
+                "none"
+                if value is None
+                else f"{100 * value:.1f} %"
+                + ("" if low is None else f" ({100 * low:.1f} to {100 * high:.1f})")
+            )
 
-        rows = [f"recall of the {r['k']} best  {shown(r['recall'])}", f"AP50               {shown(r['ap50'])}"]
-        rows += [f"at {point['fp_per_image']:>4g} FP an image {shown(point)}" for point in r["froc"]]
-        head = f"{r['images']} images of {r['patients']} patients, {r['lesions']} lesions; intervals of 95 % by patients"
-        return "\n".join([head, *rows, f"in {self.folder}: report.json, detections.csv, froc.png, pictures"])
+        rows = [
+            f"recall of the {r['k']} best  {shown(r['recall'])}",
+            f"AP50               {shown(r['ap50'])}",
+        ]
+        rows += [
+            f"at {point['fp_per_image']:>4g} FP an image {shown(point)}" for point in r["froc"]
+        ]
+        head = (
+            f"{r['images']} images of {r['patients']} patients, {r['lesions']} lesions; "
+            "intervals of 95 % by patients"
+        )
+        return "\n".join(
+            [head, *rows, f"in {self.folder}: report.json, detections.csv, froc.png, pictures"]
+        )
 
 
 def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRecipe, InputSpec]:
@@ -55,7 +76,10 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
 
     file, config = run / f"{which}.pth", run / "config.yaml"
     if not file.is_file() or not config.is_file():
-        raise ValueError(f"{run} holds no {which}.pth with its config.yaml; give a run folder of ubr-detect train")
+        raise ValueError(
+            f"{run} holds no {which}.pth with its config.yaml; give a run folder of ubr-detect "
+            "train"
+        )
     about = yaml.safe_load(config.read_text())
     recipe, start = _recipe(about["recipe"]), about["start"]
     inputs = InputSpec.from_dict(start["inputs"])
@@ -64,7 +88,9 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     try:
         detector.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"{file} does not fit its config.yaml: {' '.join(str(error).split())[:200]}") from error
+        raise ValueError(
+            f"{file} does not fit its config.yaml: {' '.join(str(error).split())[:200]}"
+        ) from error
     return detector.eval(), recipe, inputs
 
 
@@ -73,7 +99,9 @@ def _recipe(values: dict[str, Any]) -> DetectorRecipe:
 
     view = View(**values["view"])
     augment = Augmentation(**{**values["augment"], "scale": tuple(values["augment"]["scale"])})
-    return DetectorRecipe(**{**values, "view": view, "augment": augment, "drops": tuple(values["drops"])})
+    return DetectorRecipe(
+        **{**values, "view": view, "augment": augment, "drops": tuple(values["drops"])}
+    )
 
 
 @torch.inference_mode()
@@ -92,7 +120,11 @@ def detect(
     results = []
     loader = DataLoader(data, batch_size=batch, collate_fn=collate, **loader_options(workers))
     for images, targets in tqdm(loader, desc="detect", unit="batch", disable=not progress):
-        places = torch.tensor([positions.by_name[t["key"].name] for t in targets], device=device) if positions is not None else None
+        places = (
+            torch.tensor([positions.by_name[t["key"].name] for t in targets], device=device)
+            if positions is not None
+            else None
+        )
         found = detector([i.to(device) for i in images], None, places)
         results += [result(t, f) for t, f in zip(targets, found, strict=True)]
     return results
@@ -126,7 +158,8 @@ def evaluate(
         progress: show a progress bar.
 
     Raises:
-        ValueError: no run, no images, an output folder that is not empty, or a scorer that is missing or not the training's.
+        ValueError: no run, no images, an output folder that is not empty, or a scorer that is
+            missing or not the training's.
     """
     run, out = Path(run), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -135,7 +168,9 @@ def evaluate(
     chosen = to_device(detector, device)
     images = DeepLesion(data, split, inputs, view=recipe.view)
     positions = _positions(run, scorer, images, progress)
-    results = detect(detector, images, device=chosen, workers=workers, positions=positions, progress=progress)
+    results = detect(
+        detector, images, device=chosen, workers=workers, positions=positions, progress=progress
+    )
     found = {**report(results), "split": split, "which": which}
     out.mkdir(parents=True, exist_ok=True)
     _write_detections(out / "detections.csv", images, results)
@@ -144,14 +179,21 @@ def evaluate(
     return Evaluation(out, found)
 
 
-def _positions(run: Path, scorer: str | None, images: DeepLesion, progress: bool) -> Positions | None:
+def _positions(
+    run: Path, scorer: str | None, images: DeepLesion, progress: bool
+) -> Positions | None:
     import yaml
 
-    trained_with = yaml.safe_load((run / "config.yaml").read_text()).get("positions", {}).get("scorer_sha256")
+    trained_with = (
+        yaml.safe_load((run / "config.yaml").read_text()).get("positions", {}).get("scorer_sha256")
+    )
     weights = load(scorer) if scorer else None
     if trained_with != (found := weights.sha256() if weights else None):
         right = "give --scorer that file" if trained_with else "leave --scorer out"
-        raise ValueError(f"the detector's positions are of scorer {str(trained_with)[:12]}, got {str(found)[:12]}; {right}")
+        raise ValueError(
+            f"the detector's positions are of scorer {str(trained_with)[:12]}, got "
+            f"{str(found)[:12]}; {right}"
+        )
     return body_positions(weights, images, progress=progress) if weights else None
 
 
@@ -161,14 +203,24 @@ def _write_detections(path: Path, images: DeepLesion, results: list[ImageResult]
         writer.writerow(["image", "score", "x1", "y1", "x2", "y2"])
         for key, one in zip(images.keys, results, strict=True):
             for i in one.order:
-                writer.writerow([key.name, f"{one.scores[i]:.5f}", *(f"{v:.2f}" for v in one.predicted[i])])
+                writer.writerow(
+                    [key.name, f"{one.scores[i]:.5f}", *(f"{v:.2f}" for v in one.predicted[i])]
+                )
 
 
-def _draw(out: Path, images: DeepLesion, results: list[ImageResult], found: dict[str, Any], count: int) -> None:
+def _draw(
+    out: Path, images: DeepLesion, results: list[ImageResult], found: dict[str, Any], count: int
+) -> None:
     from .pictures import drawn, froc_curve
     from .slices import load_hu, slice_path
 
-    points = [(p["fp_per_image"], *(float("nan") if p[n] is None else p[n] for n in ("value", "low", "high"))) for p in found["froc"]]
+    points = [
+        (
+            p["fp_per_image"],
+            *(float("nan") if p[n] is None else p[n] for n in ("value", "low", "high")),
+        )
+        for p in found["froc"]
+    ]
     froc_curve({f"{found['split']}, {found['which']}": points}).savefig(out / "froc.png", dpi=110)
     assert len(points) == len(FPS)
     for i in range(0, len(results), max(1, len(results) // max(1, count)))[:count] if count else ():

@@ -1,17 +1,23 @@
-"""How well a detector finds lesions: recall at k, FROC and COCO's AP, and their uncertainty when patients are drawn anew.
+"""How well a detector finds lesions: recall at k, FROC and COCO's AP, and their uncertainty when
+patients are drawn anew.
 
 Every tool counts differently, so here is how this one does:
 
-* A box is (x1, y1, x2, y2), its area (x2 - x1)(y2 - y1), without the pixel that some published evaluations of DeepLesion add.
-* Detections are matched one to one, in order of score: a detection takes the lesion that it overlaps best among those still free,
-  or none. A second detection of the same lesion is a false positive. (Published FROCs of DeepLesion let one detection find several
-  lesions and count a second detection neither as hit nor as false positive, which gives higher numbers.)
-* A lesion is found where the IoU is greater than 0.5, as in the paper (section 3.3). COCO's AP alone takes IoU >= the threshold.
+* A box is (x1, y1, x2, y2), its area (x2 - x1)(y2 - y1), without the pixel that some published
+  evaluations of DeepLesion add.
+* Detections are matched one to one, in order of score: a detection takes the lesion that it
+  overlaps best among those still free, or none. A second detection of the same lesion is a false
+  positive. (Published FROCs of DeepLesion let one detection find several lesions and count a second
+  detection neither as hit nor as false positive, which gives higher numbers.)
+* A lesion is found where the IoU is greater than 0.5, as in the paper (section 3.3). COCO's AP
+  alone takes IoU >= the threshold.
 * Equal scores keep the order in which the detector gave them, images the order of the list.
-* An image without a lesion adds only its false positives. Where there is no lesion at all, a share of lesions is NaN.
+* An image without a lesion adds only its false positives. Where there is no lesion at all, a share
+  of lesions is NaN.
 
-A metric is prepared once, `Recall(k=5).on(results)`: lesions are matched there, and what comes back is a function of how many times
-each image counts. The bootstrap then asks it a thousand times, at the price of a few sums.
+A metric is prepared once, `Recall(k=5).on(results)`: lesions are matched there, and what comes back
+is a function of how many times each image counts. The bootstrap then asks it a thousand times, at
+the price of a few sums.
 """
 
 from __future__ import annotations
@@ -53,11 +59,12 @@ class ImageResult:
         predicted: detections `[m, 4]`, x1 <= x2 and y1 <= y2.
         scores: `[m]`, larger is surer.
         types: coarse lesion type `[n]`, -1 where unknown; names in `TYPES`.
-        sizes_mm: size of the lesion `[n]`, its long diameter or the side of its box; NaN where unknown.
+        sizes_mm: size of the lesion `[n]`, its long diameter or the side of its box; NaN where
+            unknown.
 
     Raises:
-        ValueError: an array of another shape; coordinates or scores that are not finite; corners in the wrong order; types that are
-            no integers.
+        ValueError: an array of another shape; coordinates or scores that are not finite; corners in
+            the wrong order; types that are no integers.
     """
 
     patient: str | int
@@ -70,20 +77,34 @@ class ImageResult:
     def __post_init__(self) -> None:
         for name in ("truth", "predicted"):
             self._set(name, self._boxes(name))
-        for name, of in (("scores", self.predicted), ("types", self.truth), ("sizes_mm", self.truth)):
+        for name, of in (
+            ("scores", self.predicted),
+            ("types", self.truth),
+            ("sizes_mm", self.truth),
+        ):
             given = np.array(getattr(self, name))
             if given.shape != (len(of),):
-                raise ValueError(f"{name} has shape {list(given.shape)}, expected [{len(of)}]: one for each box")
+                raise ValueError(
+                    f"{name} has shape {list(given.shape)}, expected [{len(of)}]: one for each box"
+                )
             if name == "types" and given.size and given.dtype.kind not in "iu":
-                raise ValueError(f"types are {given.dtype}, expected integers: -1 stands for unknown")
+                raise ValueError(
+                    f"types are {given.dtype}, expected integers: -1 stands for unknown"
+                )
             self._set(name, given.astype(np.int64 if name == "types" else np.float64))
         if not np.isfinite(self.scores).all():
-            raise ValueError(f"{(~np.isfinite(self.scores)).sum()} of {len(self.scores)} scores are not finite: the detector has diverged")
+            raise ValueError(
+                f"{(~np.isfinite(self.scores)).sum()} of {len(self.scores)} scores are not "
+                "finite: the detector has diverged"
+            )
 
     def _boxes(self, name: str) -> Floats:
         boxes = np.array(getattr(self, name), dtype=np.float64)
         if boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise ValueError(f"{name} has shape {list(boxes.shape)}, expected [n, 4] (x1, y1, x2, y2): without boxes [0, 4]")
+            raise ValueError(
+                f"{name} has shape {list(boxes.shape)}, expected [n, 4] (x1, y1, x2, y2): "
+                "without boxes [0, 4]"
+            )
         if not np.isfinite(boxes).all():
             raise ValueError(f"{name} has coordinates that are not finite: leave such boxes out")
         sides = boxes[:, 2:] - boxes[:, :2]
@@ -91,7 +112,8 @@ class ImageResult:
         wrong = (sides <= 0 if name == "truth" else sides < 0).any(1)
         if wrong.any():
             raise ValueError(
-                f"{name} has the box {boxes[wrong][0].tolist()}, expected x1 < x2 and y1 < y2: give corners, not corner and size"
+                f"{name} has the box {boxes[wrong][0].tolist()}, expected x1 < x2 and y1 < y2: "
+                "give corners, not corner and size"
             )
         return boxes
 
@@ -108,14 +130,19 @@ class ImageResult:
     def overlaps(self) -> Floats:
         """IoU of each detection, best first, with each lesion `[m, n]`."""
         found = self.predicted[self.order][:, None]
-        sides = np.minimum(found[..., 2:], self.truth[:, 2:]) - np.maximum(found[..., :2], self.truth[:, :2])
+        sides = np.minimum(found[..., 2:], self.truth[:, 2:]) - np.maximum(
+            found[..., :2], self.truth[:, :2]
+        )
         common = sides.clip(min=0).prod(-1)
-        areas = (found[..., 2:] - found[..., :2]).prod(-1) + (self.truth[:, 2:] - self.truth[:, :2]).prod(-1)
+        areas = (found[..., 2:] - found[..., :2]).prod(-1) + (
+            self.truth[:, 2:] - self.truth[:, :2]
+        ).prod(-1)
         return np.asarray(common / (areas - common))
 
 
 def _taken(overlaps: Floats, iou: float, *, or_equal: bool = False) -> Indices:
-    """For each detection the lesion that it takes, -1 where none; of equally good ones the last, as COCO does.
+    """For each detection the lesion that it takes, -1 where none; of equally good ones the last, as
+    COCO does.
 
     overlaps: IoU `[m, n]`, the best detection first.
     """
@@ -131,9 +158,11 @@ def _taken(overlaps: Floats, iou: float, *, or_equal: bool = False) -> Indices:
 
 
 def matched(result: ImageResult, iou: float = 0.5) -> Flags:
-    """Which detections find a lesion `[m]`, in the order of `result.predicted`; their number is that of the lesions found.
+    """Which detections find a lesion `[m]`, in the order of `result.predicted`; their number is
+    that of the lesions found.
 
-    In order of score each detection takes the lesion that it overlaps best among those still free, if the IoU is greater than `iou`.
+    In order of score each detection takes the lesion that it overlaps best among those still free,
+    if the IoU is greater than `iou`.
     """
     flags = np.zeros(len(result.scores), np.bool_)
     flags[result.order] = _taken(result.overlaps, iou) >= 0
@@ -157,7 +186,9 @@ def _of_size(result: ImageResult, least: float, most: float) -> Flags:
     return np.asarray((result.sizes_mm >= least) & (result.sizes_mm <= most))
 
 
-TYPES: Mapping[str, Group] = {name: partial(_of_type, code=code) for code, name in (*LESION_TYPES.items(), (-1, "unknown"))}
+TYPES: Mapping[str, Group] = {
+    name: partial(_of_type, code=code) for code, name in (*LESION_TYPES.items(), (-1, "unknown"))
+}
 """DeepLesion's coarse lesion types, 1 to 8, and -1."""
 
 SIZES: Mapping[str, Group] = {
@@ -177,9 +208,11 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class Recall:
-    """Share of lesions that the k best detections of their image find: one value for each group of `among`.
+    """Share of lesions that the k best detections of their image find: one value for each group of
+    `among`.
 
-    Detections are matched with all lesions, and a lesion counts in its group. One value, of all lesions, by default.
+    Detections are matched with all lesions, and a lesion counts in its group. One value, of all
+    lesions, by default.
     """
 
     k: int = 5
@@ -194,7 +227,8 @@ class Recall:
         lesions = np.zeros((len(results), len(self.among)))
         found = np.zeros_like(lesions)
         for i, result in enumerate(results):
-            # Matching goes down the scores, so the matches of the best k are the first k of all matches.
+            # Matching goes down the scores, so the matches of the best k are the first k of all
+            # matches.
             hit = np.zeros(len(result.truth), np.bool_)
             taken = _taken(result.overlaps[: self.k], self.iou)
             hit[taken[taken >= 0]] = True
@@ -206,10 +240,12 @@ class Recall:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """FROC: the largest share of lesions found by any score threshold with at most `fps` false positives per image, for each of `fps`.
+    """FROC: the largest share of lesions found by any score threshold with at most `fps` false
+    positives per image, for each of `fps`.
 
-    That is a threshold one can set: between two thresholds nothing is interpolated. Detections of equal score pass a threshold together.
-    Where the detector never makes that many false positives its last sensitivity stands: the tail is clamped, not extrapolated.
+    That is a threshold one can set: between two thresholds nothing is interpolated. Detections of
+    equal score pass a threshold together. Where the detector never makes that many false positives
+    its last sensitivity stands: the tail is clamped, not extrapolated.
     """
 
     fps: tuple[float, ...] = FPS
@@ -231,7 +267,9 @@ class Sensitivity:
         fps = np.array(self.fps)
 
         def value(counts: Floats) -> Floats:
-            allowed = np.floor(fps * counts.sum() + 1e-6)  # whole numbers: 0.29 * 100 is a little less than 29
+            allowed = np.floor(
+                fps * counts.sum() + 1e-6
+            )  # whole numbers: 0.29 * 100 is a little less than 29
             too_many = np.searchsorted(counts[false].cumsum(), allowed, side="right")
             found = np.append(0, counts[true].cumsum())
             return _share(found[above[too_many]], counts @ lesions)
@@ -243,8 +281,9 @@ class Sensitivity:
 class CocoAp:
     """COCO's average precision, all lesions as one class: AP50 and AP50:95.
 
-    IoU >= threshold, the 100 best detections of an image, precision made monotone and read at 101 recalls; AP50:95 is the mean over the IoU
-    thresholds 0.50, 0.55, ..., 0.95 (Lin et al., ECCV 2014, and the evaluation code of the data set).
+    IoU >= threshold, the 100 best detections of an image, precision made monotone and read at 101
+    recalls; AP50:95 is the mean over the IoU thresholds 0.50, 0.55, ..., 0.95 (Lin et al., ECCV
+    2014, and the evaluation code of the data set).
     """
 
     def on(self, results: Sequence[ImageResult]) -> Value:
@@ -254,7 +293,8 @@ class CocoAp:
         image, scores = _ranked(results, MAX_DETECTIONS)
         order = np.argsort(-scores, kind="stable")
         image = image[order]
-        # Precision and recall only rise at hits, so a threshold needs no more than where its hits stand in the ranking.
+        # Precision and recall only rise at hits, so a threshold needs no more than where its hits
+        # stand in the ranking.
         places = []
         for iou in COCO_IOUS:
             taken = [_taken(r.overlaps[:MAX_DETECTIONS], iou, or_equal=True) for r in results]
@@ -265,7 +305,9 @@ class CocoAp:
             whole, detections = counts @ lesions, times.cumsum()
             if whole == 0:
                 return np.full(2, np.nan)
-            precisions = [_average_precision(times[at].cumsum(), detections[at], whole) for at in places]
+            precisions = [
+                _average_precision(times[at].cumsum(), detections[at], whole) for at in places
+            ]
             return np.array([precisions[0], np.mean(precisions)])
 
         return value
@@ -278,7 +320,10 @@ def _average_precision(hits: Floats, detections: Floats, lesions: float) -> floa
 
 
 def _ranked(results: Sequence[ImageResult], most: int | None = None) -> tuple[Indices, Floats]:
-    """Image and score of each detection: image by image, in each the best first and no more than `most`."""
+    """Image and score of each detection:
+
+    image by image, in each the best first and no more than `most`.
+    """
     scores = [r.scores[r.order][:most] for r in results]
     return np.repeat(np.arange(len(results)), [len(s) for s in scores]), np.concatenate(scores)
 
@@ -300,7 +345,9 @@ def _plain(metric: Metric, results: Sequence[ImageResult]) -> Floats:
 
 
 def recall_at(results: Sequence[ImageResult], k: int = 5, iou: float = 0.5) -> float:
-    """Share of all lesions that the k best detections of their image find with IoU > `iou` (the paper's Fig. 3c: k = 5, 0.5)."""
+    """Share of all lesions that the k best detections of their image find with IoU > `iou` (the
+    paper's Fig. 3c: k = 5, 0.5).
+    """
     return float(_plain(Recall(k, iou), results)[0])
 
 
@@ -330,11 +377,20 @@ class Interval:
     high: float
 
 
-def intervals(results: Sequence[ImageResult], metric: Metric, *, draws: int = 1000, seed: int = 0, level: float = 0.95) -> list[Interval]:
-    """An interval for each of the metric's values: its quantiles when patients are drawn with replacement, all their images together.
+def intervals(
+    results: Sequence[ImageResult],
+    metric: Metric,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[Interval]:
+    """An interval for each of the metric's values: its quantiles when patients are drawn with
+    replacement, all their images together.
 
-    A draw in which a value does not exist (no lesion of a group) is left out of its interval. One patient alone gives no interval: NaN.
-    Where all lesions are found, or none, every draw agrees and the interval has no width, which is no proof of certainty.
+    A draw in which a value does not exist (no lesion of a group) is left out of its interval. One
+    patient alone gives no interval: NaN. Where all lesions are found, or none, every draw agrees
+    and the interval has no width, which is no proof of certainty.
 
     Raises:
         ValueError: no images, no draws, or a level outside (0, 1).
@@ -344,25 +400,45 @@ def intervals(results: Sequence[ImageResult], metric: Metric, *, draws: int = 10
     return _quantiles(value(np.ones(len(results))), np.array(drawn), level, _patients(results))
 
 
-def bootstrap(results: Sequence[ImageResult], metric: Metric, *, draws: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
-    """The interval of a metric with one value, such as `Recall(k=5)` or `Sensitivity((4,))`; how, see `intervals`."""
+def bootstrap(
+    results: Sequence[ImageResult],
+    metric: Metric,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """The interval of a metric with one value, such as `Recall(k=5)` or `Sensitivity((4,))`; how,
+    see `intervals`.
+    """
     return _only(intervals(results, metric, draws=draws, seed=seed, level=level))
 
 
 def paired_bootstrap(
-    a: Sequence[ImageResult], b: Sequence[ImageResult], metric: Metric, *, draws: int = 1000, seed: int = 0, level: float = 0.95
+    a: Sequence[ImageResult],
+    b: Sequence[ImageResult],
+    metric: Metric,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> Interval:
-    """The interval of the difference b - a of two detectors on the same images: both are measured on the same patients in each draw.
+    """The interval of the difference b - a of two detectors on the same images: both are measured
+    on the same patients in each draw.
 
     Raises:
-        ValueError: the two are not of the same images in the same order (patient and lesions are compared), and what `intervals` raises.
+        ValueError: the two are not of the same images in the same order (patient and lesions are
+            compared), and what `intervals` raises.
     """
     if len(a) != len(b):
-        raise ValueError(f"{len(a)} and {len(b)} images, expected the same: run both detectors on one split")
+        raise ValueError(
+            f"{len(a)} and {len(b)} images, expected the same: run both detectors on one split"
+        )
     for i, (one, other) in enumerate(zip(a, b, strict=True)):
         if one.patient != other.patient or not np.array_equal(one.truth, other.truth):
             raise ValueError(
-                f"image {i} differs in patient or lesions, expected the same images in the same order: run both detectors on one split"
+                f"image {i} differs in patient or lesions, expected the same images in the same "
+                "order: run both detectors on one split"
             )
     before, after = metric.on(a), metric.on(b)
     drawn = [after(counts) - before(counts) for counts in _drawn(a, draws, seed)]
@@ -371,15 +447,26 @@ def paired_bootstrap(
 
 
 def by_group(
-    results: Sequence[ImageResult], metric: Recall, groups: Mapping[str, Group], *, draws: int = 1000, seed: int = 0, level: float = 0.95
+    results: Sequence[ImageResult],
+    metric: Recall,
+    groups: Mapping[str, Group],
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> dict[str, Interval]:
-    """Recall among the lesions of each group, such as `TYPES` or `SIZES`. The detections of an image compete for k whatever their group.
+    """Recall among the lesions of each group, such as `TYPES` or `SIZES`. The detections of an
+    image compete for k whatever their group.
 
     A group without lesions has the value NaN, one with lesions of a single patient has no interval.
     """
-    found = intervals(results, replace(metric, among=tuple(groups.values())), draws=draws, seed=seed, level=level)
+    found = intervals(
+        results, replace(metric, among=tuple(groups.values())), draws=draws, seed=seed, level=level
+    )
     return {
-        name: one if _patients([r for r in results if group(r).any()]) > 1 else Interval(one.value, math.nan, math.nan)
+        name: one
+        if _patients([r for r in results if group(r).any()]) > 1
+        else Interval(one.value, math.nan, math.nan)
         for (name, group), one in zip(groups.items(), found, strict=True)
     }
 
@@ -408,23 +495,38 @@ def _quantiles(values: Floats, drawn: Floats, level: float, patients: int) -> li
     for value, column in zip(values.tolist(), drawn.T, strict=True):
         there = column[~np.isnan(column)]
         enough = patients > 1 and len(there) > 0
-        low, high = np.quantile(there, [(1 - level) / 2, (1 + level) / 2]).tolist() if enough else (math.nan, math.nan)
+        low, high = (
+            np.quantile(there, [(1 - level) / 2, (1 + level) / 2]).tolist()
+            if enough
+            else (math.nan, math.nan)
+        )
         found.append(Interval(value, low, high))
     return found
 
 
 def _only(found: list[Interval]) -> Interval:
     if len(found) != 1:
-        raise ValueError(f"the metric has {len(found)} values, expected 1: use `intervals`, or a metric of one value")
+        raise ValueError(
+            f"the metric has {len(found)} values, expected 1: use `intervals`, or a metric of "
+            "one value"
+        )
     return found[0]
 
 
 def report(
-    results: Sequence[ImageResult], *, k: int = 5, iou: float = 0.5, draws: int = 1000, seed: int = 0, level: float = 0.95
+    results: Sequence[ImageResult],
+    *,
+    k: int = 5,
+    iou: float = 0.5,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> dict[str, Any]:
-    """All that is measured, as plain values for JSON: recall at k, FROC, AP, recall by type and by size, each as value, low, high.
+    """All that is measured, as plain values for JSON: recall at k, FROC, AP, recall by type and by
+    size, each as value, low, high.
 
-    What does not exist is null. `false_positives_per_image` is what the detector makes without a threshold: from there on FROC is clamped.
+    What does not exist is null. `false_positives_per_image` is what the detector makes without a
+    threshold: from there on FROC is clamped.
 
     Raises:
         ValueError: as the metrics and `intervals` do.
@@ -446,7 +548,9 @@ def report(
         "k": k,
         "bootstrap": options,
         "recall": _row(bootstrap(results, recall, **options)),
-        "froc": [{"fp_per_image": fp, **_row(one)} for fp, one in zip(FPS, sensitivities, strict=True)],
+        "froc": [
+            {"fp_per_image": fp, **_row(one)} for fp, one in zip(FPS, sensitivities, strict=True)
+        ],
         "ap50": _row(ap50),
         "ap50_95": _row(ap),
         "recall_by_type": _rows(results, TYPES, by_group(results, recall, TYPES, **options)),
@@ -455,8 +559,16 @@ def report(
 
 
 def _row(one: Interval) -> dict[str, float | None]:
-    return {name: None if math.isnan(x) else x for name, x in (("value", one.value), ("low", one.low), ("high", one.high))}
+    return {
+        name: None if math.isnan(x) else x
+        for name, x in (("value", one.value), ("low", one.low), ("high", one.high))
+    }
 
 
-def _rows(results: Sequence[ImageResult], groups: Mapping[str, Group], found: Mapping[str, Interval]) -> dict[str, dict[str, float | None]]:
-    return {name: {"lesions": sum(int(groups[name](r).sum()) for r in results), **_row(one)} for name, one in found.items()}
+def _rows(
+    results: Sequence[ImageResult], groups: Mapping[str, Group], found: Mapping[str, Interval]
+) -> dict[str, dict[str, float | None]]:
+    return {
+        name: {"lesions": sum(int(groups[name](r).sum()) for r in results), **_row(one)}
+        for name, one in found.items()
+    }

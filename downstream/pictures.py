@@ -1,4 +1,7 @@
-"""Pictures of detectors: recall over training (the paper's Fig. 3c), FROC, and detections drawn on a slice."""
+"""Pictures of detectors:
+
+recall over training (the paper's Fig. 3c), FROC, and detections drawn on a slice.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Curve = Sequence[tuple[float, float, float, float]]
-"""Points of a curve with their intervals: x, value, low, high. Without an interval low and high are NaN."""
+"""Points of a curve with their intervals:
+
+x, value, low, high. Without an interval low and high are NaN.
+"""
 
 # Okabe and Ito's colours: told apart by colour-blind readers, and in this order also on grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -25,7 +31,10 @@ TRUTH, HIT, FALSE = "#F0E442", "#56B4E9", "#FF5A1F"
 
 
 def recall_curves(curves: Mapping[str, Curve], k: int = 5) -> Figure:
-    """Recall of the k best detections (a share, drawn in %) against training iterations: a line and its band a label."""
+    """Recall of the k best detections (a share, drawn in %) against training iterations:
+
+    a line and its band a label.
+    """
     page, axes = _page()
     _lines(axes, curves)
     axes.set_xlabel("training iterations")
@@ -34,7 +43,10 @@ def recall_curves(curves: Mapping[str, Curve], k: int = 5) -> Figure:
 
 
 def froc_curve(curves: Mapping[str, Curve]) -> Figure:
-    """Sensitivity (a share, drawn in %) against false positives per image, on a logarithmic axis: a line and its band a label."""
+    """Sensitivity (a share, drawn in %) against false positives per image, on a logarithmic axis:
+
+    a line and its band a label.
+    """
     page, axes = _page()
     _lines(axes, curves)
     axes.set_xscale("log", base=2)
@@ -46,9 +58,16 @@ def froc_curve(curves: Mapping[str, Curve]) -> Figure:
 
 
 def drawn(
-    image: NDArray[np.floating], truth: ArrayLike, predicted: ArrayLike, scores: ArrayLike, *, k: int = 5, iou: float = 0.5
+    image: NDArray[np.floating],
+    truth: ArrayLike,
+    predicted: ArrayLike,
+    scores: ArrayLike,
+    *,
+    k: int = 5,
+    iou: float = 0.5,
 ) -> Figure:
-    """A slice with its lesions and its k best detections, each with its score and whether it finds a lesion (IoU > `iou`).
+    """A slice with its lesions and its k best detections, each with its score and whether it finds
+    a lesion (IoU > `iou`).
 
     Args:
         image: `[H, W]`, 0 to 1.
@@ -64,12 +83,21 @@ def drawn(
     if image.ndim != 2:
         raise ValueError(f"image has shape {list(image.shape)}, expected [H, W]: give one channel")
     lesions = np.asarray(truth)
-    result = ImageResult(0, lesions, np.asarray(predicted), np.asarray(scores), np.full(len(lesions), -1), np.full(len(lesions), np.nan))
+    result = ImageResult(
+        0,
+        lesions,
+        np.asarray(predicted),
+        np.asarray(scores),
+        np.full(len(lesions), -1),
+        np.full(len(lesions), np.nan),
+    )
     hits = matched(result, iou)
     best = result.order[:k]
     page, axes = _page(7.0, 7.0 * image.shape[0] / image.shape[1] + 0.6)
     height, width = image.shape
-    axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="bilinear")
+    axes.imshow(
+        image, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="bilinear"
+    )
     axes.set_axis_off()
     for box in result.truth:
         _outline(axes, box, TRUTH, "dashed")
@@ -77,7 +105,8 @@ def drawn(
         colour = HIT if hits[index] else FALSE
         x1, y1, _, y2 = result.predicted[index].tolist()
         _outline(axes, result.predicted[index], colour, "solid")
-        # Numbers of hits above, of others below, so that they do not hide each other; unless the number would leave the slice.
+        # Numbers of hits above, of others below, so that they do not hide each other; unless the
+        # number would leave the slice.
         above = y1 > 0.05 * height if hits[index] else y2 > 0.95 * height
         axes.annotate(
             f"{result.scores[index]:.2f}",
@@ -87,7 +116,12 @@ def drawn(
             va="bottom" if above else "top",
             color=colour,
             fontsize=9,
-            bbox={"boxstyle": "square,pad=0.1", "facecolor": "black", "edgecolor": "none", "alpha": 0.6},
+            bbox={
+                "boxstyle": "square,pad=0.1",
+                "facecolor": "black",
+                "edgecolor": "none",
+                "alpha": 0.6,
+            },
         )
     found = int(hits[best].sum())
     entries: list[tuple[str, str, LineStyle]] = [
@@ -110,7 +144,9 @@ def _lines(axes: Axes, curves: Mapping[str, Curve]) -> None:
     for i, (label, points) in enumerate(curves.items()):
         x, value, low, high = np.array(points, dtype=np.float64).reshape(-1, 4).T
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        axes.plot(x, 100 * value, color=colour, marker=marker, markersize=4, linewidth=1.5, label=label)
+        axes.plot(
+            x, 100 * value, color=colour, marker=marker, markersize=4, linewidth=1.5, label=label
+        )
         axes.fill_between(x, 100 * low, 100 * high, color=colour, alpha=0.15, linewidth=0)
     axes.set_ylim(0, 100)  # a detector that finds nothing has no scale of its own
     axes.grid(alpha=0.3)
@@ -122,15 +158,28 @@ def _outline(axes: Axes, box: NDArray[np.float64], colour: str, style: LineStyle
     from matplotlib.patches import Rectangle
 
     x1, y1, x2, y2 = box.tolist()
-    axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linestyle=style, linewidth=1.6))
+    axes.add_patch(
+        Rectangle(
+            (x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linestyle=style, linewidth=1.6
+        )
+    )
 
 
 def _key(page: Figure, entries: Sequence[tuple[str, str, LineStyle]], title: str) -> None:
     """A legend under the picture, on dark ground so that its colours look as they do on the slice."""
     from matplotlib.lines import Line2D
 
-    lines = [Line2D([], [], color=colour, linestyle=style, linewidth=2, label=label) for label, colour, style in entries]
+    lines = [
+        Line2D([], [], color=colour, linestyle=style, linewidth=2, label=label)
+        for label, colour, style in entries
+    ]
     legend = page.legend(
-        handles=lines, loc="outside lower center", ncols=len(lines), title=title, facecolor="0.2", labelcolor="white", fontsize=9
+        handles=lines,
+        loc="outside lower center",
+        ncols=len(lines),
+        title=title,
+        facecolor="0.2",
+        labelcolor="white",
+        fontsize=9,
     )
     legend.get_title().set_color("white")

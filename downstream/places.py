@@ -1,10 +1,14 @@
 """Where lesions fit in a CT volume, kind by kind.
 
-No organ is segmented. One pass at about 3 mm finds where a lesion of each kind fits, by density, homogeneity and neighbours:
+No organ is segmented. One pass at about 3 mm finds where a lesion of each kind fits, by density,
+homogeneity and neighbours:
 
-* `nodule`: large air-like regions denser than air and walled by soft tissue: lung. Four of five are solid, the rest ground glass.
-* `liver`: large homogeneous soft tissue, 0..180 HU, right of the midline. Masses are darker or brighter than their surroundings.
-* `kidney`: compact homogeneous soft tissue behind the middle of the body, off the midline, bedded in fat. Masses as in the liver.
+* `nodule`: large air-like regions denser than air and walled by soft tissue: lung. Four of five are
+  solid, the rest ground glass.
+* `liver`: large homogeneous soft tissue, 0..180 HU, right of the midline. Masses are darker or
+  brighter than their surroundings.
+* `kidney`: compact homogeneous soft tissue behind the middle of the body, off the midline, bedded
+  in fat. Masses as in the liver.
 * `node`: fat inside the body's wall. Lymph nodes are as dense as the scan's soft tissue.
 
 These are likenesses: muscle, heart or spleen pass for liver or kidney where they meet the rule.
@@ -32,9 +36,9 @@ Spacing = tuple[float, float, float]
 class Places:
     """Where lesions fit in a volume; `find_places` finds them.
 
-    step: voxels a block. room_mm: per kind `[z, y, x]` blocks, radius of the sphere that fits round the middle of the block.
-    donor_mm: the same for any homogeneous soft tissue. soft_hu: its median. chest: `[z]` blocks, slices that show lung. blur_px: of the
-    scan, in the slice.
+    step: voxels a block. room_mm: per kind `[z, y, x]` blocks, radius of the sphere that fits round
+    the middle of the block. donor_mm: the same for any homogeneous soft tissue. soft_hu: its
+    median. chest: `[z]` blocks, slices that show lung. blur_px: of the scan, in the slice.
     """
 
     step: tuple[int, int, int]
@@ -50,7 +54,9 @@ def find_places(hu: NDArray[np.int16], spacing_mm: Spacing) -> Places:
     """One pass over a volume `[z, y, x]` of spacing (z, y, x), in blocks of about `WORK_MM`."""
     from scipy import ndimage
 
-    step = tuple(max(1, min(round(WORK_MM / s), n)) for s, n in zip(spacing_mm, hu.shape, strict=True))
+    step = tuple(
+        max(1, min(round(WORK_MM / s), n)) for s, n in zip(spacing_mm, hu.shape, strict=True)
+    )
     block = tuple(s * n for s, n in zip(spacing_mm, step, strict=True))
     small = _block_mean(hu, step)
     in_box = np.zeros(small.shape, bool)
@@ -60,18 +66,24 @@ def find_places(hu: NDArray[np.int16], spacing_mm: Spacing) -> Places:
     lung = _lung(small, in_box, float(np.prod(block)) / 1000)
     body = ndimage.binary_opening((small > -400) & in_box, np.ones((1, 3, 3), bool)) | lung
     body = np.stack([ndimage.binary_fill_holes(plane) for plane in body])
-    mean, mean_of_squares = ndimage.uniform_filter(small, 3), ndimage.uniform_filter(small * small, 3)
+    mean, mean_of_squares = (
+        ndimage.uniform_filter(small, 3),
+        ndimage.uniform_filter(small * small, 3),
+    )
     rough = np.sqrt(np.maximum(mean_of_squares - mean * mean, 0))
     trunk = body & ~_head(small, body, block)[:, None, None]
     soft = trunk & (small > 0) & (small < 180) & (rough < 15)
     soft_mm = _room(soft, block)
     fat = body & (small > -140) & (small < -60)
     chest = np.asarray(lung.sum((1, 2)) > 0.08 * body.sum((1, 2)))
-    # After contrast medium kidneys are brighter and less even than other organs; what borders on drunk contrast is bowel.
+    # After contrast medium kidneys are brighter and less even than other organs; what borders on
+    # drunk contrast is bowel.
     drunk = ndimage.binary_dilation(small > 300, np.ones((1, 3, 3), bool), iterations=2)
     kidney = _kidney(trunk & (small > 0) & (small < 260) & ~drunk, body, fat, block)
     liver = _liver(soft_mm, body, block)
-    if chest.any():  # the liver does not lie high in the chest; where lungs still show, the spleen looks like a kidney
+    # the liver does not lie high in the chest; where lungs still show, the spleen looks like a
+    # kidney
+    if chest.any():
         liver[: max(0, int(np.flatnonzero(chest)[-1] - 120 / block[0]))] = 0
         kidney[: int(np.flatnonzero(lung.any((1, 2)))[-1]) + 1] = 0
     return Places(
@@ -93,12 +105,16 @@ def find_places(hu: NDArray[np.int16], spacing_mm: Spacing) -> Places:
 def _block_mean(hu: NDArray[np.int16], step: tuple[int, ...]) -> Floats:
     """Means of whole blocks; what is left over at the far ends is cut off."""
     z, y, x = (n // s for n, s in zip(hu.shape, step, strict=True))
-    whole = hu[: z * step[0], : y * step[1], : x * step[2]].reshape(z, step[0], y, step[1], x, step[2])
+    whole = hu[: z * step[0], : y * step[1], : x * step[2]].reshape(
+        z, step[0], y, step[1], x, step[2]
+    )
     return np.asarray(whole.mean((1, 3, 5), dtype=np.float32))
 
 
 def _room(mask: Bools, block_mm: tuple[float, ...]) -> Floats:
-    """Distance (mm) from each block of the mask to the mask's edge; the volume's ends are edges too."""
+    """Distance (mm) from each block of the mask to the mask's edge; the volume's ends are edges
+    too.
+    """
     from scipy import ndimage
 
     distance = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=block_mm)[1:-1, 1:-1, 1:-1]
@@ -106,13 +122,17 @@ def _room(mask: Bools, block_mm: tuple[float, ...]) -> Floats:
 
 
 def _lung(small: Floats, in_box: Bools, block_cm3: float) -> Bools:
-    """Air-like regions of at least 100 cm3 that are denser than air in the median and walled by tissue, not by air as foam and gaps are.
+    """Air-like regions of at least 100 cm3 that are denser than air in the median and walled by
+    tissue, not by air as foam and gaps are.
 
-    What tissue encloses in a slice is judged apart from what lies open: a narrow field of view opens the lungs, arms touch the trunk.
+    What tissue encloses in a slice is judged apart from what lies open: a narrow field of view
+    opens the lungs, arms touch the trunk.
     """
     from scipy import ndimage
 
-    dark = ndimage.binary_opening((small > -960) & (small < -600) & in_box, np.ones((1, 2, 2), bool))
+    dark = ndimage.binary_opening(
+        (small > -960) & (small < -600) & in_box, np.ones((1, 2, 2), bool)
+    )
     closed = np.stack([ndimage.binary_fill_holes(plane) for plane in (small > -400) & in_box])
     lung = np.zeros_like(dark)
     for part in (dark & closed, dark & ~closed):
@@ -121,22 +141,37 @@ def _lung(small: Floats, in_box: Bools, block_cm3: float) -> Bools:
         for i in np.flatnonzero(size[1:] >= 100) + 1:
             region = labels == i
             wall = small[ndimage.binary_dilation(region, iterations=2) & ~region]
-            if -900 < np.median(small[region]) < -650 and (wall > -300).mean() > 1 / 3 and (wall < -960).mean() < 0.04:
+            if (
+                -900 < np.median(small[region]) < -650
+                and (wall > -300).mean() > 1 / 3
+                and (wall < -960).mean() < 0.04
+            ):
                 lung |= region
     return np.asarray(lung)
 
 
 def _head(small: Floats, body: Bools, block_mm: tuple[float, ...]) -> Bools:
-    """`[z]` slices in which bone encloses most of the body, and 60 mm about them: the brain is no parenchyma that is meant here."""
+    """`[z]` slices in which bone encloses most of the body, and 60 mm about them:
+
+    the brain is no parenchyma that is meant here.
+    """
     from scipy import ndimage
 
-    inside_bone = np.array([ndimage.binary_fill_holes(plane).sum() for plane in (small > 250) & body])
+    inside_bone = np.array(
+        [ndimage.binary_fill_holes(plane).sum() for plane in (small > 250) & body]
+    )
     skull = inside_bone > 0.6 * np.maximum(body.sum((1, 2)), 1)
-    return np.asarray(ndimage.binary_dilation(skull, iterations=max(1, round(60 / block_mm[0])))) if skull.any() else skull
+    return (
+        np.asarray(ndimage.binary_dilation(skull, iterations=max(1, round(60 / block_mm[0]))))
+        if skull.any()
+        else skull
+    )
 
 
 def _within_wall(body: Bools, fat: Bools, block_mm: tuple[float, ...]) -> Bools:
-    """What the trunk's muscles and bones enclose in each slice; skin is left off first, or it would enclose everything."""
+    """What the trunk's muscles and bones enclose in each slice; skin is left off first, or it would
+    enclose everything.
+    """
     from scipy import ndimage
 
     disk = _disk(12, block_mm)
@@ -147,7 +182,9 @@ def _within_wall(body: Bools, fat: Bools, block_mm: tuple[float, ...]) -> Bools:
 
 
 def _erode(mask: Bools, element: Bools) -> Bools:
-    """Erosion; the image's border counts as more of the same, since a narrow field of view cuts the body."""
+    """Erosion; the image's border counts as more of the same, since a narrow field of view cuts the
+    body.
+    """
     from scipy import ndimage
 
     return np.asarray(ndimage.binary_erosion(mask, element, border_value=1))
@@ -161,7 +198,10 @@ def _disk(radius_mm: float, block_mm: tuple[float, ...]) -> Bools:
 
 
 def _liver(soft_mm: Floats, body: Bools, block_mm: tuple[float, ...]) -> Floats:
-    """Room (mm) in cores of soft tissue, 9 mm below its surface, of at least 120 cm3: their part on the patient's right."""
+    """Room (mm) in cores of soft tissue, 9 mm below its surface, of at least 120 cm3:
+
+    their part on the patient's right.
+    """
     from scipy import ndimage
 
     liver = np.zeros_like(soft_mm)
@@ -176,8 +216,8 @@ def _liver(soft_mm: Floats, body: Bools, block_mm: tuple[float, ...]) -> Floats:
 
 
 def _kidney(tissue: Bools, body: Bools, fat: Bools, block_mm: tuple[float, ...]) -> Floats:
-    """Room (mm) in what looks like a kidney in its slices: compact, 10..45 cm2, beside the spine, behind the middle, bedded in fat, and
-    has at least 15 cm3 in all.
+    """Room (mm) in what looks like a kidney in its slices: compact, 10..45 cm2, beside the spine,
+    behind the middle, bedded in fat, and has at least 15 cm3 in all.
 
     The colon, which also lies in fat, is slimmer and further from the midline.
     """
@@ -186,20 +226,34 @@ def _kidney(tissue: Bools, body: Bools, fat: Bools, block_mm: tuple[float, ...])
     kidney = np.zeros_like(tissue)
     # An opening in the slice parts the kidney from the muscle that it touches.
     opened = ndimage.binary_opening(tissue, _disk(7, block_mm))
-    labels, count = ndimage.label(opened, np.pad(np.ones((1, 3, 3), bool), ((1, 1), (0, 0), (0, 0))))
+    labels, count = ndimage.label(
+        opened, np.pad(np.ones((1, 3, 3), bool), ((1, 1), (0, 0), (0, 0)))
+    )
     for i, where in enumerate(ndimage.find_objects(labels, count), 1):
         region = labels[where] == i
         height, width = (region.shape[axis] * block_mm[axis] for axis in (1, 2))
         area = region.sum() * block_mm[1] * block_mm[2]
-        if not 1000 <= area <= 4500 or area < 0.55 * height * width or max(height, width) > 2 * min(height, width):
+        if (
+            not 1000 <= area <= 4500
+            or area < 0.55 * height * width
+            or max(height, width) > 2 * min(height, width)
+        ):
             continue
         left, right = _across(body, where[0])
         rows = np.flatnonzero(body[where[0]].any((0, 2)))
         side = (where[2].start + where[2].stop - left - right) / 2 / (right - left)
         back = ((where[1].start + where[1].stop) / 2 - rows[0]) / (rows[-1] + 1 - rows[0])
         around = (where[0], *(slice(max(0, s.start - 3), s.stop + 3) for s in where[1:]))
-        shell = ndimage.binary_dilation(labels[around] == i, np.ones((1, 3, 3), bool), iterations=3) & ~tissue[around]
-        if 0.13 < abs(side) < 0.28 and 0.42 < back < 0.8 and fat[around][shell].mean() > 0.6 and shell.sum() > 2.4 * region.sum() ** 0.5:
+        shell = (
+            ndimage.binary_dilation(labels[around] == i, np.ones((1, 3, 3), bool), iterations=3)
+            & ~tissue[around]
+        )
+        if (
+            0.13 < abs(side) < 0.28
+            and 0.42 < back < 0.8
+            and fat[around][shell].mean() > 0.6
+            and shell.sum() > 2.4 * region.sum() ** 0.5
+        ):
             kidney[where] |= region
     labels, count = ndimage.label(kidney)
     large = np.bincount(labels.ravel(), minlength=count + 1) * np.prod(block_mm) >= 15e3
@@ -214,10 +268,12 @@ def _across(body: Bools, slices: slice) -> tuple[int, int]:
 
 
 def _blur_px(hu: NDArray[np.int16]) -> float:
-    """Standard deviation (pixels) of the scan's in-plane blur, from its steepest edges between air and tissue.
+    """Standard deviation (pixels) of the scan's in-plane blur, from its steepest edges between air
+    and tissue.
 
-    A step of 1000 HU blurred by sigma is at most 1000 / (sigma * sqrt(2 pi)) HU a pixel steep. The part that pixels and central
-    differences have in it is taken off: the lesion's partial volume brings its own.
+    A step of 1000 HU blurred by sigma is at most 1000 / (sigma * sqrt(2 pi)) HU a pixel steep. The
+    part that pixels and central differences have in it is taken off: the lesion's partial volume
+    brings its own.
     """
     slices = hu[:: max(1, len(hu) // 16)].astype(np.float32)
     if min(slices.shape[1:]) < 3:

@@ -1,17 +1,19 @@
-"""Known lesions planted in any CT volumes, written in DeepLesion's own layout: detectors can be trained and tested without its 220 GB.
+"""Known lesions planted in any CT volumes, written in DeepLesion's own layout: detectors can be
+trained and tested without its 220 GB.
 
     OUT/
       DL_info.csv                                     the official 18 columns
       Images_png/<patient>_<study>_<series>/<slice>.png    16-bit grey, value = HU + 32768
 
-What is official: numbers start at one; a row is a lesion in a key slice; a box is the measurement's extremes and 5 pixels more; slice
-numbers grow from head to foot; patients, not slices, are split 70/15/15. What differs: the type of a lesion is known in the training
-part too (-1 there in DeepLesion); sex and age are empty; where pixels are larger than 1 mm the margin is 5 mm instead of 5 pixels, or it
-would dwarf the lesion; a lesion that a key slice of another one cuts has a row there as well, so that no planted lesion is
-visible in a key slice without its box.
+What is official: numbers start at one; a row is a lesion in a key slice; a box is the measurement's
+extremes and 5 pixels more; slice numbers grow from head to foot; patients, not slices, are split
+70/15/15. What differs: the type of a lesion is known in the training part too (-1 there in
+DeepLesion); sex and age are empty; where pixels are larger than 1 mm the margin is 5 mm instead of
+5 pixels, or it would dwarf the lesion; a lesion that a key slice of another one cuts has a row
+there as well, so that no planted lesion is visible in a key slice without its box.
 
-The measurement is a radiologist's: the longest diameter of the lesion in the slice and the longest across it, from the outer edges
-of the pixels that change by more than half of the contrast.
+The measurement is a radiologist's: the longest diameter of the lesion in the slice and the longest
+across it, from the outer edges of the pixels that change by more than half of the contrast.
 """
 
 from __future__ import annotations
@@ -52,8 +54,9 @@ RANGE_MM = 15.0
 class Scan:
     """A CT volume.
 
-    hu: `[z, y, x]` int16, z superior to inferior, y anterior to posterior, x patient right to left. spacing_mm: (z, y, x). patient: any
-    key; scans that share it stay on one side of the split; it is never written.
+    hu: `[z, y, x]` int16, z superior to inferior, y anterior to posterior, x patient right to left.
+    spacing_mm: (z, y, x). patient: any key; scans that share it stay on one side of the split; it
+    is never written.
 
     Raises ValueError for another type or shape, or a spacing that is not positive.
     """
@@ -64,16 +67,23 @@ class Scan:
 
     def __post_init__(self) -> None:
         if self.hu.ndim != 3 or self.hu.dtype != np.int16 or not self.hu.size:
-            raise ValueError(f"hu must be int16 [z, y, x] and not empty, got {self.hu.dtype} {list(self.hu.shape)}; convert it")
+            raise ValueError(
+                f"hu must be int16 [z, y, x] and not empty, got {self.hu.dtype} "
+                f"{list(self.hu.shape)}; convert it"
+            )
         if len(self.spacing_mm) != 3 or not all(0.01 < s < 100 for s in self.spacing_mm):
-            raise ValueError(f"spacing_mm must be three numbers (z, y, x) in 0.01..100, got {self.spacing_mm}")
+            raise ValueError(
+                f"spacing_mm must be three numbers (z, y, x) in 0.01..100, got {self.spacing_mm}"
+            )
 
 
 @dataclass(frozen=True)
 class Planted:
-    """What `plant` wrote. kinds: lesions of each kind. empty: scans in which no lesion fits. left_out: 'file: reason' a line.
+    """What `plant` wrote. kinds: lesions of each kind. empty: scans in which no lesion fits.
+    left_out: 'file: reason' a line.
 
-    split: "train", "val" or "test" by the key of each patient with lesions. It is not written: keys may be names.
+    split: "train", "val" or "test" by the key of each patient with lesions. It is not written: keys
+    may be names.
     """
 
     path: Path
@@ -90,10 +100,14 @@ class Planted:
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{n} {kind}" for kind, n in self.kinds.items())
-        text = f"{self.lesions} lesions ({kinds}), {self.boxes} boxes, {self.key_slices} key slices of {self.patients} patients"
+        text = (
+            f"{self.lesions} lesions ({kinds}), {self.boxes} boxes, {self.key_slices} key "
+            f"slices of {self.patients} patients"
+        )
         text += f"\n{self.empty} scans in which no lesion fits" if self.empty else ""
         text += (
-            f"\n{self.patients} patients are too few for training, validation and test; give scans of at least 3"
+            f"\n{self.patients} patients are too few for training, validation and test; give "
+            "scans of at least 3"
             if self.patients < 3
             else ""
         )
@@ -112,20 +126,23 @@ def plant(
 ) -> Planted:
     """Plant lesions in scans and write them as a data set in DeepLesion's layout.
 
-    A scan's lesions are a function of the seed and the scan, whatever the order; the same call gives the same bytes. Patients are
-    numbered in the order of their first scan. The folder appears under its name once it is complete.
+    A scan's lesions are a function of the seed and the scan, whatever the order; the same call
+    gives the same bytes. Patients are numbered in the order of their first scan. The folder appears
+    under its name once it is complete.
 
     Args:
         scans: arrays, or `scans_of_folder(...)`; one is in memory at a time.
         out: the folder to make; it may exist if it is empty.
         per_scan: lesions a scan, as far as they fit.
-        studies: how often each scan is planted, each time with other lesions, as another study of its patient.
+        studies: how often each scan is planted, each time with other lesions, as another study of
+            its patient.
         seed: another seed gives other lesions and another split.
         kinds: some of "nodule", "liver", "kidney", "node" (`ubr.downstream.places`).
         progress: show a bar.
 
     Raises:
-        ValueError: `out` is not empty; per_scan or studies < 1; an unknown kind; no scan, or none in which a lesion fits.
+        ValueError: `out` is not empty; per_scan or studies < 1; an unknown kind; no scan, or none
+            in which a lesion fits.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -134,7 +151,9 @@ def plant(
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if not kinds or set(kinds) - set(KINDS):
-        raise ValueError(f"kinds must be some of {', '.join(KINDS)}, got {', '.join(kinds) or 'none'}")
+        raise ValueError(
+            f"kinds must be some of {', '.join(KINDS)}, got {', '.join(kinds) or 'none'}"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
     try:
@@ -147,7 +166,13 @@ def plant(
 
 
 def _write_all(
-    scans: Iterable[Scan], making: Path, out: Path, counts: tuple[int, int], seed: int, kinds: Sequence[str], progress: bool
+    scans: Iterable[Scan],
+    making: Path,
+    out: Path,
+    counts: tuple[int, int],
+    seed: int,
+    kinds: Sequence[str],
+    progress: bool,
 ) -> Planted:
     per_scan, times = counts
     rows: list[dict[str, Any]] = []
@@ -166,24 +191,31 @@ def _write_all(
         rng = np.random.default_rng(int(digest, 16))
         places = find_places(scan.hu, scan.spacing_mm)
         for _ in range(times):
-            hu, lesions = plant_lesions(scan.hu, scan.spacing_mm, places, count=per_scan, rng=rng, kinds=kinds)
+            hu, lesions = plant_lesions(
+                scan.hu, scan.spacing_mm, places, count=per_scan, rng=rng, kinds=kinds
+            )
             if not lesions:
                 empty += 1
                 break
             patient = numbers.setdefault(scan.patient, len(numbers) + 1)
             ranks[patient] = min(digest, ranks.get(patient, digest))
             studies[patient] += 1
-            found, slices = _rows(lesions, hu.shape, scan.spacing_mm, (patient, studies[patient], 1))
+            found, slices = _rows(
+                lesions, hu.shape, scan.spacing_mm, (patient, studies[patient], 1)
+            )
             rows += found
             lesions_of.update(lesion.kind for lesion in lesions)
-            _write_slices(making / "Images_png" / f"{patient:06d}_{studies[patient]:02d}_01", hu, slices)
+            _write_slices(
+                making / "Images_png" / f"{patient:06d}_{studies[patient]:02d}_01", hu, slices
+            )
             images += len(slices)
     left_out = tuple(scans.left_out) if isinstance(scans, FolderScans) else ()
     left_out += (f"{repeated} scans: the same pixels as another scan",) if repeated else ()
     if not rows:
         why = f"; {len(left_out)} left out, first {left_out[0]}" if left_out else ""
         raise ValueError(
-            f"nothing to write: of {len(seen)} scans none takes a lesion of {', '.join(kinds)}{why}; give CT of the trunk in HU"
+            f"nothing to write: of {len(seen)} scans none takes a lesion of "
+            f"{', '.join(kinds)}{why}; give CT of the trunk in HU"
         )
     split = _split(ranks)
     with (making / "DL_info.csv").open("w", newline="", encoding="utf-8") as file:
@@ -201,31 +233,48 @@ def _write_all(
         kinds={kind: lesions_of[kind] for kind in KINDS if kind in kinds},
         empty=empty,
         left_out=left_out,
-        split={key: {number: name for name, number in SPLITS.items()}[split[patient]] for key, patient in numbers.items()},
+        split={
+            key: {number: name for name, number in SPLITS.items()}[split[patient]]
+            for key, patient in numbers.items()
+        },
     )
 
 
 def _digest(scan: Scan, seed: int) -> str:
-    """Of pixels, spacing and seed, not of the patient's key: the same scan takes the same lesions whatever it is called."""
-    digest = blake2b(f"{seed} {scan.hu.shape} {[round(s, 4) for s in scan.spacing_mm]}".encode(), digest_size=16)
+    """Of pixels, spacing and seed, not of the patient's key:
+
+    the same scan takes the same lesions whatever it is called.
+    """
+    digest = blake2b(
+        f"{seed} {scan.hu.shape} {[round(s, 4) for s in scan.spacing_mm]}".encode(), digest_size=16
+    )
     digest.update(np.ascontiguousarray(scan.hu, "<i2").data)
     return digest.hexdigest()
 
 
 def _split(ranks: dict[int, str]) -> dict[int, int]:
-    """70/15/15 of the patients by the rank of their digests; with three or more patients no part is empty."""
+    """70/15/15 of the patients by the rank of their digests; with three or more patients no part is
+    empty.
+    """
     order = sorted(ranks, key=lambda patient: ranks[patient])
     n = len(order)
     held = max(1, round(0.15 * n)) if n >= 3 else 0
     parts = ["val"] * (held or n - 1) + ["test"] * held
-    return {patient: SPLITS[part] for patient, part in zip(order, parts + ["train"] * (n - len(parts)), strict=True)}
+    return {
+        patient: SPLITS[part]
+        for patient, part in zip(order, parts + ["train"] * (n - len(parts)), strict=True)
+    }
 
 
-# ----------------------------------------------------------------------------------------------------------------- a scan's rows
+# -----------------------------------------------------------------------------------------------------------------
+# a scan's rows
 
 
 def _rows(
-    lesions: Sequence[Lesion], size: tuple[int, ...], spacing_mm: Spacing, name: tuple[int, int, int]
+    lesions: Sequence[Lesion],
+    size: tuple[int, ...],
+    spacing_mm: Spacing,
+    name: tuple[int, int, int],
 ) -> tuple[list[dict[str, Any]], list[int]]:
     """The rows of a scan (all but the split), and the slices that they need, in order."""
     reach = max(1, round(RANGE_MM / spacing_mm[0]))
@@ -250,7 +299,9 @@ def _rows(
                     "Key_slice_index": z + 1,
                     "Measurement_coordinates": _text(ends.ravel()),
                     "Bounding_boxes": _text(box),
-                    "Lesion_diameters_Pixel_": _text(np.linalg.norm(ends[0::2] - ends[1::2], axis=1)),
+                    "Lesion_diameters_Pixel_": _text(
+                        np.linalg.norm(ends[0::2] - ends[1::2], axis=1)
+                    ),
                     "Normalized_lesion_location": _text(location),
                     "Coarse_lesion_type": lesion.coarse_type,
                     "Possibly_noisy": 0,
@@ -266,9 +317,11 @@ def _rows(
 
 
 def measure(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The two diameters of a lesion in a slice: `[4, 2]` (x, y) ends of the longest, then of the longest across it.
+    """The two diameters of a lesion in a slice: `[4, 2]` (x, y) ends of the longest, then of the
+    longest across it.
 
-    Coordinates are those of `ubr.downstream.deeplesion`: edges, column i of the mask `[y, x]` reaches from i to i + 1.
+    Coordinates are those of `ubr.downstream.deeplesion`: edges, column i of the mask `[y, x]`
+    reaches from i to i + 1.
     """
     from scipy.spatial import ConvexHull
     from scipy.spatial.distance import cdist
@@ -283,18 +336,26 @@ def measure(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     across = np.array([-along[1], along[0]])
     middles = np.stack([x, y], 1) + 0.5
     t, s = middles @ along, middles @ across
-    # Chords a pixel wide across the long diameter; each reaches half a pixel beyond the middles of its outermost pixels.
+    # Chords a pixel wide across the long diameter; each reaches half a pixel beyond the middles of
+    # its outermost pixels.
     bins = np.rint(t - t.min()).astype(int)
     high, low = np.full(bins.max() + 1, -np.inf), np.full(bins.max() + 1, np.inf)
     np.maximum.at(high, bins, s)
     np.minimum.at(low, bins, s)
     widest = int((high - low).argmax())
     at = along * (t.min() + widest)
-    return np.stack([hull[a], hull[b], at + across * (low[widest] - 0.5), at + across * (high[widest] + 0.5)])
+    return np.stack(
+        [hull[a], hull[b], at + across * (low[widest] - 0.5), at + across * (high[widest] + 0.5)]
+    )
 
 
-def measured_box(ends: NDArray[np.float64], pixel_mm: Sequence[float], size: tuple[int, ...]) -> NDArray[np.float64]:
-    """x1, y1, x2, y2 of the official box of a measurement (1-based), within the image. pixel_mm and size: (y, x)."""
+def measured_box(
+    ends: NDArray[np.float64], pixel_mm: Sequence[float], size: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """x1, y1, x2, y2 of the official box of a measurement (1-based), within the image.
+
+    pixel_mm and size: (y, x).
+    """
     margin = np.minimum(MARGIN, MARGIN / np.array([pixel_mm[1], pixel_mm[0]]))
     low, high = ends.min(0) - margin, ends.max(0) + margin
     return np.concatenate([np.maximum(low, 1), np.minimum(high, [size[1] + 1, size[0] + 1])])
@@ -312,13 +373,19 @@ def _write_slices(folder: Path, hu: NDArray[np.int16], slices: Sequence[int]) ->
         Image.fromarray(stored).save(folder / f"{z + 1:03d}.png", compress_level=2)
 
 
-# --------------------------------------------------------------------------------------------------------------- scans of a folder
+# ---------------------------------------------------------------------------------------------------------------
+# scans of a folder
 
 
 class FolderScans:
-    """The scans of a folder, read one at a time; made by `scans_of_folder`. left_out: 'file: reason' of those that were not usable."""
+    """The scans of a folder, read one at a time; made by `scans_of_folder`.
 
-    def __init__(self, files: Sequence[Path], patients: dict[Path, str], rows: Sequence[Path]) -> None:
+    left_out: 'file: reason' of those that were not usable.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], patients: dict[Path, str], rows: Sequence[Path]
+    ) -> None:
         self._files, self._patients, self._rows = files, patients, rows
         self.left_out: list[str] = []
 
@@ -337,30 +404,46 @@ class FolderScans:
             except MemoryError:
                 raise
             except Exception as error:  # nibabel and blosc2 raise whatever the broken bytes lead to
-                reason = str(error).splitlines()[0] if isinstance(error, ValueError) and str(error) else type(error).__name__
+                reason = (
+                    str(error).splitlines()[0]
+                    if isinstance(error, ValueError) and str(error)
+                    else type(error).__name__
+                )
                 self.left_out.append(f"{path.name}: {reason}")
 
 
 def scans_of_folder(folder: Path, patients: Path | None = None) -> FolderScans:
-    """NIfTI files (.nii, .nii.gz) below a folder, or the series of a store made by `ubr-pretrain ingest`, in the order of their names.
+    """NIfTI files (.nii, .nii.gz) below a folder, or the series of a store made by `ubr-pretrain
+    ingest`, in the order of their names.
 
-    A NIfTI file is a patient of its own unless a table with the columns `file` and `patient` says otherwise: `patients`, or catalog.csv
-    in the folder or its parent. `file` is relative to the table's folder or to `folder`.
+    A NIfTI file is a patient of its own unless a table with the columns `file` and `patient` says
+    otherwise: `patients`, or catalog.csv in the folder or its parent. `file` is relative to the
+    table's folder or to `folder`.
 
-    Raises ValueError for a folder without either, or a table that cannot be used. Files that cannot be read are left out and named.
+    Raises ValueError for a folder without either, or a table that cannot be used. Files that cannot
+    be read are left out and named.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; give one with NIfTI files, or a store")
     if (folder / "store.json").is_file():
-        rows = sorted(p for p in (folder / "series").glob("*.json") if not p.name.endswith(".left.json"))
+        rows = sorted(
+            p for p in (folder / "series").glob("*.json") if not p.name.endswith(".left.json")
+        )
         if not rows:
             raise ValueError(f"{folder} is a store without series; ingest CT into it first")
         return FolderScans([], {}, rows)
-    files = sorted(p for p in folder.rglob("*") if p.name.lower().endswith((".nii", ".nii.gz")) and p.is_file())
+    files = sorted(
+        p for p in folder.rglob("*") if p.name.lower().endswith((".nii", ".nii.gz")) and p.is_file()
+    )
     if not files:
-        raise ValueError(f"{folder} holds no .nii or .nii.gz file and is no store; convert the scans to NIfTI, or ingest them")
-    table = patients or next((p for p in (folder / "catalog.csv", folder.parent / "catalog.csv") if p.is_file()), None)
+        raise ValueError(
+            f"{folder} holds no .nii or .nii.gz file and is no store; convert the scans to "
+            "NIfTI, or ingest them"
+        )
+    table = patients or next(
+        (p for p in (folder / "catalog.csv", folder.parent / "catalog.csv") if p.is_file()), None
+    )
     return FolderScans(files, _patients(Path(table), folder) if table else {}, [])
 
 
@@ -369,14 +452,27 @@ def _patients(table: Path, folder: Path) -> dict[Path, str]:
         with table.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{table} cannot be read ({type(error).__name__}); give a CSV table with the columns file, patient") from None
+        raise ValueError(
+            f"{table} cannot be read ({type(error).__name__}); give a CSV table with the columns "
+            "file, patient"
+        ) from None
     if not rows or not {"file", "patient"} <= set(rows[0]):
-        raise ValueError(f"{table} has the columns {', '.join(rows[0]) if rows else '(no rows)'}; it needs file, patient")
-    return {(base / row["file"]).resolve(): row["patient"] for row in rows if row["patient"] for base in (table.parent, folder)}
+        raise ValueError(
+            f"{table} has the columns {', '.join(rows[0]) if rows else '(no rows)'}; it needs "
+            "file, patient"
+        )
+    return {
+        (base / row["file"]).resolve(): row["patient"]
+        for row in rows
+        if row["patient"]
+        for base in (table.parent, folder)
+    }
 
 
 def _of_nifti(path: Path, patient: str) -> Scan:
-    """Raises ValueError for what is not one 3-D volume of numbers, or does not say how it lies in the patient."""
+    """Raises ValueError for what is not one 3-D volume of numbers, or does not say how it lies in
+    the patient.
+    """
     import nibabel as nib
 
     image: Any = nib.load(path)
@@ -385,13 +481,24 @@ def _of_nifti(path: Path, patient: str) -> Scan:
     if image.header.get_data_dtype().kind not in "iuf":
         raise ValueError("values are colours or complex, not one number a voxel")
     if not int(image.header["sform_code"]) and not int(image.header["qform_code"]):
-        raise ValueError("the header does not say how the image lies in the patient (sform and qform codes are 0)")
+        raise ValueError(
+            "the header does not say how the image lies in the patient (sform and qform codes "
+            "are 0)"
+        )
     orientation: Any = nib.orientations
-    turn = orientation.ornt_transform(orientation.io_orientation(image.affine), orientation.axcodes2ornt(("L", "P", "I")))
-    values = np.asanyarray(image.dataobj.get_scaled(np.float32) if image.dataobj.slope != 1 else image.dataobj)
+    turn = orientation.ornt_transform(
+        orientation.io_orientation(image.affine), orientation.axcodes2ornt(("L", "P", "I"))
+    )
+    values = np.asanyarray(
+        image.dataobj.get_scaled(np.float32) if image.dataobj.slope != 1 else image.dataobj
+    )
     values = orientation.apply_orientation(values.reshape(values.shape[:3]), turn).T
     if values.dtype != np.int16:
-        values = np.rint(np.nan_to_num(values, nan=-1024, posinf=32767, neginf=-1024)).clip(-32768, 32767).astype(np.int16)
+        values = (
+            np.rint(np.nan_to_num(values, nan=-1024, posinf=32767, neginf=-1024))
+            .clip(-32768, 32767)
+            .astype(np.int16)
+        )
     mm = np.linalg.norm(image.affine[:3, :3], axis=0)[np.argsort(turn[:, 0])]
     return Scan(np.ascontiguousarray(values), (float(mm[2]), float(mm[1]), float(mm[0])), patient)
 

@@ -1,4 +1,7 @@
-"""Where in the body each key slice lies, by the score of a regressor: what a detector with `position` is given (beyond the paper)."""
+"""Where in the body each key slice lies, by the score of a regressor:
+
+what a detector with `position` is given (beyond the paper).
+"""
 
 from __future__ import annotations
 
@@ -24,15 +27,20 @@ class Positions:
 
 
 @torch.inference_mode()
-def body_positions(scorer: Weights, *sets: DeepLesion, device: str = "cpu", progress: bool = True) -> Positions:
+def body_positions(
+    scorer: Weights, *sets: DeepLesion, device: str = "cpu", progress: bool = True
+) -> Positions:
     """The score of each key slice by its name.
 
-    The body's box is found in the slice alone, since a data set of key slices holds no whole series. Where the scorer's contract has
-    neighbours they are taken from the slices that ship with the key slice.
+    The body's box is found in the slice alone, since a data set of key slices holds no whole
+    series. Where the scorer's contract has neighbours they are taken from the slices that ship with
+    the key slice.
 
     Args:
-        scorer: weights with the regressor's head, as `ubr-pretrain fit` writes them; any backbone, not only the detector's.
-        sets: their images; an unreadable one gets the mean of the others, as its stand-in may be any of them.
+        scorer: weights with the regressor's head, as `ubr-pretrain fit` writes them; any backbone,
+            not only the detector's.
+        sets: their images; an unreadable one gets the mean of the others, as its stand-in may be
+            any of them.
         device: "cpu", "cuda", ...; finding the body costs more than the network.
         progress: show a bar.
 
@@ -45,7 +53,9 @@ def body_positions(scorer: Weights, *sets: DeepLesion, device: str = "cpu", prog
     images = [(one.images, key, one.unreadable) for one in sets for key in one.keys]
     apart = scorer.inputs.neighbours_mm
     view = View(channels=3, distance_mm=apart) if apart else View()
-    for folder, key, unreadable in tqdm(images, desc="positions", unit="slice", disable=not progress):
+    for folder, key, unreadable in tqdm(
+        images, desc="positions", unit="slice", disable=not progress
+    ):
         try:
             planes, _ = key_volume(folder, key, view)
         except ValueError:
@@ -54,9 +64,13 @@ def body_positions(scorer: Weights, *sets: DeepLesion, device: str = "cpu", prog
             continue
         x_mm, y_mm, z_mm = key.spacing_mm
         hu = planes.round().astype(np.int16)
-        grid = scorer.inputs.to_grid(torch.from_numpy(hu), (y_mm, x_mm), body_boxes(hu, (z_mm, y_mm, x_mm)))
+        grid = scorer.inputs.to_grid(
+            torch.from_numpy(hu), (y_mm, x_mm), body_boxes(hu, (z_mm, y_mm, x_mm))
+        )
         found[key.name] = float(regressor.score((grid[None] if apart else grid).to(device)))
     if not found:
         raise ValueError("none of the images can be read, so none has a position; check the folder")
     middle = float(np.mean(list(found.values())))
-    return Positions({key.name: found.get(key.name, middle) for _, key, _ in images}, scorer.sha256())
+    return Positions(
+        {key.name: found.get(key.name, middle) for _, key, _ in images}, scorer.sha256()
+    )

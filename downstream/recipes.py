@@ -1,4 +1,7 @@
-"""Complete configurations of a detector's training, as functions: the paper's, and a short one for small data and CPUs."""
+"""Complete configurations of a detector's training, as functions:
+
+the paper's, and a short one for small data and CPUs.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,9 @@ class DetectorRecipe:
     Args:
         box_head: the paper's two layers of 4096 ("paper"), or one of 256 ("light").
         pyramid: channels of a feature pyramid on a timm trunk (256 is usual); 0 takes its last map.
-        norms: BatchNorm layers of the trunk "frozen", or with statistics "measured" on training images before the first step, which then
-            stay, and factors that learn. A random start needs the latter.
+        norms: BatchNorm layers of the trunk "frozen", or with statistics "measured" on training
+            images before the first step, which then stay, and factors that learn. A random start
+            needs the latter.
         position: each RoI also gets its slice's body position (beyond the paper).
         view: neighbours, pixel size, largest side.
         augment: random views.
@@ -32,9 +36,11 @@ class DetectorRecipe:
         momentum: of SGD; AdamW has its own.
         weight_decay: on weights; biases and norms have none.
         warmup: steps over which the rate rises from a tenth.
-        drops: shares of the steps after which the rate falls by 10, as 0.5; a run of another length keeps them.
+        drops: shares of the steps after which the rate falls by 10, as 0.5; a run of another length
+            keeps them.
         clip_norm: largest gradient norm; none does not clip.
-        precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32", "bf16".
+        precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32",
+            "bf16".
         seed: of the heads, the proposals and the order of images; the views have `augment.seed`.
     """
 
@@ -64,10 +70,16 @@ class DetectorRecipe:
         for name, low, high in allowed:
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be in {low}..{high}, got {getattr(self, name)}")
-        choices = {"box_head": ("light", "paper"), "norms": ("frozen", "measured"), "optimiser": ("sgd", "adamw")}
+        choices = {
+            "box_head": ("light", "paper"),
+            "norms": ("frozen", "measured"),
+            "optimiser": ("sgd", "adamw"),
+        }
         for name, values in choices.items():
             if getattr(self, name) not in values:
-                raise ValueError(f"{name} must be one of {', '.join(values)}, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name} must be one of {', '.join(values)}, got {getattr(self, name)!r}"
+                )
         if not all(0 < drop < 1 for drop in self.drops):
             raise ValueError(f"drops must be shares above 0 and below 1, got {self.drops}")
         if self.clip_norm is not None and not self.clip_norm > 0:
@@ -80,7 +92,12 @@ class DetectorRecipe:
 
     def parts(self) -> dict[str, Any]:
         """What the recipe says of the detector itself: options of `detector.faster_rcnn`."""
-        return {"box_head": self.box_head, "pyramid": self.pyramid, "norms": self.norms, "position": self.position}
+        return {
+            "box_head": self.box_head,
+            "pyramid": self.pyramid,
+            "norms": self.norms,
+            "position": self.position,
+        }
 
     def described(self) -> dict[str, Any]:
         """Plain values."""
@@ -92,7 +109,8 @@ class DetectorRecipe:
 
 
 def paper() -> DetectorRecipe:
-    """Fig. 3c of Yan, Lu, Summers, ISBI 2018: SGD at 0.002, divided by 10 after 20K, 40K and 55K of 70K iterations, box head of 4096.
+    """Fig. 3c of Yan, Lu, Summers, ISBI 2018: SGD at 0.002, divided by 10 after 20K, 40K and 55K of
+    70K iterations, box head of 4096.
 
     Batch, momentum and decay are not stated there; 0.9 and 5e-4 are Faster R-CNN's usual ones.
     """
@@ -100,10 +118,11 @@ def paper() -> DetectorRecipe:
 
 
 def small() -> DetectorRecipe:
-    """For hundreds of images and a CPU: 4,000 steps of 4 images of three slices, at most 288 px, on a narrow feature pyramid.
+    """For hundreds of images and a CPU: 4,000 steps of 4 images of three slices, at most 288 px, on
+    a narrow feature pyramid.
 
-    A trunk's last map alone (stride 32 of a ResNet) is too coarse for lesions of 20 px. What else counted, and by how much, is in
-    DECISIONS.md.
+    A trunk's last map alone (stride 32 of a ResNet) is too coarse for lesions of 20 px. What else
+    counted, and by how much, is in DECISIONS.md.
     """
     return DetectorRecipe(
         pyramid=64,

@@ -1,7 +1,9 @@
-"""Training a detector: the LightningModule, and `finetune`, which turns a data set and a start into a run folder.
+"""Training a detector: the LightningModule, and `finetune`, which turns a data set and a start into
+a run folder.
 
-Which images a step sees, and in which view, are functions of (seed, step), as in pretraining: a run that was cut goes on from its last
-checkpoint with the data of the unbroken run, whatever the number of workers or devices.
+Which images a step sees, and in which view, are functions of (seed, step), as in pretraining: a run
+that was cut goes on from its last checkpoint with the data of the unbroken run, whatever the number
+of workers or devices.
 """
 
 from __future__ import annotations
@@ -41,16 +43,23 @@ MEASURED = 96
 
 
 class Batches(Dataset[tuple[list[Tensor], list[dict[str, Any]]]]):
-    """A rank's share of each step's images. Every epoch goes through all images in an order of its own."""
+    """A rank's share of each step's images.
 
-    def __init__(self, data: DeepLesion, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    Every epoch goes through all images in an order of its own.
+    """
+
+    def __init__(
+        self, data: DeepLesion, batch: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
         self.data, self.batch, self.seed, self.rank, self.world = data, batch, seed, rank, world
 
     def members(self, step: int) -> list[tuple[int, int]]:
         """(item, epoch) of each image of a step, on all ranks together."""
         n = len(self.data)
         places = range(step * self.batch, (step + 1) * self.batch)
-        orders = {p // n: np.random.default_rng([self.seed, 3, p // n]).permutation(n) for p in places}
+        orders = {
+            p // n: np.random.default_rng([self.seed, 3, p // n]).permutation(n) for p in places
+        }
         return [(int(orders[p // n][p % n]), p // n) for p in places]
 
     def __getitem__(self, step: int) -> tuple[list[Tensor], list[dict[str, Any]]]:
@@ -76,18 +85,29 @@ class LesionDetection(runs.Module):
     ) -> None:
         super().__init__()
         self.detector = detector.to(memory_format=torch.channels_last)
-        self.recipe, self.train_data, self.val_data, self.workers, self.positions = recipe, train, val, workers, positions
+        self.recipe, self.train_data, self.val_data, self.workers, self.positions = (
+            recipe,
+            train,
+            val,
+            workers,
+            positions,
+        )
         self.results: list[ImageResult] = []
 
     def train_dataloader(self) -> DataLoader[tuple[list[Tensor], list[dict[str, Any]]]]:
         """Batches from the step the trainer stands at, also after it restored a checkpoint."""
         r = self.recipe
-        batches = Batches(self.train_data, r.batch, r.seed, self.global_rank, self.trainer.world_size)
+        batches = Batches(
+            self.train_data, r.batch, r.seed, self.global_rank, self.trainer.world_size
+        )
         steps = runs.From(self.trainer.global_step, r.steps)
         return DataLoader(batches, batch_size=None, sampler=steps, **loader_options(self.workers))
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Every rank looks at all images: they are few beside training, and recall is then exact."""
+        """Every rank looks at all images:
+
+        they are few beside training, and recall is then exact.
+        """
         if self.val_data is None:
             return []
         return DataLoader(
@@ -102,18 +122,29 @@ class LesionDetection(runs.Module):
         given = [{"boxes": t["boxes"], "labels": t["labels"]} for t in targets] if train else None
         places = None
         if self.positions is not None:
-            places = torch.tensor([self.positions.by_name[t["key"].name] for t in targets], device=self.device)
+            places = torch.tensor(
+                [self.positions.by_name[t["key"].name] for t in targets], device=self.device
+            )
         return self.detector(images, given, places)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:
         images, targets = batch
-        moved = [{n: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for n, v in t.items()} for t in targets]
+        moved = [
+            {
+                n: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v
+                for n, v in t.items()
+            }
+            for t in targets
+        ]
         return [i.to(device, non_blocking=True) for i in images], moved
 
     def training_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], _: int) -> Tensor:
         """The sum of the four losses of Faster R-CNN."""
-        # torchvision draws the proposals that it trains on from the global generator; so they too are a function of (seed, step).
-        seed = np.random.SeedSequence([self.recipe.seed, 4, self.trainer.global_step, self.global_rank]).generate_state(1)[0]
+        # torchvision draws the proposals that it trains on from the global generator; so they too
+        # are a function of (seed, step).
+        seed = np.random.SeedSequence(
+            [self.recipe.seed, 4, self.trainer.global_step, self.global_rank]
+        ).generate_state(1)[0]
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(int(seed))
             losses = self(*batch, train=True)
@@ -130,14 +161,23 @@ class LesionDetection(runs.Module):
         found = self(images, targets, train=False)
         self.results += [result(t, f) for t, f in zip(targets, found, strict=True)]
         if index == 0 and isinstance(self.logger, TensorBoardLogger):
-            for i, (image, target, f) in enumerate(zip(images[:SHOWN], targets, found, strict=False)):
-                self.logger.experiment.add_image(f"val/{i}", _drawn(image, target["boxes"], f["boxes"][:5]), self.global_step)
+            for i, (image, target, f) in enumerate(
+                zip(images[:SHOWN], targets, found, strict=False)
+            ):
+                self.logger.experiment.add_image(
+                    f"val/{i}", _drawn(image, target["boxes"], f["boxes"][:5]), self.global_step
+                )
 
     def on_validation_epoch_end(self) -> None:
         """The paper's recall, and the mean sensitivity at 0.5 to 16 false positives an image."""
         if self.results:
-            quality = {"val/recall5": recall_at(self.results, k=5), "val/froc": float(np.mean(froc(self.results, FPS)))}
-            self.log_dict({name: torch.tensor(value, dtype=torch.float32) for name, value in quality.items()})
+            quality = {
+                "val/recall5": recall_at(self.results, k=5),
+                "val/froc": float(np.mean(froc(self.results, FPS))),
+            }
+            self.log_dict(
+                {name: torch.tensor(value, dtype=torch.float32) for name, value in quality.items()}
+            )
 
     def configure_optimizers(self) -> Any:
         """SGD or AdamW; weight decay on weights only."""
@@ -163,12 +203,21 @@ def result(target: dict[str, Any], found: dict[str, Tensor]) -> ImageResult:
     truth = np.array([b.edges for b in key.boxes])
     pixel_mm = np.array(key.spacing_mm[:2])
     sizes = [
-        max(b.diameters_px) * pixel_mm.mean() if b.diameters_px else ((e[2:] - e[:2]) * pixel_mm).max()
+        max(b.diameters_px) * pixel_mm.mean()
+        if b.diameters_px
+        else ((e[2:] - e[:2]) * pixel_mm).max()
         for b, e in zip(key.boxes, truth, strict=True)
     ]
     boxes = geometry.to_slice(found["boxes"].detach().cpu().double().numpy().reshape(-1, 4))
     types = np.array([b.lesion_type for b in key.boxes], int)
-    return ImageResult(key.patient, truth, boxes, found["scores"].detach().cpu().double().numpy(), types, np.array(sizes, float))
+    return ImageResult(
+        key.patient,
+        truth,
+        boxes,
+        found["scores"].detach().cpu().double().numpy(),
+        types,
+        np.array(sizes, float),
+    )
 
 
 def _drawn(image: Tensor, truth: Tensor, found: Tensor) -> Tensor:
@@ -193,10 +242,15 @@ class Best(Callback):
         self.value = state["value"]
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """After a cut, the best so far is what the file holds: the checkpoint may be older than it."""
+        """After a cut, the best so far is what the file holds:
+
+        the checkpoint may be older than it.
+        """
         path = self.folder / "best.pth"
         about = (
-            json.loads(torch.load(path, map_location="cpu", weights_only=True)["about"]) if path.exists() else {"recall5": -1.0, "step": 0}
+            json.loads(torch.load(path, map_location="cpu", weights_only=True)["about"])
+            if path.exists()
+            else {"recall5": -1.0, "step": 0}
         )
         if about["step"] <= trainer.global_step:
             self.value = max(self.value, about["recall5"])
@@ -205,17 +259,30 @@ class Best(Callback):
         now = float(trainer.callback_metrics.get("val/recall5", torch.tensor(math.nan)))
         if trainer.is_global_zero and now > self.value and isinstance(module, LesionDetection):
             self.value = now
-            save_detector(module.detector, self.folder / "best.pth", {"step": trainer.global_step, "recall5": now})
+            save_detector(
+                module.detector,
+                self.folder / "best.pth",
+                {"step": trainer.global_step, "recall5": now},
+            )
 
 
 def save_detector(detector: Detector, path: Path, about: dict[str, Any]) -> None:
     """A detector's state, as `runs.save` does. Opens without executing anything."""
-    runs.save({"model": {n: t.detach().cpu() for n, t in detector.state_dict().items()}, "about": json.dumps(about)}, path)
+    runs.save(
+        {
+            "model": {n: t.detach().cpu() for n, t in detector.state_dict().items()},
+            "about": json.dumps(about),
+        },
+        path,
+    )
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training. folder: the run's; best, last: detectors; metrics: of the last validation."""
+    """A finished training.
+
+    folder: the run's; best, last: detectors; metrics: of the last validation.
+    """
 
     folder: Path
     best: Path
@@ -242,8 +309,9 @@ def finetune(
 ) -> Run:
     """Train a lesion detector from weights into a run folder.
 
-    A run folder that is half done is continued from its last checkpoint; a finished one is returned as it is. It holds config.yaml,
-    metrics.jsonl, receipt.txt, tensorboard/, checkpoints/last.ckpt, best.pth, last.pth and recall.png.
+    A run folder that is half done is continued from its last checkpoint; a finished one is returned
+    as it is. It holds config.yaml, metrics.jsonl, receipt.txt, tensorboard/, checkpoints/last.ckpt,
+    best.pth, last.pth and recall.png.
 
     Args:
         weights: the start, of this project or `starting_weights(...)`.
@@ -262,11 +330,18 @@ def finetune(
         progress: show a progress bar.
 
     Raises:
-        ValueError: an option out of range, patients on both sides, missing positions, or a run folder that holds another run.
+        ValueError: an option out of range, patients on both sides, missing positions, or a run
+            folder that holds another run.
         TransferError: the trunk did not arrive whole.
     """
     recipe = named_recipe(recipe) if isinstance(recipe, str) else recipe
-    runs.at_least(1, validate_every=validate_every, checkpoint_every=checkpoint_every, log_every=log_every, nodes=nodes)
+    runs.at_least(
+        1,
+        validate_every=validate_every,
+        checkpoint_every=checkpoint_every,
+        log_every=log_every,
+        nodes=nodes,
+    )
     runs.at_least(0, workers=workers)
     _check_data(weights, recipe, train, val, positions)
     folder, config = Path(out), _config(weights, recipe, train, val, positions)
@@ -274,13 +349,20 @@ def finetune(
     if runs.is_first_process():
         runs.check(folder, config)
     if last_file.exists():
-        return Run(folder, best_file if best_file.exists() else last_file, last_file, _quality(folder))
+        return Run(
+            folder, best_file if best_file.exists() else last_file, last_file, _quality(folder)
+        )
     detector, receipt = faster_rcnn(weights, seed=recipe.seed, **recipe.parts())
     module = LesionDetection(detector, recipe, train, val, workers=workers, positions=positions)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints are about other products
+    logging.getLogger("lightning.pytorch").setLevel(
+        logging.WARNING
+    )  # its hints are about other products
     name, count = runs.pick_devices(accelerator, devices)
     if recipe.batch % (world := count * nodes):
-        raise ValueError(f"a batch of {recipe.batch} images cannot be shared by {world} processes alike; change --batch or --devices")
+        raise ValueError(
+            f"a batch of {recipe.batch} images cannot be shared by {world} processes alike; "
+            "change --batch or --devices"
+        )
     trainer = runs.trainer(
         folder,
         [runs.Record(folder / "metrics.jsonl", log_every, recipe.batch), Best(folder)],
@@ -294,7 +376,9 @@ def finetune(
         validate_every=validate_every,
         checkpoint_every=checkpoint_every,
         log_every=log_every,
-        bar=runs.Bar(log_every, {"loss": "train/loss", "recall": "val/recall5"}) if progress else None,
+        bar=runs.Bar(log_every, {"loss": "train/loss", "recall": "val/recall5"})
+        if progress
+        else None,
     )
     if runs.is_first_process():
         runs.claim(folder, config)
@@ -306,7 +390,12 @@ def finetune(
     runs.check_finite(module)
     trainer.save_checkpoint(last)
     if trainer.is_global_zero:
-        about = {**config, **runs.made_by(trainer), "step": trainer.global_step, "metrics": _quality(folder)}
+        about = {
+            **config,
+            **runs.made_by(trainer),
+            "step": trainer.global_step,
+            "metrics": _quality(folder),
+        }
         if lines := runs.read_metrics(folder, "val/recall5"):
             points = [(line["step"], line["val/recall5"], math.nan, math.nan) for line in lines]
             recall_curves({"validation": points}).savefig(folder / "recall.png", dpi=120)
@@ -316,38 +405,83 @@ def finetune(
 
 
 def _spread(data: DeepLesion, batch: int) -> Iterator[list[Tensor]]:
-    """Batches, padded as training's are, of images from all over a data set; the same in every process."""
-    chosen = np.random.default_rng(0).permutation(len(data))[: max(MEASURED // batch, 1) * batch].tolist()
-    for first in range(0, max(1, len(chosen) - batch + 1), batch):  # equal batches, as they weigh alike
+    """Batches, padded as training's are, of images from all over a data set; the same in every
+    process.
+    """
+    chosen = (
+        np.random.default_rng(0)
+        .permutation(len(data))[: max(MEASURED // batch, 1) * batch]
+        .tolist()
+    )
+    for first in range(
+        0, max(1, len(chosen) - batch + 1), batch
+    ):  # equal batches, as they weigh alike
         yield [data.at(item, 0)[0] for item in chosen[first : first + batch]]
 
 
-def _check_data(weights: Weights, recipe: DetectorRecipe, train: DeepLesion, val: DeepLesion | None, positions: Positions | None) -> None:
+def _check_data(
+    weights: Weights,
+    recipe: DetectorRecipe,
+    train: DeepLesion,
+    val: DeepLesion | None,
+    positions: Positions | None,
+) -> None:
     for name, data, augment in (("train", train, recipe.augment), ("val", val, None)):
-        if data is not None and (data.view, data.augment, data.inputs.intensity()) != (recipe.view, augment, weights.inputs.intensity()):
+        if data is not None and (data.view, data.augment, data.inputs.intensity()) != (
+            recipe.view,
+            augment,
+            weights.inputs.intensity(),
+        ):
             raise ValueError(
-                f"the {name} images are not made as the recipe and the weights say (view {data.view}, augment {data.augment}); "
-                f"make them with inputs=weights.inputs, view=recipe.view, augment={'recipe.augment' if augment else 'None'}"
+                f"the {name} images are not made as the recipe and the weights say (view "
+                f"{data.view}, augment {data.augment}); "
+                "make them with inputs=weights.inputs, view=recipe.view, "
+                f"augment={'recipe.augment' if augment else 'None'}"
             )
     keys = [*train.keys, *(val.keys if val else [])]
     if val and (both := {k.patient for k in train.keys} & {k.patient for k in val.keys}):
-        raise ValueError(f"{len(both)} patients are in both training and validation (patient {min(both)}); use the official split")
+        raise ValueError(
+            f"{len(both)} patients are in both training and validation (patient {min(both)}); "
+            "use the official split"
+        )
     if recipe.position != (positions is not None):
-        raise ValueError(f"a recipe with position {recipe.position} got positions {positions is not None}; make them with body_positions")
-    if positions is not None and (missing := [k.name for k in keys if k.name not in positions.by_name]):
-        raise ValueError(f"{len(missing)} of {len(keys)} images have no position, the first is {missing[0]}")
+        raise ValueError(
+            f"a recipe with position {recipe.position} got positions {positions is not None}; "
+            "make them with body_positions"
+        )
+    if positions is not None and (
+        missing := [k.name for k in keys if k.name not in positions.by_name]
+    ):
+        raise ValueError(
+            f"{len(missing)} of {len(keys)} images have no position, the first is {missing[0]}"
+        )
 
 
 def _config(
-    weights: Weights, recipe: DetectorRecipe, train: DeepLesion, val: DeepLesion | None, positions: Positions | None
+    weights: Weights,
+    recipe: DetectorRecipe,
+    train: DeepLesion,
+    val: DeepLesion | None,
+    positions: Positions | None,
 ) -> dict[str, Any]:
     """What makes a run this run and no other: config.yaml."""
     start = weights.provenance.get("start", {})
-    data = {"train": [dataclasses.astuple(k) for k in train.keys], "val": [dataclasses.astuple(k) for k in val.keys] if val else []}
+    data = {
+        "train": [dataclasses.astuple(k) for k in train.keys],
+        "val": [dataclasses.astuple(k) for k in val.keys] if val else [],
+    }
     config = {
         "recipe": recipe.described(),
-        "start": {"backbone": weights.backbone, "weights_sha256": weights.sha256(), "start": start, "inputs": weights.inputs.to_dict()},
-        "data": {"sha256": runs.digest(data), **{f"{name}_images": len(keys) for name, keys in data.items()}},
+        "start": {
+            "backbone": weights.backbone,
+            "weights_sha256": weights.sha256(),
+            "start": start,
+            "inputs": weights.inputs.to_dict(),
+        },
+        "data": {
+            "sha256": runs.digest(data),
+            **{f"{name}_images": len(keys) for name, keys in data.items()},
+        },
     }
     if positions is not None:
         config["positions"] = {"scorer_sha256": positions.scorer}

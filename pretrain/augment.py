@@ -1,7 +1,9 @@
-"""Random views of slices, in HU, before they are windowed. Every change is off unless a recipe asks for it.
+"""Random views of slices, in HU, before they are windowed. Every change is off unless a recipe asks
+for it.
 
-What moves the body in the image is done by one resampling: crop, field of view, rotation and flip make one affine map a slice. The random
-numbers of a step are drawn for all G groups from (seed, step), so a slice gets the same view whichever rank holds it.
+What moves the body in the image is done by one resampling: crop, field of view, rotation and flip
+make one affine map a slice. The random numbers of a step are drawn for all G groups from (seed,
+step), so a slice gets the same view whichever rank holds it.
 """
 
 from __future__ import annotations
@@ -22,9 +24,12 @@ class Augment:
     """Which random views a slice is shown in.
 
     Args:
-        crop_area: smallest share of the image's area that a random crop keeps, drawn a slice; 1 is off, 0.5 the authors' code.
-        crop_mass: a crop must keep this share of the image's mass (HU above air), else the slice stays whole; a third in the authors' code.
-        field_of_view: largest factor by which a volume's field of view shrinks or grows, drawn a volume; 1 is off.
+        crop_area: smallest share of the image's area that a random crop keeps, drawn a slice; 1 is
+            off, 0.5 the authors' code.
+        crop_mass: a crop must keep this share of the image's mass (HU above air), else the slice
+            stays whole; a third in the authors' code.
+        field_of_view: largest factor by which a volume's field of view shrinks or grows, drawn a
+            volume; 1 is off.
         rotation_deg: largest turn in the slice, drawn a volume; 0 is off.
         flip: probability that a volume's left and right are exchanged.
         hu_shift: largest shift in HU, drawn a volume; 0 is off.
@@ -48,24 +53,40 @@ class Augment:
         )  # fmt: skip
         for name, low, high in allowed:
             if not low <= getattr(self, name) <= high:
-                raise ValueError(f"augment.{name} must be in {low}..{high}, got {getattr(self, name)}")
+                raise ValueError(
+                    f"augment.{name} must be in {low}..{high}, got {getattr(self, name)}"
+                )
 
     @property
     def magnifies(self) -> float:
-        """The largest factor by which a view enlarges the grid; what is prepared once is kept that much finer."""
+        """The largest factor by which a view enlarges the grid; what is prepared once is kept that
+        much finer.
+        """
         return (self.field_of_view / self.crop_area**0.5) if self.moves else 1.0
 
     @property
     def moves(self) -> bool:
         """Whether any view differs from the slice in geometry."""
-        return self.crop_area < 1 or self.field_of_view > 1 or self.rotation_deg > 0 or self.flip > 0
+        return (
+            self.crop_area < 1 or self.field_of_view > 1 or self.rotation_deg > 0 or self.flip > 0
+        )
 
-    def views(self, grid: Tensor, size_px: int, *, g: int, seed: int, step: int, rank: int = 0, world: int = 1) -> Tensor:
+    def views(
+        self,
+        grid: Tensor,
+        size_px: int,
+        *,
+        g: int,
+        seed: int,
+        step: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> Tensor:
         """Random views of a step's slices.
 
         Args:
-            grid: `[G', M, T, T]` HU, the groups rank, rank + world, ... of the step's G; `[G', M, 3, T, T]` with neighbours, which get the
-                view of their slice.
+            grid: `[G', M, T, T]` HU, the groups rank, rank + world, ... of the step's G; `[G', M,
+                3, T, T]` with neighbours, which get the view of their slice.
             size_px: side S of the views.
 
         Returns:
@@ -81,29 +102,51 @@ class Augment:
         angle = np.deg2rad(self.rotation_deg) * rng.uniform(-1, 1, g)[mine]
         mirror = np.where(rng.uniform(0, 1, g)[mine] < self.flip, -1.0, 1.0)
         sigma = self.noise_hu * rng.uniform(0, 1, g)[mine]
-        flat = grid.flatten(0, 1).float().view(grid.shape[0] * m, -1, *grid.shape[-2:])  # a slice and its neighbours, if any
+        flat = (
+            grid.flatten(0, 1).float().view(grid.shape[0] * m, -1, *grid.shape[-2:])
+        )  # a slice and its neighbours, if any
         if self.moves or grid.shape[-1] != size_px:
-            extent, centre = self._crop(flat[:, flat.shape[1] // 2], side.reshape(-1), corner.reshape(-1, 2), zoom.reshape(-1))
-            flat = _resample(flat, size_px, extent, centre, np.repeat(angle, m), np.repeat(mirror, m))
+            extent, centre = self._crop(
+                flat[:, flat.shape[1] // 2],
+                side.reshape(-1),
+                corner.reshape(-1, 2),
+                zoom.reshape(-1),
+            )
+            flat = _resample(
+                flat, size_px, extent, centre, np.repeat(angle, m), np.repeat(mirror, m)
+            )
         out = flat.view(*grid.shape[:2], -1, size_px, size_px)
         if self.hu_scale or self.hu_shift:
-            a, b = (torch.tensor(v, dtype=torch.float32, device=grid.device).view(-1, 1, 1, 1, 1) for v in (scale, shift))
-            out = torch.where(out > AIR_HU + 24, out * a + b, out)  # air stays air: padding is not part of the scanner's error
+            a, b = (
+                torch.tensor(v, dtype=torch.float32, device=grid.device).view(-1, 1, 1, 1, 1)
+                for v in (scale, shift)
+            )
+            out = torch.where(
+                out > AIR_HU + 24, out * a + b, out
+            )  # air stays air: padding is not part of the scanner's error
         if self.noise_hu:
             seeds = rng.integers(0, 2**63, g)[mine]
             noise = [
-                torch.randn(out.shape[1:], generator=torch.Generator().manual_seed(int(s))) * float(t)
+                torch.randn(out.shape[1:], generator=torch.Generator().manual_seed(int(s)))
+                * float(t)
                 for s, t in zip(seeds, sigma, strict=True)
             ]
             out = out + torch.stack(noise).to(out.device)
         return out.view(*grid.shape[:-2], size_px, size_px)
 
     def _crop(
-        self, flat: Tensor, side: NDArray[np.float64], corner: NDArray[np.float64], zoom: NDArray[np.float64]
+        self,
+        flat: Tensor,
+        side: NDArray[np.float64],
+        corner: NDArray[np.float64],
+        zoom: NDArray[np.float64],
     ) -> tuple[Tensor, Tensor]:
-        """Extent `[N]` (side times zoom, 1 is the image) and centre `[N, 2]` (y, x in -1..1), whole where a crop would lose the body."""
+        """Extent `[N]` (side times zoom, 1 is the image) and centre `[N, 2]` (y, x in -1..1), whole
+        where a crop would lose the body.
+        """
         size, device = flat.shape[-1], flat.device
-        # Pixels are whole HU, so their sums are exact as integers (and float64 is not known to Apple's GPUs).
+        # Pixels are whole HU, so their sums are exact as integers (and float64 is not known to
+        # Apple's GPUs).
         sums = F.pad((flat - AIR_HU).clamp(min=0).long().cumsum(1).cumsum(2), (1, 0, 1, 0))
         low = np.rint(corner * (1 - side)[:, None] * size).astype(np.int64)
         high = (low + np.rint(side * size).astype(np.int64)[:, None]).clip(max=size)
@@ -119,10 +162,19 @@ class Augment:
 
 
 def _resample(
-    flat: Tensor, size_px: int, extent: Tensor, centre: Tensor, angle: NDArray[np.float64], mirror: NDArray[np.float64]
+    flat: Tensor,
+    size_px: int,
+    extent: Tensor,
+    centre: Tensor,
+    angle: NDArray[np.float64],
+    mirror: NDArray[np.float64],
 ) -> Tensor:
-    """Bilinear views `[N, C, S, S]` of squares of relative side `extent` around `centre`, turned and mirrored; outside the slice is air."""
-    turn = torch.tensor(np.stack([np.cos(angle), np.sin(angle), mirror]), dtype=torch.float32, device=flat.device)
+    """Bilinear views `[N, C, S, S]` of squares of relative side `extent` around `centre`, turned
+    and mirrored; outside the slice is air.
+    """
+    turn = torch.tensor(
+        np.stack([np.cos(angle), np.sin(angle), mirror]), dtype=torch.float32, device=flat.device
+    )
     theta = torch.zeros(len(flat), 2, 3, device=flat.device)
     theta[:, 0, 0], theta[:, 0, 1] = extent * turn[0] * turn[2], -extent * turn[1]
     theta[:, 1, 0], theta[:, 1, 1] = extent * turn[1] * turn[2], extent * turn[0]

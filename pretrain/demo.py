@@ -1,4 +1,7 @@
-"""The whole road on computed CT: scans, store, training, scores of unseen scans, body parts, figure, export. All by public functions."""
+"""The whole road on computed CT:
+
+scans, store, training, scores of unseen scans, body parts, figure, export. All by public functions.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,25 @@ from .tables import SeriesScores
 from .training import fit
 
 PARTS = ("chest", "abdomen", "pelvis")
-MILD = Augment(crop_area=0.75, field_of_view=1.15, rotation_deg=5.0, hu_shift=15.0, hu_scale=0.05, noise_hu=20.0)
-"""Computed bodies are alike, and in a few hundred steps the default recipe's views are too many to learn."""
+MILD = Augment(
+    crop_area=0.75,
+    field_of_view=1.15,
+    rotation_deg=5.0,
+    hu_shift=15.0,
+    hu_scale=0.05,
+    noise_hu=20.0,
+)
+"""Computed bodies are alike, and in a few hundred steps the default recipe's views are too many to
+learn.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Demo:
-    """What the demo measured. mean_r: over the unseen phantoms; accuracy: see `body_part_accuracy`."""
+    """What the demo measured.
+
+    mean_r: over the unseen phantoms; accuracy: see `body_part_accuracy`.
+    """
 
     mean_r: float
     accuracy: float
@@ -43,7 +58,14 @@ class Demo:
         return self.text
 
 
-def demo(out: Path = Path("demo-run"), *, train: int = 32, unseen: int = 14, steps: int = 500, seed: int = 0) -> Demo:
+def demo(
+    out: Path = Path("demo-run"),
+    *,
+    train: int = 32,
+    unseen: int = 14,
+    steps: int = 500,
+    seed: int = 0,
+) -> Demo:
     """Run the main job on computed CT.
 
     Args:
@@ -54,9 +76,14 @@ def demo(out: Path = Path("demo-run"), *, train: int = 32, unseen: int = 14, ste
         seed: of phantoms and training.
     """
     if train < 9 or unseen < 3:
-        raise ValueError(f"the demo needs at least 9 phantoms to train on and 3 unseen ones, got {train} and {unseen}")
+        raise ValueError(
+            f"the demo needs at least 9 phantoms to train on and 3 unseen ones, got {train} and "
+            f"{unseen}"
+        )
     began = time.monotonic()
-    scans, store, run, scores = (Path(out) / name for name in ("scans", "store", "run", f"scores-{time.strftime('%H%M%S')}"))
+    scans, store, run, scores = (
+        Path(out) / name for name in ("scans", "store", "run", f"scores-{time.strftime('%H%M%S')}")
+    )
     phantoms(scans / "train", n=train, seed=seed, form="dicom", size_px=128)
     phantoms(scans / "unseen", n=unseen, seed=seed + 10_000, form="dicom", size_px=128)
     taken = ingest([scans / "train"], store)
@@ -69,9 +96,12 @@ def demo(out: Path = Path("demo-run"), *, train: int = 32, unseen: int = 14, ste
     accuracies = body_part_accuracy(scored.series, labels)
     if not len(accuracies):
         raise ValueError(
-            f"no two of the {unseen} unseen phantoms show chest, abdomen and pelvis and leave others to measure on; raise --unseen"
+            f"no two of the {unseen} unseen phantoms show chest, abdomen and pelvis and leave "
+            "others to measure on; raise --unseen"
         )
-    mean, lowest, highest = (100 * float(v) for v in (accuracies.mean(), accuracies.min(), accuracies.max()))
+    mean, lowest, highest = (
+        100 * float(v) for v in (accuracies.mean(), accuracies.min(), accuracies.max())
+    )
     r = np.array([pearson_r(s.scores, s.z_mm) for s in scored.series])
     volumes = {s.key: _pixels(s.source) for s in scored.series}
     picture = Path(out) / "scores.png"
@@ -97,7 +127,9 @@ Trunk               {trunk}: loaded back into torchvision's resnet18, every tens
 
 
 def read_labels(path: Path) -> dict[str, list[str]]:
-    """Body parts of each series' slices, superior to inferior, by the series' folder or file name, from a phantom run's labels.csv."""
+    """Body parts of each series' slices, superior to inferior, by the series' folder or file name,
+    from a phantom run's labels.csv.
+    """
     parts: dict[str, dict[int, str]] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
@@ -105,16 +137,23 @@ def read_labels(path: Path) -> dict[str, list[str]]:
     return {name: [by_slice[i] for i in sorted(by_slice)] for name, by_slice in parts.items()}
 
 
-def body_part_accuracy(series: Sequence[SeriesScores], labels: dict[str, list[str]]) -> NDArray[np.float64]:
-    """Accuracy on chest, abdomen and pelvis slices by thresholds from two volumes, measured on the others (the paper, Table 1).
+def body_part_accuracy(
+    series: Sequence[SeriesScores], labels: dict[str, list[str]]
+) -> NDArray[np.float64]:
+    """Accuracy on chest, abdomen and pelvis slices by thresholds from two volumes, measured on the
+    others (the paper, Table 1).
 
-    One number for each pair of volumes that together show all three parts: with two volumes, which two matters.
+    One number for each pair of volumes that together show all three parts: with two volumes, which
+    two matters.
     """
     scores = [s.scores for s in series]
     parts = [np.array(labels[Path(s.source).name]) for s in series]
 
     def pool(members: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
-        s, p = np.concatenate([scores[i] for i in members]), np.concatenate([parts[i] for i in members])
+        s, p = (
+            np.concatenate([scores[i] for i in members]),
+            np.concatenate([parts[i] for i in members]),
+        )
         return s[np.isin(p, PARTS)], p[np.isin(p, PARTS)]
 
     found = []

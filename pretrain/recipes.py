@@ -1,7 +1,8 @@
-"""Complete configurations of a training, as functions: this project's default and its large form, the paper's, and its authors' code.
+"""Complete configurations of a training, as functions: this project's default and its large form,
+the paper's, and its authors' code.
 
-A recipe holds everything that shapes the trained numbers; where the run goes, how many GPUs and workers it uses and how often it is
-validated does not, and is an argument of `fit`.
+A recipe holds everything that shapes the trained numbers; where the run goes, how many GPUs and
+workers it uses and how often it is validated does not, and is an argument of `fit`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ class Recipe:
 
     Args:
         backbone: "vgg16", "alexnet" or "timm/MODEL".
-        start: the trunk's first numbers: "random" (the library's initialisation), "random:msra" (the authors'), "imagenet",
-            "imagenet:TAG", or a file (weights of this project, a state dict of torchvision, timm or detectron2).
+        start: the trunk's first numbers: "random" (the library's initialisation), "random:msra"
+            (the authors'), "imagenet", "imagenet:TAG", or a file (weights of this project, a state
+            dict of torchvision, timm or detectron2).
         head_std: standard deviation of the head's Gaussian start; none for PyTorch's own.
         inputs: the contract that travels with the weights.
         augment: random views.
@@ -35,21 +37,28 @@ class Recipe:
         m: slices a volume.
         unit: step between a group's slices, in slices ("index") or in "mm".
         begin: where groups start: "uniform", or "ends" to see the ends of volumes more often.
-        balance: "volumes" draws all alike; "sizes" draws volumes of every body size alike (`sampler.even_sizes`).
-        order_scale: factor on score differences in the order loss; 1 in the paper, 2 in the authors' code.
+        balance: "volumes" draws all alike; "sizes" draws volumes of every body size alike
+            (`sampler.even_sizes`).
+        order_scale: factor on score differences in the order loss; 1 in the paper, 2 in the
+            authors' code.
         distance_weight: of the distance loss against the order loss; 1 in the paper.
-        position_weight: of this project's position loss (`losses.position_loss`); 0, as in the paper, is without.
-        mean_losses: divide each loss by its number of terms (the authors' code) instead of summing (the paper).
+        position_weight: of this project's position loss (`losses.position_loss`); 0, as in the
+            paper, is without.
+        mean_losses: divide each loss by its number of terms (the authors' code) instead of summing
+            (the paper).
         steps: training steps.
         optimiser: "sgd" or "adamw".
         lr: learning rate.
         momentum: of SGD; AdamW has its own.
         weight_decay: on weights; biases and normalisation layers have none.
         bias_lr_factor: learning rate of biases relative to `lr`; 2 in the authors' code.
-        schedule: "constant"; "steps" divides by 10 at `drops`; "cosine" warms up over 5 % of the steps and falls to 1 %.
-        drops: shares of the steps after which the rate falls by 10, as 0.5; a run of another length keeps them.
+        schedule: "constant"; "steps" divides by 10 at `drops`; "cosine" warms up over 5 % of the
+            steps and falls to 1 %.
+        drops: shares of the steps after which the rate falls by 10, as 0.5; a run of another length
+            keeps them.
         clip_norm: largest gradient norm; none does not clip.
-        precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32", "bf16".
+        precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32",
+            "bf16".
         seed: of the start, the sampling and the augmentation.
     """
 
@@ -103,15 +112,27 @@ class Recipe:
             warm = max(1, round(0.05 * self.steps))
             if step < warm:
                 return (step + 1) / warm
-            return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1, (step - warm) / max(1, self.steps - warm)))) / 2
+            return (
+                0.01
+                + 0.99
+                * (1 + math.cos(math.pi * min(1, (step - warm) / max(1, self.steps - warm))))
+                / 2
+            )
         return 1.0
 
     def sha256(self) -> str:
-        """Digest of the configuration: rows and runs with the same one were made by the same recipe."""
+        """Digest of the configuration:
+
+        rows and runs with the same one were made by the same recipe.
+        """
         return hashlib.sha256(json.dumps(self.described(), sort_keys=True).encode()).hexdigest()
 
     def described(self) -> dict[str, Any]:
-        """Plain values. A start from a file is named by its content: paths do not travel, and what lies under one can change."""
+        """Plain values.
+
+        A start from a file is named by its content: paths do not travel, and what lies under one
+        can change.
+        """
         values = dataclasses.asdict(self) | {"inputs": self.inputs.to_dict()}
         path = Path(self.start)
         if path.is_file():
@@ -120,7 +141,8 @@ class Recipe:
 
 
 def paper() -> Recipe:
-    """Yan, Lu, Summers, ISBI 2018: VGG-16 from ImageNet, g = 12, m = 8, summed losses 1:1, SGD at 0.002, 1,500 steps.
+    """Yan, Lu, Summers, ISBI 2018: VGG-16 from ImageNet, g = 12, m = 8, summed losses 1:1, SGD at
+    0.002, 1,500 steps.
 
     What the paper does not state (input, momentum, decay) is the authors' code's.
     """
@@ -128,10 +150,11 @@ def paper() -> Recipe:
 
 
 def reference_code() -> Recipe:
-    """The authors' later Caffe release: g = 20, sigmoid of twice the difference, mean losses, random crops, 10,000 steps.
+    """The authors' later Caffe release: g = 20, sigmoid of twice the difference, mean losses,
+    random crops, 10,000 steps.
 
-    Its input is 0..255 minus 50. The same up to ImageNet's usual divisor is 50 / 255 as mean, which lets torchvision's weights be the
-    start.
+    Its input is 0..255 minus 50. The same up to ImageNet's usual divisor is 50 / 255 as mean, which
+    lets torchvision's weights be the start.
     """
     return Recipe(
         backbone="vgg16",
@@ -153,13 +176,21 @@ def reference_code() -> Recipe:
 def default() -> Recipe:
     """A small ResNet at 64 pixels from a random start, for a CPU, and for archives of mixed scans.
 
-    Beyond the paper: steps in mm, volumes balanced by body size, scores that follow millimetres, random views. What each brought, and what
-    did not, is in DECISIONS.md.
+    Beyond the paper: steps in mm, volumes balanced by body size, scores that follow millimetres,
+    random views. What each brought, and what did not, is in DECISIONS.md.
     """
     return Recipe(
         backbone="timm/resnet18",
         inputs=InputSpec(window_hu=(-300.0, 400.0), size_px=64, field="body"),
-        augment=Augment(crop_area=0.5, field_of_view=1.5, rotation_deg=10.0, flip=0.5, hu_shift=25.0, hu_scale=0.1, noise_hu=30.0),
+        augment=Augment(
+            crop_area=0.5,
+            field_of_view=1.5,
+            rotation_deg=10.0,
+            flip=0.5,
+            hu_shift=25.0,
+            hu_scale=0.1,
+            noise_hu=30.0,
+        ),
         g=8,
         m=6,
         unit="mm",
@@ -177,16 +208,28 @@ def default() -> Recipe:
 
 
 def large() -> Recipe:
-    """The default for a GPU: the paper's VGG-16 at 128 pixels. Without normalisation layers it wants a lower rate.
+    """The default for a GPU: the paper's VGG-16 at 128 pixels. Without normalisation layers it
+    wants a lower rate.
 
-    Measured apart on a CPU, where together they take hours: this network at 64 pixels in so many steps, and a smaller one at 128
-    (DECISIONS.md 39).
+    Measured apart on a CPU, where together they take hours: this network at 64 pixels in so many
+    steps, and a smaller one at 128 (DECISIONS.md 39).
     """
     chosen = default()
-    return dataclasses.replace(chosen, backbone="vgg16", lr=5e-4, steps=4500, inputs=dataclasses.replace(chosen.inputs, size_px=128))
+    return dataclasses.replace(
+        chosen,
+        backbone="vgg16",
+        lr=5e-4,
+        steps=4500,
+        inputs=dataclasses.replace(chosen.inputs, size_px=128),
+    )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"default": default, "large": large, "paper": paper, "reference_code": reference_code}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "default": default,
+    "large": large,
+    "paper": paper,
+    "reference_code": reference_code,
+}
 
 
 def recipe(name: str) -> Recipe:

@@ -1,7 +1,8 @@
 """Which slices a training step sees: a pure function of (seed, step).
 
-There is no state to save and no order of workers to care for: a resumed run sees what the unbroken one would have seen, and rank r of a
-world of w GPUs takes groups r, r + w, ... of the same G groups.
+There is no state to save and no order of workers to care for: a resumed run sees what the unbroken
+one would have seen, and rank r of a world of w GPUs takes groups r, r + w, ... of the same G
+groups.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ from numpy.typing import NDArray
 
 
 class SliceSampler:
-    """G random volumes and M equidistant slices of each, start and interval random (the paper, section 2).
+    """G random volumes and M equidistant slices of each, start and interval random (the paper,
+    section 2).
 
     Args:
-        z_mm: for every volume the positions of its slices in mm, increasing; each must have at least `m` slices.
+        z_mm: for every volume the positions of its slices in mm, increasing; each must have at
+            least `m` slices.
         g: volumes a step, drawn without replacement.
         m: slices a volume, at least 2.
-        unit: "index" takes slices j, j + k, j + 2k, ...; "mm" takes the slices nearest to z, z + d, z + 2d, ... with d between the
-            volume's usual step and the largest that fits, so that gaps and uneven steps do not falsify the distance loss.
-        begin: "uniform" draws the start uniformly and k from 1..(n-1)//(m-1), all that fits; "ends" is the authors' code: k from 1..n//m
-            and the start through a logistic, so that both ends of a volume are not under-sampled.
+        unit: "index" takes slices j, j + k, j + 2k, ...; "mm" takes the slices nearest to z, z + d,
+            z + 2d, ... with d between the volume's usual step and the largest that fits, so that
+            gaps and uneven steps do not falsify the distance loss.
+        begin: "uniform" draws the start uniformly and k from 1..(n-1)//(m-1), all that fits; "ends"
+            is the authors' code: k from 1..n//m and the start through a logistic, so that both ends
+            of a volume are not under-sampled.
         share: how often each volume is drawn beside the others, above 0; none draws all alike.
         seed: with the step it determines everything.
 
@@ -45,9 +50,14 @@ class SliceSampler:
         if m < 2:
             raise ValueError(f"m (slices a volume) must be at least 2, got {m}")
         if not 1 <= g <= len(z_mm):
-            raise ValueError(f"g (volumes a step) must be in 1..{len(z_mm)}, the usable volumes; got {g}; add volumes or lower --g")
+            raise ValueError(
+                f"g (volumes a step) must be in 1..{len(z_mm)}, the usable volumes; got {g}; add "
+                "volumes or lower --g"
+            )
         if (shortest := min(len(z) for z in z_mm)) < m:
-            raise ValueError(f"a volume of {shortest} slices cannot give m = {m}; leave it out or lower --m")
+            raise ValueError(
+                f"a volume of {shortest} slices cannot give m = {m}; leave it out or lower --m"
+            )
         self.z_mm = [np.asarray(z, dtype=np.float64) for z in z_mm]
         self.g, self.m, self.unit, self.begin, self.seed = g, m, unit, begin, seed
         self.share = None if share is None else share / share.sum()
@@ -70,7 +80,8 @@ class SliceSampler:
         step = rng.uniform(min(float(np.median(np.diff(z))), reach), reach)
         wanted = self._position(rng) * (z[-1] - (self.m - 1) * step) + step * np.arange(self.m)
         chosen = np.abs(z[None, :] - wanted[:, None]).argmin(axis=1)
-        # Around a gap two wanted positions can share a slice; a label of zero distance would be false, so the group is drawn by index.
+        # Around a gap two wanted positions can share a slice; a label of zero distance would be
+        # false, so the group is drawn by index.
         return chosen if (np.diff(chosen) > 0).all() else self._by_index(rng, z)
 
     def _position(self, rng: np.random.Generator) -> float:
@@ -80,15 +91,19 @@ class SliceSampler:
         return float(1 / (1 + np.exp(-rng.uniform(-5, 5))))
 
 
-def even_sizes(areas_mm2: Sequence[NDArray[np.float64]], spread: float = 0.3) -> NDArray[np.float64]:
-    """Shares that draw volumes of every body size alike: the inverse of how many volumes have a median cross-section like theirs.
+def even_sizes(
+    areas_mm2: Sequence[NDArray[np.float64]], spread: float = 0.3
+) -> NDArray[np.float64]:
+    """Shares that draw volumes of every body size alike: the inverse of how many volumes have a
+    median cross-section like theirs.
 
-    Archives hold many scans of one kind, say a hundred heads and ten abdomens; which is which need not be known, as a head is slimmer than
-    a trunk.
+    Archives hold many scans of one kind, say a hundred heads and ten abdomens; which is which need
+    not be known, as a head is slimmer than a trunk.
 
     Args:
         areas_mm2: for every volume the area of the body's box in each slice.
-        spread: standard deviation of the Gaussian in the area's logarithm within which volumes count as alike.
+        spread: standard deviation of the Gaussian in the area's logarithm within which volumes
+            count as alike.
     """
     size = np.log([max(float(np.median(area)), 1.0) for area in areas_mm2])
     alike = np.exp(-0.5 * ((size[:, None] - size[None, :]) / spread) ** 2).sum(1)

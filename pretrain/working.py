@@ -1,4 +1,5 @@
-"""A folder of results that can be stopped at any moment and goes on: what is finished is kept, a file a series.
+"""A folder of results that can be stopped at any moment and goes on: what is finished is kept, a
+file a series.
 
     SCORES/settings.json      what the result depends on besides the series
     SCORES/working/KEY.npz    arrays of one series; the folder is gone once the tables stand
@@ -23,7 +24,8 @@ from .data.store import rename_durably, temporary_name
 
 
 class Working:
-    """What has been finished in a folder of results; nothing is written before the first series is added.
+    """What has been finished in a folder of results; nothing is written before the first series is
+    added.
 
     Args:
         folder: SCORES.
@@ -40,7 +42,9 @@ class Working:
         begun = folder / "settings.json"
         if begun.exists():
             self._compare(begun)
-        elif folder.exists() and (not folder.is_dir() or any(p.suffix != ".tmp" for p in folder.iterdir())):
+        elif folder.exists() and (
+            not folder.is_dir() or any(p.suffix != ".tmp" for p in folder.iterdir())
+        ):
             raise ValueError(f"{folder} is not empty, or a file; give a new --out")
 
     def _compare(self, begun: Path) -> None:
@@ -52,7 +56,10 @@ class Working:
             if found.get(name) != asked:
                 was, now = (_shown(value) for value in (found.get(name), asked))
                 option = name.removesuffix("_sha256")
-                raise ValueError(f"{self.folder} was begun with {option} {was}, not {now}; give what it was begun with, or a new --out")
+                raise ValueError(
+                    f"{self.folder} was begun with {option} {was}, not {now}; give what it was "
+                    "begun with, or a new --out"
+                )
 
     @property
     def finished(self) -> bool:
@@ -88,10 +95,14 @@ class Working:
             with np.load(path) as arrays:
                 return dict(arrays)
         except (ValueError, EOFError, BadZipFile):
-            raise ValueError(f"{path} is damaged; delete it, and the same command scores this series again") from None
+            raise ValueError(
+                f"{path} is damaged; delete it, and the same command scores this series again"
+            ) from None
 
     def finish(self, tables: Sequence[str]) -> None:
-        """Put the tables that were written in the working folder in their place, the last one last, and remove the folder."""
+        """Put the tables that were written in the working folder in their place, the last one last,
+        and remove the folder.
+        """
         for name in sorted(tables, key=lambda name: name == self._last):
             rename_durably(self.path / name, self.folder / name)
         self.tidy()

@@ -11,7 +11,9 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real CT beside the checkout; tests that need it are skipped, with this reason, where it is absent."""
+    """The folder of real CT beside the checkout; tests that need it are skipped, with this reason,
+    where it is absent.
+    """
     if not (SHARED / "ct" / "catalog.csv").is_file():
         pytest.skip(f"no real CT beside the checkout (looked for {SHARED.name}/ct/catalog.csv)")
     return SHARED

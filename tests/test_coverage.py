@@ -1,4 +1,7 @@
-"""The benchmark of coverage: what it counts, and that its computed volumes are labelled where their curves say."""
+"""The benchmark of coverage:
+
+what it counts, and that its computed volumes are labelled where their curves say.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ def test_tally__counts_hits_misses_and_what_is_called_outside() -> None:
     tally = Tally()
     tally.add([(Curve(Z, Z), index) for index in (17, 18, 21, 22)], level, 0.9)
     assert tally.row() == {"tests": 4, "covered": 0.5, "outside": 0.0, "width_mm_median": 20.0}
-    tally.add([(Curve(Z - 200, Z), 38), (Curve(Z - 200, Z), 30)], level, 0.9)  # ends at a score of -5
+    tally.add(
+        [(Curve(Z - 200, Z), 38), (Curve(Z - 200, Z), 30)], level, 0.9
+    )  # ends at a score of -5
     assert tally.row() == {"tests": 6, "covered": 0.5, "outside": 0.3333, "width_mm_median": 20.0}
 
 

@@ -1,4 +1,6 @@
-"""Tables and figures are functions of rows; what has none, or rows that do not belong together, is said in one line."""
+"""Tables and figures are functions of rows; what has none, or rows that do not belong together, is
+said in one line.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,37 @@ import pytest
 from benchmarks import evidence, figures
 from benchmarks import rows as result_rows
 
-ABOUT = {"date": "2026-01-01", "commit": "abc", "config": "c0", "seed": "0", "machine": "m", "versions": "v", "data": "phantom"}
+ABOUT = {
+    "date": "2026-01-01",
+    "commit": "abc",
+    "config": "c0",
+    "seed": "0",
+    "machine": "m",
+    "versions": "v",
+    "data": "phantom",
+}
 ABOUT |= {"data_sha256": "d", "recipe": "small", "start": "random"}
 
 
 def method(name: str, accuracy: float, **more: str) -> dict[str, str]:
-    measured = {"accuracy": f"{accuracy}", "low": f"{accuracy - 0.02}", "high": f"{accuracy + 0.02}", "labelled": "2", "backbone": "n"}
+    measured = {
+        "accuracy": f"{accuracy}",
+        "low": f"{accuracy - 0.02}",
+        "high": f"{accuracy + 0.02}",
+        "labelled": "2",
+        "backbone": "n",
+    }
     return {**ABOUT, "method": name, **measured, **more}
 
 
 def sampled(m: int, distance: float, accuracy: float) -> dict[str, str]:
-    return {**ABOUT, "config": f"{m} {distance}", "m": f"{m}", "distance": f"{distance}", "accuracy": f"{accuracy}"}
+    return {
+        **ABOUT,
+        "config": f"{m} {distance}",
+        "m": f"{m}",
+        "distance": f"{distance}",
+        "accuracy": f"{accuracy}",
+    }
 
 
 def curve_rows() -> list[dict[str, str]]:
@@ -29,7 +51,15 @@ def curve_rows() -> list[dict[str, str]]:
     for ascites in (False, True):
         for i in range(172):
             score = i / 20 - 4 + (3.0 if ascites and 100 < i < 110 else 0.0)
-            rows.append({**ABOUT, "body": "70000", "ascites": f"{ascites}", "r": "0.98" if ascites else "0.999", "slice": f"{i}"})
+            rows.append(
+                {
+                    **ABOUT,
+                    "body": "70000",
+                    "ascites": f"{ascites}",
+                    "r": "0.98" if ascites else "0.999",
+                    "slice": f"{i}",
+                }
+            )
             rows[-1] |= {"z_mm": f"{3.75 * i}", "part": "chest", "score": f"{score}"}
     return rows
 
@@ -41,7 +71,11 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_table1__is_the_mean_over_seeds_beside_the_papers() -> None:
-    rows = [method("supervised", 0.9), method("supervised", 0.94, seed="1"), method("UBR, two labelled volumes", 0.8)]
+    rows = [
+        method("supervised", 0.9),
+        method("supervised", 0.94, seed="1"),
+        method("UBR, two labelled volumes", 0.8),
+    ]
     lines = figures.table1(rows)
     assert lines[0] == ["supervised", "2", "n", "92.0 (90.0 to 94.0)", "90.0 to 94.0", "2", "98.84"]
     assert lines[1][3:] == ["80.0", "78.0 to 82.0", "1", "95.99"] and len(lines) == 2
@@ -51,19 +85,30 @@ def test_table1__a_training_that_diverged_is_shown_as_such() -> None:
     lost = {"accuracy": "", "low": "", "high": ""}
     (line,) = figures.table1([{**method("supervised", 0.9), **lost}])
     assert line[3:] == ["1 diverged", "", "1", "98.84"]
-    (line,) = figures.table1([method("supervised", 0.9), {**method("supervised", 0.9, seed="1"), **lost}])
+    (line,) = figures.table1(
+        [method("supervised", 0.9), {**method("supervised", 0.9, seed="1"), **lost}]
+    )
     assert line[3:] == ["90.0; 1 diverged", "88.0 to 92.0", "2", "98.84"]
 
 
 def test_ablation__is_compared_with_no_change_seed_by_seed() -> None:
-    rows = [method("none", 0.9, r="0.99"), method("none", 0.8, r="0.97", seed="1"), method("no crops", 0.85, r="0.9")]
+    rows = [
+        method("none", 0.9, r="0.99"),
+        method("none", 0.8, r="0.97", seed="1"),
+        method("no crops", 0.85, r="0.9"),
+    ]
     lines = figures.ablation(rows)
-    assert lines == [["none", "85.0", "", "0.9800", "2"], ["no crops", "85.0", "-5.0", "0.9000", "1"]]
+    assert lines == [
+        ["none", "85.0", "", "0.9800", "2"],
+        ["no crops", "85.0", "-5.0", "0.9000", "1"],
+    ]
 
 
 def test_together__rows_that_do_not_belong_together_are_refused() -> None:
     for other in ({"config": "c1"}, {"config": "c1", "seed": "1"}):
-        with pytest.raises(ValueError, match=r"belong to one line have the configurations c0, c1; move one away"):
+        with pytest.raises(
+            ValueError, match=r"belong to one line have the configurations c0, c1; move one away"
+        ):
             figures.table1([method("supervised", 0.9), method("supervised", 0.94, **other)])
     with pytest.raises(ValueError, match=r"several data_sha256 \(d, e\); choose one"):
         figures.table1([method("supervised", 0.9), method("pooled", 0.94, data_sha256="e")])
@@ -72,10 +117,23 @@ def test_together__rows_that_do_not_belong_together_are_refused() -> None:
 
 
 def test_fig3b__lines_are_means_over_seeds() -> None:
-    rows = [sampled(2, 0.0, 0.5), sampled(4, 0.0, 0.7), sampled(4, 1.0, 0.8), {**sampled(4, 1.0, 0.9), "seed": "1"}]
-    with_distance, without, *_ = [line for line in figures.fig3b(rows).axes[0].lines if line.get_linestyle() == "-"]
-    assert (with_distance.get_xdata().tolist(), with_distance.get_ydata().tolist()) == ([4], pytest.approx([85]))
-    assert (without.get_xdata().tolist(), without.get_ydata().tolist()) == ([2, 4], pytest.approx([50, 70]))
+    rows = [
+        sampled(2, 0.0, 0.5),
+        sampled(4, 0.0, 0.7),
+        sampled(4, 1.0, 0.8),
+        {**sampled(4, 1.0, 0.9), "seed": "1"},
+    ]
+    with_distance, without, *_ = [
+        line for line in figures.fig3b(rows).axes[0].lines if line.get_linestyle() == "-"
+    ]
+    assert (with_distance.get_xdata().tolist(), with_distance.get_ydata().tolist()) == (
+        [4],
+        pytest.approx([85]),
+    )
+    assert (without.get_xdata().tolist(), without.get_ydata().tolist()) == (
+        [2, 4],
+        pytest.approx([50, 70]),
+    )
 
 
 def test_fig3a__is_of_one_training() -> None:
@@ -88,24 +146,42 @@ def test_fig3a__is_of_one_training() -> None:
 def test_fig3c__a_line_of_panels_an_experiment_and_a_ubr_training() -> None:
     about = {**ABOUT, "steps": "400", "backbone": "b", "intensity": "i", "pretraining": ""}
     ubr = {"start": "ubr", "pretraining": "64 px, 900 steps"}
-    rows = [{**about, "start": "random", "share": share, "step": "100", "val_recall5": "0.3"} for share in ("0.05", "1.0")]
+    rows = [
+        {**about, "start": "random", "share": share, "step": "100", "val_recall5": "0.3"}
+        for share in ("0.05", "1.0")
+    ]
     rows += [{**rows[0], **ubr}, {**rows[1], **ubr, "pretraining": "128 px"}]
     rows += [{**row, "seed": "1", "val_recall5": "0.5"} for row in rows if row["start"] == "random"]
-    rows += [{**row, "steps": "800", "config": "longer"} for row in rows if row["pretraining"] != "128 px"]
+    rows += [
+        {**row, "steps": "800", "config": "longer"}
+        for row in rows
+        if row["pretraining"] != "128 px"
+    ]
     axes = np.array(figures.fig3c(rows).axes).reshape(3, 2)
-    assert [[panel.get_visible() for panel in line] for line in axes] == [[False, True], [True, False], [True, False]]
+    assert [[panel.get_visible() for panel in line] for line in axes] == [
+        [False, True],
+        [True, False],
+        [True, False],
+    ]
     assert "phantom, 400 steps" in axes[0, 1].get_ylabel() and "128 px" in axes[0, 1].get_ylabel()
     assert "phantom, 800 steps" in axes[2, 0].get_ylabel()
     random, trained = axes[1, 0].lines
-    assert random.get_ydata().tolist() == pytest.approx([40]) and trained.get_ydata().tolist() == pytest.approx([30])
-    assert [text.get_text() for text in axes[1, 0].get_legend().get_texts()] == ["random, 2 seeds", "ubr, 1 seed"]
+    assert random.get_ydata().tolist() == pytest.approx(
+        [40]
+    ) and trained.get_ydata().tolist() == pytest.approx([30])
+    assert [text.get_text() for text in axes[1, 0].get_legend().get_texts()] == [
+        "random, 2 seeds",
+        "ubr, 1 seed",
+    ]
 
 
 def test_fig4__shows_the_slice_that_lies_off_the_line() -> None:
     figure = figures.fig4(curve_rows())
     (marked,) = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
     assert 100 < marked.get_xdata()[0] / 3.75 < 110
-    assert len(figure.axes[2].images) == 1 and np.asarray(figure.axes[2].images[0].get_array()).shape == (128, 128)
+    assert len(figure.axes[2].images) == 1 and np.asarray(
+        figure.axes[2].images[0].get_array()
+    ).shape == (128, 128)
 
 
 def test_page__draws_what_has_rows_and_names_the_commands_of_the_rest(results: Path) -> None:
@@ -114,9 +190,16 @@ def test_page__draws_what_has_rows_and_names_the_commands_of_the_rest(results: P
     result_rows.append("curves", curve_rows())
     evidence.main(["--out", str(results / "out")])
     page = (results / "out" / "evidence.html").read_text()
-    assert {path.name for path in (results / "out").glob("*.png")} == {"fig2.png", "fig3b.png", "fig4.png"}
+    assert {path.name for path in (results / "out").glob("*.png")} == {
+        "fig2.png",
+        "fig3b.png",
+        "fig4.png",
+    }
     assert page.count("data:image/png;base64") == 3 and "98.84" in page
-    assert "no rows of phantom with recipe small in results/histogram.csv; make them with: python -m benchmarks.table1" in page
+    assert (
+        "no rows of phantom with recipe small in results/histogram.csv; make them with: python "
+        "-m benchmarks.table1" in page
+    )
     assert "make them with: python -m benchmarks.starts" in page
 
 
@@ -126,16 +209,29 @@ def test_page__data_are_shown_each_by_itself(results: Path) -> None:
     result_rows.append("sampling", [sampled(4, 1.0, 0.8), {**sampled(4, 1.0, 0.6), **on_ct}])
     evidence.main(["--out", str(results / "all")])
     page = (results / "all" / "evidence.html").read_text()
-    assert "<td>90.0</td>" in page and "<td>70.0</td>" in page and page.count("<h3>ct, recipe small</h3>") == 2
+    assert (
+        "<td>90.0</td>" in page
+        and "<td>70.0</td>" in page
+        and page.count("<h3>ct, recipe small</h3>") == 2
+    )
     assert {path.name for path in (results / "all").glob("*.png")} == {"fig3b.png", "fig3b-ct.png"}
-    result_rows.append("sampling", [{**sampled(4, 1.0, 0.7), **on_ct, "recipe": "default, 30 steps"}])
+    result_rows.append(
+        "sampling", [{**sampled(4, 1.0, 0.7), **on_ct, "recipe": "default, 30 steps"}]
+    )
     evidence.main(["--out", str(results / "two"), "--only", "fig3b", "--data", "ct"])
-    assert {path.name for path in (results / "two").glob("*.png")} == {"fig3b-ct.png", "fig3b-ct-default-30-steps.png"}
+    assert {path.name for path in (results / "two").glob("*.png")} == {
+        "fig3b-ct.png",
+        "fig3b-ct-default-30-steps.png",
+    }
     evidence.main(["--out", str(results / "ct"), "--data", "ct"])
     page = (results / "ct" / "evidence.html").read_text()
     assert "<td>90.0</td>" not in page and "<td>70.0</td>" in page
 
 
 def test_page__a_figure_without_rows_is_one_line(results: Path) -> None:
-    with pytest.raises(SystemExit, match=r"no rows of phantom with recipe paper in results/sampling\.csv; make them with: python -m"):
+    with pytest.raises(
+        SystemExit,
+        match=r"no rows of phantom with recipe paper in results/sampling\.csv; make them with: "
+        r"python -m",
+    ):
         evidence.main(["--out", str(results / "out"), "--only", "fig3b", "--recipe", "paper"])

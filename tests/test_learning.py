@@ -1,4 +1,7 @@
-"""The benchmark that judges recipes: parts from landmarks, landmarks from scores, folds by patient."""
+"""The benchmark that judges recipes:
+
+parts from landmarks, landmarks from scores, folds by patient.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,36 @@ STEP_MM = 5.0
 
 def curve(marks: dict[str, int], scores: NDArray[np.float64] | None = None, n: int = 100) -> Curve:
     z = STEP_MM * np.arange(n)
-    row = SeriesRow("k", "p", "nifti", n, 8, 8, (STEP_MM, 1.0, 1.0), z, np.zeros((n, 4), np.int16), -1000, 1000, (), "d")
+    row = SeriesRow(
+        "k",
+        "p",
+        "nifti",
+        n,
+        8,
+        8,
+        (STEP_MM, 1.0, 1.0),
+        z,
+        np.zeros((n, 4), np.int16),
+        -1000,
+        1000,
+        (),
+        "d",
+    )
     return Curve(row, z / 50 if scores is None else scores, marks)
 
 
 def test_parts__borders_are_the_landmarks_and_neck_and_thigh_are_left_out() -> None:
-    parts = curve({"lung_apex": 10, "liver_dome": 40, "iliac_crest": 70, "femoral_head": 85}).parts()
+    parts = curve(
+        {"lung_apex": 10, "liver_dome": 40, "iliac_crest": 70, "femoral_head": 85}
+    ).parts()
     assert min(parts) == 10 and max(parts) == 97  # the femoral head and 60 mm
-    assert [parts[i] for i in (10, 39, 40, 69, 70)] == ["chest", "chest", "abdomen", "abdomen", "pelvis"]
+    assert [parts[i] for i in (10, 39, 40, 69, 70)] == [
+        "chest",
+        "chest",
+        "abdomen",
+        "abdomen",
+        "pelvis",
+    ]
     assert set(curve({"iliac_crest": 30}).parts().values()) == {"abdomen", "pelvis"}
     assert set(curve({"liver_dome": 30}).parts().values()) == {"chest", "abdomen"}
     assert curve({"mandible": 3}).parts() == {}
@@ -37,7 +62,9 @@ def test_error__is_the_distance_from_the_landmark_to_where_the_curve_passes_its_
     one = curve({"liver_dome": 40})
     assert _error(one, "liver_dome", [40 * STEP_MM / 50]) <= STEP_MM / 2
     assert _error(one, "liver_dome", [52 * STEP_MM / 50]) == pytest.approx(60, abs=STEP_MM / 2)
-    assert _error(one, "liver_dome", [1000.0]) == pytest.approx(59 * STEP_MM)  # never passed: the last slice
+    assert _error(one, "liver_dome", [1000.0]) == pytest.approx(
+        59 * STEP_MM
+    )  # never passed: the last slice
     noisy = one.scores.copy()
     noisy[5] = 90  # one slice that is wrong does not move it
     assert _error(curve({"liver_dome": 40}, noisy), "liver_dome", [40 * STEP_MM / 50]) <= STEP_MM
@@ -47,14 +74,23 @@ def test_error__is_the_distance_from_the_landmark_to_where_the_curve_passes_its_
 def test_accuracy__thresholds_of_known_pairs_tell_the_parts_of_unseen_ones() -> None:
     marks = {"lung_apex": 5, "liver_dome": 40, "iliac_crest": 70}
     known = [curve(marks), curve(marks), curve({"liver_dome": 40}, n=60)]
-    assert accuracy(known, [curve(marks), curve({"mandible": 2})]) == [pytest.approx(1, abs=0.01), None]
+    assert accuracy(known, [curve(marks), curve({"mandible": 2})]) == [
+        pytest.approx(1, abs=0.01),
+        None,
+    ]
     assert accuracy([], [curve(marks)]) == [None]
     moved = curve(marks, curve(marks).scores + 10 * STEP_MM / 50)  # ten slices too far down
     assert accuracy(known, [moved])[0] == pytest.approx(1 - 20 / 95, abs=0.01)
 
 
 def test_summary__trunks_by_themselves_and_slices_weigh_alike() -> None:
-    row = {"length_mm": "300", "r": "0.9", "ordered": "0.9", "part_accuracy": "0.5", "part_slices": "30"}
+    row = {
+        "length_mm": "300",
+        "r": "0.9",
+        "ordered": "0.9",
+        "part_accuracy": "0.5",
+        "part_slices": "30",
+    }
     row |= {f"{name}_error_mm": "" for name in LANDMARKS}
     rows = [
         {**row, "file": "torso/a", "liver_dome_error_mm": "10"},
@@ -62,10 +98,17 @@ def test_summary__trunks_by_themselves_and_slices_weigh_alike() -> None:
         {**row, "file": "headneck/c", "r": "0.8"},
     ]
     found = summary(rows)
-    assert (found["trunk_series"], found["long_trunk_r_below_0.95"], found["head_r_median"]) == (2, 1, 0.8)
+    assert (found["trunk_series"], found["long_trunk_r_below_0.95"], found["head_r_median"]) == (
+        2,
+        1,
+        0.8,
+    )
     assert (found["part_accuracy"], found["landmark_error_mm_median"]) == (0.625, 10.0)
     heads = summary(rows[2:])
-    assert heads["head_r_median"] == 0.8 and heads["trunk_r_median"] == heads["part_accuracy"] == heads["long_trunk_r_lowest"] == ""
+    assert (
+        heads["head_r_median"] == 0.8
+        and heads["trunk_r_median"] == heads["part_accuracy"] == heads["long_trunk_r_lowest"] == ""
+    )
 
 
 def test_remaining__folds_that_other_data_or_recipes_have_rows_of_are_not_skipped(
@@ -74,9 +117,18 @@ def test_remaining__folds_that_other_data_or_recipes_have_rows_of_are_not_skippe
     monkeypatch.setattr(result_rows, "RESULTS", tmp_path)
     monkeypatch.setattr(learning, "folds", lambda cohort: [["a"], ["b"]])
     about = {"config": "c", "data_sha256": "d"}
-    result_rows.append("learning", [{**about, "fold": 1}, {**about, "data_sha256": "e", "fold": 0}, {**about, "config": "o", "fold": 0}])
+    result_rows.append(
+        "learning",
+        [
+            {**about, "fold": 1},
+            {**about, "data_sha256": "e", "fold": 0},
+            {**about, "config": "o", "fold": 0},
+        ],
+    )
     assert remaining(ANY, None, about, "learning") == [(0, ["a"])]
-    assert "skipped, learning.csv has it: config c, data_sha256 d, fold 1" in capsys.readouterr().out
+    assert (
+        "skipped, learning.csv has it: config c, data_sha256 d, fold 1" in capsys.readouterr().out
+    )
     assert remaining(ANY, 1, about, "learning") == []
 
 

@@ -1,4 +1,6 @@
-"""The arrows of the architecture, held by reading the imports; and what a light import must not load."""
+"""The arrows of the architecture, held by reading the imports; and what a light import must not
+load.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"pretrain", "weights", "downstream", "benchmarks"}
-MAY_IMPORT = {"weights": {"weights"}, "pretrain": {"pretrain", "weights"}, "downstream": {"downstream", "weights"}}
+MAY_IMPORT = {
+    "weights": {"weights"},
+    "pretrain": {"pretrain", "weights"},
+    "downstream": {"downstream", "weights"},
+}
 HEAVY = ("pydicom", "detectron2", "lightning", "matplotlib", "pandas")
 
 
@@ -28,15 +34,24 @@ def imported(source: str) -> set[str]:
 
 
 def wrong_arrows(package: str, source: str) -> set[str]:
-    """Imports of a source in `package` that the architecture forbids: a sibling, or a package under its bare name."""
+    """Imports of a source in `package` that the architecture forbids:
+
+    a sibling, or a package under its bare name.
+    """
     parts = [name.split(".") for name in imported(source)]
-    siblings = {p[1] for p in parts if p[0] == "ubr" and len(p) > 1} - MAY_IMPORT.get(package, PACKAGES)
+    siblings = {p[1] for p in parts if p[0] == "ubr" and len(p) > 1} - MAY_IMPORT.get(
+        package, PACKAGES
+    )
     return siblings | {f"bare {p[0]}" for p in parts if p[0] in PACKAGES}
 
 
 @pytest.mark.parametrize("package", sorted(MAY_IMPORT))
 def test_imports__follow_the_arrows(package: str) -> None:
-    wrong = {str(path): arrows for path in (ROOT / package).rglob("*.py") if (arrows := wrong_arrows(package, path.read_text()))}
+    wrong = {
+        str(path): arrows
+        for path in (ROOT / package).rglob("*.py")
+        if (arrows := wrong_arrows(package, path.read_text()))
+    }
     assert not wrong
 
 
@@ -44,13 +59,17 @@ def test_imports__the_check_can_fail() -> None:
     assert wrong_arrows("weights", "from ubr.pretrain import losses") == {"pretrain"}
     assert wrong_arrows("pretrain", "import ubr.downstream.detector") == {"downstream"}
     assert wrong_arrows("pretrain", "import weights") == {"bare weights"}
-    assert wrong_arrows("pretrain", "from ubr.weights import load\nfrom .data import store") == set()
+    assert (
+        wrong_arrows("pretrain", "from ubr.weights import load\nfrom .data import store") == set()
+    )
 
 
 def loaded(code: str) -> set[str]:
     """Heavy modules in a fresh interpreter after `code`."""
     listing = f"{code}\nimport sys; print('loaded:', *[m for m in {HEAVY} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, cwd=ROOT.parent, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", listing], capture_output=True, text=True, cwd=ROOT.parent, check=True
+    )
     return set(done.stdout.splitlines()[-1].split()[1:])
 
 
@@ -71,11 +90,18 @@ def test_root__is_a_namespace() -> None:
 
 def test_detectron2_plugin__without_detectron2_says_how_to_install_it() -> None:
     code = "import sys; sys.modules['detectron2'] = None\nfrom ubr.downstream import d2"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
-    assert done.returncode == 1 and "needs detectron2, which is installed from its source" in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent
+    )
+    assert (
+        done.returncode == 1
+        and "needs detectron2, which is installed from its source" in done.stderr
+    )
 
 
 @pytest.mark.parametrize("package", ["weights", "pretrain", "downstream"])
 def test_public_names__are_where_the_packages_say(package: str) -> None:
     module = import_module(f"ubr.{package}")
-    assert len(module.__all__) > 3 and all(getattr(module, name).__name__ == name for name in module.__all__ if name[0].islower())
+    assert len(module.__all__) > 3 and all(
+        getattr(module, name).__name__ == name for name in module.__all__ if name[0].islower()
+    )

@@ -1,4 +1,7 @@
-"""A small world for tests of the method: volumes in which a lung shrinks and a bone grows from top to bottom."""
+"""A small world for tests of the method:
+
+volumes in which a lung shrinks and a bone grows from top to bottom.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
-"""What a backbone is: a convolutional trunk with its library's own tensor names, and the size of the map it returns.
+"""What a backbone is: a convolutional trunk with its library's own tensor names, and the size of
+the map it returns.
 
-UBR puts its head on VGG-16's conv5_3, and a VGG Faster R-CNN cuts at the same place, so pretraining and detector share the module as it is:
-one backbone, two heads. Pools that are not wanted are replaced by identities, never deleted: names keep their indices. timm models are
-pruned by `prune_intermediate_layers` rather than wrapped by `features_only`, which renames tensors. A trunk holds no tensor behind its
-map: what the loss cannot reach is not handed over as trained.
+UBR puts its head on VGG-16's conv5_3, and a VGG Faster R-CNN cuts at the same place, so pretraining
+and detector share the module as it is: one backbone, two heads. Pools that are not wanted are
+replaced by identities, never deleted: names keep their indices. timm models are pruned by
+`prune_intermediate_layers` rather than wrapped by `features_only`, which renames tensors. A trunk
+holds no tensor behind its map: what the loss cannot reach is not handed over as trained.
 """
 
 from __future__ import annotations
@@ -22,11 +24,19 @@ from torchvision import models
 class Backbone(nn.Module):
     """A trunk: `[N, 3, H, W]` -> `[N, channels, H/stride, W/stride]`.
 
-    name: what `build` takes. body: the module whose `state_dict` has the library's own names. features: (body, input) -> the map.
-    channels, stride: of the map. origin: where its numbers came from, plain values for the provenance; `ubr.weights.start` fills it.
+    name: what `build` takes. body: the module whose `state_dict` has the library's own names.
+    features: (body, input) -> the map. channels, stride: of the map. origin: where its numbers came
+    from, plain values for the provenance; `ubr.weights.start` fills it.
     """
 
-    def __init__(self, name: str, body: nn.Module, features: Callable[[nn.Module, Tensor], Tensor], channels: int, stride: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        body: nn.Module,
+        features: Callable[[nn.Module, Tensor], Tensor],
+        channels: int,
+        stride: int,
+    ) -> None:
         super().__init__()
         self.name, self.body, self.channels, self.stride = name, body, channels, stride
         self.origin: dict[str, Any] = {}
@@ -64,7 +74,9 @@ def _torchvision(name: str) -> Backbone:
     for module in features.modules():
         if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)):
             module.reset_parameters()
-        if isinstance(module, nn.Conv2d) and name.startswith("vgg"):  # as torchvision.models.VGG does
+        if isinstance(module, nn.Conv2d) and name.startswith(
+            "vgg"
+        ):  # as torchvision.models.VGG does
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
     body = nn.Module()
@@ -76,7 +88,10 @@ def _timm(name: str) -> Backbone:
     model = timm.create_model(name.removeprefix("timm/"), pretrained=False, num_classes=0)
     info = getattr(model, "feature_info", None)
     if info is None or not hasattr(model, "forward_intermediates"):
-        raise ValueError(f"timm model {name!r} gives no feature map; choose one with forward_intermediates (resnet18, convnext_tiny, ...)")
+        raise ValueError(
+            f"timm model {name!r} gives no feature map; choose one with forward_intermediates "
+            "(resnet18, convnext_tiny, ...)"
+        )
     model.prune_intermediate_layers(indices=1, prune_norm=True, prune_head=True)  # type: ignore[operator]
     last = info[-1] if isinstance(info, list) else info.get_dicts()[-1]
     return Backbone(name, model, _timm_map, last["num_chs"], last["reduction"])
@@ -86,19 +101,24 @@ def build(name: str) -> Backbone:
     """A backbone with its library's own random initialisation.
 
     Args:
-        name: "vgg16" or "vgg16_bn" (conv1-conv5 without pool5, 512 maps, stride 16), "alexnet" (conv1-conv5, 256 maps, stride 16), or
-            "timm/MODEL" for any timm model with a feature map (the deepest one is returned).
+        name: "vgg16" or "vgg16_bn" (conv1-conv5 without pool5, 512 maps, stride 16), "alexnet"
+            (conv1-conv5, 256 maps, stride 16), or "timm/MODEL" for any timm model with a feature
+            map (the deepest one is returned).
 
     Raises:
-        ValueError: the name is unknown (the nearest ones are offered) or the model has no feature map.
+        ValueError: the name is unknown (the nearest ones are offered) or the model has no feature
+            map.
     """
     if name in TORCHVISION:
         return _torchvision(name)
     own = ", ".join(TORCHVISION)
     if not timm.is_model(name.removeprefix("timm/")) or not name.startswith("timm/"):
         known = [*TORCHVISION, *(f"timm/{m}" for m in timm.list_models())]
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or difflib.get_close_matches(f"timm/{name}", known, n=3, cutoff=0.3)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or difflib.get_close_matches(
+            f"timm/{name}", known, n=3, cutoff=0.3
+        )
         raise ValueError(
-            f"unknown backbone {name!r}; nearest: {', '.join(near)}; allowed: {own}, timm/MODEL of the installed timm {version('timm')}"
+            f"unknown backbone {name!r}; nearest: {', '.join(near)}; allowed: {own}, timm/MODEL "
+            f"of the installed timm {version('timm')}"
         )
     return _timm(name)

@@ -1,17 +1,22 @@
 """Where the body is: a bounding box in every axial slice, and one for a whole series.
 
-The box is part of the input contract (pixels outside the body cost time and hold tables, arms and blankets), so it is found
-here, the same way for pretraining, scoring and detectors, and from the pixels alone.
+The box is part of the input contract (pixels outside the body cost time and hold tables, arms and
+blankets), so it is found here, the same way for pretraining, scoring and detectors, and from the
+pixels alone.
 
-1. Pixels are averaged to about 4 mm, which removes wires and tubes, and taken above -400 HU: soft tissue, fat and bone.
-2. An opening removes what is thinner than about 12 mm: clothing, blankets, the shell of the table.
-3. Lung is put back: large dark regions whose median is above that of air. A field of view inside the chest would otherwise fall apart.
-4. Each slice falls apart into components. The largest one whose middle half meets the patient's midline is the body; arms beside it,
+1. Pixels are averaged to about 4 mm, which removes wires and tubes, and taken above -400 HU: soft
+tissue, fat and bone. 2. An opening removes what is thinner than about 12 mm: clothing, blankets,
+the shell of the table. 3. Lung is put back: large dark regions whose median is above that of air. A
+field of view inside the chest would otherwise fall apart. 4. Each slice falls apart into
+components. The largest one whose middle half meets the patient's midline is the body; arms beside
+it,
    and the table below it, are not. Where none does (thighs; raised arms above the vertex) the body is every component at least half as
    large as the largest.
-5. The box goes round it with a margin of one averaged pixel, since the opening rounds off noses and skin folds.
+5. The box goes round it with a margin of one averaged pixel, since the opening rounds off noses and
+skin folds.
 
-A slice without body (air, table only) has the box (0, 0, 0, 0). Arms that touch the trunk stay in the box.
+A slice without body (air, table only) has the box (0, 0, 0, 0). Arms that touch the trunk stay in
+the box.
 """
 
 from __future__ import annotations
@@ -35,8 +40,8 @@ IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0,
 def body_boxes(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> NDArray[np.int16]:
     """The body's bounding box in each slice.
 
-    hu: `[z, y, x]` Hounsfield units. spacing_mm: (z, y, x).
-    Returns `[z, 4]` int16: y0, y1, x0, x1 in pixels, half-open; all zero where a slice holds no body.
+    hu: `[z, y, x]` Hounsfield units. spacing_mm: (z, y, x). Returns `[z, 4]` int16: y0, y1, x0, x1
+    in pixels, half-open; all zero where a slice holds no body.
     """
     from scipy import ndimage
 
@@ -50,7 +55,9 @@ def body_boxes(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) ->
     boxes = np.zeros((len(hu), 4), np.int16)
     if not count:
         return boxes
-    area_cm2: NDArray[np.float64] = np.bincount(labels.ravel(), minlength=count + 1)[1:] * np.float64(block_cm2)
+    area_cm2: NDArray[np.float64] = np.bincount(labels.ravel(), minlength=count + 1)[
+        1:
+    ] * np.float64(block_cm2)
     where = ndimage.find_objects(labels)
     parts = np.array([(s[0].start, s[1].start, s[1].stop, s[2].start, s[2].stop) for s in where])
     midline = _midline(parts, area_cm2)
@@ -73,7 +80,8 @@ def body_boxes(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) ->
 
 
 def series_box(boxes: NDArray[np.int16]) -> tuple[int, int, int, int]:
-    """One crop (y0, y1, x0, x1) for a whole series: the union of its slices' boxes, less the outermost 2 % on each side.
+    """One crop (y0, y1, x0, x1) for a whole series: the union of its slices' boxes, less the
+    outermost 2 % on each side.
 
     All zero when no slice holds a body.
     """
@@ -86,7 +94,8 @@ def series_box(boxes: NDArray[np.int16]) -> tuple[int, int, int, int]:
 
 
 def shown_boxes(boxes: NDArray[np.int16]) -> NDArray[np.int16]:
-    """What of each slice belongs to the body: the union of its own box and those of the slices next to it, `[z, 4]` as `boxes`.
+    """What of each slice belongs to the body: the union of its own box and those of the slices next
+    to it, `[z, 4]` as `boxes`.
 
     A box that is too small in a single slice then cuts nothing off.
     """
@@ -94,7 +103,9 @@ def shown_boxes(boxes: NDArray[np.int16]) -> NDArray[np.int16]:
 
     sign = np.array([1, -1, 1, -1], np.int16)  # the union is then a minimum
     found = boxes[:, 1:2] > 0
-    lowest = ndimage.minimum_filter1d(np.where(found, boxes * sign, np.iinfo(np.int16).max), 3, axis=0, mode="nearest")
+    lowest = ndimage.minimum_filter1d(
+        np.where(found, boxes * sign, np.iinfo(np.int16).max), 3, axis=0, mode="nearest"
+    )
     return np.where(found, lowest * sign, 0).astype(np.int16)
 
 
@@ -106,8 +117,12 @@ def _block_mean(hu: NDArray[np.int16], step_y: int, step_x: int) -> NDArray[np.f
     return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float32))
 
 
-def _lung(small: NDArray[np.float32], tissue: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
-    """Regions that are not tissue, of at least `smallest` blocks, whose median is denser than the air around the patient."""
+def _lung(
+    small: NDArray[np.float32], tissue: NDArray[np.bool_], smallest: float
+) -> NDArray[np.bool_]:
+    """Regions that are not tissue, of at least `smallest` blocks, whose median is denser than the
+    air around the patient.
+    """
     from scipy import ndimage
 
     labels, count = ndimage.label(~tissue, IN_PLANE)
@@ -119,7 +134,10 @@ def _lung(small: NDArray[np.float32], tissue: NDArray[np.bool_], smallest: float
 
 
 def _midline(parts: NDArray[np.int64], area_cm2: NDArray[np.float64]) -> float:
-    """Column (work pixels) of the patient's midline: the middle of each slice's largest component, weighted by area."""
+    """Column (work pixels) of the patient's midline:
+
+    the middle of each slice's largest component, weighted by area.
+    """
     middle = (parts[:, 3] + parts[:, 4]) / 2
     largest = np.zeros(parts[:, 0].max() + 1)
     np.maximum.at(largest, parts[:, 0], area_cm2)

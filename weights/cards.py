@@ -11,18 +11,34 @@ from .artifact import Weights
 def card(weights: Weights) -> str:
     """The card as Markdown. What the provenance does not state is called unstated."""
     p, i = weights.provenance, weights.inputs
-    field = f"{i.mm_per_px} mm per pixel, cut or padded with air around the centre" if i.mm_per_px else "stretched to that size"
+    field = (
+        f"{i.mm_per_px} mm per pixel, cut or padded with air around the centre"
+        if i.mm_per_px
+        else "stretched to that size"
+    )
     shown = "square around the body" if i.field == "body" else "whole image"
     if i.channels == "grey":
         low, high = i.window_hu
-        of = f"the slices {i.neighbours_mm:g} mm above and below beside it" if i.neighbours_mm else "one slice copied to three channels"
-        channels = f"HU {low:g}..{high:g} to 0..1, clipped; {of}; minus {list(i.mean)}, over {list(i.std)}"
+        of = (
+            f"the slices {i.neighbours_mm:g} mm above and below beside it"
+            if i.neighbours_mm
+            else "one slice copied to three channels"
+        )
+        channels = (
+            f"HU {low:g}..{high:g} to 0..1, clipped; {of}; minus {list(i.mean)}, over {list(i.std)}"
+        )
     else:
-        channels = "three channels: HU clipped to {:g}..{:g}, zeros, ones; nothing else is subtracted or divided".format(*i.window_hu)
+        channels = (
+            "three channels: HU clipped to {:g}..{:g}, zeros, ones; nothing else is "
+            "subtracted or divided"
+        ).format(*i.window_hu)
     rows = {
         "backbone": weights.backbone,
-        "trunk": f"{len(weights.trunk)} tensors, {sum(t.numel() for t in weights.trunk.values()):,} numbers",
-        "head": "Conv6 and Fc7, for scores" if weights.head else "none: these weights give features, no scores",
+        "trunk": f"{len(weights.trunk)} tensors, "
+        f"{sum(t.numel() for t in weights.trunk.values()):,} numbers",
+        "head": "Conv6 and Fc7, for scores"
+        if weights.head
+        else "none: these weights give features, no scores",
         "input": f"axial slice, the {shown}, {i.size_px} x {i.size_px} px, {field}",
         "intensity": channels,
         "start": _start(p.get("start")),
@@ -64,20 +80,28 @@ def _start(start: Mapping[str, Any] | None) -> str:
         return "unstated"
     if "first_convolution_gets" not in start:
         return str(start["source"])
-    reach = "first convolution saw {:g}..{:g}, gets {:g}..{:g}".format(*start["first_convolution_saw"], *start["first_convolution_gets"])
+    reach = "first convolution saw {:g}..{:g}, gets {:g}..{:g}".format(
+        *start["first_convolution_saw"], *start["first_convolution_gets"]
+    )
     return f"{start['source']} ({reach})"
 
 
 def _data(data: Mapping[str, Any] | None) -> str:
     if not data:
         return "unstated"
-    return f"{data['series']} series of {data['patients']} patients, {data['slices']} slices; fingerprint {data['fingerprint']}"
+    return (
+        f"{data['series']} series of {data['patients']} patients, {data['slices']} slices; "
+        f"fingerprint {data['fingerprint']}"
+    )
 
 
 def _quality(held_out: Mapping[str, Any] | None) -> str:
     if not held_out or "r" not in held_out:
         return "no patients were held out"
-    return f"mean Pearson r {held_out['r']:.4f}, ordered pairs {held_out['ordered']:.4f} on {held_out['series']} held-out series"
+    return (
+        f"mean Pearson r {held_out['r']:.4f}, ordered pairs {held_out['ordered']:.4f} on "
+        f"{held_out['series']} held-out series"
+    )
 
 
 def _training(p: Mapping[str, Any]) -> str:
@@ -85,6 +109,7 @@ def _training(p: Mapping[str, Any]) -> str:
     if not recipe:
         return "unstated"
     return (
-        f"{p['steps']} steps of {recipe['g']} x {recipe['m']} slices, {recipe['optimiser']} at {recipe['lr']:g}, seed {p['seed']}, recipe "
+        f"{p['steps']} steps of {recipe['g']} x {recipe['m']} slices, {recipe['optimiser']} at "
+        f"{recipe['lr']:g}, seed {p['seed']}, recipe "
         f"{p['recipe_sha256'][:12]}, {p['precision']} on {p['device']}, {p['date']}"
     )

@@ -1,6 +1,8 @@
-"""What both command lines share: verbs whose options and help come from their functions, and mistakes that are answered in one line.
+"""What both command lines share: verbs whose options and help come from their functions, and
+mistakes that are answered in one line.
 
-Exit status: 0 success, 2 a user's mistake, 1 a fault, 130 interrupted. `--debug` shows the traceback of a mistake.
+Exit status: 0 success, 2 a user's mistake, 1 a fault, 130 interrupted. `--debug` shows the
+traceback of a mistake.
 """
 
 from __future__ import annotations
@@ -13,7 +15,11 @@ from typing import Any, NamedTuple, NoReturn
 
 
 class Verb(NamedTuple):
-    """run: takes the words after the verb. about: a line for the list. resumes: whether the same command goes on where it was cut."""
+    """run:
+
+    takes the words after the verb. about: a line for the list. resumes: whether the same command
+    goes on where it was cut.
+    """
 
     run: Callable[[list[str]], None]
     about: str
@@ -27,19 +33,28 @@ def parser(program: str, description: str) -> Any:
     class OneLine(ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             options = [option for action in self._actions for option in action.option_strings]
-            self.exit(2, f"{self.prog}: {_mistake(message, options)}; {self.prog} --help lists the options\n")
+            self.exit(
+                2,
+                f"{self.prog}: {_mistake(message, options)}; {self.prog} --help lists the "
+                "options\n",
+            )
 
     return OneLine(prog=program, description=description, exit_on_error=True)
 
 
 def _mistake(message: str, options: Sequence[str]) -> str:
-    """The parser's message on one line, in the user's words, with the options that resemble one it does not know."""
+    """The parser's message on one line, in the user's words, with the options that resemble one it
+    does not know.
+    """
     line = " ".join(message.split())
     line = re.sub(r'^Parser key "([^"]+)":', r"--\1:", line)
     missing = re.search(r"arguments are required: (\w+)$", line)
     if missing and f"--{missing[1]}" in options:
         line = f"{line[: missing.start(1)]}--{missing[1]}"
-    union = r"Does not validate against any of the Union subtypes Subtypes: (\[.*?\]) Errors:.*Given value: "
+    union = (
+        r"Does not validate against any of the Union subtypes Subtypes: (\[.*?\]) "
+        r"Errors:.*Given value: "
+    )
     line = re.sub(union, r"Expected one of \1. Got value: ", line)
     line = re.sub(r"<class '(\w+)'>", r"\1", line).replace("NoneType", "null")
     line = line.replace("a typing.Literal", "one of ").replace("typing.Literal", "")
@@ -73,7 +88,9 @@ def flat(configuration: Any) -> dict[str, Any]:
 
 
 def with_recipe(to: Any, argv: Sequence[str], make: Callable[[str], Any], default: str) -> Any:
-    """Parse, with the values of the recipe that --recipe or a YAML file names as defaults of its options."""
+    """Parse, with the values of the recipe that --recipe or a YAML file names as defaults of its
+    options.
+    """
     from argparse import ArgumentParser as First
 
     first = First(add_help=False, allow_abbrev=False)
@@ -90,7 +107,11 @@ def with_recipe(to: Any, argv: Sequence[str], make: Callable[[str], Any], defaul
 def _underscored(word: str) -> str:
     """`--size-px` is `--size_px`: options are named after the functions' arguments."""
     option, equals, value = word.partition("=")
-    return (option[:2] + option[2:].replace("-", "_") + equals + value) if option.startswith("--") else word
+    return (
+        (option[:2] + option[2:].replace("-", "_") + equals + value)
+        if option.startswith("--")
+        else word
+    )
 
 
 def main(program: str, about: str, verbs: Mapping[str, Verb], argv: Sequence[str] | None) -> int:
@@ -99,8 +120,21 @@ def main(program: str, about: str, verbs: Mapping[str, Verb], argv: Sequence[str
     debug = "--debug" in words
     words = [_underscored(word) for word in words if word != "--debug"]
     if not words or words[0] in ("-h", "--help", "help"):
-        usage = f"usage: {program} VERB [options]     ({program} VERB --help lists them; --debug shows tracebacks)"
-        print("\n".join([usage, "", about, "", *(f"  {name:<9} {verb.about}" for name, verb in verbs.items())]))
+        usage = (
+            f"usage: {program} VERB [options]     ({program} VERB --help lists them; --debug "
+            "shows tracebacks)"
+        )
+        print(
+            "\n".join(
+                [
+                    usage,
+                    "",
+                    about,
+                    "",
+                    *(f"  {name:<9} {verb.about}" for name, verb in verbs.items()),
+                ]
+            )
+        )
         return 0
     if words[0] == "--version":
         from importlib.metadata import version

@@ -16,7 +16,9 @@ def to_device(module: nn.Module, name: str) -> torch.device:
         ValueError: a device that this machine has not.
     """
     try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        device = torch.device(
+            ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+        )
         module.to(device)
     except (RuntimeError, AssertionError) as error:
         allowed = "auto, cpu, and what this machine has of cuda, cuda:1, mps"

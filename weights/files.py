@@ -1,7 +1,8 @@
-"""Trunks in files of other libraries: state dicts of torchvision and timm, checkpoints of detectron2. Opening one executes nothing.
+"""Trunks in files of other libraries: state dicts of torchvision and timm, checkpoints of
+detectron2. Opening one executes nothing.
 
-What `export` writes carries a record of its contract (beside or in the file, where the library has a place for it), and is refused where
-tensors and record do not belong together.
+What `export` writes carries a record of its contract (beside or in the file, where the library has
+a place for it), and is refused where tensors and record do not belong together.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ from .receipts import TransferError
 
 @dataclass(frozen=True)
 class Foreign:
-    """A file of tensors. record: what `export` wrote about it, if it did. scale: (mean, std) that its own library's config states."""
+    """A file of tensors.
+
+    record: what `export` wrote about it, if it did. scale: (mean, std) that its own library's
+    config states.
+    """
 
     path: Path
     tensors: Mapping[str, Tensor]
@@ -41,17 +46,27 @@ class Foreign:
         """A backbone's tensors under its own `names`.
 
         Raises:
-            TransferError: a tensor is missing, or the file holds more of such a network than the backbone has.
+            TransferError: a tensor is missing, or the file holds more of such a network than the
+                backbone has.
         """
         place = locate(layouts(backbone, names), self.tensors)
         if place is None:
             raise TransferError(f"{self.path}: holds no tensor of a {backbone}")
         theirs = {place.name(theirs): theirs for theirs in place.layout.names.values()}
-        if foreign := sorted(name for name in self.tensors if place.kin(name) and name not in theirs):
-            raise TransferError(f"{self.path}: holds a larger network than {backbone}, with {len(foreign)} tensors more ({foreign[0]})")
+        if foreign := sorted(
+            name for name in self.tensors if place.kin(name) and name not in theirs
+        ):
+            raise TransferError(
+                f"{self.path}: holds a larger network than {backbone}, with {len(foreign)} "
+                f"tensors more ({foreign[0]})"
+            )
         trunk = place.layout.to_ours({theirs[n]: t for n, t in self.tensors.items() if n in theirs})
         counters = self.record.get("counters", {})
-        return {n: torch.tensor(counters.get(n, 0)) for n in names if n.endswith(COUNTER) and n not in trunk} | trunk
+        return {
+            n: torch.tensor(counters.get(n, 0))
+            for n in names
+            if n.endswith(COUNTER) and n not in trunk
+        } | trunk
 
 
 def record_beside(path: Path) -> Path:
@@ -60,10 +75,12 @@ def record_beside(path: Path) -> Path:
 
 
 def read(path: Path) -> Foreign:
-    """Read a state dict (.pth, .safetensors) or a detectron2 checkpoint (.pkl), with the record or config beside it.
+    """Read a state dict (.pth, .safetensors) or a detectron2 checkpoint (.pkl), with the record or
+    config beside it.
 
     Raises:
-        ValueError: not such a file, one that would execute code, or a record that does not belong to the tensors.
+        ValueError: not such a file, one that would execute code, or a record that does not belong
+            to the tensors.
     """
     record: dict[str, Any] = {}
     scale = None
@@ -85,7 +102,10 @@ def read(path: Path) -> Foreign:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
     if record and record.get("tensors_sha256") != digest(tensors):
-        raise ValueError(f"{path}: its tensors are not those that its record was written for; export the weights anew")
+        raise ValueError(
+            f"{path}: its tensors are not those that its record was written for; export the "
+            "weights anew"
+        )
     return Foreign(path, tensors, record, scale)
 
 
@@ -93,20 +113,33 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path}: not a state dict that opens without executing code ({type(error).__name__})") from error
+        raise ValueError(
+            f"{path}: not a state dict that opens without executing code ({type(error).__name__})"
+        ) from error
     if isinstance(loaded, dict):
-        loaded = next((loaded[key] for key in ("state_dict", "model") if isinstance(loaded.get(key), dict)), loaded)
+        loaded = next(
+            (loaded[key] for key in ("state_dict", "model") if isinstance(loaded.get(key), dict)),
+            loaded,
+        )
     return _checked(path, loaded)
 
 
 def _checked(path: Path, loaded: object) -> dict[str, Tensor]:
-    if not isinstance(loaded, dict) or not loaded or not all(isinstance(t, Tensor) for t in loaded.values()):
-        raise ValueError(f"{path}: a state dict maps names to tensors; this file holds something else")
+    if (
+        not isinstance(loaded, dict)
+        or not loaded
+        or not all(isinstance(t, Tensor) for t in loaded.values())
+    ):
+        raise ValueError(
+            f"{path}: a state dict maps names to tensors; this file holds something else"
+        )
     return loaded
 
 
 class _Arrays(pickle.Unpickler):
-    """Reads pickles of plain values and NumPy arrays; whatever else a pickle may ask for is refused, so that nothing is executed."""
+    """Reads pickles of plain values and NumPy arrays; whatever else a pickle may ask for is
+    refused, so that nothing is executed.
+    """
 
     ALLOWED = frozenset(
         (f"numpy.{core}.{home}", name)
@@ -126,6 +159,7 @@ def _detectron2(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {name: torch.from_numpy(array.copy()) for name, array in loaded["model"].items()}
     except Exception as error:
         raise ValueError(
-            f"{path}: not a detectron2 checkpoint of arrays alone that opens without executing code ({type(error).__name__}: {error})"
+            f"{path}: not a detectron2 checkpoint of arrays alone that opens without executing "
+            f"code ({type(error).__name__}: {error})"
         ) from error
     return _checked(path, tensors), loaded.get("ubr", {})

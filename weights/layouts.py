@@ -1,8 +1,10 @@
 """The names that other libraries give to a trunk's tensors, as data, in both directions.
 
-A trunk is kept under the names of the library that its backbone comes from. Where another library holds the same network, the renaming is a
-list of substitutions, which `layouts` turns into a table name -> name. A table is a bijection or it is refused, and nothing is ever matched
-by how a name ends: the names under a known prefix are those of the table, all of them, or the transfer is not complete.
+A trunk is kept under the names of the library that its backbone comes from. Where another library
+holds the same network, the renaming is a list of substitutions, which `layouts` turns into a table
+name -> name. A table is a bijection or it is refused, and nothing is ever matched by how a name
+ends: the names under a known prefix are those of the table, all of them, or the transfer is not
+complete.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from torch import Tensor
 COUNTER = ".num_batches_tracked"
 """BatchNorm's counter of steps. No output depends on it, and frozen norms have no place for it."""
 
-_RESNETS = r"resnet(?:18|34|50|101|152)|wide_resnet(?:50|101)_2|resnext50_32x4d|resnext101_(?:32x8d|64x4d)"
+_RESNETS = (
+    r"resnet(?:18|34|50|101|152)|wide_resnet(?:50|101)_2|resnext50_32x4d|resnext101_(?:32x8d|64x4d)"
+)
 
 Rules = tuple[tuple[str, str], ...]
 
@@ -73,10 +77,12 @@ _DETECTRON2_RESNET: Rules = (
 
 
 class _Family(NamedTuple):
-    """Backbones (a pattern) that a library has too, under a name of its own (a template), and how its tensors are called.
+    """Backbones (a pattern) that a library has too, under a name of its own (a template), and how
+    its tensors are called.
 
-    prefix: where the trunk sits in that library's checkpoints. axes: tensors (a pattern) that have further axes of length 1 there.
-    heads: what lies among the trunk's names there and is none of it.
+    prefix: where the trunk sits in that library's checkpoints. axes: tensors (a pattern) that have
+    further axes of length 1 there. heads: what lies among the trunk's names there and is none of
+    it.
     """
 
     backbones: str
@@ -87,12 +93,18 @@ class _Family(NamedTuple):
     heads: tuple[str, ...] = ()
 
 
-# Not torchvision's DenseNets: their tensors match, but their `features` end before the last ReLU, so a detector would see another map.
+# Not torchvision's DenseNets: their tensors match, but their `features` end before the last ReLU,
+# so a detector would see another map.
 FAMILIES: Mapping[str, tuple[_Family, ...]] = {
     "torchvision": (
         _Family(r"(vgg16|vgg16_bn|alexnet)", r"\1"),
         _Family(rf"timm/(vgg1[1369](?:_bn)?|{_RESNETS})", r"\1"),
-        _Family(r"timm/(convnext_(?:tiny|small|base|large))", r"\1", _CONVNEXT, axes=(r"\.gamma$", (-1, 1, 1))),
+        _Family(
+            r"timm/(convnext_(?:tiny|small|base|large))",
+            r"\1",
+            _CONVNEXT,
+            axes=(r"\.gamma$", (-1, 1, 1)),
+        ),
         _Family(r"timm/(efficientnet_b[0-4])", r"\1", _EFFICIENTNET, heads=("features.8.",)),
         _Family(r"timm/regnet(x)_004_tv", r"regnet_\1_400mf", _REGNET),
         _Family(r"timm/regnet(y)_004", r"regnet_\1_400mf", _REGNET),
@@ -118,8 +130,9 @@ FAMILIES: Mapping[str, tuple[_Family, ...]] = {
 class Layout:
     """A backbone's tensors under another library's names.
 
-    library: whose. model: the library's name of the network. names: own name -> theirs. prefix: before their names in a checkpoint.
-    views: their shape, by own name, where it has axes of length 1 more. heads: see `_Family`.
+    library: whose. model: the library's name of the network. names: own name -> theirs. prefix:
+    before their names in a checkpoint. views: their shape, by own name, where it has axes of length
+    1 more. heads: see `_Family`.
     """
 
     library: str
@@ -131,17 +144,26 @@ class Layout:
 
     @cached_property
     def parts(self) -> frozenset[str]:
-        """The first components of their names: the parts of the network that belong to the trunk."""
+        """The first components of their names:
+
+        the parts of the network that belong to the trunk.
+        """
         return frozenset(name.split(".")[0] for name in self.names.values())
 
     def to_theirs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Own names -> their names (without the prefix)."""
-        return {self.names[n]: t.reshape(self.views[n]) if n in self.views else t for n, t in tensors.items()}
+        return {
+            self.names[n]: t.reshape(self.views[n]) if n in self.views else t
+            for n, t in tensors.items()
+        }
 
     def to_ours(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Their names (without the prefix) -> own names; the inverse of `to_theirs`."""
         own = {theirs: ours for ours, theirs in self.names.items()}
-        return {own[n]: t.flatten() if own[n] in self.views and t.ndim == len(self.views[own[n]]) else t for n, t in tensors.items()}
+        return {
+            own[n]: t.flatten() if own[n] in self.views and t.ndim == len(self.views[own[n]]) else t
+            for n, t in tensors.items()
+        }
 
 
 def layouts(backbone: str, names: Iterable[str]) -> dict[str, Layout]:
@@ -154,8 +176,14 @@ def layouts(backbone: str, names: Iterable[str]) -> dict[str, Layout]:
                 table = {name: _renamed(name, family.rules) for name in names}
                 if len(set(table.values())) < len(table):
                     raise ValueError(f"layout {library} of {backbone} gives two tensors one name")
-                views = {n: family.axes[1] for n in names if re.search(family.axes[0], n)} if family.axes else {}
-                found[library] = Layout(library, match.expand(family.model), table, family.prefix, views, family.heads)
+                views = (
+                    {n: family.axes[1] for n in names if re.search(family.axes[0], n)}
+                    if family.axes
+                    else {}
+                )
+                found[library] = Layout(
+                    library, match.expand(family.model), table, family.prefix, views, family.heads
+                )
                 break
     return found
 
@@ -166,15 +194,27 @@ def _renamed(name: str, rules: Rules) -> str:
     return name
 
 
-PREFIXES = ("", "module.", "body.", "backbone.", "backbone.body.", "backbone.bottom_up.", "backbone.bottom_up.body.")
-"""Where trunks sit in models and checkpoints: bare, in this project's `Backbone`, in detectors of torchvision and detectron2."""
+PREFIXES = (
+    "",
+    "module.",
+    "body.",
+    "backbone.",
+    "backbone.body.",
+    "backbone.bottom_up.",
+    "backbone.bottom_up.body.",
+)
+"""Where trunks sit in models and checkpoints:
+
+bare, in this project's `Backbone`, in detectors of torchvision and detectron2.
+"""
 
 
 @dataclass(frozen=True)
 class Place:
     """Where a trunk sits among the names of a model or file: a layout under a prefix.
 
-    cut: the beginning of the layout's names that is absent there: "features." where a detector's backbone is `vgg16().features`.
+    cut: the beginning of the layout's names that is absent there: "features." where a detector's
+    backbone is `vgg16().features`.
     """
 
     layout: Layout
@@ -186,14 +226,21 @@ class Place:
         return self.prefix + theirs.removeprefix(self.cut)
 
     def kin(self, name: str) -> bool:
-        """Whether a full name belongs among the trunk's: it lies under the prefix, in a part that the trunk has, in no head."""
+        """Whether a full name belongs among the trunk's:
+
+        it lies under the prefix, in a part that the trunk has, in no head.
+        """
         if not name.startswith(self.prefix):
             return False
         theirs = self.cut + name.removeprefix(self.prefix)
-        return theirs.split(".")[0] in self.layout.parts and not theirs.startswith(self.layout.heads)
+        return theirs.split(".")[0] in self.layout.parts and not theirs.startswith(
+            self.layout.heads
+        )
 
 
-def locate(layouts: Mapping[str, Layout], names: Collection[str], prefix: str | None = None) -> Place | None:
+def locate(
+    layouts: Mapping[str, Layout], names: Collection[str], prefix: str | None = None
+) -> Place | None:
     """The place that most of the trunk's tensors have among `names`; none where no tensor has one.
 
     prefix: look there only.
@@ -201,8 +248,16 @@ def locate(layouts: Mapping[str, Layout], names: Collection[str], prefix: str | 
     names = frozenset(names)
     best, most = None, 0
     for layout in layouts.values():
-        cuts = ("", "features.") if all(n.startswith("features.") for n in layout.names.values()) else ("",)
-        for place in (Place(layout, p, cut) for p in (PREFIXES if prefix is None else (prefix,)) for cut in cuts):
+        cuts = (
+            ("", "features.")
+            if all(n.startswith("features.") for n in layout.names.values())
+            else ("",)
+        )
+        for place in (
+            Place(layout, p, cut)
+            for p in (PREFIXES if prefix is None else (prefix,))
+            for cut in cuts
+        ):
             present = sum(place.name(theirs) in names for theirs in layout.names.values())
             if present > most:
                 best, most = place, present

@@ -13,10 +13,11 @@ from torch import Tensor
 class Receipt:
     """What a transfer did; names are the target's.
 
-    loaded: hold the source's numbers now. missing: the source has none for them. unexpected: the source's, without a place in the target.
-    other_shape, other_kind: cannot be copied. differing: have a place, and other numbers. left: the target's that are none of the trunk's:
-    heads that this training does not train. layout, prefix: how the names were found. feature_difference: the largest of any layer,
-    relative to its largest value; none where tensors alone were moved.
+    loaded: hold the source's numbers now. missing: the source has none for them. unexpected: the
+    source's, without a place in the target. other_shape, other_kind: cannot be copied. differing:
+    have a place, and other numbers. left: the target's that are none of the trunk's: heads that
+    this training does not train. layout, prefix: how the names were found. feature_difference: the
+    largest of any layer, relative to its largest value; none where tensors alone were moved.
     """
 
     loaded: tuple[str, ...]
@@ -40,16 +41,28 @@ class Receipt:
 
     def __str__(self) -> str:
         where = f" at {self.prefix!r}" if self.prefix else ""
-        lines = [f"{len(self.loaded)} tensors loaded{where}{f', {self.layout} names' if self.layout else ''}"]
+        lines = [
+            f"{len(self.loaded)} tensors "
+            f"loaded{where}{f', {self.layout} names' if self.layout else ''}"
+        ]
         if self.left:
-            lines.append(f"{len(self.left)} left as they were, not trained by this method: {_some(self.left)}")
+            lines.append(
+                f"{len(self.left)} left as they were, not trained by this method: "
+                f"{_some(self.left)}"
+            )
         if self.feature_difference is not None:
-            lines.append(f"reference slice: every layer puts out the same (largest relative difference {self.feature_difference:.1g})")
+            lines.append(
+                "reference slice: every layer puts out the same (largest relative difference "
+                f"{self.feature_difference:.1g})"
+            )
         return "\n".join(lines)
 
 
 class TransferError(ValueError):
-    """A transfer that was not complete; the text says why. receipt: the details, where tensors were compared."""
+    """A transfer that was not complete; the text says why.
+
+    receipt: the details, where tensors were compared.
+    """
 
     def __init__(self, text: str, receipt: Receipt | None = None) -> None:
         super().__init__(text)
@@ -61,7 +74,9 @@ def _some(names: Collection[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def compare(target: Mapping[str, Tensor], source: Mapping[str, Tensor], trunk: Collection[str]) -> Receipt:
+def compare(
+    target: Mapping[str, Tensor], source: Mapping[str, Tensor], trunk: Collection[str]
+) -> Receipt:
     """Compare tensors by name. trunk: those names of the target that the source has to fill."""
     common = sorted(set(target) & set(source))
     shapes = [n for n in common if source[n].shape != target[n].shape]
@@ -72,7 +87,9 @@ def compare(target: Mapping[str, Tensor], source: Mapping[str, Tensor], trunk: C
         loaded=tuple(n for n in alike if n not in differing),
         missing=tuple(sorted(set(trunk) - set(source))),
         unexpected=tuple(sorted(set(source) - set(target))),
-        other_shape=tuple(f"{n} {tuple(source[n].shape)} for {tuple(target[n].shape)}" for n in shapes),
+        other_shape=tuple(
+            f"{n} {tuple(source[n].shape)} for {tuple(target[n].shape)}" for n in shapes
+        ),
         other_kind=tuple(f"{n} {source[n].dtype} for {target[n].dtype}" for n in kinds),
         differing=tuple(differing),
         left=tuple(sorted(set(target) - set(source) - set(trunk))),

@@ -2,7 +2,8 @@
 
     input [N, 3, S, S] -> backbone -> Conv6 (512 filters 1x1) + ReLU -> global average pool -> 512-D "pool6" -> Fc7 -> score [N]
 
-The pool makes the score robust to where the body lies in the slice. Larger scores are more inferior.
+The pool makes the score robust to where the body lies in the slice. Larger scores are more
+inferior.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ class Head(nn.Module):
 
     Args:
         channels: of the backbone's map.
-        std: standard deviation of the Gaussian that weights start from (0.001 in the authors' code, biases 0); none for PyTorch's own.
+        std: standard deviation of the Gaussian that weights start from (0.001 in the authors' code,
+            biases 0); none for PyTorch's own.
     """
 
     def __init__(self, channels: int, std: float | None = None) -> None:
@@ -39,7 +41,8 @@ class Head(nn.Module):
 
     def score(self, pooled: Tensor) -> Tensor:
         """`[N, 512]` -> `[N]`: Fc7."""
-        # Scores differ by far less than bf16 resolves at their size, so the last product is never done in it.
+        # Scores differ by far less than bf16 resolves at their size, so the last product is never
+        # done in it.
         with torch.autocast(pooled.device.type, enabled=False):
             return self.fc7(pooled)[:, 0]  # type: ignore[no-any-return]
 
@@ -69,14 +72,22 @@ class Regressor(nn.Module):
 
     def to_weights(self, provenance: dict[str, object], licence: str) -> Weights:
         """The trained numbers with their contract."""
-        trunk, head = ({k: v.detach().cpu().clone() for k, v in m.state_dict().items()} for m in (self.backbone.body, self.head))
+        trunk, head = (
+            {k: v.detach().cpu().clone() for k, v in m.state_dict().items()}
+            for m in (self.backbone.body, self.head)
+        )
         return Weights(self.backbone.name, self.inputs, trunk, head, provenance, licence)
 
     @classmethod
     def from_weights(cls, weights: Weights) -> Regressor:
-        """The regressor of a weights file. Raises `ValueError` where the file holds a trunk only."""
+        """The regressor of a weights file.
+
+        Raises `ValueError` where the file holds a trunk only.
+        """
         if not weights.head:
-            raise ValueError("these weights hold a trunk without the regressor's head and cannot score slices")
+            raise ValueError(
+                "these weights hold a trunk without the regressor's head and cannot score slices"
+            )
         backbone = weights.build()
         regressor = cls(backbone, weights.inputs)
         copy_into(regressor.head, weights.head)

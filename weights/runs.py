@@ -1,6 +1,8 @@
-"""Run folders, which pretraining and detectors share: what a run is, its metrics, its progress, and going on where it was cut.
+"""Run folders, which pretraining and detectors share: what a run is, its metrics, its progress, and
+going on where it was cut.
 
-A run folder holds config.yaml (what makes this run this run), metrics.jsonl, tensorboard/, checkpoints/last.ckpt, and what was trained.
+A run folder holds config.yaml (what makes this run this run), metrics.jsonl, tensorboard/,
+checkpoints/last.ckpt, and what was trained.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ Accelerator = Literal["auto", "cpu", "gpu", "mps"]
 
 
 class From(Sampler[int]):
-    """Steps first, first + 1, ... of a run of `steps`. Its length is the whole run's, by which the trainer counts."""
+    """Steps first, first + 1, ... of a run of `steps`. Its length is the whole run's, by which the
+    trainer counts.
+    """
 
     def __init__(self, first: int, steps: int) -> None:
         self.first, self.steps = first, steps
@@ -46,17 +50,25 @@ class From(Sampler[int]):
 class Module(L.LightningModule):
     """A LightningModule that clips gradients by norm itself, and logs only what is written.
 
-    Lightning's own clipping refuses fused optimisers under mixed precision, because of scaled gradients; bf16 scales none.
+    Lightning's own clipping refuses fused optimisers under mixed precision, because of scaled
+    gradients; bf16 scales none.
     """
 
-    def log_losses(self, total: torch.Tensor, parts: Mapping[str, torch.Tensor], batch_size: int) -> None:
-        """Log the losses of a step that the logger writes. In between nobody reads them, and each costs time."""
+    def log_losses(
+        self, total: torch.Tensor, parts: Mapping[str, torch.Tensor], batch_size: int
+    ) -> None:
+        """Log the losses of a step that the logger writes.
+
+        In between nobody reads them, and each costs time.
+        """
         if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             shown = {"train/loss": total, **{f"train/{name}": part for name, part in parts.items()}}
             values = {name: value.detach() for name, value in shown.items()}
             self.log_dict(values, sync_dist=self.trainer.world_size > 1, batch_size=batch_size)
 
-    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None) -> None:
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
         """Clip all parameters' gradients together."""
         if gradient_clip_val is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
@@ -67,9 +79,11 @@ class Diverged(ValueError):
 
 
 class Record(Callback):
-    """`metrics.jsonl`: a line a logged step, in the order of steps. After a resume, lines beyond the checkpoint are dropped first.
+    """`metrics.jsonl`: a line a logged step, in the order of steps. After a resume, lines beyond
+    the checkpoint are dropped first.
 
-    every: steps between two lines. images: of a step, on all devices together. loss: the metric that has to stay finite.
+    every: steps between two lines. images: of a step, on all devices together. loss: the metric
+    that has to stay finite.
     """
 
     def __init__(self, path: Path, every: int, images: int, loss: str = "train/loss") -> None:
@@ -87,12 +101,22 @@ class Record(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
         if trainer.global_step % self.every == 0:
-            seconds, steps = time.perf_counter() - self._since[0], trainer.global_step - self._since[1]
+            seconds, steps = (
+                time.perf_counter() - self._since[0],
+                trainer.global_step - self._since[1],
+            )
             if not math.isfinite(trainer.callback_metrics[self.loss]):
-                raise Diverged(f"the loss is not finite after {trainer.global_step} steps: lower --lr and give a new --out")
+                raise Diverged(
+                    f"the loss is not finite after {trainer.global_step} steps: lower --lr and "
+                    "give a new --out"
+                )
             self._since = (time.perf_counter(), trainer.global_step)
             speed = round(steps * self.images / seconds, 2)
-            self._write(trainer, "train/", {"lr": trainer.optimizers[0].param_groups[0]["lr"], "images_per_s": speed})
+            self._write(
+                trainer,
+                "train/",
+                {"lr": trainer.optimizers[0].param_groups[0]["lr"], "images_per_s": speed},
+            )
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._write(trainer, "val/", {})
@@ -100,13 +124,20 @@ class Record(Callback):
 
     def _write(self, trainer: L.Trainer, kind: str, more: dict[str, float]) -> None:
         if trainer.is_global_zero:
-            values = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith(kind)}
+            values = {
+                name: float(v)
+                for name, v in trainer.callback_metrics.items()
+                if name.startswith(kind)
+            }
             with self.path.open("a") as file:
                 file.write(json.dumps({"step": trainer.global_step, **values, **more}) + "\n")
 
 
 class Bar(TQDMProgressBar):
-    """Lightning's bar, with chosen metrics instead of the logger's version. shown: label -> metric."""
+    """Lightning's bar, with chosen metrics instead of the logger's version.
+
+    shown: label -> metric.
+    """
 
     def __init__(self, every: int, shown: Mapping[str, str]) -> None:
         super().__init__(refresh_rate=every)
@@ -114,11 +145,17 @@ class Bar(TQDMProgressBar):
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         super().on_train_start(trainer, module)
-        self.train_progress_bar.total = trainer.max_steps  # Lightning sets it when an epoch begins, which a resumed run does not see
+        self.train_progress_bar.total = (
+            trainer.max_steps
+        )  # Lightning sets it when an epoch begins, which a resumed run does not see
 
     def get_metrics(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, Any]:
         found = trainer.callback_metrics
-        return {label: f"{float(found[name]):.3f}" for label, name in self._shown.items() if name in found}
+        return {
+            label: f"{float(found[name]):.3f}"
+            for label, name in self._shown.items()
+            if name in found
+        }
 
 
 def read_metrics(folder: Path, having: str) -> list[dict[str, float]]:
@@ -128,13 +165,24 @@ def read_metrics(folder: Path, having: str) -> list[dict[str, float]]:
 
 
 def check(folder: Path, config: Mapping[str, Mapping[str, Any]]) -> None:
-    """The folder is new, or holds this very run. Raises `ValueError` otherwise. config: parts with plain values."""
+    """The folder is new, or holds this very run.
+
+    Raises `ValueError` otherwise. config: parts with plain values.
+    """
     path = folder / "config.yaml"
     if path.exists():
         found = yaml.safe_load(path.read_text())
-        differing = [f"{part}.{name}" for part in config for name in config[part] if found.get(part, {}).get(name) != config[part][name]]
+        differing = [
+            f"{part}.{name}"
+            for part in config
+            for name in config[part]
+            if found.get(part, {}).get(name) != config[part][name]
+        ]
         if differing:
-            raise ValueError(f"{folder} holds another run (other {', '.join(differing[:4])}); give a new --out, or the run's own options")
+            raise ValueError(
+                f"{folder} holds another run (other {', '.join(differing[:4])}); give a new "
+                "--out, or the run's own options"
+            )
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not empty and holds no run; give a new --out")
 
@@ -164,11 +212,14 @@ def is_first_process() -> bool:
     return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
-def pick_precision(asked: Literal["auto", "32", "bf16"], backbone: str, accelerator: str) -> Literal["32-true", "bf16-mixed"]:
+def pick_precision(
+    asked: Literal["auto", "32", "bf16"], backbone: str, accelerator: str
+) -> Literal["32-true", "bf16-mixed"]:
     """bf16 where it is asked for, or where "auto" is and bf16 is faster.
 
-    That is on GPUs that compute in it (from Ampere on; older ones only emulate it), and for plain convolutions on a CPU with matrix units
-    (AMX): without them, and for depthwise convolutions, it is not.
+    That is on GPUs that compute in it (from Ampere on; older ones only emulate it), and for plain
+    convolutions on a CPU with matrix units (AMX): without them, and for depthwise convolutions, it
+    is not.
     """
     if asked == "auto":
         plain = any(family in backbone for family in ("vgg", "alexnet", "resnet"))
@@ -181,18 +232,33 @@ def pick_precision(asked: Literal["auto", "32", "bf16"], backbone: str, accelera
 
 
 def pick_devices(accelerator: Accelerator, devices: int | Literal["auto"]) -> tuple[str, int]:
-    """The accelerator and number of devices that "auto" stands for. Raises `ValueError` for a GPU where there is none."""
+    """The accelerator and number of devices that "auto" stands for.
+
+    Raises `ValueError` for a GPU where there is none.
+    """
     if accelerator == "auto":
-        accelerator = "gpu" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        accelerator = (
+            "gpu"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
     if accelerator == "gpu" and not torch.cuda.is_available():
-        raise ValueError("accelerator 'gpu' needs a CUDA or ROCm GPU, and none was found; use 'auto', 'cpu' or 'mps'")
+        raise ValueError(
+            "accelerator 'gpu' needs a CUDA or ROCm GPU, and none was found; use 'auto', 'cpu' "
+            "or 'mps'"
+        )
     if devices == "auto":
         devices = torch.cuda.device_count() if accelerator == "gpu" else 1
     return accelerator, devices
 
 
 class Last(ModelCheckpoint):
-    """Writes checkpoints and remembers nothing: its own state would hold the folder's absolute path."""
+    """Writes checkpoints and remembers nothing:
+
+    its own state would hold the folder's absolute path.
+    """
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -202,7 +268,8 @@ class Last(ModelCheckpoint):
 
 
 def save(values: Any, path: Path) -> None:
-    """`torch.save` beside the file that is there, which it then replaces: whatever happens, one of the two is there and whole.
+    """`torch.save` beside the file that is there, which it then replaces: whatever happens, one of
+    the two is there and whole.
 
     Raises `OSError` where the disk is full.
     """
@@ -213,7 +280,10 @@ def save(values: Any, path: Path) -> None:
             torch.save(values, file)
         part.replace(path)
     except RuntimeError as error:  # so PyTorch speaks of a disk that takes no more
-        raise OSError(f"{path} could not be written, most likely for want of disk space; make room and give the same command") from error
+        raise OSError(
+            f"{path} could not be written, most likely for want of disk space; make room and "
+            "give the same command"
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -221,11 +291,14 @@ def save(values: Any, path: Path) -> None:
 class Checkpoints(TorchCheckpointIO):
     """Checkpoints that replace the last one when they are whole.
 
-    Lightning's own are written to the system's temporary folder and moved. Where that is another disk, as on most clusters, moving is
-    copying, and a full disk or a kill meanwhile costs the run its only checkpoint.
+    Lightning's own are written to the system's temporary folder and moved. Where that is another
+    disk, as on most clusters, moving is copying, and a full disk or a kill meanwhile costs the run
+    its only checkpoint.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         """See `save`."""
         save(checkpoint, Path(path))
 
@@ -246,11 +319,17 @@ def trainer(
     log_every: int,
     bar: Bar | None,
 ) -> L.Trainer:
-    """Lightning's trainer as every run here uses it: it counts steps, and loaders share the data themselves.
+    """Lightning's trainer as every run here uses it: it counts steps, and loaders share the data
+    themselves.
 
     strategy: for several processes. bar: none shows no progress.
     """
-    checkpoint = Last(folder / "checkpoints", "last", every_n_train_steps=checkpoint_every, enable_version_counter=False)
+    checkpoint = Last(
+        folder / "checkpoints",
+        "last",
+        every_n_train_steps=checkpoint_every,
+        enable_version_counter=False,
+    )
     return L.Trainer(
         accelerator=accelerator,
         devices=devices,
@@ -275,7 +354,9 @@ def trainer(
 
 @contextmanager
 def quiet(*more: str) -> Iterator[None]:
-    """Without Lightning's advice about other kinds of data, which cannot know that the loader asks for its step."""
+    """Without Lightning's advice about other kinds of data, which cannot know that the loader asks
+    for its step.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=".*_pytree")
         for text in (
@@ -292,7 +373,10 @@ def quiet(*more: str) -> Iterator[None]:
 
 
 def train(trainer: L.Trainer, module: L.LightningModule, last: Path) -> None:
-    """Fit from the last checkpoint, if there is one. Raises `KeyboardInterrupt` where Lightning would end the process on Ctrl-C."""
+    """Fit from the last checkpoint, if there is one.
+
+    Raises `KeyboardInterrupt` where Lightning would end the process on Ctrl-C.
+    """
     with quiet():
         try:
             trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
@@ -303,17 +387,25 @@ def train(trainer: L.Trainer, module: L.LightningModule, last: Path) -> None:
 
 
 def check_finite(module: torch.nn.Module) -> None:
-    """A training that diverged must not look like one that finished: its file could not be loaded."""
+    """A training that diverged must not look like one that finished:
+
+    its file could not be loaded.
+    """
     if not all(torch.isfinite(t).all() for t in module.state_dict().values()):
         raise Diverged("the trained weights hold NaN or infinity: lower --lr and give a new --out")
 
 
-def made_by(trainer: L.Trainer, packages: Sequence[str] = ("ubr-pretrain", "torch", "torchvision", "timm", "lightning")) -> dict[str, Any]:
+def made_by(
+    trainer: L.Trainer,
+    packages: Sequence[str] = ("ubr-pretrain", "torch", "torchvision", "timm", "lightning"),
+) -> dict[str, Any]:
     """Provenance that every run has: precision, device, versions, commit, date."""
     on_gpu = trainer.strategy.root_device.type == "cuda"
     return {
         "precision": str(trainer.precision),
-        "device": torch.cuda.get_device_name() if on_gpu else f"{platform.machine()} {trainer.strategy.root_device.type}",
+        "device": torch.cuda.get_device_name()
+        if on_gpu
+        else f"{platform.machine()} {trainer.strategy.root_device.type}",
         "versions": {name: version(name) for name in packages},
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d"),
@@ -321,14 +413,23 @@ def made_by(trainer: L.Trainer, packages: Sequence[str] = ("ubr-pretrain", "torc
 
 
 def commit() -> str | None:
-    """The commit of the checkout that this package runs from ("+" where it has changes); none where it was installed otherwise."""
+    """The commit of the checkout that this package runs from ("+" where it has changes); none where
+    it was installed otherwise.
+    """
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None
     try:
         git = ["git", "-C", str(root)]
-        found = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True).stdout
+        found = subprocess.run(
+            [*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return found + ("+" if changed else "")

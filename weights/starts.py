@@ -1,7 +1,8 @@
 """Where a trunk's numbers come from before training: random, ImageNet, or a file.
 
-A random start is never passed off as anything else: what cannot be had raises, and says what to do on a machine without internet. What a
-start was, and which numbers its first convolution was trained on, goes into the provenance of the weights made from it.
+A random start is never passed off as anything else: what cannot be had raises, and says what to do
+on a machine without internet. What a start was, and which numbers its first convolution was trained
+on, goes into the provenance of the weights made from it.
 """
 
 from __future__ import annotations
@@ -28,16 +29,21 @@ IMAGENET_TAGS = ("in1k", "in12k", "in21k", "in22k")
 """In the tags of timm's weights that were trained on ImageNet or its parents."""
 
 
-def start(backbone: str, source: str = "random", *, inputs: InputSpec | None = None, seed: int = 0) -> Backbone:
+def start(
+    backbone: str, source: str = "random", *, inputs: InputSpec | None = None, seed: int = 0
+) -> Backbone:
     """A backbone ready to train; its `origin` says where it started.
 
     Args:
         backbone: a name that `build` takes.
-        source: "random" (the library's own initialisation); "random:msra" (the authors': He's normal over the inputs of a convolution,
-            biases 0); "imagenet" or "imagenet:TAG" (torchvision's or timm's weights, from their cache or the internet; TAG is a member of
-            torchvision's enum, as IMAGENET1K_V1, or a tag of timm's, as a1_in1k); or a file: weights of this project, or a state dict of
-            torchvision, timm or detectron2 (.safetensors, .pth, .pkl) for machines without internet.
-        inputs: the contract of the coming training; checked against the scale that the weights were trained on.
+        source: "random" (the library's own initialisation); "random:msra" (the authors': He's
+            normal over the inputs of a convolution, biases 0); "imagenet" or "imagenet:TAG"
+            (torchvision's or timm's weights, from their cache or the internet; TAG is a member of
+            torchvision's enum, as IMAGENET1K_V1, or a tag of timm's, as a1_in1k); or a file:
+            weights of this project, or a state dict of torchvision, timm or detectron2
+            (.safetensors, .pth, .pkl) for machines without internet.
+        inputs: the contract of the coming training; checked against the scale that the weights were
+            trained on.
         seed: of the random numbers.
 
     Raises:
@@ -55,7 +61,10 @@ def start(backbone: str, source: str = "random", *, inputs: InputSpec | None = N
         net.origin = {"source": "random", "initialisation": tag or f"{library}'s own", "seed": seed}
         return net
     if kind == "random":
-        raise ValueError(f"unknown start {source!r}; allowed: random, random:msra, imagenet, imagenet:TAG, or a file")
+        raise ValueError(
+            f"unknown start {source!r}; allowed: random, random:msra, imagenet, imagenet:TAG, or "
+            "a file"
+        )
     if kind == "imagenet":
         origin, scale, fetch = _imagenet(backbone, tag)
         origin |= _scales(inputs, scale, origin["source"])  # before anything is downloaded
@@ -79,9 +88,11 @@ _Scale = tuple[Sequence[float], Sequence[float]]
 
 
 def _scales(inputs: InputSpec | None, scale: _Scale, whose: str) -> dict[str, Any]:
-    """How far the first convolution's inputs reach: in the weights' own training, and for grey CT under the contract.
+    """How far the first convolution's inputs reach: in the weights' own training, and for grey CT
+    under the contract.
 
-    Raises `ValueError` where these differ much: by half in width, or by more than 1.5 in place (the authors' own mean is 1.3 off).
+    Raises `ValueError` where these differ much: by half in width, or by more than 1.5 in place (the
+    authors' own mean is 1.3 off).
     """
     mean, std = scale
     saw = _reach(mean, std)
@@ -90,10 +101,16 @@ def _scales(inputs: InputSpec | None, scale: _Scale, whose: str) -> dict[str, An
         return about
     gets = _reach(inputs.mean, inputs.std)
     width = (gets[1] - gets[0]) / (saw[1] - saw[0])
-    if inputs.channels != "grey" or not 2 / 3 <= width <= 1.5 or abs(sum(gets) - sum(saw)) / 2 > 1.5:
+    if (
+        inputs.channels != "grey"
+        or not 2 / 3 <= width <= 1.5
+        or abs(sum(gets) - sum(saw)) / 2 > 1.5
+    ):
         raise ValueError(
-            f"{whose}: its first convolution was trained on inputs of {saw[0]:.2f}..{saw[1]:.2f} and would get "
-            f"{gets[0]:.2f}..{gets[1]:.2f}; use --inputs.channels grey --inputs.mean '{list(mean)}' --inputs.std '{list(std)}'"
+            f"{whose}: its first convolution was trained on inputs of {saw[0]:.2f}..{saw[1]:.2f} "
+            "and would get "
+            f"{gets[0]:.2f}..{gets[1]:.2f}; use --inputs.channels grey --inputs.mean "
+            f"'{list(mean)}' --inputs.std '{list(std)}'"
         )
     return about | {"first_convolution_gets": gets, "from_hu": list(inputs.window_hu)}
 
@@ -101,28 +118,60 @@ def _scales(inputs: InputSpec | None, scale: _Scale, whose: str) -> dict[str, An
 def _reach(mean: Sequence[float], std: Sequence[float]) -> list[float]:
     """Smallest and largest input that a windowed value of 0..1 gives."""
     pairs = list(zip(mean, std, strict=True))
-    return [round(min((0 - m) / s for m, s in pairs), 3), round(max((1 - m) / s for m, s in pairs), 3)]
+    return [
+        round(min((0 - m) / s for m, s in pairs), 3),
+        round(max((1 - m) / s for m, s in pairs), 3),
+    ]
 
 
-def _imagenet(backbone: str, tag: str) -> tuple[dict[str, Any], _Scale, Callable[[], dict[str, Tensor]]]:
+def _imagenet(
+    backbone: str, tag: str
+) -> tuple[dict[str, Any], _Scale, Callable[[], dict[str, Tensor]]]:
     """The origin and scale of a library's ImageNet weights, and how to get them."""
     if backbone in TORCHVISION:
         enum: Any = models.get_model_weights(backbone)
         if tag and tag not in enum.__members__:
-            raise ValueError(f"torchvision has no {backbone} weights {tag!r}; allowed: {', '.join(enum.__members__)}")
+            raise ValueError(
+                f"torchvision has no {backbone} weights {tag!r}; allowed: "
+                f"{', '.join(enum.__members__)}"
+            )
         member = enum[tag] if tag else enum.IMAGENET1K_V1
         transforms = member.transforms()
         fetch = partial(member.get_state_dict, progress=False, check_hash=True)
-        return {"source": f"torchvision {member}"}, (transforms.mean, transforms.std), partial(_fetched, backbone, fetch)
+        return (
+            {"source": f"torchvision {member}"},
+            (transforms.mean, transforms.std),
+            partial(_fetched, backbone, fetch),
+        )
     name = backbone.removeprefix("timm/")
-    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*") if full.partition(".")[0] == name]
-    config = timm.get_pretrained_cfg(name) if not tag else timm.get_pretrained_cfg(f"{name}.{tag}") if tag in tags else None
+    tags = [
+        full.partition(".")[2]
+        for full in timm.list_pretrained(f"{name}.*")
+        if full.partition(".")[0] == name
+    ]
+    config = (
+        timm.get_pretrained_cfg(name)
+        if not tag
+        else timm.get_pretrained_cfg(f"{name}.{tag}")
+        if tag in tags
+        else None
+    )
     if config is None or not config.tag or not tags:
-        raise ValueError(f"timm has no {name} weights {tag or 'of ImageNet'!r}; allowed: {', '.join(tags) or 'none'}")
+        raise ValueError(
+            f"timm has no {name} weights {tag or 'of ImageNet'!r}; allowed: "
+            f"{', '.join(tags) or 'none'}"
+        )
     if not any(word in config.tag for word in IMAGENET_TAGS):
-        raise ValueError(f"timm's {name} weights {config.tag!r} are not ImageNet's; name others with imagenet:TAG of {', '.join(tags)}")
+        raise ValueError(
+            f"timm's {name} weights {config.tag!r} are not ImageNet's; name others with "
+            f"imagenet:TAG of {', '.join(tags)}"
+        )
     origin = {"source": f"timm {name}.{config.tag}", "licence": config.license}
-    return origin, (config.mean, config.std), partial(_fetched, backbone, partial(_timm, f"{name}.{config.tag}"))
+    return (
+        origin,
+        (config.mean, config.std),
+        partial(_fetched, backbone, partial(_timm, f"{name}.{config.tag}")),
+    )
 
 
 def _timm(name: str) -> dict[str, Tensor]:
@@ -134,22 +183,32 @@ def _fetched(backbone: str, fetch: Callable[[], Mapping[str, Tensor]]) -> dict[s
         return dict(fetch())
     except Exception as error:  # urllib, huggingface_hub and timm each have their own
         raise ValueError(
-            f"no ImageNet weights for {backbone} in the cache, and none could be downloaded ({type(error).__name__}); offline, copy the "
+            f"no ImageNet weights for {backbone} in the cache, and none could be downloaded "
+            f"({type(error).__name__}); offline, copy the "
             "file from a machine with internet and give it as --start FILE, or use --start random"
         ) from error
 
 
-def _file(path: Path, net: Backbone, inputs: InputSpec | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _file(
+    path: Path, net: Backbone, inputs: InputSpec | None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
-        raise ValueError(f"unknown start {str(path)!r}: not 'random', 'imagenet' or an existing file")
+        raise ValueError(
+            f"unknown start {str(path)!r}: not 'random', 'imagenet' or an existing file"
+        )
     if path.suffix == ".safetensors" and artifact.metadata(path) is not None:
         weights = artifact.load(path)
         if weights.backbone != net.name:
             raise ValueError(
-                f"{path}: weights of {weights.backbone}, the recipe's backbone is {net.name}; give --backbone {weights.backbone}"
+                f"{path}: weights of {weights.backbone}, the recipe's backbone is {net.name}; "
+                f"give --backbone {weights.backbone}"
             )
         _same_intensity(path, weights.inputs, inputs)
-        origin = {"source": "weights of this project", "sha256": weights.sha256(), "start": weights.provenance.get("start", {})}
+        origin = {
+            "source": "weights of this project",
+            "sha256": weights.sha256(),
+            "start": weights.provenance.get("start", {}),
+        }
         return dict(weights.trunk), origin
     foreign = files.read(path)
     if (made := foreign.inputs()) is not None:
@@ -161,13 +220,21 @@ def _file(path: Path, net: Backbone, inputs: InputSpec | None) -> tuple[dict[str
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     member = _torchvision_member(net, sha256)
     origin = {"source": f"torchvision {member}" if member else "a file", "sha256": sha256}
-    scale: _Scale | None = (member.transforms().mean, member.transforms().std) if member else foreign.scale
-    origin |= {"scale": "not stated by the file"} if scale is None else _scales(inputs, scale, origin["source"])
+    scale: _Scale | None = (
+        (member.transforms().mean, member.transforms().std) if member else foreign.scale
+    )
+    origin |= (
+        {"scale": "not stated by the file"}
+        if scale is None
+        else _scales(inputs, scale, origin["source"])
+    )
     return foreign.trunk(net.name, net.body.state_dict()), origin
 
 
 def _torchvision_member(net: Backbone, sha256: str) -> Any:
-    """Which of torchvision's files this is, told by the digest that their names carry; none where it is none of them."""
+    """Which of torchvision's files this is, told by the digest that their names carry; none where
+    it is none of them.
+    """
     layout = layouts(net.name, net.body.state_dict()).get("torchvision")
     for member in models.get_model_weights(layout.model) if layout else ():
         found = re.search(r"-([0-9a-f]{8,})\.pth$", member.url)
@@ -179,5 +246,6 @@ def _torchvision_member(net: Backbone, sha256: str) -> Any:
 def _same_intensity(path: Path, made: InputSpec, wanted: InputSpec | None) -> None:
     if wanted is not None and made.intensity() != wanted.intensity():
         raise ValueError(
-            f"{path}: trained with window_hu, channels, mean, std {made.intensity()}, the recipe has {wanted.intensity()}; use the file's"
+            f"{path}: trained with window_hu, channels, mean, std {made.intensity()}, the recipe "
+            f"has {wanted.intensity()}; use the file's"
         )

@@ -1,8 +1,10 @@
-"""How training reads a store: slices on the contract's grid, by row number, from GPU memory, RAM or files.
+"""How training reads a store: slices on the contract's grid, by row number, from GPU memory, RAM or
+files.
 
-Decompressing and resampling full slices costs more than a small backbone's training step, and is the same work in every epoch. So it is
-done once a store and grid: `prepare` writes `STORE/grids/<grid>/<content>.npy` (int16 HU), and every fit with that grid reads them. The
-same bytes come out of all three places.
+Decompressing and resampling full slices costs more than a small backbone's training step, and is
+the same work in every epoch. So it is done once a store and grid: `prepare` writes
+`STORE/grids/<grid>/<content>.npy` (int16 HU), and every fit with that grid reads them. The same
+bytes come out of all three places.
 """
 
 from __future__ import annotations
@@ -29,37 +31,65 @@ Place = Literal["auto", "gpu", "ram", "file"]
 
 
 def to_grid(store: Store, row: SeriesRow, inputs: InputSpec, size_px: int | None = None) -> Tensor:
-    """All slices of a stored series on the contract's grid, `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours."""
+    """All slices of a stored series on the contract's grid, `[n, S, S]` int16 HU, or `[n, 3, S, S]`
+    with neighbours.
+    """
     hu = torch.from_numpy(store.read(row.key))
-    return inputs.with_neighbours(inputs.to_grid(hu, row.spacing_mm[1:], row.body, size_px=size_px), row.z_mm)
+    return inputs.with_neighbours(
+        inputs.to_grid(hu, row.spacing_mm[1:], row.body, size_px=size_px), row.z_mm
+    )
 
 
 def grid_folder(store: Store, inputs: InputSpec, size_px: int | None = None) -> Path:
-    """Where a store keeps its slices on this grid. Window and normalisation do not matter: the grid holds HU."""
+    """Where a store keeps its slices on this grid.
+
+    Window and normalisation do not matter: the grid holds HU.
+    """
     return store.path / "grids" / hashlib.sha256(_about(inputs, size_px).encode()).hexdigest()[:12]
 
 
 def _about(inputs: InputSpec, size_px: int | None) -> str:
     field = "body, air around it" if inputs.field == "body" else inputs.field
-    geometry = {"field": field, "field_px": inputs.size_px, "mm_per_px": inputs.mm_per_px, "size_px": size_px or inputs.size_px}
+    geometry = {
+        "field": field,
+        "field_px": inputs.size_px,
+        "mm_per_px": inputs.mm_per_px,
+        "size_px": size_px or inputs.size_px,
+    }
     geometry |= {"neighbours_mm": inputs.neighbours_mm} if inputs.neighbours_mm else {}
     return json.dumps(geometry, sort_keys=True)
 
 
 def prepare(
-    store: Store, rows: Sequence[SeriesRow], inputs: InputSpec, size_px: int | None = None, *, workers: int = 0, progress: bool = False
+    store: Store,
+    rows: Sequence[SeriesRow],
+    inputs: InputSpec,
+    size_px: int | None = None,
+    *,
+    workers: int = 0,
+    progress: bool = False,
 ) -> Path:
-    """Write the series that this grid still lacks; returns the grid's folder. Interrupted, it goes on where it was."""
+    """Write the series that this grid still lacks; returns the grid's folder.
+
+    Interrupted, it goes on where it was.
+    """
     size, folder = size_px or inputs.size_px, grid_folder(store, inputs, size_px)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "grid.json").write_text(_about(inputs, size_px) + "\n")
     missing = [row for row in rows if not _file(folder, row).exists()]
     if not missing:
         return folder
-    # Threads: decompressing and resampling leave the interpreter, and processes take longer to start than most stores to prepare.
+    # Threads: decompressing and resampling leave the interpreter, and processes take longer to
+    # start than most stores to prepare.
     with ThreadPoolExecutor(max(1, workers)) as pool:
         jobs = [pool.submit(_prepare_one, store, row, inputs, size, folder) for row in missing]
-        for job in tqdm(as_completed(jobs), total=len(jobs), desc=f"prepare {size} px", unit="series", disable=not progress):
+        for job in tqdm(
+            as_completed(jobs),
+            total=len(jobs),
+            desc=f"prepare {size} px",
+            unit="series",
+            disable=not progress,
+        ):
             job.result()
     return folder
 
@@ -87,25 +117,38 @@ class SliceBank:
     Args:
         folder: what `prepare` returned.
         rows: the series, in the order that gives them their numbers.
-        place: where slices are kept: "gpu", "ram" or "file"; "auto" takes the first of these that half of the free memory holds.
+        place: where slices are kept: "gpu", "ram" or "file"; "auto" takes the first of these that
+            half of the free memory holds.
         device: the GPU, where there is one.
         share: how many processes of this machine keep a bank of their own in RAM.
     """
 
     def __init__(
-        self, folder: Path, rows: Sequence[SeriesRow], *, place: Place = "auto", device: torch.device | None = None, share: int = 1
+        self,
+        folder: Path,
+        rows: Sequence[SeriesRow],
+        *,
+        place: Place = "auto",
+        device: torch.device | None = None,
+        share: int = 1,
     ) -> None:
         self.files = [_file(folder, row) for row in rows]
         self.offsets = np.cumsum([0] + [row.slices for row in rows])
         self.shape = np.load(self.files[0], mmap_mode="r").shape[1:]
         """Of a slice: (S, S), or (3, S, S) with neighbours."""
-        self.place = _choose(2 * math.prod(self.shape) * int(self.offsets[-1]), device, share) if place == "auto" else place
+        self.place = (
+            _choose(2 * math.prod(self.shape) * int(self.offsets[-1]), device, share)
+            if place == "auto"
+            else place
+        )
         if self.place == "gpu" and (device is None or device.type != "cuda"):
             raise ValueError("place 'gpu' needs a GPU; use 'ram' or 'file'")
         self._slices: Tensor | None = None
         if self.place != "file":
             home = device if self.place == "gpu" else torch.device("cpu")
-            self._slices = torch.empty(int(self.offsets[-1]), *self.shape, dtype=torch.int16, device=home)
+            self._slices = torch.empty(
+                int(self.offsets[-1]), *self.shape, dtype=torch.int16, device=home
+            )
             for file, first, last in zip(self.files, self.offsets, self.offsets[1:], strict=False):
                 self._slices[first:last] = torch.from_numpy(np.load(file)).to(home)
 
@@ -118,13 +161,18 @@ class SliceBank:
         series = np.searchsorted(self.offsets, flat, side="right") - 1
         for s in np.unique(series):
             mine = series == s
-            # Mapped for this read only: pages that stay mapped would count as resident memory and grow with the store.
+            # Mapped for this read only: pages that stay mapped would count as resident memory and
+            # grow with the store.
             out[mine] = np.load(self.files[s], mmap_mode="r")[flat[mine] - self.offsets[s]]
         return torch.from_numpy(out).view(*rows.shape, *self.shape)
 
 
 def _choose(size_bytes: int, device: torch.device | None, share: int) -> Place:
-    if device is not None and device.type == "cuda" and size_bytes < torch.cuda.mem_get_info(device)[0] / 2:
+    if (
+        device is not None
+        and device.type == "cuda"
+        and size_bytes < torch.cuda.mem_get_info(device)[0] / 2
+    ):
         return "gpu"
     return "ram" if size_bytes < _available_bytes() / 2 / share else "file"
 
@@ -133,6 +181,8 @@ def _available_bytes() -> int:
     """Memory that can be had without swapping."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+        return next(
+            1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")
+        )
     except (OSError, StopIteration):  # not Linux
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

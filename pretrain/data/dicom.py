@@ -1,14 +1,18 @@
-"""CT series in DICOM: which files belong together, which are no CT slices, and how they become a `Volume`.
+"""CT series in DICOM: which files belong together, which are no CT slices, and how they become a
+`Volume`.
 
-Two passes. `scan` reads one file's header, no pixels, and is cheap enough for a whole archive; `group` makes series of what it
-returned. `read` then reads one series with its pixels, slice by slice, and trusts nothing but the headers it meets there.
-pydicom's warnings are silenced: they print odd values, identifiers among them.
+Two passes. `scan` reads one file's header, no pixels, and is cheap enough for a whole archive;
+`group` makes series of what it returned. `read` then reads one series with its pixels, slice by
+slice, and trusts nothing but the headers it meets there. pydicom's warnings are silenced: they
+print odd values, identifiers among them.
 
-A series is a SeriesInstanceUID, whatever folder its files lie in. It may hold several stacks (other orientation, size or pixel
-spacing, another phase): each is a series of its own here, with the warning `mixed`. Where the UID is empty, as some anonymisers leave it,
-the files of one folder with one series number belong together.
+A series is a SeriesInstanceUID, whatever folder its files lie in. It may hold several stacks (other
+orientation, size or pixel spacing, another phase): each is a series of its own here, with the
+warning `mixed`. Where the UID is empty, as some anonymisers leave it, the files of one folder with
+one series number belong together.
 
-PhotometricInterpretation is not looked at beyond grey or colour: MONOCHROME1 says how to display a value, not what it means.
+PhotometricInterpretation is not looked at beyond grey or colour: MONOCHROME1 says how to display a
+value, not what it means.
 """
 
 from __future__ import annotations
@@ -74,7 +78,10 @@ class Slice:
 
 @dataclass(frozen=True)
 class Header:
-    """What `scan` keeps of one file. `fault` says why the file gives no slice; then `slices` is empty."""
+    """What `scan` keeps of one file.
+
+    `fault` says why the file gives no slice; then `slices` is empty.
+    """
 
     path: str
     series: str
@@ -87,7 +94,8 @@ class Header:
 def scan(path: str) -> Header:
     """The header of one file, without its pixels.
 
-    Raises `NotDicomError` when the file is not DICOM, `UnusableError` when it is and cannot be read at all, `OSError` as `open` does.
+    Raises `NotDicomError` when the file is not DICOM, `UnusableError` when it is and cannot be read
+    at all, `OSError` as `open` does.
     """
     with Path(path).open("rb") as file, warnings.catch_warnings(action="ignore"):
         _check_is_dicom(file.read(132))
@@ -101,7 +109,9 @@ def scan(path: str) -> Header:
 
 
 def group(headers: Iterable[Header]) -> tuple[list[Series], list[LeftOut]]:
-    """Series made of scanned files, in an order that does not depend on the order of the files, and what gave none, one line a reason."""
+    """Series made of scanned files, in an order that does not depend on the order of the files, and
+    what gave none, one line a reason.
+    """
     by_series: dict[str, list[Header]] = defaultdict(list)
     for header in sorted(headers, key=lambda h: h.path):
         by_series[header.series].append(header)
@@ -122,10 +132,11 @@ def group(headers: Iterable[Header]) -> tuple[list[Series], list[LeftOut]]:
 def read(series: Series) -> Volume:
     """The volume of a series that `group` made.
 
-    HU by each slice's own slope and intercept; padding is air. A slice at a position already taken is dropped (the one with the lower
-    acquisition and instance number stays).
+    HU by each slice's own slope and intercept; padding is air. A slice at a position already taken
+    is dropped (the one with the lower acquisition and instance number stays).
 
-    Raises `UnusableError` when more than a tenth of the files cannot be read, or what remains is no axial CT volume.
+    Raises `UnusableError` when more than a tenth of the files cannot be read, or what remains is no
+    axial CT volume.
     """
     scale = HuScale()
     slices: list[Slice] = []
@@ -134,22 +145,31 @@ def read(series: Series) -> Volume:
     for path in series.files:
         try:
             loaded = _load(path)
-            converted = [scale.convert(stored, *(header.scale or (1.0, 0.0)), padding) for header, stored, padding in loaded]
+            converted = [
+                scale.convert(stored, *(header.scale or (1.0, 0.0)), padding)
+                for header, stored, padding in loaded
+            ]
         except MemoryError:
             raise
-        except Exception as error:  # pydicom and its decoders raise whatever the broken bytes lead to
+        except (
+            Exception
+        ) as error:  # pydicom and its decoders raise whatever the broken bytes lead to
             reasons[str(error) if isinstance(error, UnusableError) else _decoding(error)] += 1
         else:
             slices += [header for header, _, _ in loaded]
             images += converted
     failed = reasons.total()
     if failed > UNREADABLE_AT_MOST * len(series.files):
-        raise UnusableError(f"{failed} of {len(series.files)} files cannot be read: {reasons.most_common(1)[0][0]}")
+        raise UnusableError(
+            f"{failed} of {len(series.files)} files cannot be read: {reasons.most_common(1)[0][0]}"
+        )
     notes: tuple[str, ...] = ()
     if stack_of := re.search(r"#(\d+)/(\d+)$", series.uid):
         notes += (f"mixed: stack {stack_of[1]} of {stack_of[2]} of the series",)
     if failed:
-        notes += (f"unreadable: {failed} of {len(series.files)} files ({reasons.most_common(1)[0][0]})",)
+        notes += (
+            f"unreadable: {failed} of {len(series.files)} files ({reasons.most_common(1)[0][0]})",
+        )
     if any(s.scale is None for s in slices):
         _check_unscaled(slices, scale)
         notes += ("rescale: no slope and intercept",)
@@ -161,7 +181,13 @@ def read(series: Series) -> Volume:
     first = slices[keep[0]]
     hu = np.stack([images[k] for k in keep])
     images.clear()  # a long series takes half a gigabyte
-    stack = Stack(hu, np.array(first.right), np.array(first.down), first.pixel_mm, np.array([slices[k].corner for k in keep]))
+    stack = Stack(
+        hu,
+        np.array(first.right),
+        np.array(first.down),
+        first.pixel_mm,
+        np.array([slices[k].corner for k in keep]),
+    )
     return to_volume(stack, thickness_mm=first.thickness_mm, warnings=notes)
 
 
@@ -185,8 +211,17 @@ def _header(file: Any, path: str) -> Header:
     ds = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
     if not ds and not ds.file_meta:
         raise UnusableError("damaged DICOM header (no data set)")
-    series = _text(ds, "SeriesInstanceUID") or f"{Path(path).parent}|{_text(ds, 'StudyInstanceUID')}|{_text(ds, 'SeriesNumber')}"
-    header = Header(path, series, _text(ds, "SOPInstanceUID"), _patient(ds), fault=_not_ct(ds) or _no_pixels(file, ds, path))
+    series = (
+        _text(ds, "SeriesInstanceUID")
+        or f"{Path(path).parent}|{_text(ds, 'StudyInstanceUID')}|{_text(ds, 'SeriesNumber')}"
+    )
+    header = Header(
+        path,
+        series,
+        _text(ds, "SOPInstanceUID"),
+        _patient(ds),
+        fault=_not_ct(ds) or _no_pixels(file, ds, path),
+    )
     if header.fault:
         return header
     try:
@@ -199,7 +234,9 @@ def _not_ct(ds: Any) -> str:
     """Why this object is no CT slice, or an empty text."""
     from pydicom.uid import UID
 
-    sop_class = _text(ds, "SOPClassUID") or str(getattr(ds.file_meta, "MediaStorageSOPClassUID", ""))
+    sop_class = _text(ds, "SOPClassUID") or str(
+        getattr(ds.file_meta, "MediaStorageSOPClassUID", "")
+    )
     modality = _text(ds, "Modality")
     if sop_class and sop_class not in (CT, *ENHANCED):
         name = UID(sop_class).name
@@ -217,7 +254,10 @@ def _not_ct(ds: Any) -> str:
 
 
 def _no_pixels(file: Any, ds: Any, path: str) -> str:
-    """pydicom stopped where the pixels begin: are there any? Whether all of them are there shows when they are read."""
+    """pydicom stopped where the pixels begin:
+
+    are there any? Whether all of them are there shows when they are read.
+    """
     import pydicom
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -246,14 +286,23 @@ def _slices(ds: Any) -> list[Slice]:
         kind = part(frame, "CTImageFrameTypeSequence")
         if kind and {"LOCALIZER"} & {str(k).upper() for k in _list(kind, "FrameType")}:
             raise UnusableError("localizer")
-        names = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence")
+        names = (
+            "PlanePositionSequence",
+            "PlaneOrientationSequence",
+            "PixelMeasuresSequence",
+            "PixelValueTransformationSequence",
+        )
         position, orientation, measures, values = (part(frame, name) for name in names)
         slices.append(_slice(ds, position, orientation, measures, values, number))
     return slices
 
 
-def _slice(whole: Any, position: Any, orientation: Any, measures: Any, values: Any, number: int = 0) -> Slice:
-    """From the object and the four places (all the object itself, or a frame's functional groups) that hold what is needed."""
+def _slice(
+    whole: Any, position: Any, orientation: Any, measures: Any, values: Any, number: int = 0
+) -> Slice:
+    """From the object and the four places (all the object itself, or a frame's functional groups)
+    that hold what is needed.
+    """
     size = int(whole.get("Rows") or 0), int(whole.get("Columns") or 0)
     if 0 in size:
         raise UnusableError("no image size")
@@ -290,8 +339,12 @@ def _load(path: str) -> list[tuple[Slice, NDArray[Any], NDArray[np.bool_] | None
     with warnings.catch_warnings(action="ignore"):
         ds = pydicom.dcmread(path, force=True)
         slices = _slices(ds)
-        if "TransferSyntaxUID" not in ds.file_meta:  # a data set without the file's preamble is not compressed
-            ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if ds.original_encoding[0] else ExplicitVRLittleEndian
+        if (
+            "TransferSyntaxUID" not in ds.file_meta
+        ):  # a data set without the file's preamble is not compressed
+            ds.file_meta.TransferSyntaxUID = (
+                ImplicitVRLittleEndian if ds.original_encoding[0] else ExplicitVRLittleEndian
+            )
         stored = ds.pixel_array
     if stored.ndim == 2:
         stored = stored[None]
@@ -301,12 +354,21 @@ def _load(path: str) -> list[tuple[Slice, NDArray[Any], NDArray[np.bool_] | None
     if padding is None:
         return [(header, image, None) for header, image in zip(slices, stored, strict=True)]
     limit = ds.get("PixelPaddingRangeLimit", padding)
-    low, high = (_as_stored(min(padding, limit), stored.dtype), _as_stored(max(padding, limit), stored.dtype))
-    return [(header, image, (image >= low) & (image <= high)) for header, image in zip(slices, stored, strict=True)]
+    low, high = (
+        _as_stored(min(padding, limit), stored.dtype),
+        _as_stored(max(padding, limit), stored.dtype),
+    )
+    return [
+        (header, image, (image >= low) & (image <= high))
+        for header, image in zip(slices, stored, strict=True)
+    ]
 
 
 def _as_stored(value: Any, dtype: np.dtype[Any]) -> int:
-    """Padding is written as signed or unsigned, not always as the pixels are: 63536 in a file of signed pixels is -2000."""
+    """Padding is written as signed or unsigned, not always as the pixels are:
+
+    63536 in a file of signed pixels is -2000.
+    """
     bits = 8 * dtype.itemsize
     unsigned: int = int(value) % (1 << bits)
     return unsigned - (1 << bits) if dtype.kind == "i" and unsigned >= 1 << (bits - 1) else unsigned
@@ -341,12 +403,17 @@ def _stacks(members: list[Header]) -> tuple[list[list[Header]], list[LeftOut]]:
     stacks: list[list[Header]] = []
     for header in members:
         for stack in stacks:
-            if _alike(stack[0].slices[0], header.slices[0]) and len(stack[0].slices) == 1 == len(header.slices):
+            if _alike(stack[0].slices[0], header.slices[0]) and len(stack[0].slices) == 1 == len(
+                header.slices
+            ):
                 stack.append(header)
                 break
         else:
             stacks.append([header])
-    stacks = sorted((phase for stack in stacks for phase in _phases(stack)), key=lambda s: (-len(s), s[0].slices[0].acquisition))
+    stacks = sorted(
+        (phase for stack in stacks for phase in _phases(stack)),
+        key=lambda s: (-len(s), s[0].slices[0].acquisition),
+    )
     kept: list[list[Header]] = []
     left: list[LeftOut] = []
     for stack in stacks:
@@ -355,7 +422,13 @@ def _stacks(members: list[Header]) -> tuple[list[list[Header]], list[LeftOut]]:
         if slices > 1 and len(first_at_each_position([s for h in stack for s in h.slices])) == 1:
             left.append(_left(paths, f"{slices} slices at one position"))
         elif slices < 3 and len(stacks) > 1:
-            left.append(_left(paths, f"{slices} of {len(members)} slices, unlike the series' others in size, orientation or pixel spacing"))
+            left.append(
+                _left(
+                    paths,
+                    f"{slices} of {len(members)} slices, unlike the series' others in size, "
+                    "orientation or pixel spacing",
+                )
+            )
         else:
             kept.append(stack)
     return kept, left
@@ -367,7 +440,9 @@ def _alike(a: Slice, b: Slice) -> bool:
 
 
 def _phases(stack: list[Header]) -> list[list[Header]]:
-    """A stack in which every position is taken equally often, by acquisition, if that makes each position unique."""
+    """A stack in which every position is taken equally often, by acquisition, if that makes each
+    position unique.
+    """
     if len(stack[0].slices) > 1:
         return [stack]
     at = [round(h.slices[0].at() / SAME_MM) for h in stack]
@@ -375,17 +450,28 @@ def _phases(stack: list[Header]) -> list[list[Header]]:
     by_acquisition: dict[tuple[int, int], list[Header]] = defaultdict(list)
     for header in stack:
         by_acquisition[header.slices[0].acquisition].append(header)
-    if len(times) != 1 or times == {1} or len(set(at)) == 1 or {len(p) for p in by_acquisition.values()} != {len(set(at))}:
+    if (
+        len(times) != 1
+        or times == {1}
+        or len(set(at)) == 1
+        or {len(p) for p in by_acquisition.values()} != {len(set(at))}
+    ):
         return [stack]
     phases = [by_acquisition[number] for number in sorted(by_acquisition)]
-    clean = all(len(first_at_each_position([h.slices[0] for h in phase])) == len(phase) for phase in phases)
+    clean = all(
+        len(first_at_each_position([h.slices[0] for h in phase])) == len(phase) for phase in phases
+    )
     return phases if clean else [stack]
 
 
 def first_at_each_position(slices: Sequence[Slice]) -> list[int]:
-    """Indices of the slices that stay when each position along the normal is taken once, by the lowest acquisition and instance number."""
+    """Indices of the slices that stay when each position along the normal is taken once, by the
+    lowest acquisition and instance number.
+    """
     at = np.array([s.at() for s in slices])
-    order = sorted(range(len(slices)), key=lambda k: (at[k], slices[k].acquisition, slices[k].instance))
+    order = sorted(
+        range(len(slices)), key=lambda k: (at[k], slices[k].acquisition, slices[k].instance)
+    )
     keep: list[int] = []
     start = -np.inf
     for k in order:
@@ -411,12 +497,18 @@ def _check_one_stack(slices: list[Slice]) -> None:
 
 
 def _check_unscaled(slices: list[Slice], scale: HuScale) -> None:
-    """Without slope and intercept, values pass as HU if all slices lack them and there is air near -1000."""
+    """Without slope and intercept, values pass as HU if all slices lack them and there is air near
+    -1000.
+    """
     missing = sum(s.scale is None for s in slices)
     if missing < len(slices):
-        raise UnusableError(f"{missing} of {len(slices)} slices have no rescale slope and intercept")
+        raise UnusableError(
+            f"{missing} of {len(slices)} slices have no rescale slope and intercept"
+        )
     if scale.low > -900:
-        raise UnusableError(f"no rescale slope and intercept, and values {scale.low:g}..{scale.high:g} are not HU")
+        raise UnusableError(
+            f"no rescale slope and intercept, and values {scale.low:g}..{scale.high:g} are not HU"
+        )
 
 
 # Small things
@@ -424,13 +516,21 @@ def _check_unscaled(slices: list[Slice], scale: HuScale) -> None:
 
 def _patient(ds: Any) -> str:
     patient = _text(ds, "PatientID")
-    return f"{patient}|{_text(ds, 'IssuerOfPatientID')}" if patient else _text(ds, "StudyInstanceUID")
+    return (
+        f"{patient}|{_text(ds, 'IssuerOfPatientID')}" if patient else _text(ds, "StudyInstanceUID")
+    )
 
 
 def _decoding(error: Exception) -> str:
-    """Decoders' own messages name files and values; their type is enough to look for. NotImplementedError is a RuntimeError."""
+    """Decoders' own messages name files and values; their type is enough to look for.
+
+    NotImplementedError is a RuntimeError.
+    """
     if isinstance(error, RuntimeError):
-        return "the pixels cannot be decoded (damaged, or compressed in a way pydicom and gdcm do not know)"
+        return (
+            "the pixels cannot be decoded (damaged, or compressed in a way pydicom and gdcm "
+            "do not know)"
+        )
     return f"truncated or damaged ({type(error).__name__})"
 
 

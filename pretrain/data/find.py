@@ -1,9 +1,10 @@
 """What CT there is in the folders a user names, and what is left out and why.
 
-Files are told apart by content: DICOM by its preamble or first element, PNG by its signature; NIfTI, NRRD and MetaImage by
-their ending, which those formats require. Nothing stops the search: a file or folder that cannot be read is left out with the
-reason. Hidden files and folders (a name that starts with a dot) are not looked at. Links to folders are followed, each folder
-is visited once.
+Files are told apart by content: DICOM by its preamble or first element, PNG by its signature;
+NIfTI, NRRD and MetaImage by their ending, which those formats require. Nothing stops the search: a
+file or folder that cannot be read is left out with the reason. Hidden files and folders (a name
+that starts with a dot) are not looked at. Links to folders are followed, each folder is visited
+once.
 """
 
 from __future__ import annotations
@@ -31,10 +32,13 @@ class _Png:
     is_16_bit: bool
 
 
-def find(sources: Sequence[str | Path], *, workers: Workers = 0, progress: bool = False) -> tuple[list[Series], list[LeftOut]]:
+def find(
+    sources: Sequence[str | Path], *, workers: Workers = 0, progress: bool = False
+) -> tuple[list[Series], list[LeftOut]]:
     """The readable series in files and folders (searched to any depth), and what gave none.
 
-    Both lists are ordered by path and do not depend on `workers`, who reads headers (`workers.Workers`).
+    Both lists are ordered by path and do not depend on `workers`, who reads headers
+    (`workers.Workers`).
 
     Raises `UnusableError` when a source does not exist.
     """
@@ -52,7 +56,10 @@ def find(sources: Sequence[str | Path], *, workers: Workers = 0, progress: bool 
                 series.append(looked)
             case LeftOut():
                 left.append(looked)
-    for found, out in (dicom.group(headers), png.group([p.path for p in pngs], {p.path for p in pngs if not p.is_16_bit})):
+    for found, out in (
+        dicom.group(headers),
+        png.group([p.path for p in pngs], {p.path for p in pngs if not p.is_16_bit}),
+    ):
         series += found
         left += out
     once: dict[str, Series] = {}
@@ -62,7 +69,9 @@ def find(sources: Sequence[str | Path], *, workers: Workers = 0, progress: bool 
         else:
             once[one.uid] = one
     data = {path for one in once.values() if one.kind == "itk" for path in one.files[1:]}
-    return list(once.values()), sorted((o for o in left if o.path not in data), key=lambda o: (o.path, o.reason))
+    return list(once.values()), sorted(
+        (o for o in left if o.path not in data), key=lambda o: (o.path, o.reason)
+    )
 
 
 def find_one(source: str | Path) -> Series:
@@ -74,19 +83,31 @@ def find_one(source: str | Path) -> Series:
     if len(series) > 1:
         raise UnusableError(f"{source} holds {len(series)} series; give the file or folder of one")
     if not series:
-        raise UnusableError(f"{source} holds no CT series: {left[0].reason if left else 'it has no files'}")
+        raise UnusableError(
+            f"{source} holds no CT series: {left[0].reason if left else 'it has no files'}"
+        )
     return series[0]
 
 
 def read(series: Series) -> Volume:
-    """The series' volume, in the project's axes. Raises `UnusableError` with the reason when it cannot be taken."""
-    readers = {"dicom": dicom.read, "nifti": files.read_nifti, "itk": files.read_itk, "png": png.read}
+    """The series' volume, in the project's axes.
+
+    Raises `UnusableError` with the reason when it cannot be taken.
+    """
+    readers = {
+        "dicom": dicom.read,
+        "nifti": files.read_nifti,
+        "itk": files.read_itk,
+        "png": png.read,
+    }
     return readers[series.kind](series)
 
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Readers warn with the values of tags, which may identify a patient, and across the progress bar."""
+    """Readers warn with the values of tags, which may identify a patient, and across the progress
+    bar.
+    """
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
@@ -131,15 +152,31 @@ def _walk(sources: Sequence[str | Path]) -> tuple[list[str], list[LeftOut]]:
     return sorted(paths), left
 
 
-def _look_at_all(paths: list[str], workers: Workers, progress: bool) -> Iterator[dicom.Header | _Png | Series | LeftOut]:
+def _look_at_all(
+    paths: list[str], workers: Workers, progress: bool
+) -> Iterator[dicom.Header | _Png | Series | LeftOut]:
     batches = [tuple(paths[first : first + _BATCH]) for first in range(0, len(paths), _BATCH)]
     unsure: list[tuple[str, ...]] = []
-    for batch, looked in each(_look_at, batches, workers, name="looking for CT", unit=f" x {_BATCH} files", progress=progress):
+    for batch, looked in each(
+        _look_at,
+        batches,
+        workers,
+        name="looking for CT",
+        unit=f" x {_BATCH} files",
+        progress=progress,
+    ):
         if looked is None:
             unsure += [(path,) for path in batch]
         else:
             yield from looked
-    for (path,), looked in each(_look_at, unsure, workers, name="looking again", unit=" files", progress=progress and bool(unsure)):
+    for (path,), looked in each(
+        _look_at,
+        unsure,
+        workers,
+        name="looking again",
+        unit=" files",
+        progress=progress and bool(unsure),
+    ):
         yield from looked or [LeftOut(path, DIED)]
 
 

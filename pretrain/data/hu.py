@@ -1,11 +1,12 @@
 """Stored values to Hounsfield units, and whether they can be Hounsfield units at all.
 
-A CT of a person holds air (near -1000 HU) and tissue (near 0 HU), and hardly anything above `HU_RANGE`. Values that break one
-of these are something else under a CT's name: MR, PET, a mask, an image scaled for display, stored values without their
-intercept. They are refused, because such a volume would be learnt from without any sign of it.
+A CT of a person holds air (near -1000 HU) and tissue (near 0 HU), and hardly anything above
+`HU_RANGE`. Values that break one of these are something else under a CT's name: MR, PET, a mask, an
+image scaled for display, stored values without their intercept. They are refused, because such a
+volume would be learnt from without any sign of it.
 
-Below -1024 there is only padding, and the noise of air: it becomes `AIR_HU` without a word. Above 3071 there is metal: clipping it is
-recorded.
+Below -1024 there is only padding, and the noise of air: it becomes `AIR_HU` without a word. Above
+3071 there is metal: clipping it is recorded.
 """
 
 from __future__ import annotations
@@ -19,14 +20,21 @@ from numpy.typing import NDArray
 from .volume import AIR_HU, HU_RANGE, UnusableError
 
 AIR_AT_MOST = -200
-"""Something in a CT is below this, and something above: lung, bowel gas and the room below, every soft tissue above."""
+"""Something in a CT is below this, and something above:
+
+lung, bowel gas and the room below, every soft tissue above.
+"""
 ABOVE_AT_MOST = 0.05
-"""Share of the voxels that may lie above `HU_RANGE`; a hip prosthesis takes about 0.005 of a pelvis."""
+"""Share of the voxels that may lie above `HU_RANGE`; a hip prosthesis takes about 0.005 of a
+pelvis.
+"""
 
 
 @dataclass
 class HuScale:
-    """Turns the parts of one volume to HU and remembers what was seen on the way, in HU before clipping."""
+    """Turns the parts of one volume to HU and remembers what was seen on the way, in HU before
+    clipping.
+    """
 
     low: float = np.inf
     high: float = -np.inf
@@ -34,13 +42,22 @@ class HuScale:
     total: int = 0
 
     def convert(
-        self, stored: NDArray[Any], slope: float = 1.0, intercept: float = 0.0, padding: NDArray[np.bool_] | None = None
+        self,
+        stored: NDArray[Any],
+        slope: float = 1.0,
+        intercept: float = 0.0,
+        padding: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.int16]:
-        """HU = slope * stored + intercept, rounded, clipped to `HU_RANGE`; where `padding` is true, `AIR_HU`.
+        """HU = slope * stored + intercept, rounded, clipped to `HU_RANGE`; where `padding` is true,
+        `AIR_HU`.
 
         Raises `UnusableError` when a value is NaN or infinite.
         """
-        values = stored if (slope, intercept) == (1.0, 0.0) else stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+        values = (
+            stored
+            if (slope, intercept) == (1.0, 0.0)
+            else stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+        )
         if values.dtype.kind == "f":
             broken = values.size - int(np.isfinite(values).sum())
             if broken:
@@ -48,7 +65,10 @@ class HuScale:
             values = np.rint(values)
         inside = values if padding is None else values[~padding]
         if inside.size:
-            self.low, self.high = min(self.low, float(inside.min())), max(self.high, float(inside.max()))
+            self.low, self.high = (
+                min(self.low, float(inside.min())),
+                max(self.high, float(inside.max())),
+            )
             self.above += int((inside > HU_RANGE[1]).sum())
         self.total += values.size
         hu: NDArray[np.int16] = np.clip(values, *HU_RANGE).astype(np.int16)
@@ -57,10 +77,15 @@ class HuScale:
         return hu
 
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the volume should know. Raises `UnusableError` when what was converted cannot be HU."""
+        """What a reader of the volume should know.
+
+        Raises `UnusableError` when what was converted cannot be HU.
+        """
         seen = f"values {self.low:g}..{self.high:g} are not HU"
         if self.low > AIR_AT_MOST:
-            raise UnusableError(f"{seen}: nothing is below {AIR_AT_MOST}, a CT holds air near -1000")
+            raise UnusableError(
+                f"{seen}: nothing is below {AIR_AT_MOST}, a CT holds air near -1000"
+            )
         if self.high < AIR_AT_MOST:
             raise UnusableError(f"{seen}: nothing is above {AIR_AT_MOST}, a CT holds tissue near 0")
         if self.above > ABOVE_AT_MOST * self.total:

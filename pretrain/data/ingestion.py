@@ -1,8 +1,9 @@
 """From folders of scans to a store: found, read in parallel, written once.
 
-Each series is the work of one process from file to finished row, so that nothing large travels between processes and a series that
-kills its process (the memory of a machine has an end) costs that series only. A series already in the store is skipped, one left out
-earlier is tried again; so the same command continues an ingest that was stopped, however it was stopped.
+Each series is the work of one process from file to finished row, so that nothing large travels
+between processes and a series that kills its process (the memory of a machine has an end) costs
+that series only. A series already in the store is skipped, one left out earlier is tried again; so
+the same command continues an ingest that was stopped, however it was stopped.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from .workers import DIED, Workers, chosen, cores, each
 class Ingested:
     """What an ingest did.
 
-    store: where the series are (in a dry run, where they would be). taken: rows of the series this run added. already: how many were there
-    before. left_out: everything else that was found. unmatched: lines of the patients' list that fit no file.
-    would_take: in a dry run, the series found.
+    store: where the series are (in a dry run, where they would be). taken: rows of the series this
+    run added. already: how many were there before. left_out: everything else that was found.
+    unmatched: lines of the patients' list that fit no file. would_take: in a dry run, the series
+    found.
     """
 
     store: Path
@@ -41,22 +43,41 @@ class Ingested:
     would_take: tuple[Series, ...] = ()
 
     def table(self, with_paths: bool = False) -> str:
-        """The end of an ingest as text: counts, and each reason with how often. with_paths: also paths, which may hold a name."""
-        lines = [f"taken          {len(self.taken):6,} series, {sum(r.slices for r in self.taken):,} slices"]
+        """The end of an ingest as text:
+
+        counts, and each reason with how often. with_paths: also paths, which may hold a name.
+        """
+        lines = [
+            f"taken          {len(self.taken):6,} series, {sum(r.slices for r in self.taken):,} "
+            "slices"
+        ]
         if self.would_take:
             lines = [f"would take     {len(self.would_take):6,} series"]
-            names = [min(s.files) if with_paths else f"series {Store.key(s)}" for s in self.would_take]
+            names = [
+                min(s.files) if with_paths else f"series {Store.key(s)}" for s in self.would_take
+            ]
             lines += [
                 f"{'':15}{len(s.files):6,} file{'s' * (len(s.files) != 1):1}  {s.kind:6} {name}"
                 for s, name in zip(self.would_take, names, strict=True)
             ]
         if self.already:
             lines.append(f"already there  {self.already:6,} series")
-        warned = Counter(code for row in self.taken for code in {w.split(":")[0] for w in row.warnings})
+        warned = Counter(
+            code for row in self.taken for code in {w.split(":")[0] for w in row.warnings}
+        )
         lines += [f"  with warning {count:6,} {code}" for code, count in sorted(warned.items())]
         if self.unmatched:
-            lines.append(f"patients       {self.unmatched:6,} lines of the list of patients fit none of the files")
-        return "\n".join([*lines, f"left out       {len(self.left_out):6,}", *reasons(self.left_out, 15, with_paths)])
+            lines.append(
+                f"patients       {self.unmatched:6,} lines of the list of patients fit none of "
+                "the files"
+            )
+        return "\n".join(
+            [
+                *lines,
+                f"left out       {len(self.left_out):6,}",
+                *reasons(self.left_out, 15, with_paths),
+            ]
+        )
 
 
 def ingest(
@@ -75,10 +96,11 @@ def ingest(
         sources: files and folders, searched to any depth.
         store: the store's folder.
         workers: processes; default one a core.
-        scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and write instead; they must see sources and store
-            under the same paths.
-        patients: a CSV file with the columns file, patient: whose file it is, where the format does not say or says otherwise. `file` is
-            the end of the path of a file or of a folder (`torso/a.nii.gz`); the longest one that fits counts.
+        scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and write
+            instead; they must see sources and store under the same paths.
+        patients: a CSV file with the columns file, patient: whose file it is, where the format does
+            not say or says otherwise. `file` is the end of the path of a file or of a folder
+            (`torso/a.nii.gz`); the longest one that fits counts.
         min_slices: series with fewer are left out.
         dry: find, but neither read pixels nor write anything.
 
@@ -97,16 +119,29 @@ def ingest(
     found, left_out = find(folders, workers=0 if staff == 1 else staff, progress=True)
     found, unmatched = _name_patients(found, whose)
     if dry:
-        return Ingested(target, left_out=tuple(left_out), unmatched=unmatched, would_take=tuple(found))
-    return replace(_fill(Store.create(target.absolute()), folders, found, left_out, staff, min_slices), unmatched=unmatched)
+        return Ingested(
+            target, left_out=tuple(left_out), unmatched=unmatched, would_take=tuple(found)
+        )
+    return replace(
+        _fill(Store.create(target.absolute()), folders, found, left_out, staff, min_slices),
+        unmatched=unmatched,
+    )
 
 
 def _fill(
-    store: Store, sources: Sequence[Path], found: Sequence[Series], left_out: Sequence[LeftOut], workers: Workers, min_slices: int
+    store: Store,
+    sources: Sequence[Path],
+    found: Sequence[Series],
+    left_out: Sequence[LeftOut],
+    workers: Workers,
+    min_slices: int,
 ) -> Ingested:
     store.clean()
     path_keys = {store.path_key(out.path): out for out in left_out}
-    store.note_sources([(store.key(s), s.files) for s in found] + [(key, (out.path,)) for key, out in path_keys.items()])
+    store.note_sources(
+        [(store.key(s), s.files) for s in found]
+        + [(key, (out.path,)) for key, out in path_keys.items()]
+    )
     for key, out in path_keys.items():
         store.leave_out(key, "", out.reason)
     already = [s for s in found if store.has(store.key(s))]
@@ -114,7 +149,9 @@ def _fill(
     done = {store.key(s) for s in already}
     todo = {store.key(s): s for s in found if store.key(s) not in done}
     try:
-        with closing(each(partial(_take, store, min_slices), list(todo.values()), workers, name="ingest")) as results:
+        with closing(
+            each(partial(_take, store, min_slices), list(todo.values()), workers, name="ingest")
+        ) as results:
             for series, finished in results:
                 if not finished:
                     store.leave_out(store.key(series), series.kind, DIED)
@@ -122,8 +159,14 @@ def _fill(
     finally:
         store.clean()
         table = store.rebuild()
-    why = {r["key"]: r["reason"] for r in table.select(["key", "status", "reason"]).to_pylist() if r["status"] == LEFT_OUT}
-    rejected = [LeftOut(min(s.files), why[store.key(s)], store.key(s)) for s in found if store.key(s) in why]
+    why = {
+        r["key"]: r["reason"]
+        for r in table.select(["key", "status", "reason"]).to_pylist()
+        if r["status"] == LEFT_OUT
+    }
+    rejected = [
+        LeftOut(min(s.files), why[store.key(s)], store.key(s)) for s in found if store.key(s) in why
+    ]
     return Ingested(
         store.path,
         taken=tuple(row for row in store.rows() if row.key in todo),
@@ -133,7 +176,10 @@ def _fill(
 
 
 def _take(store: Store, min_slices: int, series: Series) -> bool:
-    """From file to finished row, or to a row that says why not. Only the text of `UnusableError` is known to be free of identity."""
+    """From file to finished row, or to a row that says why not.
+
+    Only the text of `UnusableError` is known to be free of identity.
+    """
     key = store.key(series)
     try:
         with silence():
@@ -152,7 +198,8 @@ def _take(store: Store, min_slices: int, series: Series) -> bool:
     return True
 
 
-# ----------------------------------------------------------------------------------------------------------------- patients
+# -----------------------------------------------------------------------------------------------------------------
+# patients
 
 
 def _read_patients(path: Path) -> dict[str, str]:
@@ -161,20 +208,32 @@ def _read_patients(path: Path) -> dict[str, str]:
             table = csv.DictReader(file)
             if not {"file", "patient"} <= set(table.fieldnames or ()):
                 columns = ", ".join(table.fieldnames or ["none"])
-                raise ValueError(f"{path}: a list of patients needs the columns file, patient; this one has {columns}")
+                raise ValueError(
+                    f"{path}: a list of patients needs the columns file, patient; this one has "
+                    f"{columns}"
+                )
             whose = {}
             for row in table:
                 if row["file"]:
                     if not (row["patient"] or "").strip():
-                        raise ValueError(f"{path}: line {table.line_num} names no patient; give one, or drop the line")
-                    whose[row["file"].strip().strip("/").replace("\\", "/")] = row["patient"].strip()
+                        raise ValueError(
+                            f"{path}: line {table.line_num} names no patient; give one, or drop "
+                            "the line"
+                        )
+                    whose[row["file"].strip().strip("/").replace("\\", "/")] = row[
+                        "patient"
+                    ].strip()
             return whose
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: not a readable CSV file of patients ({type(error).__name__})") from None
+        raise ValueError(
+            f"{path}: not a readable CSV file of patients ({type(error).__name__})"
+        ) from None
 
 
 def _name_patients(found: Iterable[Series], whose: Mapping[str, str]) -> tuple[list[Series], int]:
-    """Give series the patient of the list, which knows better than the files, and count the list's lines that fit no file."""
+    """Give series the patient of the list, which knows better than the files, and count the list's
+    lines that fit no file.
+    """
     used = set()
     named = []
     for series in found:
@@ -187,7 +246,10 @@ def _name_patients(found: Iterable[Series], whose: Mapping[str, str]) -> tuple[l
 
 
 def _ends(path: str) -> Iterator[str]:
-    """What a line of the list may call a file: the ends of its path, then those of its folders, longest first."""
+    """What a line of the list may call a file:
+
+    the ends of its path, then those of its folders, longest first.
+    """
     parts = Path(path).parts
     for stop in range(len(parts), 0, -1):
         for start in range(stop):

@@ -1,6 +1,7 @@
 """Series to score: where each is read from, and its slices on the grid of the weights' contract.
 
-What reads runs in other processes, which start sooner without the networks; so nothing here needs one.
+What reads runs in other processes, which start sooner without the networks; so nothing here needs
+one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ from .workers import Workers
 
 @dataclass(frozen=True)
 class Job:
-    """A series to score. source: the file, or the folder that holds several; for a store the key, unless paths are asked for."""
+    """A series to score.
+
+    source: the file, or the folder that holds several; for a store the key, unless paths are asked
+    for.
+    """
 
     key: str
     source: str = field(repr=False)
@@ -36,7 +41,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Slices:
-    """A series on the grid. grid: `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours; z_mm: `[n]`; warnings: of its volume."""
+    """A series on the grid.
+
+    grid: `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours; z_mm: `[n]`; warnings: of its
+    volume.
+    """
 
     grid: NDArray[np.int16]
     z_mm: NDArray[np.float64]
@@ -52,10 +61,15 @@ def in_store(path: str | Path, with_paths: bool) -> tuple[list[Job], list[LeftOu
     """The series of a store."""
     store = Store.open(Path(path).absolute())  # a cluster's workers stand elsewhere
     files = store.sources() if with_paths else {}
-    return [Job(row.key, _place(files.get(row.key, ())) or row.key, (store.path, row)) for row in store.usable()], []
+    return [
+        Job(row.key, _place(files.get(row.key, ())) or row.key, (store.path, row))
+        for row in store.usable()
+    ], []
 
 
-def in_scans(sources: Sequence[str | Path], workers: Workers, progress: bool) -> tuple[list[Job], list[LeftOut]]:
+def in_scans(
+    sources: Sequence[str | Path], workers: Workers, progress: bool
+) -> tuple[list[Job], list[LeftOut]]:
     """The series in files and folders, and what gave none."""
     found, bad = find(sources, workers=workers, progress=progress)
     return [Job(Store.key(s), _place(s.files), s) for s in found], bad
@@ -80,8 +94,12 @@ def slices_of(inputs: InputSpec, job: Job) -> Slices | str:
 
 
 def grid_of(inputs: InputSpec, volume: Volume) -> Tensor:
-    """A volume's slices on the contract's grid, `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours."""
-    grid = inputs.to_grid(torch.from_numpy(volume.hu), volume.spacing_mm[1:], body_boxes(volume.hu, volume.spacing_mm))
+    """A volume's slices on the contract's grid, `[n, S, S]` int16 HU, or `[n, 3, S, S]` with
+    neighbours.
+    """
+    grid = inputs.to_grid(
+        torch.from_numpy(volume.hu), volume.spacing_mm[1:], body_boxes(volume.hu, volume.spacing_mm)
+    )
     return inputs.with_neighbours(grid, volume.z_mm)
 
 

@@ -1,16 +1,21 @@
 """From a stack of slices somewhere in the patient to a `Volume` in the project's axes.
 
-Coordinates are DICOM's: millimetres, x to the patient's left, y to the back, z to the head (LPS). They belong to the patient,
-not to the table, so feet first, prone and lying on the side need no case of their own.
+Coordinates are DICOM's: millimetres, x to the patient's left, y to the back, z to the head (LPS).
+They belong to the patient, not to the table, so feet first, prone and lying on the side need no
+case of their own.
 
-* **Order**: slices are sorted along their normal, head first. Names and instance numbers play no part.
+* **Order**: slices are sorted along their normal, head first. Names and instance numbers play no
+  part.
 * **Rows and columns** are swapped and flipped until x runs to the patient's left and y to the back.
-* **Tilt**: with a tilted gantry the slices lie on a slope and the next slice is not straight below along the normal. Slices are
-  moved in-plane, by whole pixels, until columns of z follow the normal; the grid grows so that nothing is lost. The slices
-  themselves stay what the scanner made: turning them would cut wedges out of both ends and blend slices that are thick. The
-  same holds for a head reformatted along such a slope (pitch only, up to `TILT_DEG`). `z_mm` runs along the normal.
-* **Oblique**: any other turn of more than `OBLIQUE_DEG` is resampled (linear, air outside) to the patient's axes, about the centre, on
-  a grid of the same extent. Slices that are nearer to coronal or sagittal are refused.
+* **Tilt**: with a tilted gantry the slices lie on a slope and the next slice is not straight below
+  along the normal. Slices are moved in-plane, by whole pixels, until columns of z follow the
+  normal; the grid grows so that nothing is lost. The slices themselves stay what the scanner made:
+  turning them would cut wedges out of both ends and blend slices that are thick. The same holds for
+  a head reformatted along such a slope (pitch only, up to `TILT_DEG`). `z_mm` runs along the
+  normal.
+* **Oblique**: any other turn of more than `OBLIQUE_DEG` is resampled (linear, air outside) to the
+  patient's axes, about the centre, on a grid of the same extent. Slices that are nearer to coronal
+  or sagittal are refused.
 """
 
 from __future__ import annotations
@@ -23,14 +28,19 @@ from numpy.typing import NDArray
 from .volume import AIR_HU, UnusableError, Volume
 
 OBLIQUE_DEG = 2.0
-"""Turns up to this are taken as they are: 2 degrees move the edge of a 250 mm head by 4 mm, less than a usual slice."""
+"""Turns up to this are taken as they are:
+
+2 degrees move the edge of a 250 mm head by 4 mm, less than a usual slice.
+"""
 TILT_DEG = 30.0
 """How far a CT gantry tilts."""
 PIXEL_MM = (0.05, 20.0)
 STEP_MM = (0.05, 100.0)
 """Beyond these the unit is wrong, or the header is."""
 ANISOTROPY = 3.0
-"""An axial pixel longer than this many times its width is a thick coronal or sagittal slice seen from the side."""
+"""An axial pixel longer than this many times its width is a thick coronal or sagittal slice seen
+from the side.
+"""
 
 Float = NDArray[np.float64]
 
@@ -58,10 +68,13 @@ class Stack:
         return normal / np.linalg.norm(normal) * (1.0 if normal[2] >= 0 else -1.0)
 
 
-def to_volume(stack: Stack, *, thickness_mm: float | None = None, warnings: tuple[str, ...] = ()) -> Volume:
+def to_volume(
+    stack: Stack, *, thickness_mm: float | None = None, warnings: tuple[str, ...] = ()
+) -> Volume:
     """The stack as a `Volume`. `thickness_mm` stands for the step where there is one slice only.
 
-    Raises `UnusableError` when the slices are not axial, do not follow each other, or have an impossible size.
+    Raises `UnusableError` when the slices are not axial, do not follow each other, or have an
+    impossible size.
     """
     check_axial(stack.right, stack.down)
     stack = _radiological(stack)
@@ -89,26 +102,37 @@ def to_volume(stack: Stack, *, thickness_mm: float | None = None, warnings: tupl
     return Volume(np.ascontiguousarray(hu), (step_mm, *stack.pixel_mm), z_mm, warnings, place)
 
 
-def grid_to_volume(hu: NDArray[np.int16], axes: Float, origin: Float, *, warnings: tuple[str, ...] = ()) -> Volume:
+def grid_to_volume(
+    hu: NDArray[np.int16], axes: Float, origin: Float, *, warnings: tuple[str, ...] = ()
+) -> Volume:
     """A regular grid as a `Volume`.
 
-    hu: `[i, j, k]` in any order of axes. axes: `[3, 3]`, column a is the LPS step in mm along array axis a. origin: LPS of voxel 0, 0, 0.
-    Raises as `to_volume` does.
+    hu: `[i, j, k]` in any order of axes. axes: `[3, 3]`, column a is the LPS step in mm along array
+    axis a. origin: LPS of voxel 0, 0, 0. Raises as `to_volume` does.
     """
     steps = np.linalg.norm(axes, axis=0)
     if not np.isfinite(axes).all() or (steps <= 0).any() or abs(np.linalg.det(axes / steps)) < 0.1:
         raise UnusableError("the header's axes are degenerate")
-    # The array axis nearest to the patient's z holds the slices, and so on: the assignment with the largest sum of cosines.
+    # The array axis nearest to the patient's z holds the slices, and so on: the assignment with the
+    # largest sum of cosines.
     ways = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
     x, y, z = max(ways, key=lambda way: sum(abs(axes[p, a]) / steps[a] for p, a in enumerate(way)))
     corner = origin + np.arange(hu.shape[z])[:, None] * axes[:, z]
     directions = axes / steps
-    stack = Stack(hu.transpose(z, y, x), directions[:, x], directions[:, y], (float(steps[y]), float(steps[x])), corner)
+    stack = Stack(
+        hu.transpose(z, y, x),
+        directions[:, x],
+        directions[:, y],
+        (float(steps[y]), float(steps[x])),
+        corner,
+    )
     return to_volume(stack, thickness_mm=float(steps[z]), warnings=warnings)
 
 
 def check_axial(right: Float, down: Float) -> None:
-    """Raises `UnusableError` when slices with these directions are nearer to sagittal or coronal than to axial."""
+    """Raises `UnusableError` when slices with these directions are nearer to sagittal or coronal
+    than to axial.
+    """
     normal = np.cross(right, down)
     if not np.isfinite(normal).all() or np.linalg.norm(normal) < 0.9:
         raise UnusableError("row and column directions are not at right angles")
@@ -120,8 +144,9 @@ def check_axial(right: Float, down: Float) -> None:
 def step_warnings(z_mm: Float) -> tuple[str, ...]:
     """What is irregular about the slice steps. Slices count from 0 at the superior end.
 
-    A step is a gap when it is more than 1.5 times the usual step around it (median of seven): a scan that goes on in wider steps
-    (4 mm through the skull base, then 7 mm) has no gap, it is uneven.
+    A step is a gap when it is more than 1.5 times the usual step around it (median of seven): a
+    scan that goes on in wider steps (4 mm through the skull base, then 7 mm) has no gap, it is
+    uneven.
     """
     steps = np.diff(z_mm)
     if len(steps) < 2:
@@ -131,7 +156,10 @@ def step_warnings(z_mm: Float) -> tuple[str, ...]:
     if len(gaps):
         first = gaps[0]
         which = "1 step" if len(gaps) == 1 else f"{len(gaps)} steps, the first"
-        return (f"gap: {which} of {steps[first]:.1f} mm after slice {first}, usual {usual[first]:.1f} mm",)
+        return (
+            f"gap: {which} of {steps[first]:.1f} mm after slice {first}, usual "
+            f"{usual[first]:.1f} mm",
+        )
     if steps.max() - steps.min() > 0.05 * np.median(steps):
         return (f"uneven: steps of {steps.min():.2f} to {steps.max():.2f} mm",)
     return ()
@@ -140,7 +168,9 @@ def step_warnings(z_mm: Float) -> tuple[str, ...]:
 def _radiological(stack: Stack) -> Stack:
     """Rows and columns swapped and flipped so that columns run to the left and rows to the back."""
     if abs(stack.right[0]) < abs(stack.right[1]):
-        stack = Stack(stack.hu.swapaxes(1, 2), stack.down, stack.right, stack.pixel_mm[::-1], stack.corner)
+        stack = Stack(
+            stack.hu.swapaxes(1, 2), stack.down, stack.right, stack.pixel_mm[::-1], stack.corner
+        )
     if stack.right[0] < 0:
         far = stack.corner + stack.right * stack.pixel_mm[1] * (stack.hu.shape[2] - 1)
         stack = replace(stack, hu=stack.hu[:, :, ::-1], right=-stack.right, corner=far)
@@ -157,10 +187,16 @@ def _check_size(stack: Stack, step_mm: float) -> None:
         ("slice step", step_mm, STEP_MM),
     ):
         if not low <= value <= high:
-            raise UnusableError(f"a {name} of {value:g} mm is not a CT's ({low:g} to {high:g} mm): is the unit right?")
+            raise UnusableError(
+                f"a {name} of {value:g} mm is not a CT's ({low:g} to {high:g} mm): is the unit "
+                "right?"
+            )
     y, x = stack.pixel_mm
     if max(x, y) > ANISOTROPY * min(x, y):
-        raise UnusableError(f"axial pixels of {x:.2f} x {y:.2f} mm: these are thick {'coronal' if y > x else 'sagittal'} slices")
+        raise UnusableError(
+            f"axial pixels of {x:.2f} x {y:.2f} mm: these are thick "
+            f"{'coronal' if y > x else 'sagittal'} slices"
+        )
 
 
 def _turn_deg(stack: Stack) -> float:
@@ -170,27 +206,38 @@ def _turn_deg(stack: Stack) -> float:
 
 
 def _pitch_deg(stack: Stack) -> float | None:
-    """The tilt of the slices about the patient's left-right axis, if they are turned about no other and no further than a gantry goes."""
+    """The tilt of the slices about the patient's left-right axis, if they are turned about no other
+    and no further than a gantry goes.
+    """
     about_others = np.degrees(np.arccos(np.clip(stack.right[0], -1, 1)))
     pitch = _turn_deg(stack)
     return pitch if OBLIQUE_DEG < pitch <= TILT_DEG and about_others <= OBLIQUE_DEG else None
 
 
 def _straighten(stack: Stack, z_mm: Float) -> tuple[NDArray[np.int16], Float, float]:
-    """Slices moved in-plane so that equal indices lie on one line along the normal, the first one's corner, and by how many mm at most."""
+    """Slices moved in-plane so that equal indices lie on one line along the normal, the first one's
+    corner, and by how many mm at most.
+    """
     offset_mm = (stack.corner - stack.corner[0]) @ np.stack([stack.down, stack.right], axis=1)
     pixels = offset_mm / np.array(stack.pixel_mm)
     if (np.ptp(pixels, axis=0) < 1).all():
         return stack.hu, stack.corner[0], 0.0
     moved_mm = float(np.linalg.norm(offset_mm, axis=1).max())
     if moved_mm > z_mm[-1]:
-        raise UnusableError(f"slices lie up to {moved_mm:.0f} mm aside of each other over a height of {z_mm[-1]:.0f} mm: they are no stack")
+        raise UnusableError(
+            f"slices lie up to {moved_mm:.0f} mm aside of each other over a height of "
+            f"{z_mm[-1]:.0f} mm: they are no stack"
+        )
     shift = np.rint(pixels - pixels.min(axis=0)).astype(int)
     n, rows, columns = stack.hu.shape
     grown = np.full((n, rows + shift[:, 0].max(), columns + shift[:, 1].max()), AIR_HU, np.int16)
     for target, source, (y, x) in zip(grown, stack.hu, shift, strict=True):
         target[y : y + rows, x : x + columns] = source
-    corner = stack.corner[0] - stack.down * stack.pixel_mm[0] * shift[0, 0] - stack.right * stack.pixel_mm[1] * shift[0, 1]
+    corner = (
+        stack.corner[0]
+        - stack.down * stack.pixel_mm[0] * shift[0, 0]
+        - stack.right * stack.pixel_mm[1] * shift[0, 1]
+    )
     return grown, corner, moved_mm
 
 
@@ -206,7 +253,9 @@ def _resample(stack: Stack, z_mm: Float, step_mm: float) -> tuple[NDArray[np.int
     out = np.empty((len(z_out), rows, columns), np.int16)
     for k in range(len(z_out)):
         z = z_out[-1] / 2 - z_out[k]  # above the centre
-        along = [x * axis[0] + y * axis[1] + z * axis[2] for axis in (stack.up, stack.down, stack.right)]
+        along = [
+            x * axis[0] + y * axis[1] + z * axis[2] for axis in (stack.up, stack.down, stack.right)
+        ]
         depth = z_mm[-1] / 2 - along[0]
         slices = np.interp(depth, z_mm, np.arange(n), left=-1, right=n)
         # Half a step beyond the outer slices still belongs to them.

@@ -1,7 +1,9 @@
-"""Phantoms on disk, in the forms real CT arrives in: a DICOM series, a NIfTI file, DeepLesion's 16-bit PNG.
+"""Phantoms on disk, in the forms real CT arrives in: a DICOM series, a NIfTI file, DeepLesion's
+16-bit PNG.
 
-Nothing half-written is ever seen: a phantom is written under a hidden temporary name and renamed. So a phantom that is there is whole, and
-a run that was stopped goes on by skipping those. The truth (`labels.csv`, `landmarks.csv`) follows from seed and settings without images.
+Nothing half-written is ever seen: a phantom is written under a hidden temporary name and renamed.
+So a phantom that is there is whole, and a run that was stopped goes on by skipping those. The truth
+(`labels.csv`, `landmarks.csv`) follows from seed and settings without images.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Phantoms:
-    """What a phantom run made. folder: where. written: new phantoms; already: those that were there. slices: of all of them."""
+    """What a phantom run made.
+
+    folder: where. written: new phantoms; already: those that were there. slices: of all of them.
+    """
 
     folder: Path
     written: int
@@ -45,7 +50,10 @@ class Phantoms:
     def __str__(self) -> str:
         there = f" ({self.already} were there already)" if self.already else ""
         truth = "the truth is in labels.csv (a row a slice) and landmarks.csv"
-        return f"{self.written + self.already} phantoms{there}, {self.slices:,} slices in {self.folder}; {truth}"
+        return (
+            f"{self.written + self.already} phantoms{there}, {self.slices:,} slices in "
+            f"{self.folder}; {truth}"
+        )
 
 
 def phantoms(
@@ -58,18 +66,22 @@ def phantoms(
     ascites: int = 0,
     workers: int | None = None,
 ) -> Phantoms:
-    """Write computed CT scans of made-up patients, and the body part of every slice. Run again, it goes on where it was.
+    """Write computed CT scans of made-up patients, and the body part of every slice. Run again, it
+    goes on where it was.
 
-    Patients differ in stature, fat, sex, organs and arms; scans in range, spacing, field of view, table, contrast, kernel, noise and metal.
-    labels.csv has the columns file (name of the series' folder or file), slice (from the superior end, from 0), z_mm (below the first
-    slice), region (head, neck, chest, abdomen, pelvis, thigh; the abdomen goes from the upper border of the liver to that of the ilium),
-    body_mm (level in a body of 1750 mm, below the vertex). landmarks.csv has file, landmark, slice (not whole).
+    Patients differ in stature, fat, sex, organs and arms; scans in range, spacing, field of view,
+    table, contrast, kernel, noise and metal. labels.csv has the columns file (name of the series'
+    folder or file), slice (from the superior end, from 0), z_mm (below the first slice), region
+    (head, neck, chest, abdomen, pelvis, thigh; the abdomen goes from the upper border of the liver
+    to that of the ilium), body_mm (level in a body of 1750 mm, below the vertex). landmarks.csv has
+    file, landmark, slice (not whole).
 
     Args:
         out: A new or empty folder, or one of an earlier run with the same options.
         n: How many phantoms.
         seed: The first phantom's seed; the others have the numbers that follow.
-        form: dicom (a folder a series), nifti (a file a series) or png (DeepLesion's layout, HU + 32768).
+        form: dicom (a folder a series), nifti (a file a series) or png (DeepLesion's layout, HU +
+            32768).
         size_px: Rows and columns of a slice.
         ascites: How many of them, from the first, have the belly full of fluid.
         workers: Processes; default one a core.
@@ -78,7 +90,10 @@ def phantoms(
         ValueError: When an option is out of range, or the folder holds something else.
     """
     if n < 1 or not 0 <= ascites <= n or (workers is not None and workers < 1):
-        raise ValueError(f"n and workers must be at least 1 and ascites lie in 0..n, got n {n}, workers {workers}, ascites {ascites}")
+        raise ValueError(
+            f"n and workers must be at least 1 and ascites lie in 0..n, got n {n}, workers "
+            f"{workers}, ascites {ascites}"
+        )
     _check_form(form)
     out = Path(out).expanduser()
     cases = [draw(seed + k, ascites=k < ascites, size_px=size_px) for k in range(n)]
@@ -94,11 +109,14 @@ def phantoms(
 def write(phantom: Phantom, out_dir: Path, form: Form) -> Path:
     """Write a phantom into a folder, beside others, and return its own folder or file.
 
-    dicom: `PHANTOM-<seed>/`, CT Image Storage, one file a slice with names that do not tell the order. nifti: `PHANTOM-<seed>.nii.gz`, RAS.
-    png: `Images_png/<patient>_01_01/<slice>.png`, HU + 32768, slices from 001 downwards, and a row in `DL_info.csv`. The row carries
-    spacing and size; there is no lesion, so it has no box, is marked Possibly_noisy (which readers drop) and is in none of the splits.
+    dicom: `PHANTOM-<seed>/`, CT Image Storage, one file a slice with names that do not tell the
+    order. nifti: `PHANTOM-<seed>.nii.gz`, RAS. png: `Images_png/<patient>_01_01/<slice>.png`, HU +
+    32768, slices from 001 downwards, and a row in `DL_info.csv`. The row carries spacing and size;
+    there is no lesion, so it has no box, is marked Possibly_noisy (which readers drop) and is in
+    none of the splits.
 
-    Raises `ValueError` when the form is unknown, `FileExistsError` when that phantom is there already.
+    Raises `ValueError` when the form is unknown, `FileExistsError` when that phantom is there
+    already.
     """
     _check_form(form)
     out = Path(out_dir)
@@ -135,7 +153,8 @@ def _place(case: Case, out: Path, form: Form) -> Path:
     return out / (_name(case) + (".nii.gz" if form == "nifti" else ""))
 
 
-# ----------------------------------------------------------------------------------------------------------------------- a run
+# -----------------------------------------------------------------------------------------------------------------------
+# a run
 
 
 def _claim(out: Path, settings: Mapping[str, Any]) -> None:
@@ -146,9 +165,16 @@ def _claim(out: Path, settings: Mapping[str, Any]) -> None:
             before = json.loads(note.read_text())
         except ValueError:
             before = {}
-        changed = [f"{k} was {before.get(k)!r}, now {v!r}" for k, v in settings.items() if before.get(k) != v]
+        changed = [
+            f"{k} was {before.get(k)!r}, now {v!r}"
+            for k, v in settings.items()
+            if before.get(k) != v
+        ]
         if changed:
-            raise ValueError(f"{out} holds phantoms made with other options ({'; '.join(changed)}); use a new folder or the same options")
+            raise ValueError(
+                f"{out} holds phantoms made with other options ({'; '.join(changed)}); use a new "
+                "folder or the same options"
+            )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty and holds no phantoms; choose a new or empty folder")
     else:
@@ -169,7 +195,9 @@ def _write_all(cases: Sequence[Case], out: Path, form: Form, workers: int) -> No
             return
         with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
             try:
-                for done in as_completed([pool.submit(_write_one, case, out, form) for case in cases]):
+                for done in as_completed(
+                    [pool.submit(_write_one, case, out, form) for case in cases]
+                ):
                     done.result()
                     bar.update()
             finally:
@@ -206,18 +234,25 @@ def _replace_text(path: Path, text: str) -> None:
     part.replace(path)
 
 
-# --------------------------------------------------------------------------------------------------------------------- the forms
+# ---------------------------------------------------------------------------------------------------------------------
+# the forms
 
 
 def _dicom(phantom: Phantom, folder: Path) -> None:
-    """Stored values are HU + 1024 in 12 bits. Positions are in mm from the vertex of the head, on the body's axis."""
+    """Stored values are HU + 1024 in 12 bits.
+
+    Positions are in mm from the vertex of the head, on the body's axis.
+    """
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
     folder.mkdir()
     case, hu, pixel = phantom.case, phantom.volume.hu, phantom.case.pixel_mm
     rng = np.random.default_rng([case.seed, 5])
-    corner = [-(n - 1) / 2 * pixel + off for n, off in zip((hu.shape[2], hu.shape[1]), case.scan.offset_mm, strict=True)]
+    corner = [
+        -(n - 1) / 2 * pixel + off
+        for n, off in zip((hu.shape[2], hu.shape[1]), case.scan.offset_mm, strict=True)
+    ]
 
     def uid(*what: object) -> UID:
         return generate_uid(entropy_srcs=["ubr phantom", repr(case), *map(str, what)])
@@ -229,9 +264,14 @@ def _dicom(phantom: Phantom, folder: Path) -> None:
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
         ds.update(_header(case, uid))
-        ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        ds.SOPClassUID, ds.SOPInstanceUID = (
+            meta.MediaStorageSOPClassUID,
+            meta.MediaStorageSOPInstanceUID,
+        )
         ds.InstanceNumber = k + 1
-        ds.ImagePositionPatient = [round(c, 6) for c in (*corner, -(case.first_mm + float(case.z_mm[k])))]
+        ds.ImagePositionPatient = [
+            round(c, 6) for c in (*corner, -(case.first_mm + float(case.z_mm[k])))
+        ]
         ds.SliceLocation = round(-(case.first_mm + float(case.z_mm[k])), 6)
         ds.Rows, ds.Columns = hu.shape[1:]
         ds.PixelData = (hu[k].astype(np.int32) + 1024).astype("<u2").tobytes()
@@ -263,14 +303,19 @@ def _header(case: Case, uid: Any) -> Any:
 
 
 def _nifti(phantom: Phantom, file: Path) -> None:
-    """Voxel axes run to the right, front and top of the patient (RAS); the origin of space is the vertex of the head."""
+    """Voxel axes run to the right, front and top of the patient (RAS); the origin of space is the
+    vertex of the head.
+    """
     from nibabel.nifti1 import Nifti1Image
 
     make: Any = Nifti1Image
     case, hu = phantom.case, phantom.volume.hu
     size = np.array([case.pixel_mm, case.pixel_mm, case.scan.spacing_mm])
     affine = np.diag([*size, 1.0])
-    x, y = ((n - 1) / 2 * case.pixel_mm + off for n, off in zip((hu.shape[2], hu.shape[1]), case.scan.offset_mm, strict=True))
+    x, y = (
+        (n - 1) / 2 * case.pixel_mm + off
+        for n, off in zip((hu.shape[2], hu.shape[1]), case.scan.offset_mm, strict=True)
+    )
     affine[:3, 3] = -x, -y, -(case.first_mm + case.z_mm[-1])
     one = make(np.ascontiguousarray(hu[::-1, ::-1, ::-1].transpose(2, 1, 0)), affine)
     one.set_sform(affine, 1)
@@ -284,11 +329,15 @@ def _png(phantom: Phantom, folder: Path) -> None:
 
     folder.mkdir()
     for k, one in enumerate(phantom.volume.hu):
-        Image.fromarray((one.astype(np.int32) + 32768).astype(np.uint16)).save(folder / f"{k + 1:03d}.png")
+        Image.fromarray((one.astype(np.int32) + 32768).astype(np.uint16)).save(
+            folder / f"{k + 1:03d}.png"
+        )
 
 
 def _add_rows(out: Path, cases: Iterable[Case]) -> None:
-    """Put a row a phantom into `DL_info.csv`, in the place of one that is there; other rows stay as they are."""
+    """Put a row a phantom into `DL_info.csv`, in the place of one that is there; other rows stay as
+    they are.
+    """
     table = out / "DL_info.csv"
     new = {row[0]: row for row in map(_row, cases)}
     old: list[list[str]] = []
@@ -296,7 +345,9 @@ def _add_rows(out: Path, cases: Iterable[Case]) -> None:
         with table.open(newline="", encoding="utf-8") as file:
             header, *old = csv.reader(file)
         if tuple(header) != _COLUMNS:
-            raise ValueError(f"{table} does not have the columns of DeepLesion's table; choose another folder")
+            raise ValueError(
+                f"{table} does not have the columns of DeepLesion's table; choose another folder"
+            )
     out.mkdir(parents=True, exist_ok=True)
     _replace_csv(table, _COLUMNS, [*(row for row in old if row[0] not in new), *new.values()])
 

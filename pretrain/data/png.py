@@ -1,9 +1,12 @@
-"""DeepLesion's layout: folders `<patient>_<study>_<series>/` of 16-bit PNG `<slice>.png`, HU = value - 32768.
+"""DeepLesion's layout: folders `<patient>_<study>_<series>/` of 16-bit PNG `<slice>.png`, HU =
+value - 32768.
 
-The format holds no geometry, so every volume carries the warning `ungeometric`. Slice numbers are the only order there is; in
-DeepLesion they grow from head to foot (in 1,510 of 1,515 pairs of annotated slices of one series the larger number lies lower
-in the body by the table's own normalised location). Pixel and slice spacing stand in `DL_info.csv` beside `Images_png`. A folder
-holds the neighbourhoods of its annotated slices, so numbers jump; positions follow the numbers, and the jumps are recorded as gaps.
+The format holds no geometry, so every volume carries the warning `ungeometric`. Slice numbers are
+the only order there is; in DeepLesion they grow from head to foot (in 1,510 of 1,515 pairs of
+annotated slices of one series the larger number lies lower in the body by the table's own
+normalised location). Pixel and slice spacing stand in `DL_info.csv` beside `Images_png`. A folder
+holds the neighbourhoods of its annotated slices, so numbers jump; positions follow the numbers, and
+the jumps are recorded as gaps.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ def is_16_bit_grey(start: bytes) -> bool:
 
 
 def group(paths: list[str], not_16_bit: set[str]) -> tuple[list[Series], list[LeftOut]]:
-    """A series a folder of 16-bit PNG that are named by their slice number, and what is none, one line a folder and reason."""
+    """A series a folder of 16-bit PNG that are named by their slice number, and what is none, one
+    line a folder and reason.
+    """
     folders: dict[str, list[str]] = {}
     for path in sorted(paths):
         folders.setdefault(str(Path(path).parent), []).append(path)
@@ -41,21 +46,28 @@ def group(paths: list[str], not_16_bit: set[str]) -> tuple[list[Series], list[Le
     for folder, members in folders.items():
         shallow = [p for p in members if p in not_16_bit]
         unnamed = [p for p in members if p not in not_16_bit and not Path(p).stem.isdecimal()]
-        for out, reason in ((shallow, "PNG that are not 16-bit grey: HU are lost"), (unnamed, "PNG that are not named by a slice number")):
+        for out, reason in (
+            (shallow, "PNG that are not 16-bit grey: HU are lost"),
+            (unnamed, "PNG that are not named by a slice number"),
+        ):
             if out:
                 left.append(LeftOut(folder, f"{reason} ({len(out)} files)"))
         files = tuple(sorted((p for p in members if p not in {*shallow, *unnamed}), key=_number))
         if files:
             patient = re.fullmatch(r"(\d+)_\d+_\d+", Path(folder).name)
-            found.append(Series("png", files, digest(files), f"deeplesion-{patient[1]}" if patient else ""))
+            found.append(
+                Series("png", files, digest(files), f"deeplesion-{patient[1]}" if patient else "")
+            )
     return found, left
 
 
 def read(series: Series) -> Volume:
-    """The slices of one folder, in the order of their numbers; z_mm = (number - first number) * slice spacing.
+    """The slices of one folder, in the order of their numbers; z_mm = (number - first number) *
+    slice spacing.
 
-    Raises `UnusableError` when the table with the spacing is missing or does not know the folder, when sizes differ, when more than a
-    tenth of the files cannot be read, or when the values are no HU.
+    Raises `UnusableError` when the table with the spacing is missing or does not know the folder,
+    when sizes differ, when more than a tenth of the files cannot be read, or when the values are no
+    HU.
     """
     folder = Path(series.files[0]).parent
     x_mm, y_mm, step_mm = _spacing(folder)
@@ -81,7 +93,10 @@ def read(series: Series) -> Volume:
         raise UnusableError("two files have the same slice number")
     wide = np.flatnonzero(jumps > 1)
     if len(wide):
-        notes += (f"gap: {len(wide)} of up to {jumps.max() * step_mm:.1f} mm, the first after slice {wide[0]}, usual {step_mm:.1f} mm",)
+        notes += (
+            f"gap: {len(wide)} of up to {jumps.max() * step_mm:.1f} mm, the first after slice "
+            f"{wide[0]}, usual {step_mm:.1f} mm",
+        )
     z_mm = (np.array(numbers) - numbers[0]) * step_mm
     return Volume(np.stack(slices), (step_mm, y_mm, x_mm), z_mm, notes)
 
@@ -103,13 +118,18 @@ def _spacing(folder: Path) -> tuple[float, float, float]:
             try:
                 return _table(table, table.stat().st_mtime_ns)[folder.name]
             except KeyError:
-                raise UnusableError("DL_info.csv has no row for this folder, so its spacing is not known") from None
+                raise UnusableError(
+                    "DL_info.csv has no row for this folder, so its spacing is not known"
+                ) from None
     raise UnusableError(_NO_TABLE)
 
 
 @lru_cache(maxsize=4)
 def _table(path: Path, _changed: int) -> dict[str, tuple[float, float, float]]:
-    """Folder name -> spacing. Column File_name is `<folder>_<slice>.png`, Spacing_mm_px_ is "x, y, z"."""
+    """Folder name -> spacing.
+
+    Column File_name is `<folder>_<slice>.png`, Spacing_mm_px_ is "x, y, z".
+    """
     spacing = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -117,7 +137,9 @@ def _table(path: Path, _changed: int) -> dict[str, tuple[float, float, float]]:
                 x, y, z = (abs(float(v)) for v in row["Spacing_mm_px_"].split(","))
                 spacing[row["File_name"].rpartition("_")[0]] = (x, y, z)
             except (KeyError, TypeError, ValueError, AttributeError):
-                raise UnusableError("DL_info.csv is not DeepLesion's table (columns File_name and Spacing_mm_px_)") from None
+                raise UnusableError(
+                    "DL_info.csv is not DeepLesion's table (columns File_name and Spacing_mm_px_)"
+                ) from None
     return spacing
 
 

@@ -1,7 +1,8 @@
-"""Processes of this machine, each with a pipe of its own: one that is killed costs the call it was answering, and nothing else.
+"""Processes of this machine, each with a pipe of its own: one that is killed costs the call it was
+answering, and nothing else.
 
-The pools of the standard library share one pipe among all processes: when one is killed with half of its answer sent, the others can answer
-no more, and who asked waits for ever.
+The pools of the standard library share one pipe among all processes: when one is killed with half
+of its answer sent, the others can answer no more, and who asked waits for ever.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Died(Exception):
 
 
 class ProcessPool(Executor):
-    """Up to `count` processes, started when they are needed. A call's future raises what the call raised, or `Died`.
+    """Up to `count` processes, started when they are needed. A call's future raises what the call
+    raised, or `Died`.
 
     Raises:
         RuntimeError: where a script's top level would be run again in each process.
@@ -42,7 +44,9 @@ class ProcessPool(Executor):
         self._idle: deque[_Process] = deque()
 
     def submit(self, call: Callable[..., Answer], /, *args: Any, **kwargs: Any) -> Future[Answer]:
-        """The future answer of a call; the function, what it is given and what it answers can be pickled."""
+        """The future answer of a call; the function, what it is given and what it answers can be
+        pickled.
+        """
         return self._threads.submit(self._answer, call, args, kwargs)
 
     def _answer(self, *call: Any) -> Any:
@@ -61,7 +65,9 @@ class ProcessPool(Executor):
         return answer
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let calls end that are being answered, and the others unless they are cancelled; then end the processes."""
+        """Let calls end that are being answered, and the others unless they are cancelled; then end
+        the processes.
+        """
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
         while self._idle:
             self._idle.pop().end()
@@ -85,9 +91,14 @@ class _Process:
 
 
 def _serve(pipe: Connection) -> None:
-    """Ctrl-C is for the parent, which lets calls end. A process whose parent was killed must end by itself."""
+    """Ctrl-C is for the parent, which lets calls end.
+
+    A process whose parent was killed must end by itself.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = "1"  # one core a process; read when numerical libraries are first imported, which is later
+    os.environ["OMP_NUM_THREADS"] = (
+        "1"  # one core a process; read when numerical libraries are first imported, which is later
+    )
     end_with_parent()
     while True:
         try:

@@ -1,4 +1,5 @@
-"""The store: the pixels of many series and what is known of them, made once by `ingest` and read by everything else.
+"""The store: the pixels of many series and what is known of them, made once by `ingest` and read by
+everything else.
 
     STORE/
       store.json          format and the version that made it
@@ -9,13 +10,16 @@
       private/            the secret of the patients' keys, and which key came from which path. Delete this folder before the store
                           leaves the hospital; training never reads it.
 
-Every file is written under a temporary name, brought to the disk and renamed, and none is shared between writers: a kill leaves nothing
-half made, two ingests into one store need no lock, and the catalogue is a pure function of the rows.
+Every file is written under a temporary name, brought to the disk and renamed, and none is shared
+between writers: a kill leaves nothing half made, two ingests into one store need no lock, and the
+catalogue is a pure function of the rows.
 
-Nothing outside private/ identifies a patient. A series' key is a hash of its UID. Patient ids are short, so anyone could hash all of
-them and compare: the patient's key is therefore keyed with the store's secret. Series are ordered by a digest of their content, which
-does not depend on the secret: the same scans ingested anew give the same order, and so the same split by patient. Of two series with
-the same content under different UIDs the catalogue takes one, or they would sit on both sides of a split.
+Nothing outside private/ identifies a patient. A series' key is a hash of its UID. Patient ids are
+short, so anyone could hash all of them and compare: the patient's key is therefore keyed with the
+store's secret. Series are ordered by a digest of their content, which does not depend on the
+secret: the same scans ingested anew give the same order, and so the same split by patient. Of two
+series with the same content under different UIDs the catalogue takes one, or they would sit on both
+sides of a split.
 """
 
 from __future__ import annotations
@@ -56,9 +60,10 @@ class StoreError(ValueError):
 class SeriesRow:
     """A series in the store.
 
-    key, patient: hashes. kind: the reader that took it. spacing_mm: (z, y, x). z_mm: `[z]` mm below the first slice.
-    body: `[z, 4]` the body's box in each slice (`ubr.weights.body`). hu_min, hu_max: of all pixels.
-    warnings: codes of `volume.WARNINGS` with details. digest: of pixels and geometry; equal for the same scan in another store.
+    key, patient: hashes. kind: the reader that took it. spacing_mm: (z, y, x). z_mm: `[z]` mm below
+    the first slice. body: `[z, 4]` the body's box in each slice (`ubr.weights.body`). hu_min,
+    hu_max: of all pixels. warnings: codes of `volume.WARNINGS` with details. digest: of pixels and
+    geometry; equal for the same scan in another store.
     """
 
     key: str
@@ -83,7 +88,10 @@ class SeriesRow:
 
 
 class Store:
-    """A store on disk; cheap to open, safe to pass to other processes. Made by `Store.open` or `Store.create`."""
+    """A store on disk; cheap to open, safe to pass to other processes.
+
+    Made by `Store.open` or `Store.create`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -93,18 +101,30 @@ class Store:
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> Store:
-        """Make an empty store, or open the one that is there. Raises `StoreError` if the folder holds something else."""
+        """Make an empty store, or open the one that is there.
+
+        Raises `StoreError` if the folder holds something else.
+        """
         root = Path(path)
         if not (root / "store.json").exists():
-            if root.exists() and (not root.is_dir() or {p.name for p in root.iterdir() if p.suffix != ".tmp"} - {"series", "private"}):
+            if root.exists() and (
+                not root.is_dir()
+                or {p.name for p in root.iterdir() if p.suffix != ".tmp"} - {"series", "private"}
+            ):
                 raise StoreError(f"{root} exists and is not a store; name a new or an empty folder")
             try:
                 (root / "series").mkdir(parents=True, exist_ok=True)
                 (root / "private" / "sources").mkdir(parents=True, exist_ok=True)
                 _write(root / "private" / "secret", secrets.token_hex(32).encode(), first_wins=True)
-                _write(root / "store.json", json.dumps({"format": FORMAT, "made_with": _version()}).encode())
+                _write(
+                    root / "store.json",
+                    json.dumps({"format": FORMAT, "made_with": _version()}).encode(),
+                )
             except OSError as error:
-                raise StoreError(f"a store cannot be made at {root} ({error.strerror}); name a folder that can be written to") from None
+                raise StoreError(
+                    f"a store cannot be made at {root} ({error.strerror}); name a folder that "
+                    "can be written to"
+                ) from None
         return cls.open(root)
 
     @classmethod
@@ -116,15 +136,20 @@ class Store:
             found = int(made["format"])
         except (OSError, ValueError, KeyError, TypeError):
             make = f"ubr-pretrain ingest SOURCE --store {root}"
-            raise StoreError(f"{root} is not a store (no readable store.json); make one with: {make}") from None
+            raise StoreError(
+                f"{root} is not a store (no readable store.json); make one with: {make}"
+            ) from None
         if found > FORMAT:
             raise StoreError(
-                f"{root} has store format {found}, made with {made.get('made_with', 'a newer version')}; "
-                f"this version reads up to {FORMAT}: update ubr-pretrain, or ingest into a new store"
+                f"{root} has store format {found}, made with "
+                f"{made.get('made_with', 'a newer version')}; "
+                f"this version reads up to {FORMAT}: update ubr-pretrain, or ingest into a new "
+                "store"
             )
         return cls(root)
 
-    # ------------------------------------------------------------------------------------------------------------- reading
+    # -------------------------------------------------------------------------------------------------------------
+    # reading
 
     def catalog(self) -> pa.Table:
         """A row a series, taken ones first, in an order that depends on nothing but their content."""
@@ -135,7 +160,10 @@ class Store:
         except (OSError, ValueError):
             return self.rebuild()
         have_pixels = table["digest"].is_valid().to_pylist()
-        listed = {f"{key}.json" if taken else f"{key}.left.json" for key, taken in zip(table["key"].to_pylist(), have_pixels, strict=True)}
+        listed = {
+            f"{key}.json" if taken else f"{key}.left.json"
+            for key, taken in zip(table["key"].to_pylist(), have_pixels, strict=True)
+        }
         return table if listed == self._row_files() else self.rebuild()
 
     def rows(self) -> list[SeriesRow]:
@@ -147,13 +175,28 @@ class Store:
         arrays = {name: _lists(table[name]) for name in ("z_mm", "body")}
         return [
             SeriesRow(
-                **{name: row[name] for name in ("key", "patient", "kind", "slices", "rows", "columns", "hu_min", "hu_max", "digest")},
+                **{
+                    name: row[name]
+                    for name in (
+                        "key",
+                        "patient",
+                        "kind",
+                        "slices",
+                        "rows",
+                        "columns",
+                        "hu_min",
+                        "hu_max",
+                        "digest",
+                    )
+                },
                 spacing_mm=(row["spacing_z_mm"], row["spacing_y_mm"], row["spacing_x_mm"]),
                 z_mm=z_mm,
                 body=body.reshape(-1, 4),
                 warnings=tuple(row["warnings"]),
             )
-            for row, z_mm, body in zip(table.drop_columns(list(arrays)).to_pylist(), *arrays.values(), strict=True)
+            for row, z_mm, body in zip(
+                table.drop_columns(list(arrays)).to_pylist(), *arrays.values(), strict=True
+            )
         ]
 
     def usable(self) -> list[SeriesRow]:
@@ -162,21 +205,28 @@ class Store:
         if not rows:
             reasons = self.catalog()["reason"].to_pylist()
             most = f" (most often: {max(set(reasons), key=reasons.count)})" if reasons else ""
-            raise StoreError(f"{self.path} holds no usable series; {len(reasons)} were left out{most}; ingest CT series into it")
+            raise StoreError(
+                f"{self.path} holds no usable series; {len(reasons)} were left out{most}; ingest "
+                "CT series into it"
+            )
         return rows
 
     def read(self, key: str, slices: Sequence[int] | slice | None = None) -> NDArray[np.int16]:
-        """HU of a series, `[z, y, x]`: all slices, a range, or those named, in the order given. Only these are decompressed.
+        """HU of a series, `[z, y, x]`: all slices, a range, or those named, in the order given.
+        Only these are decompressed.
 
-        The file is opened anew each time (0.1 ms), so nothing is kept in memory and forked workers share no state.
-        Raises `StoreError` if the pixel file is missing or damaged (as far as its structure shows it: single bits that flip on the disk
-        do not), IndexError for a slice outside the series.
+        The file is opened anew each time (0.1 ms), so nothing is kept in memory and forked workers
+        share no state. Raises `StoreError` if the pixel file is missing or damaged (as far as its
+        structure shows it: single bits that flip on the disk do not), IndexError for a slice
+        outside the series.
         """
         import blosc2
 
         path = self._pixels(key)
         if not path.exists():
-            raise StoreError(f"the pixels of series {key} are missing from the store; ingest its source again")
+            raise StoreError(
+                f"the pixels of series {key} are missing from the store; ingest its source again"
+            )
         try:
             array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
             if slices is None or isinstance(slices, slice):
@@ -185,12 +235,22 @@ class Store:
             for i, z in enumerate(slices):
                 out[i] = array[int(z)]
             return out
-        except (RuntimeError, ValueError, TypeError, SyntaxError, MemoryError) as error:  # what blosc2 makes of a damaged header
+        except (
+            RuntimeError,
+            ValueError,
+            TypeError,
+            SyntaxError,
+            MemoryError,
+        ) as error:  # what blosc2 makes of a damaged header
             what = f"cannot be read ({type(error).__name__})"
-            raise StoreError(f"the pixels of series {key} {what}; delete series/{path.name} and ingest its source again") from error
+            raise StoreError(
+                f"the pixels of series {key} {what}; delete series/{path.name} and ingest its "
+                "source again"
+            ) from error
 
     def fingerprint(self, keys: Iterable[str]) -> str:
-        """Digest of the content of these series, whatever their order: provenance that identifies no one.
+        """Digest of the content of these series, whatever their order: provenance that identifies
+        no one.
 
         Raises KeyError for a key that is not in the store.
         """
@@ -198,7 +258,8 @@ class Store:
         digests = dict(zip(table["key"].to_pylist(), table["digest"].to_pylist(), strict=True))
         return _hash("\n".join(sorted(digests[k] for k in keys)), size=16)
 
-    # ------------------------------------------------------------------------------------------------------------- writing
+    # -------------------------------------------------------------------------------------------------------------
+    # writing
 
     @staticmethod
     def key(series: Series) -> str:
@@ -206,7 +267,10 @@ class Store:
         return _hash(series.uid)
 
     def patient(self, series: Series) -> str:
-        """The patient's key: keyed with the store's secret; the series' own key where the format names no patient."""
+        """The patient's key:
+
+        keyed with the store's secret; the series' own key where the format names no patient.
+        """
         return _hash(series.patient, secret=self._secret) if series.patient else self.key(series)
 
     def has(self, key: str) -> bool:
@@ -226,7 +290,12 @@ class Store:
                 urlpath=str(temporary),
                 mode="w",
                 chunks=(1, rows, columns),
-                cparams={"codec": blosc2.Codec.LZ4, "clevel": 5, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1},
+                cparams={
+                    "codec": blosc2.Codec.LZ4,
+                    "clevel": 5,
+                    "filters": [blosc2.Filter.BITSHUFFLE],
+                    "nthreads": 1,
+                },
             )
             rename_durably(temporary, self._pixels(key))
         except RuntimeError as error:  # blosc2's for a disk that is full
@@ -258,31 +327,49 @@ class Store:
 
     def leave_out(self, key: str, kind: str, reason: str) -> None:
         """Record that a series was not taken. reason: one line without path or identity."""
-        _write(self._left(key), json.dumps({"key": key, "status": LEFT_OUT, "reason": reason, "kind": kind}).encode())
+        _write(
+            self._left(key),
+            json.dumps({"key": key, "status": LEFT_OUT, "reason": reason, "kind": kind}).encode(),
+        )
 
     def path_key(self, path: str) -> str:
-        """Key of something that was left out before it had a UID. Paths can be guessed, hence the secret."""
+        """Key of something that was left out before it had a UID.
+
+        Paths can be guessed, hence the secret.
+        """
         return _hash(path, secret=self._secret)
 
     def name_patients(self, found: Iterable[Series]) -> None:
-        """Bring the patients' keys of series taken earlier up to date, where their patient is known only now."""
+        """Bring the patients' keys of series taken earlier up to date, where their patient is known
+        only now.
+        """
         known = {row.key: row.patient for row in self.rows()}
         for series in found:
             key = self.key(series)
             if series.patient and known.get(key, self.patient(series)) != self.patient(series):
                 row = json.loads(self._row(key).read_text("utf-8"))
-                _write(self._row(key), json.dumps({**row, "patient": self.patient(series)}).encode())
+                _write(
+                    self._row(key), json.dumps({**row, "patient": self.patient(series)}).encode()
+                )
 
     def note_sources(self, sources: Sequence[tuple[str, Sequence[str]]]) -> None:
-        """Keep in private/ which files each key came from: a file an ingest, named by its content, so that writers never share one."""
+        """Keep in private/ which files each key came from:
+
+        a file an ingest, named by its content, so that writers never share one.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         folders = [os.path.commonpath([str(Path(f).parent) for f in files]) for _, files in sources]
-        names = [[os.path.relpath(f, folder) for f in sorted(files)] for (_, files), folder in zip(sources, folders, strict=True)]
+        names = [
+            [os.path.relpath(f, folder) for f in sorted(files)]
+            for (_, files), folder in zip(sources, folders, strict=True)
+        ]
         table = pa.table(
             {"key": [key for key, _ in sources], "path": folders, "files": names},
-            schema=pa.schema({"key": pa.string(), "path": pa.string(), "files": pa.list_(pa.string())}),
+            schema=pa.schema(
+                {"key": pa.string(), "path": pa.string(), "files": pa.list_(pa.string())}
+            ),
         )
         path = self.path / "private" / "sources" / f"{_hash(repr(table.to_pylist()))}.parquet"
         temporary = temporary_name(path)
@@ -297,31 +384,49 @@ class Store:
         import pyarrow.parquet as pq
 
         files: dict[str, list[str]] = {}
-        for path in sorted((self.path / "private" / "sources").glob("*.parquet"), key=lambda p: p.stat().st_mtime_ns):
+        for path in sorted(
+            (self.path / "private" / "sources").glob("*.parquet"),
+            key=lambda p: p.stat().st_mtime_ns,
+        ):
             for row in pq.read_table(path).to_pylist():
                 files[row["key"]] = [str(Path(row["path"]) / name) for name in row["files"]]
         return files
 
     def forget_left_out(self, sources: Sequence[Path], keys: set[str]) -> None:
-        """Drop rows of what an earlier ingest of `sources` left out, except `keys`: the file has gone, or was taken under its UID."""
+        """Drop rows of what an earlier ingest of `sources` left out, except `keys`:
+
+        the file has gone, or was taken under its UID.
+        """
         files = self.sources()
         for path in (self.path / "series").glob("*.left.json"):
             key = path.name.split(".")[0]
-            if key not in keys and any(Path(file).is_relative_to(source.absolute()) for file in files.get(key, ()) for source in sources):
+            if key not in keys and any(
+                Path(file).is_relative_to(source.absolute())
+                for file in files.get(key, ())
+                for source in sources
+            ):
                 path.unlink(missing_ok=True)
 
     def clean(self) -> None:
-        """Remove temporary files of writers that are dead: processes of this machine that no longer run, or any after a day."""
+        """Remove temporary files of writers that are dead:
+
+        processes of this machine that no longer run, or any after a day.
+        """
         here = _hash(socket.gethostname(), size=4)
         for folder in (".", "series", "private", "private/sources"):
             for path in (self.path / folder).glob("*.tmp"):
                 host, _, process = path.suffixes[-2].removeprefix(".").partition("-")
                 with suppress(FileNotFoundError):  # it was renamed, or another ingest cleans too
-                    if time.time() - path.stat().st_mtime > 86400 or (host == here and not _runs(int(process))):
+                    if time.time() - path.stat().st_mtime > 86400 or (
+                        host == here and not _runs(int(process))
+                    ):
                         path.unlink()
 
     def rebuild(self) -> pa.Table:
-        """Make the catalogue from the rows in series/. Where the store cannot be written to, it is made in memory only."""
+        """Make the catalogue from the rows in series/.
+
+        Where the store cannot be written to, it is made in memory only.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -350,7 +455,8 @@ class Store:
                 temporary.unlink(missing_ok=True)
         return table
 
-    # ------------------------------------------------------------------------------------------------------------- files
+    # -------------------------------------------------------------------------------------------------------------
+    # files
 
     def _pixels(self, key: str) -> Path:
         return self.path / "series" / f"{key}.b2nd"
@@ -363,14 +469,18 @@ class Store:
 
     def _row_files(self) -> set[str]:
         names = {p.name for p in (self.path / "series").iterdir() if p.suffix == ".json"}
-        return {n for n in names if not (n.endswith(".left.json") and n.replace(".left", "") in names)}
+        return {
+            n for n in names if not (n.endswith(".left.json") and n.replace(".left", "") in names)
+        }
 
     @cached_property
     def _secret(self) -> bytes:
         try:
             return bytes.fromhex((self.path / "private" / "secret").read_text("ascii"))
         except OSError:
-            raise StoreError(f"{self.path} has no private/secret; it can be read, but not added to") from None
+            raise StoreError(
+                f"{self.path} has no private/secret; it can be read, but not added to"
+            ) from None
 
 
 def _schema() -> pa.Schema:
@@ -396,7 +506,10 @@ def _lists(column: pa.ChunkedArray) -> list[NDArray[Any]]:
 
 
 def _content_digest(volume: Volume) -> str:
-    """Digest of pixels and geometry. Positions count to a micrometre: the last bits differ between file formats."""
+    """Digest of pixels and geometry.
+
+    Positions count to a micrometre: the last bits differ between file formats.
+    """
     digest = blake2b(digest_size=16)
     digest.update(repr(volume.hu.shape).encode())
     digest.update(np.round(volume.spacing_mm, 3).astype("<f8").tobytes())
@@ -417,12 +530,17 @@ def _version() -> str:
 
 
 def temporary_name(path: Path) -> Path:
-    """A name no other writer uses. It says whose it is, so that what a dead process left can be told from what a living one writes."""
+    """A name no other writer uses.
+
+    It says whose it is, so that what a dead process left can be told from what a living one writes.
+    """
     return path.with_name(f"{path.name}.{_hash(socket.gethostname(), size=4)}-{os.getpid()}.tmp")
 
 
 def _runs(process: int) -> bool:
-    """Whether a process of this machine lives; taken for granted where signal 0 is not a question (Windows)."""
+    """Whether a process of this machine lives; taken for granted where signal 0 is not a question
+    (Windows).
+    """
     if os.name != "posix":
         return True
     try:
@@ -435,7 +553,10 @@ def _runs(process: int) -> bool:
 
 
 def _write(path: Path, data: bytes, first_wins: bool = False) -> None:
-    """Replace a file in one act. first_wins: of several writers the first one's content stays instead of the last one's."""
+    """Replace a file in one act.
+
+    first_wins: of several writers the first one's content stays instead of the last one's.
+    """
     temporary = temporary_name(path)
     try:
         temporary.write_bytes(data)
@@ -453,7 +574,10 @@ def _write(path: Path, data: bytes, first_wins: bool = False) -> None:
 
 
 def rename_durably(temporary: Path, path: Path) -> None:
-    """The content is on the disk before the name is: after a power cut a name never stands for half a file."""
+    """The content is on the disk before the name is:
+
+    after a power cut a name never stands for half a file.
+    """
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -1,11 +1,13 @@
 """The one form in which a CT series enters the project, whatever file it came from.
 
-Slice order is the label UBR learns from, so a series read upside-down is a label error. Every reader therefore turns
-what it finds into a `Volume` whose axes are fixed: z runs from superior to inferior, y from anterior to posterior, x from
-the patient's right to the left (as a radiologist sees an axial slice). Direction comes from geometry, never from names.
+Slice order is the label UBR learns from, so a series read upside-down is a label error. Every
+reader therefore turns what it finds into a `Volume` whose axes are fixed: z runs from superior to
+inferior, y from anterior to posterior, x from the patient's right to the left (as a radiologist
+sees an axial slice). Direction comes from geometry, never from names.
 
-Warnings are short texts that begin with one of the codes in `WARNINGS`. Neither warnings nor errors ever hold a path, a name, an id, a
-date or a UID: they are kept in stores and reports that leave the hospital.
+Warnings are short texts that begin with one of the codes in `WARNINGS`. Neither warnings nor errors
+ever hold a path, a name, an id, a date or a UID: they are kept in stores and reports that leave the
+hospital.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ from numpy.typing import NDArray
 
 AIR_HU = -1024
 HU_RANGE = (-1024, 3071)
-"""HU are clipped to this range (12 bits, what DeepLesion's detectors window): metal and padding lie outside."""
+"""HU are clipped to this range (12 bits, what DeepLesion's detectors window):
+
+metal and padding lie outside.
+"""
 
 WARNINGS = {
     "clipped": "HU above HU_RANGE were clipped (metal)",
@@ -37,18 +42,22 @@ WARNINGS = {
 
 
 class UnusableError(ValueError):
-    """A file or series that cannot be taken. The text is the reason in one line, without path or identity."""
+    """A file or series that cannot be taken.
+
+    The text is the reason in one line, without path or identity.
+    """
 
 
 @dataclass(frozen=True)
 class Volume:
     """A CT volume in the project's axes.
 
-    hu: `[z, y, x]` int16, Hounsfield units within `HU_RANGE`; z superior -> inferior, y anterior -> posterior, x patient right -> left.
-    spacing_mm: (z, y, x) in mm; z is the median step between slices.
-    z_mm: `[z]` float64, mm below the first slice along the slice normal; strictly increasing, starts at 0.
-    warnings: texts that begin with a code of `WARNINGS` ("gap: 1 step of 10.0 mm after slice 12, usual 2.5 mm").
-    place: `[3, 4]`, where the volume lies: `place @ (x, y, z_mm, 1)` is the point of column x and row y at z_mm below the first slice, in
+    hu: `[z, y, x]` int16, Hounsfield units within `HU_RANGE`; z superior -> inferior, y anterior ->
+    posterior, x patient right -> left. spacing_mm: (z, y, x) in mm; z is the median step between
+    slices. z_mm: `[z]` float64, mm below the first slice along the slice normal; strictly
+    increasing, starts at 0. warnings: texts that begin with a code of `WARNINGS` ("gap: 1 step of
+    10.0 mm after slice 12, usual 2.5 mm"). place: `[3, 4]`, where the volume lies: `place @ (x, y,
+    z_mm, 1)` is the point of column x and row y at z_mm below the first slice, in
         DICOM's LPS (mm to the patient's left, back and head). None where the format does not say, or the slices are not the file's own
         because they were resampled.
 
@@ -63,7 +72,9 @@ class Volume:
 
     def __post_init__(self) -> None:
         if self.hu.ndim != 3 or self.hu.dtype != np.int16 or 0 in self.hu.shape:
-            raise UnusableError(f"a volume is [z, y, x] int16, got shape {self.hu.shape} of {self.hu.dtype}")
+            raise UnusableError(
+                f"a volume is [z, y, x] int16, got shape {self.hu.shape} of {self.hu.dtype}"
+            )
         if len(self.z_mm) != len(self.hu) or self.z_mm[0] != 0 or (np.diff(self.z_mm) <= 0).any():
             raise UnusableError("slice positions must start at 0 and increase, one a slice")
         if not all(np.isfinite(s) and s > 0 for s in self.spacing_mm):
@@ -74,15 +85,18 @@ class Volume:
 class Series:
     """A readable unit found in the user's folders, before its pixels are read.
 
-    kind: which reader takes it.
-    files: absolute paths; for DICOM in no particular order, for MHD and NHDR with the data file.
-    uid: what makes it this series and no other (DICOM: SeriesInstanceUID and the stack's number; else a digest of the content). It is
+    kind: which reader takes it. files: absolute paths; for DICOM in no particular order, for MHD
+    and NHDR with the data file. uid: what makes it this series and no other (DICOM:
+    SeriesInstanceUID and the stack's number; else a digest of the content). It is
         hashed before anything is written.
-    patient: what makes two series one patient's, or "" where the format does not say. Hashed likewise.
+    patient: what makes two series one patient's, or "" where the format does not say. Hashed
+    likewise.
     """
 
     kind: Literal["dicom", "nifti", "itk", "png"]
-    files: tuple[str, ...] = field(repr=False)  # Dask writes what it failed on into its workers' logs
+    files: tuple[str, ...] = field(
+        repr=False
+    )  # Dask writes what it failed on into its workers' logs
     uid: str = field(repr=False)
     patient: str = field(repr=False)
 
@@ -91,8 +105,8 @@ class Series:
 class LeftOut:
     """What gave no series, and why.
 
-    path: where; it may hold a name, so it is shown to those only who ask for paths. reason: without identity. key: the series' key in a
-    store or scores, where its header could be read.
+    path: where; it may hold a name, so it is shown to those only who ask for paths. reason: without
+    identity. key: the series' key in a store or scores, where its header could be read.
     """
 
     path: str

@@ -1,7 +1,7 @@
 """Work in other processes, of this machine or of a Dask cluster, that outlives one of them.
 
-Readers of damaged files can crash (compiled decoders do), and the memory of a machine has an end. A process that dies costs the item it was
-working on and nothing else.
+Readers of damaged files can crash (compiled decoders do), and the memory of a machine has an end. A
+process that dies costs the item it was working on and nothing else.
 
 Dask's executor has the interface of the local pool, so both are worked with in the same way.
 """
@@ -26,11 +26,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 Workers = int | str
-"""How many processes of this machine (0: work in this one), or the address of a Dask scheduler, whose workers see the same files."""
+"""How many processes of this machine (0:
+
+work in this one), or the address of a Dask scheduler, whose workers see the same files.
+"""
 
 DIED = "the process that read it died each time, most likely for want of memory"
 ALONE = 2
-"""How often an item whose process died is tried again, alone, before it is held to be the reason."""
+"""How often an item whose process died is tried again, alone, before it is held to be the reason.
+"""
 ANSWERS_S = 5
 
 
@@ -40,11 +44,17 @@ def cores() -> int:
 
 
 def chosen(workers: int | None, scheduler: str | None, *, default: int, least: int) -> Workers:
-    """The workers that the options of a verb ask for. Raises `ValueError` for both at once and for a number too small."""
+    """The workers that the options of a verb ask for.
+
+    Raises `ValueError` for both at once and for a number too small.
+    """
     if workers is not None and workers < least:
         raise ValueError(f"workers must be at least {least}, got {workers}")
     if workers is not None and scheduler:
-        raise ValueError(f"give either workers ({workers}) or a scheduler ({scheduler}): a cluster has workers of its own")
+        raise ValueError(
+            f"give either workers ({workers}) or a scheduler ({scheduler}): a cluster has "
+            "workers of its own"
+        )
     return scheduler or (default if workers is None else workers)
 
 
@@ -58,10 +68,11 @@ def each(
     already: int = 0,
     progress: bool = True,
 ) -> Generator[tuple[Item, Result | None], None, None]:
-    """`task` of every item, as they finish, with a progress bar; None for an item whose process died.
+    """`task` of every item, as they finish, with a progress bar; None for an item whose process
+    died.
 
-    Where memory is short, the system may kill the wrong process. An item whose process died is therefore tried again at the end, when
-    nothing else is under way.
+    Where memory is short, the system may kill the wrong process. An item whose process died is
+    therefore tried again at the end, when nothing else is under way.
 
     Args:
         task: a function that can be pickled.
@@ -79,13 +90,17 @@ def each(
     from tqdm import tqdm
 
     waiting = deque(items)
-    with tqdm(total=already + len(waiting), initial=already, desc=name, unit=unit, disable=not progress) as bar:
+    with tqdm(
+        total=already + len(waiting), initial=already, desc=name, unit=unit, disable=not progress
+    ) as bar:
         for item, result in _results(task, waiting, workers):
             bar.update()
             yield item, result
 
 
-def _results(task: Callable[[Item], Result], waiting: deque[Item], workers: Workers) -> Iterator[tuple[Item, Result | None]]:
+def _results(
+    task: Callable[[Item], Result], waiting: deque[Item], workers: Workers
+) -> Iterator[tuple[Item, Result | None]]:
     if not (workers and waiting):
         yield from ((item, task(item)) for item in waiting)
         return
@@ -98,9 +113,15 @@ def _results(task: Callable[[Item], Result], waiting: deque[Item], workers: Work
 
 
 def _work_off(
-    task: Callable[[Item], Result], waiting: deque[Item], pool: _Pool, room: Callable[[], int], died: deque[Item]
+    task: Callable[[Item], Result],
+    waiting: deque[Item],
+    pool: _Pool,
+    room: Callable[[], int],
+    died: deque[Item],
 ) -> Iterator[tuple[Item, Result]]:
-    """Work off `waiting`, as many at a time as there is room for; items whose process died are added to `died`."""
+    """Work off `waiting`, as many at a time as there is room for; items whose process died are
+    added to `died`.
+    """
     under_way: dict[Future[Result], Item] = {}
     while under_way or waiting:
         while waiting and len(under_way) < room():
@@ -118,8 +139,9 @@ def _work_off(
 
 @dataclass(frozen=True)
 class _Pool:
-    """executor: who works. room: how many items may be under way: one in work and one ready for each process. death: raised for an item
-    whose process died."""
+    """executor: who works. room: how many items may be under way: one in work and one ready for
+    each process. death: raised for an item whose process died.
+    """
 
     executor: Executor
     room: Callable[[], int]
@@ -142,25 +164,44 @@ def _pool(workers: Workers, items: int) -> Iterator[_Pool]:
 
 @contextmanager
 def _cluster(address: str) -> Iterator[_Pool]:
-    """The workers of a Dask scheduler. They may come and go: Dask gives the work of one that died to another."""
+    """The workers of a Dask scheduler.
+
+    They may come and go: Dask gives the work of one that died to another.
+    """
     try:
         distributed: Any = import_module("distributed")
     except ImportError:
         raise ValueError('a scheduler needs Dask: pip install "ubr-pretrain[cluster]"') from None
     try:
-        asyncio.run(_knock(distributed, address))  # a client that fails to connect is not quiet about it
+        asyncio.run(
+            _knock(distributed, address)
+        )  # a client that fails to connect is not quiet about it
     except Exception:  # whatever the answer of something that is no scheduler leads to
         raise ConnectionError(
-            f"no Dask scheduler answers at {address!r} within {ANSWERS_S} s; give the address that dask scheduler prints (tcp://HOST:8786)"
+            f"no Dask scheduler answers at {address!r} within {ANSWERS_S} s; give the address "
+            "that dask scheduler prints (tcp://HOST:8786)"
         ) from None
-    with _unlogged("distributed.client"), distributed.Client(address, set_as_default=False) as client:
+    with (
+        _unlogged("distributed.client"),
+        distributed.Client(address, set_as_default=False) as client,
+    ):
         if not client.nthreads():
-            sys.stderr.write(f"{address} has no worker yet; waiting for one\n")  # else the bar stands still unexplained
-        executor = client.get_executor(pure=False)  # pure: the same work again would give the same failure
+            sys.stderr.write(
+                f"{address} has no worker yet; waiting for one\n"
+            )  # else the bar stands still unexplained
+        executor = client.get_executor(
+            pure=False
+        )  # pure: the same work again would give the same failure
         try:
-            yield _Pool(executor, lambda: 2 * max(1, sum(client.nthreads().values())), distributed.KilledWorker)
+            yield _Pool(
+                executor,
+                lambda: 2 * max(1, sum(client.nthreads().values())),
+                distributed.KilledWorker,
+            )
         except (CancelledError, distributed.comm.CommClosedError):
-            raise ConnectionError(f"the Dask scheduler at {address} is gone; start one, and the same command goes on") from None
+            raise ConnectionError(
+                f"the Dask scheduler at {address} is gone; start one, and the same command goes on"
+            ) from None
         finally:
             executor.shutdown(wait=False)
 
@@ -178,5 +219,7 @@ def _unlogged(name: str) -> Iterator[None]:
 
 
 async def _knock(distributed: Any, address: str) -> None:
-    comm = await distributed.comm.connect(address, timeout=ANSWERS_S, **distributed.Security().get_connection_args("client"))
+    comm = await distributed.comm.connect(
+        address, timeout=ANSWERS_S, **distributed.Security().get_connection_args("client")
+    )
     await comm.close()

@@ -1,7 +1,9 @@
-"""How a curve deviates from a line: by its rate, by leaps, by departures from which it returns, by a kink.
+"""How a curve deviates from a line: by its rate, by leaps, by departures from which it returns, by
+a kink.
 
-Curves are of levels: a slice's score over the model's slope (score/mm), where in the body, in mm, the model takes it to lie. A level that
-rises by a mm a mm is right; what is left of it is the error.
+Curves are of levels: a slice's score over the model's slope (score/mm), where in the body, in mm,
+the model takes it to lie. A level that rises by a mm a mm is right; what is left of it is the
+error.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ BUMP_MM = 80.0
 LAG_MM = (40.0, 80.0)
 """Pairs that tell the rate: far enough for noise, near enough that few span a leap."""
 PART_MM = 150.0
-"""A series that tells what is typical, and a part whose rate is told from the other's, is at least this long."""
+"""A series that tells what is typical, and a part whose rate is told from the other's, is at least
+this long.
+"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,11 @@ def rate_of(level: Floats, z: Floats) -> float:
     far = max(min(LAG_MM[1], float(z[-1] - z[0]) / 2), 1.5 * float(np.median(np.diff(z))))
     apart = z[None] - z[:, None]
     pairs = (apart >= min(LAG_MM[0], far / 2)) & (apart <= far)
-    return float(np.median((level[None] - level[:, None])[pairs] / apart[pairs])) if pairs.any() else 0.0
+    return (
+        float(np.median((level[None] - level[:, None])[pairs] / apart[pairs]))
+        if pairs.any()
+        else 0.0
+    )
 
 
 def spread_of(values: Floats) -> float:
@@ -63,14 +71,21 @@ def spread_of(values: Floats) -> float:
 
 
 def _near(curve: LevelCurve, k: int, side: int) -> Floats:
-    """Errors of the slices within a short way above (-1) or below (1) of where slice k begins; at least three, if there are."""
+    """Errors of the slices within a short way above (-1) or below (1) of where slice k begins; at
+    least three, if there are.
+    """
     if side < 0:
-        return curve.error()[min(int(np.searchsorted(curve.z, curve.z[k - 1] - STEP_MM)), k - 3) : k]
-    return curve.error()[k : max(int(np.searchsorted(curve.z, curve.z[k] + STEP_MM, side="right")), k + 3)]
+        return curve.error()[
+            min(int(np.searchsorted(curve.z, curve.z[k - 1] - STEP_MM)), k - 3) : k
+        ]
+    return curve.error()[
+        k : max(int(np.searchsorted(curve.z, curve.z[k] + STEP_MM, side="right")), k + 3)
+    ]
 
 
 def steps_of(curve: LevelCurve) -> Floats:
-    """The leap before each slice in mm: the error's step to its neighbour or from one side to the other, whichever is smaller.
+    """The leap before each slice in mm: the error's step to its neighbour or from one side to the
+    other, whichever is smaller.
 
     0 where a side is shorter than three slices or 30 mm: it takes a line on both sides.
     """
@@ -78,7 +93,10 @@ def steps_of(curve: LevelCurve) -> Floats:
     for k in range(3, len(error) - 2):
         if z[k - 1] - z[0] < STEP_MM or z[-1] - z[k] < STEP_MM:
             continue
-        step, stays = error[k] - error[k - 1], np.median(_near(curve, k, 1)) - np.median(_near(curve, k, -1))
+        step, stays = (
+            error[k] - error[k - 1],
+            np.median(_near(curve, k, 1)) - np.median(_near(curve, k, -1)),
+        )
         if step * stays > 0:
             leaps[k] = math.copysign(min(abs(step), abs(stays)), step)
     return leaps
@@ -92,37 +110,56 @@ def cuts_of(curve: LevelCurve, start: int, end: int, limit: float) -> list[tuple
     k = int(np.abs(leaps).argmax())
     if abs(leaps[k]) <= limit:
         return []
-    return [*cuts_of(curve, start, start + k, limit), (start + k, float(leaps[k])), *cuts_of(curve, start + k, end, limit)]
+    return [
+        *cuts_of(curve, start, start + k, limit),
+        (start + k, float(leaps[k])),
+        *cuts_of(curve, start + k, end, limit),
+    ]
 
 
 def bumps_of(curve: LevelCurve) -> Floats:
-    """How far each slice departs from those above it and from those below it, in mm: the smaller of both, 0 where they disagree.
+    """How far each slice departs from those above it and from those below it, in mm: the smaller of
+    both, 0 where they disagree.
 
-    A slice beside a leap departs from one side only. At the ends there is one side, which counts half: lines end at the vertex, and
-    where a body was rare in training.
+    A slice beside a leap departs from one side only. At the ends there is one side, which counts
+    half: lines end at the vertex, and where a body was rare in training.
     """
     error = curve.error()
-    low, high = np.searchsorted(curve.z, curve.z - BUMP_MM), np.searchsorted(curve.z, curve.z + BUMP_MM, side="right")
+    low, high = (
+        np.searchsorted(curve.z, curve.z - BUMP_MM),
+        np.searchsorted(curve.z, curve.z + BUMP_MM, side="right"),
+    )
     bumps = np.zeros(len(error))
     for k, (a, b) in enumerate(zip(low, high, strict=True)):
         if curve.z[k] - curve.z[0] < STEP_MM or curve.z[-1] - curve.z[k] < STEP_MM:
             bumps[k] = (error[k] - np.median(error[a:b])) / 2
         else:
-            above, below = error[k] - np.median(error[min(a, k - 1) : k]), error[k] - np.median(error[k + 1 : max(b, k + 2)])
-            bumps[k] = math.copysign(min(abs(above), abs(below)), above) if above * below > 0 else 0.0
+            above, below = (
+                error[k] - np.median(error[min(a, k - 1) : k]),
+                error[k] - np.median(error[k + 1 : max(b, k + 2)]),
+            )
+            bumps[k] = (
+                math.copysign(min(abs(above), abs(below)), above) if above * below > 0 else 0.0
+            )
     return bumps
 
 
 def kink_of(curve: LevelCurve) -> tuple[int, float]:
-    """Where two lines fit best, and the logarithm of how much steeper the second is; 0 where the series is too short."""
+    """Where two lines fit best, and the logarithm of how much steeper the second is; 0 where the
+    series is too short.
+    """
     thin = max(1, len(curve.z) // 200)
     level, z = curve.level[::thin], curve.z[::thin]
     best, found = math.inf, (0, 0.0)
     for k in np.unique(np.linspace(0, len(z), 25).astype(int)):
         if k < 5 or len(z) - k < 5 or z[k] - z[0] < PART_MM or z[-1] - z[k] < PART_MM:
             continue
-        (a, at_a), (b, at_b) = (theilslopes(level[part], z[part])[:2] for part in (slice(0, k), slice(k, None)))
-        loss = float(np.abs(level[:k] - at_a - a * z[:k]).sum() + np.abs(level[k:] - at_b - b * z[k:]).sum())
+        (a, at_a), (b, at_b) = (
+            theilslopes(level[part], z[part])[:2] for part in (slice(0, k), slice(k, None))
+        )
+        loss = float(
+            np.abs(level[:k] - at_a - a * z[:k]).sum() + np.abs(level[k:] - at_b - b * z[k:]).sum()
+        )
         if loss < best and min(a, b) > 0:
             best, found = loss, (int(k) * thin, math.log(b / a))
     return found

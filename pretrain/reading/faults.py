@@ -1,8 +1,9 @@
 """What is wrong with a series, read from its score curve alone (the paper, section 3.2 and Fig. 4).
 
-A slice's score over the model's slope (score/mm) is its level: where in the body, in mm, the model takes it to lie. In a sound series the
-level rises by a mm a mm, and wanders: neighbouring slices err alike, so that errors are large over the body and small from one slice to the
-next. Each fault breaks that in its own way:
+A slice's score over the model's slope (score/mm) is its level: where in the body, in mm, the model
+takes it to lie. In a sound series the level rises by a mm a mm, and wanders: neighbouring slices
+err alike, so that errors are large over the body and small from one slice to the next. Each fault
+breaks that in its own way:
 
     reversed       the level falls
     spacing        it rises at another rate, in the whole series or from a slice on, or not at all where z leaps
@@ -13,8 +14,8 @@ next. Each fault breaks that in its own way:
     abnormal       slices leave the line, and the curve returns to it
     out_of_range   it follows no position, in the whole or in a part, or lies where no series that is a line has any
 
-How far a sound curve errs depends on the model, so each limit is a multiple of what is typical of the `Reference`, the median over the
-series that were scored together.
+How far a sound curve errs depends on the model, so each limit is a multiple of what is typical of
+the `Reference`, the median over the series that were scored together.
 """
 
 from __future__ import annotations
@@ -28,14 +29,29 @@ from numpy.typing import NDArray
 from scipy.stats import theilslopes
 
 from .curve import pearson_r
-from .deviations import BUMP_MM, PART_MM, STEP_MM, Floats, LevelCurve, bumps_of, cuts_of, kink_of, rate_of, runs_of, spread_of, steps_of
+from .deviations import (
+    BUMP_MM,
+    PART_MM,
+    STEP_MM,
+    Floats,
+    LevelCurve,
+    bumps_of,
+    cuts_of,
+    kink_of,
+    rate_of,
+    runs_of,
+    spread_of,
+    steps_of,
+)
 
 KINDS = ("reversed", "spacing", "gap", "repeated", "glued", "swapped", "abnormal", "out_of_range")
 PAPER_R = 0.99
 """The paper suspects a volume whose Pearson r of score with position is lower."""
 
 FACTOR = 4.5
-"""A leap, a departure or a change of slope is a fault if it is so many times as large as the largest in the typical series."""
+"""A leap, a departure or a change of slope is a fault if it is so many times as large as the
+largest in the typical series.
+"""
 SIGMAS = 3.0
 """Standard deviations by which the slope of a whole series must differ."""
 GAP_MM = 200.0
@@ -50,8 +66,10 @@ ENOUGH = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault. kind: of `KINDS`. first, last: slices, 0 at the superior end, both included; a leap is between the two. confidence: 0.5 at
-    the limit, towards 1 the further beyond. reason: a sentence with the numbers."""
+    """One fault. kind: of `KINDS`. first, last: slices, 0 at the superior end, both included; a
+    leap is between the two. confidence: 0.5 at the limit, towards 1 the further beyond. reason: a
+    sentence with the numbers.
+    """
 
     kind: str
     first: int
@@ -64,10 +82,12 @@ class Finding:
 class Reference:
     """A sound curve of this model. All in mm are levels.
 
-    slope: score/mm. spread: standard deviation of the logarithm of the slope from series to series. wander_mm: standard deviation about the
-    series' own line. step_mm, bump_mm: the largest leap between neighbours, and the largest departure from the neighbourhood, in the
-    typical series; that they are far smaller than errors without memory would give is how much neighbours err alike. kink: the largest
-    change of slope (its logarithm) in the typical series. low, high: scores that series which are lines have.
+    slope: score/mm. spread: standard deviation of the logarithm of the slope from series to series.
+    wander_mm: standard deviation about the series' own line. step_mm, bump_mm: the largest leap
+    between neighbours, and the largest departure from the neighbourhood, in the typical series;
+    that they are far smaller than errors without memory would give is how much neighbours err
+    alike. kink: the largest change of slope (its logarithm) in the typical series. low, high:
+    scores that series which are lines have.
     """
 
     slope: float
@@ -82,8 +102,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Facts:
-    """robust_slope: score/mm (Theil-Sen). first_score, last_score: of that line at both ends. direction: "down" if scores rise from the
-    first slice to the last as they should, "up" if they fall, "" if neither. paper_rule: whether r is below 0.99."""
+    """robust_slope: score/mm (Theil-Sen). first_score, last_score: of that line at both ends.
+    direction: "down" if scores rise from the first slice to the last as they should, "up" if they
+    fall, "" if neither. paper_rule: whether r is below 0.99.
+    """
 
     robust_slope: float
     first_score: float
@@ -93,7 +115,10 @@ class Facts:
 
 
 def facts(scores: NDArray[np.floating], z_mm: NDArray[np.floating]) -> Facts:
-    """Slope, range and direction of a curve, and what the paper's rule says. NaN where fewer than two slices have a score."""
+    """Slope, range and direction of a curve, and what the paper's rule says.
+
+    NaN where fewer than two slices have a score.
+    """
     known = np.isfinite(scores)
     s, z = np.asarray(scores, np.float64)[known], np.asarray(z_mm, np.float64)[known]
     if len(s) < 2 or not (np.diff(z) > 0).all():
@@ -101,20 +126,32 @@ def facts(scores: NDArray[np.floating], z_mm: NDArray[np.floating]) -> Facts:
     slope, intercept = theilslopes(s, z)[:2]
     direction = "down" if slope > 0 else "up" if slope < 0 else ""
     r = pearson_r(s, z)
-    return Facts(float(slope), float(intercept + slope * z[0]), float(intercept + slope * z[-1]), direction, bool(r < PAPER_R))
+    return Facts(
+        float(slope),
+        float(intercept + slope * z[0]),
+        float(intercept + slope * z[-1]),
+        direction,
+        bool(r < PAPER_R),
+    )
 
 
 def reference_of(curves: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]]) -> Reference:
     """What sound curves of a model look like, from curves (scores, z_mm) most of which are sound.
 
-    Each number is the median over the series of at least 150 mm and ten slices, so that it stands while fewer than half have a fault. With
-    fewer than five such series only the slope is theirs, and the rest are the usual values of a trained model. The slope is NaN
-    where no series has one.
+    Each number is the median over the series of at least 150 mm and ten slices, so that it stands
+    while fewer than half have a fault. With fewer than five such series only the slope is theirs,
+    and the rest are the usual values of a trained model. The slope is NaN where no series has one.
     """
     usable = []
     for scores, z_mm in curves:
         s, z = np.asarray(scores, np.float64), np.asarray(z_mm, np.float64)
-        if len(s) >= 10 and np.isfinite(s).all() and (np.diff(z) > 0).all() and z[-1] - z[0] >= PART_MM and np.ptp(s) > 0:
+        if (
+            len(s) >= 10
+            and np.isfinite(s).all()
+            and (np.diff(z) > 0).all()
+            and z[-1] - z[0] >= PART_MM
+            and np.ptp(s) > 0
+        ):
             usable.append((s, z, rate_of(s, z), pearson_r(s, z)))
     slopes = [abs(rate) for *_, rate, r in usable if abs(r) > 0.5 and rate]
     if not slopes:
@@ -125,7 +162,14 @@ def reference_of(curves: Sequence[tuple[NDArray[np.floating], NDArray[np.floatin
     each = []
     for s, z, rate, _ in usable:
         curve = LevelCurve(np.arange(len(s)), s / slope * np.sign(rate or 1), z * abs(rate) / slope)
-        each.append([spread_of(curve.error()), np.abs(steps_of(curve)).max(), np.abs(bumps_of(curve)).max(), kink_of(curve)[1]])
+        each.append(
+            [
+                spread_of(curve.error()),
+                np.abs(steps_of(curve)).max(),
+                np.abs(bumps_of(curve)).max(),
+                kink_of(curve)[1],
+            ]
+        )
     wander, step, bump = np.median(np.array(each)[:, :3], 0).tolist()
     lines = [s for s, *_, r in usable if abs(r) > 0.9]
     return Reference(
@@ -140,7 +184,9 @@ def reference_of(curves: Sequence[tuple[NDArray[np.floating], NDArray[np.floatin
     )
 
 
-def findings(scores: NDArray[np.floating], z_mm: NDArray[np.floating], *, reference: Reference) -> tuple[Finding, ...]:
+def findings(
+    scores: NDArray[np.floating], z_mm: NDArray[np.floating], *, reference: Reference
+) -> tuple[Finding, ...]:
     """What is wrong with a series.
 
     Args:
@@ -149,33 +195,60 @@ def findings(scores: NDArray[np.floating], z_mm: NDArray[np.floating], *, refere
         reference: sound curves of the same model.
 
     Returns:
-        Findings by their first slice. None for fewer than three slices with a score. Where z does not increase that is the only one.
+        Findings by their first slice. None for fewer than three slices with a score. Where z does
+            not increase that is the only one.
 
     Raises:
         ValueError: scores and positions are not of one length.
     """
     s, z = np.asarray(scores, np.float64), np.asarray(z_mm, np.float64)
     if s.ndim != 1 or s.shape != z.shape:
-        raise ValueError(f"scores and z_mm must be of one length, got shapes {s.shape} and {z.shape}")
+        raise ValueError(
+            f"scores and z_mm must be of one length, got shapes {s.shape} and {z.shape}"
+        )
     wrong = np.flatnonzero(~(np.diff(z) > 0))
     if len(wrong):
-        reason = f"z does not increase at {len(wrong)} of {len(z) - 1} steps, first from {z[wrong[0]]:.1f} to {z[wrong[0] + 1]:.1f} mm"
+        reason = (
+            f"z does not increase at {len(wrong)} of {len(z) - 1} steps, first from "
+            f"{z[wrong[0]]:.1f} to {z[wrong[0] + 1]:.1f} mm"
+        )
         return (Finding("spacing", int(wrong[0]), int(wrong[-1]) + 1, 1.0, reason),)
     known = np.isfinite(s)
-    found = [Finding("out_of_range", a, b, 1.0, f"{b - a + 1} slices have no score") for a, b in runs_of(~known)]
+    found = [
+        Finding("out_of_range", a, b, 1.0, f"{b - a + 1} slices have no score")
+        for a, b in runs_of(~known)
+    ]
     if known.sum() >= 3:
         found += _findings(np.flatnonzero(known), s[known], z[known], reference)
     return tuple(sorted(found, key=lambda f: (f.first, f.last)))
 
 
-def _findings(index: NDArray[np.int64], s: Floats, z: Floats, reference: Reference) -> list[Finding]:
+def _findings(
+    index: NDArray[np.int64], s: Floats, z: Floats, reference: Reference
+) -> list[Finding]:
     if np.ptp(s) == 0:
-        return [Finding("out_of_range", int(index[0]), int(index[-1]), 1.0, f"all {len(s)} slices have the score {s[0]:.2f}")]
+        return [
+            Finding(
+                "out_of_range",
+                int(index[0]),
+                int(index[-1]),
+                1.0,
+                f"all {len(s)} slices have the score {s[0]:.2f}",
+            )
+        ]
     if not reference.slope > 0:
         return []
     curve = LevelCurve(index, s / reference.slope, z - z[0])
     if np.abs(np.diff(curve.level)).max() <= SAME_MM:  # the same but for rounding
-        return [Finding("out_of_range", int(index[0]), int(index[-1]), 1.0, f"all {len(s)} slices have the score {s[0]:.2f}")]
+        return [
+            Finding(
+                "out_of_range",
+                int(index[0]),
+                int(index[-1]),
+                1.0,
+                f"all {len(s)} slices have the score {s[0]:.2f}",
+            )
+        ]
     if lost := _lost(curve, reference):
         return [lost]
     found, curve = _copies(_without_empty_ends(curve))
@@ -187,7 +260,8 @@ def _findings(index: NDArray[np.int64], s: Floats, z: Floats, reference: Referen
         if size <= reference.bump_mm:
             return found  # too short to tell
         reason = (
-            f"the score falls by {-rate * reference.slope:.4f} a mm over {curve.extent:.0f} mm; sound series rise by {reference.slope:.4f}"
+            f"the score falls by {-rate * reference.slope:.4f} a mm over {curve.extent:.0f} "
+            f"mm; sound series rise by {reference.slope:.4f}"
         )
         found.append(_finding("reversed", curve.index, size, reference.bump_mm, reason))
         curve = curve.turned()
@@ -200,7 +274,10 @@ def _findings(index: NDArray[np.int64], s: Floats, z: Floats, reference: Referen
 
 
 def _without_empty_ends(curve: LevelCurve) -> LevelCurve:
-    """Without slices of one score at the ends, but for the innermost: they hold no body, as above the head."""
+    """Without slices of one score at the ends, but for the innermost:
+
+    they hold no body, as above the head.
+    """
     moves = np.flatnonzero(np.abs(np.diff(curve.level)) > SAME_MM)
     inner = slice(int(moves[0]), int(moves[-1]) + 2)
     return LevelCurve(curve.index[inner], curve.level[inner], curve.z[inner])
@@ -213,14 +290,18 @@ def _copies(curve: LevelCurve) -> tuple[list[Finding], LevelCurve]:
     for distance in range(1, n):
         apart = np.abs(curve.level[distance:] - curve.level[:-distance])
         again = np.concatenate([np.zeros(distance, bool), apart <= SAME_MM])
-        chance = np.mean(apart <= 100 * SAME_MM) / 100 * len(apart)  # of slices that only happen to be so alike
+        chance = (
+            np.mean(apart <= 100 * SAME_MM) / 100 * len(apart)
+        )  # of slices that only happen to be so alike
         if again.sum() > max(1 + 10 * chance, best.sum()):
             best, lag = again, distance
     if not lag:
         return [], curve
     where = curve.index[best]
     reason = f"{len(where)} slices have the very score of the one {lag} before"
-    return [Finding("repeated", int(where[0]), int(where[-1]), 1.0, reason)], curve.without(best, closed=True)
+    return [Finding("repeated", int(where[0]), int(where[-1]), 1.0, reason)], curve.without(
+        best, closed=True
+    )
 
 
 def _lost(curve: LevelCurve, reference: Reference) -> Finding | None:
@@ -229,35 +310,52 @@ def _lost(curve: LevelCurve, reference: Reference) -> Finding | None:
     low, high = reference.low / reference.slope, reference.high / reference.slope
     beyond = max(low - level, level - high)
     if beyond > margin:
-        reason = f"the median score {level * reference.slope:.2f} is beyond {reference.low:.2f}..{reference.high:.2f}, where all lines are"
+        reason = (
+            f"the median score {level * reference.slope:.2f} is beyond "
+            f"{reference.low:.2f}..{reference.high:.2f}, where all lines are"
+        )
         return _finding("out_of_range", curve.index, beyond, margin, reason)
     rate, r = abs(rate_of(curve.level, curve.z)), pearson_r(curve.level, curve.z)
     rises = abs(r) > 0.5 and rate * curve.extent > margin
     if rate < LOST and not rises and curve.extent > 2 * margin:
-        reason = f"the score follows no position over {curve.extent:.0f} mm: r {r:.2f}, {rate:.2f} of the usual slope"
+        reason = (
+            f"the score follows no position over {curve.extent:.0f} mm: r {r:.2f}, "
+            f"{rate:.2f} of the usual slope"
+        )
         return _finding("out_of_range", curve.index, LOST, rate, reason)
     return None
 
 
 def _whole_spacing(curve: LevelCurve, rate: float, reference: Reference) -> list[Finding]:
     """Another slope than any body's. That of a short series is uncertain by its wandering."""
-    uncertain = math.hypot(reference.spread, math.sqrt(12) * reference.wander_mm / (min(1.0, rate) * curve.extent))
+    uncertain = math.hypot(
+        reference.spread, math.sqrt(12) * reference.wander_mm / (min(1.0, rate) * curve.extent)
+    )
     size, limit = abs(math.log(rate)), SIGMAS * uncertain
     if size <= limit:
         return []
     step = float(np.median(np.diff(curve.z)))
-    reason = f"the score's slope is {rate:.2f} times the usual one, as if slices were {step * rate:.2f} mm apart and not {step:.2f}"
+    reason = (
+        f"the score's slope is {rate:.2f} times the usual one, as if slices were "
+        f"{step * rate:.2f} mm apart and not {step:.2f}"
+    )
     return [_finding("spacing", curve.index, size, limit, reason)]
 
 
 def _part_spacing(curve: LevelCurve, reference: Reference) -> list[Finding]:
-    """Another slope from some slice on, or hardly any on one side. Where the model's scale ends it is flatter in sound series too."""
+    """Another slope from some slice on, or hardly any on one side.
+
+    Where the model's scale ends it is flatter in sound series too.
+    """
     k, change = kink_of(curve)
     size, limit = abs(change), FACTOR * reference.kink
     flat, end = (slice(k, None), reference.high) if change < 0 else (slice(0, k), reference.low)
     if size <= limit or abs(float(np.median(curve.level[flat])) - end / reference.slope) < PART_MM:
         return []
-    reason = f"the score rises {math.exp(change):.2f} times as fast from slice {curve.index[k]} on as before"
+    reason = (
+        f"the score rises {math.exp(change):.2f} times as fast from slice {curve.index[k]} "
+        "on as before"
+    )
     if math.exp(-size) < LOST:  # no header is so wrong: there the model tells no slices apart
         return [_finding("out_of_range", curve.index[flat], size, limit, reason)]
     return [_finding("spacing", curve.index[k:], size, limit, reason)]
@@ -266,14 +364,20 @@ def _part_spacing(curve: LevelCurve, reference: Reference) -> list[Finding]:
 def _departures(curve: LevelCurve, reference: Reference) -> tuple[list[Finding], LevelCurve]:
     """Slices that leave their neighbourhood, and the curve without them."""
     bumps, limit = bumps_of(curve), FACTOR * reference.bump_mm
-    runs = [(a, b) for a, b in runs_of(np.abs(bumps) > limit / 2) if np.abs(bumps[a : b + 1]).max() > limit]
+    runs = [
+        (a, b)
+        for a, b in runs_of(np.abs(bumps) > limit / 2)
+        if np.abs(bumps[a : b + 1]).max() > limit
+    ]
     found: list[Finding] = []
     level, gone = curve.level.copy(), np.zeros(len(bumps), bool)
     while runs:
         a, b = runs.pop(0)
         size = float(np.abs(bumps[a : b + 1]).max())
         for i in range(len(runs), 0, -1):
-            both = np.concatenate([np.arange(first, last + 1) for first, last in ((a, b), runs[i - 1])])
+            both = np.concatenate(
+                [np.arange(first, last + 1) for first, last in ((a, b), runs[i - 1])]
+            )
             if _sorts(curve, both, limit / 2):
                 found.append(_swapped(curve, both, size, limit))
                 level[both] = np.sort(level[both])
@@ -311,22 +415,38 @@ def _leaps(curve: LevelCurve, reference: Reference) -> list[Finding]:
 
 def _leap(curve: LevelCurve, k: int, size: float, limit: float, reference: Reference) -> Finding:
     """The kind of a leap between the slices k - 1 and k from which the curve does not return."""
-    beside, step, usual = curve.index[k - 1 : k + 1], float(curve.z[k] - curve.z[k - 1]), float(np.median(np.diff(curve.z)))
-    ahead = f"the score leaps {abs(size):.0f} mm {'ahead' if size > 0 else 'back'} within {step:.1f} mm"
+    beside, step, usual = (
+        curve.index[k - 1 : k + 1],
+        float(curve.z[k] - curve.z[k - 1]),
+        float(np.median(np.diff(curve.z))),
+    )
+    ahead = (
+        f"the score leaps {abs(size):.0f} mm {'ahead' if size > 0 else 'back'} within {step:.1f} mm"
+    )
     if size > GAP_MM:
         return _finding("glued", beside, size, limit, f"{ahead}, and both sides are lines")
     if size > 0:
         return _finding("gap", beside, size, limit, ahead)
     if step - usual > -size / 2:
-        reason = f"z leaps {step:.1f} mm where the score goes on as for {max(step + size, 0):.1f} mm"
+        reason = (
+            f"z leaps {step:.1f} mm where the score goes on as for {max(step + size, 0):.1f} mm"
+        )
         return _finding("spacing", beside, -size, limit, reason)
     if last := _again(curve, k, -size, reference):
-        return _finding("repeated", curve.index[k : last + 1], -size, limit, f"{ahead}, and the levels before it come again")
+        return _finding(
+            "repeated",
+            curve.index[k : last + 1],
+            -size,
+            limit,
+            f"{ahead}, and the levels before it come again",
+        )
     return _finding("glued", beside, -size, limit, f"{ahead}, and both sides are lines")
 
 
 def _again(curve: LevelCurve, k: int, size: float, reference: Reference) -> int | None:
-    """The last of the slices from k on whose levels came before the leap back, to within half of what a curve wanders."""
+    """The last of the slices from k on whose levels came before the leap back, to within half of
+    what a curve wanders.
+    """
     before, after = slice(0, k), slice(k, len(curve.z))
     best, last = math.inf, None
     for lag in size + np.arange(-20.0, 21.0):
@@ -341,25 +461,39 @@ def _again(curve: LevelCurve, k: int, size: float, reference: Reference) -> int 
 
 
 def _sorts(curve: LevelCurve, which: NDArray[np.int64], limit: float) -> bool:
-    """Whether these slices lie on the line of the ten others that are nearest once they are in the order of their scores."""
+    """Whether these slices lie on the line of the ten others that are nearest once they are in the
+    order of their scores.
+    """
     others = np.setdiff1d(np.arange(len(curve.z)), which)
     if not len(others):
         return False
     z, error = curve.z[which], curve.error()[others]
     nearest = np.argsort(np.abs(curve.z[others][None] - z[:, None]), 1)[:, :10]
-    return bool(np.abs(np.sort(curve.level[which]) - z - np.median(error[nearest], 1)).max() < limit)
+    return bool(
+        np.abs(np.sort(curve.level[which]) - z - np.median(error[nearest], 1)).max() < limit
+    )
 
 
 def _swapped(curve: LevelCurve, which: NDArray[np.int64], size: float, limit: float) -> Finding:
-    reason = f"{len(which)} slices leave the line by up to {size:.0f} mm, and lie on it once they are in the order of their scores"
+    reason = (
+        f"{len(which)} slices leave the line by up to {size:.0f} mm, and lie on it once "
+        "they are in the order of their scores"
+    )
     return _finding("swapped", curve.index[which], size, limit, reason)
 
 
 def _abnormal(curve: LevelCurve, first: int, end: int, size: float, limit: float) -> Finding:
     what = "slices leave" if end - first > 1 else "slice leaves"
-    reason = f"{end - first} {what} the line by up to {size:.0f} mm; the usual is {limit / FACTOR:.0f} mm"
+    reason = (
+        f"{end - first} {what} the line by up to {size:.0f} mm; the usual is "
+        f"{limit / FACTOR:.0f} mm"
+    )
     return _finding("abnormal", curve.index[first:end], size, limit, reason)
 
 
-def _finding(kind: str, index: NDArray[np.int64], size: float, limit: float, reason: str) -> Finding:
-    return Finding(kind, int(index.min()), int(index.max()), round(1 - limit / (2 * size), 3), reason)
+def _finding(
+    kind: str, index: NDArray[np.int64], size: float, limit: float, reason: str
+) -> Finding:
+    return Finding(
+        kind, int(index.min()), int(index.max()), round(1 - limit / (2 * size), 3), reason
+    )

@@ -1,18 +1,23 @@
-"""Where a landmark, or the border between two parts, lies in a new series: the position in mm, and an interval about it.
+"""Where a landmark, or the border between two parts, lies in a new series: the position in mm, and
+an interval about it.
 
-The interval is the jackknife+ of Barber, Candès, Ramdas and Tibshirani (Predictive inference with the jackknife+, Annals of Statistics 49,
-2021, Theorem 1), a kin of Vovk's conformal prediction that spends no volumes on a calibration set of its own. For labelled volumes
-1..k let p(i) be where the new curve passes the score that the others than i give, and R(i) the distance of that rule from the label of
-volume i itself. With m = ceil((k + 1) x coverage),
+The interval is the jackknife+ of Barber, Candès, Ramdas and Tibshirani (Predictive inference with
+the jackknife+, Annals of Statistics 49, 2021, Theorem 1), a kin of Vovk's conformal prediction that
+spends no volumes on a calibration set of its own. For labelled volumes 1..k let p(i) be where the
+new curve passes the score that the others than i give, and R(i) the distance of that rule from the
+label of volume i itself. With m = ceil((k + 1) x coverage),
 
     high = the m-th smallest of p(i) + R(i),    low = the m-th largest of p(i) - R(i)
 
-What holds: if the new volume and the labelled ones are exchangeable (drawn alike, one volume a patient) and it shows the landmark,
-low..high contains it with a probability of at least 2 x coverage - 1, whatever the scores are like; with a rule as stable as a mean over
-volumes it is near `coverage`, as in split conformal prediction (benchmarks/coverage.py). It is a probability over volumes drawn so, and
-says nothing of one kind of them: of scanners, ages or pathologies that were not labelled. A curve that ends before the score counts as if
-it passed it at that end, in p and in R; so what holds includes volumes that show a landmark so near an end that it is called outside. For a
-border, k are the volumes whose labels show it; those that show one side only have a part in its threshold too, which is taken as given.
+What holds: if the new volume and the labelled ones are exchangeable (drawn alike, one volume a
+patient) and it shows the landmark, low..high contains it with a probability of at least 2 x
+coverage - 1, whatever the scores are like; with a rule as stable as a mean over volumes it is near
+`coverage`, as in split conformal prediction (benchmarks/coverage.py). It is a probability over
+volumes drawn so, and says nothing of one kind of them: of scanners, ages or pathologies that were
+not labelled. A curve that ends before the score counts as if it passed it at that end, in p and in
+R; so what holds includes volumes that show a landmark so near an end that it is called outside. For
+a border, k are the volumes whose labels show it; those that show one side only have a part in its
+threshold too, which is taken as given.
 """
 
 from __future__ import annotations
@@ -31,9 +36,10 @@ from .regions import Level, Regions
 class Place:
     """Where a level lies in a series, in mm below its first slice.
 
-    z_mm, index: position, and first slice at or below it; none where the series ends before the level. outside: at which end then,
-    "superior" or "inferior"; else "". low_mm, high_mm: the interval; about that end for a level outside, which it contains if the series
-    shows the level after all; none where there are too few volumes for the coverage.
+    z_mm, index: position, and first slice at or below it; none where the series ends before the
+    level. outside: at which end then, "superior" or "inferior"; else "". low_mm, high_mm: the
+    interval; about that end for a level outside, which it contains if the series shows the level
+    after all; none where there are too few volumes for the coverage.
     """
 
     z_mm: float | None
@@ -43,8 +49,12 @@ class Place:
     outside: str
 
 
-def locate(scores: NDArray[np.floating], z_mm: NDArray[np.floating], level: Level, coverage: float) -> Place:
-    """Find a level in a series, `scores` and `z_mm` `[n]`, with an interval that contains it with probability `coverage`."""
+def locate(
+    scores: NDArray[np.floating], z_mm: NDArray[np.floating], level: Level, coverage: float
+) -> Place:
+    """Find a level in a series, `scores` and `z_mm` `[n]`, with an interval that contains it with
+    probability `coverage`.
+    """
     z, outside = passage(scores, z_mm, level.score)
     low, high = interval(scores, z_mm, level, coverage) if enough(level, coverage) else (None, None)
     if outside:
@@ -52,8 +62,13 @@ def locate(scores: NDArray[np.floating], z_mm: NDArray[np.floating], level: Leve
     return Place(z, low, high, int(np.searchsorted(z_mm, z)), "")
 
 
-def interval(scores: NDArray[np.floating], z_mm: NDArray[np.floating], level: Level, coverage: float) -> tuple[float, float]:
-    """The jackknife+ interval in mm below the first slice. Raises `ValueError` where there are too few volumes for the coverage."""
+def interval(
+    scores: NDArray[np.floating], z_mm: NDArray[np.floating], level: Level, coverage: float
+) -> tuple[float, float]:
+    """The jackknife+ interval in mm below the first slice.
+
+    Raises `ValueError` where there are too few volumes for the coverage.
+    """
     if not enough(level, coverage):
         raise ValueError(too_few(level, coverage))
     at = np.array([passage(scores, z_mm, score).z_mm for score in level.without])
@@ -66,11 +81,17 @@ COVERAGE = 0.9
 
 
 def chosen_coverage(coverage: float | None, regions: Regions | None) -> float:
-    """The coverage of a verb's intervals. Raises `ValueError` for one outside 0..1, and for one without the regions that give intervals."""
+    """The coverage of a verb's intervals.
+
+    Raises `ValueError` for one outside 0..1, and for one without the regions that give intervals.
+    """
     if coverage is not None and not 0 < coverage < 1:
         raise ValueError(f"coverage must be above 0 and below 1, got {coverage:g}")
     if coverage is not None and regions is None:
-        raise ValueError(f"coverage {coverage:g} is of intervals, which come from labelled volumes; give regions, or leave it out")
+        raise ValueError(
+            f"coverage {coverage:g} is of intervals, which come from labelled volumes; give "
+            "regions, or leave it out"
+        )
     return COVERAGE if coverage is None else coverage
 
 
@@ -92,7 +113,10 @@ def highest_coverage(level: Level) -> float:
 def too_few(level: Level, coverage: float) -> str:
     """Why a level has no interval."""
     volumes = f"{level.volumes} labelled volume{'s' * (level.volumes != 1)}"
-    return f"{volumes} allow{'s' * (level.volumes == 1)} at most {100 * highest_coverage(level):.0f} %; label more, or lower --coverage"
+    return (
+        f"{volumes} allow{'s' * (level.volumes == 1)} at most "
+        f"{100 * highest_coverage(level):.0f} %; label more, or lower --coverage"
+    )
 
 
 def notes(regions: Regions, coverage: float) -> tuple[str, ...]:
@@ -101,20 +125,35 @@ def notes(regions: Regions, coverage: float) -> tuple[str, ...]:
     for name, level in regions.levels().items():
         if not enough(level, coverage):
             names.setdefault(too_few(level, coverage), []).append(name)
-    return tuple(f"no interval at {100 * coverage:g} % for {', '.join(which)}: {why}" for why, which in names.items())
+    return tuple(
+        f"no interval at {100 * coverage:g} % for {', '.join(which)}: {why}"
+        for why, which in names.items()
+    )
 
 
 def landmark_rows(
-    regions: Regions, key: str, scores: NDArray[np.floating], z_mm: NDArray[np.floating], coverage: float
+    regions: Regions,
+    key: str,
+    scores: NDArray[np.floating],
+    z_mm: NDArray[np.floating],
+    coverage: float,
 ) -> list[dict[str, object]]:
-    """A series' rows of landmarks.csv, superior to inferior: its landmarks and borders, with what is not known left empty."""
+    """A series' rows of landmarks.csv, superior to inferior: its landmarks and borders, with what
+    is not known left empty.
+    """
     rows: list[dict[str, object]] = []
     for name, level in regions.levels().items():
         place = locate(scores, z_mm, level, coverage)
         mm = {
             column: "" if value is None else round(value, 2)
-            for column, value in (("z_mm", place.z_mm), ("low_mm", place.low_mm), ("high_mm", place.high_mm))
+            for column, value in (
+                ("z_mm", place.z_mm),
+                ("low_mm", place.low_mm),
+                ("high_mm", place.high_mm),
+            )
         }
         index = "" if place.index is None else place.index
-        rows.append({"series": key, "landmark": name, **mm, "index": index, "outside": place.outside})
+        rows.append(
+            {"series": key, "landmark": name, **mm, "index": index, "outside": place.outside}
+        )
     return rows

@@ -1,6 +1,8 @@
-"""Body parts and landmarks from scores: one threshold between two neighbouring parts (the paper, section 3.1), one level a landmark.
+"""Body parts and landmarks from scores: one threshold between two neighbouring parts (the paper,
+section 3.1), one level a landmark.
 
-`Regions` is what `calibrate` learns from labelled volumes and `score` reads; it belongs to the weights that made the scores.
+`Regions` is what `calibrate` learns from labelled volumes and `score` reads; it belongs to the
+weights that made the scores.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ FORMAT = 1
 """Of the file. A later format is refused."""
 
 COVERED_MM = 30.0
-"""A series covers a part from this length on: less is a stray slice, or the margin that technicians add."""
+"""A series covers a part from this length on:
+
+less is a stray slice, or the margin that technicians add.
+"""
 
 BODY_PART_EXAMINED = {
     ("head",): "HEAD",
@@ -42,16 +47,20 @@ BODY_PART_EXAMINED = {
     ("head", "neck", "chest", "abdomen", "pelvis"): "WHOLEBODY",
     ("head", "neck", "chest", "abdomen", "pelvis", "thigh"): "WHOLEBODY",
 }
-"""Parts, superior to inferior -> the defined term of Body Part Examined (0018,0015), from DICOM PS3.16, Annex L."""
+"""Parts, superior to inferior -> the defined term of Body Part Examined (0018,0015), from DICOM
+PS3.16, Annex L.
+"""
 
 
 @dataclass(frozen=True)
 class Level:
     """A level of the body as scores know it: a landmark, or the border between two parts.
 
-    score: where a curve passes it; a landmark's mean score, a border's threshold. std: standard deviation of the volumes' scores there,
-    none of a single volume. volumes: how many labelled volumes show it. without: for each of them the score that the others alone give;
-    empty where they give none. residuals_mm: in each, the distance from the label to where its curve passes that score.
+    score: where a curve passes it; a landmark's mean score, a border's threshold. std: standard
+    deviation of the volumes' scores there, none of a single volume. volumes: how many labelled
+    volumes show it. without: for each of them the score that the others alone give; empty where
+    they give none. residuals_mm: in each, the distance from the label to where its curve passes
+    that score.
     """
 
     score: float
@@ -65,10 +74,11 @@ class Level:
 class Regions:
     """Where body parts and landmarks lie on the scores of one weights file.
 
-    weights_sha256: of those weights. parts: superior to inferior. borders: between them. landmarks: by name. scale: the landmarks that
-    become positions 0 and 100. classifier: tells the parts of slices by their features instead of the borders.
-    pairs_mm: of every ordered pair of labelled volumes and each landmark that both show, how far from the second's label its curve passes
-    the score that the first has at its own label; increasing.
+    weights_sha256: of those weights. parts: superior to inferior. borders: between them. landmarks:
+    by name. scale: the landmarks that become positions 0 and 100. classifier: tells the parts of
+    slices by their features instead of the borders. pairs_mm: of every ordered pair of labelled
+    volumes and each landmark that both show, how far from the second's label its curve passes the
+    score that the first has at its own label; increasing.
     """
 
     weights_sha256: str
@@ -83,22 +93,46 @@ class Regions:
         levels = [*self.borders, *self.landmarks.values()]
         if not levels:
             raise ValueError("neither two parts nor a landmark")
-        if len(self.borders) != max(0, len(self.parts) - 1) or len(set(self.parts)) != len(self.parts):
+        if len(self.borders) != max(0, len(self.parts) - 1) or len(set(self.parts)) != len(
+            self.parts
+        ):
             raise ValueError(f"{len(self.borders)} borders between the parts {list(self.parts)}")
-        if both := sorted(set(self.landmarks) & {*self.parts, *(f"{a}/{b}" for a, b in pairwise(self.parts))}):
-            raise ValueError(f"{both[0]!r} is the name of a landmark and of a part or border; give the landmark another one")
-        if not all(math.isfinite(level.score) for level in levels) or (np.diff(self.thresholds) < 0).any():
-            raise ValueError("scores of borders and landmarks must be finite, and those of borders increase")
-        if any(len(level.without) != len(level.residuals_mm) or not min(level.residuals_mm, default=0) >= 0 for level in levels):
+        if both := sorted(
+            set(self.landmarks) & {*self.parts, *(f"{a}/{b}" for a, b in pairwise(self.parts))}
+        ):
+            raise ValueError(
+                f"{both[0]!r} is the name of a landmark and of a part or border; give the "
+                "landmark another one"
+            )
+        if (
+            not all(math.isfinite(level.score) for level in levels)
+            or (np.diff(self.thresholds) < 0).any()
+        ):
+            raise ValueError(
+                "scores of borders and landmarks must be finite, and those of borders increase"
+            )
+        if any(
+            len(level.without) != len(level.residuals_mm)
+            or not min(level.residuals_mm, default=0) >= 0
+            for level in levels
+        ):
             raise ValueError("each volume needs a score without it and a residual of at least 0 mm")
         if self.classifier is not None and len(self.classifier.offsets) != len(self.parts):
-            raise ValueError(f"a classifier of {len(self.classifier.offsets)} parts for {len(self.parts)}")
+            raise ValueError(
+                f"a classifier of {len(self.classifier.offsets)} parts for {len(self.parts)}"
+            )
         if self.scale is not None:
             if absent := [name for name in self.scale if name not in self.landmarks]:
-                raise ValueError(f"the scale needs two landmarks, {absent[0]!r} is none; there are: {', '.join(self.landmarks) or 'none'}")
+                raise ValueError(
+                    f"the scale needs two landmarks, {absent[0]!r} is none; there are: "
+                    f"{', '.join(self.landmarks) or 'none'}"
+                )
             zero, hundred = (self.landmarks[name].score for name in self.scale)
             if zero == hundred:
-                raise ValueError(f"the scale's landmarks {' and '.join(self.scale)} have the same score {zero:.4f}; give two others")
+                raise ValueError(
+                    f"the scale's landmarks {' and '.join(self.scale)} have the same score "
+                    f"{zero:.4f}; give two others"
+                )
 
     @property
     def thresholds(self) -> NDArray[np.float64]:
@@ -106,12 +140,20 @@ class Regions:
         return np.array([border.score for border in self.borders])
 
     def levels(self) -> dict[str, Level]:
-        """Landmarks and borders by name, from superior to inferior; a border is called `chest/abdomen`."""
-        borders = {f"{a}/{b}": level for (a, b), level in zip(pairwise(self.parts), self.borders, strict=True)}
+        """Landmarks and borders by name, from superior to inferior; a border is called
+        `chest/abdomen`.
+        """
+        borders = {
+            f"{a}/{b}": level
+            for (a, b), level in zip(pairwise(self.parts), self.borders, strict=True)
+        }
         return dict(sorted({**self.landmarks, **borders}.items(), key=lambda item: item[1].score))
 
-    def columns(self, scores: NDArray[np.floating], features: NDArray[np.float32] | None = None) -> dict[str, NDArray[Any]]:
-        """Columns of slices.parquet: `part`, each slice by itself, and `position` if there is a scale.
+    def columns(
+        self, scores: NDArray[np.floating], features: NDArray[np.float32] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Columns of slices.parquet: `part`, each slice by itself, and `position` if there is a
+        scale.
 
         scores: `[n]`. features: `[n, 512]`, which a classifier needs.
         """
@@ -127,18 +169,29 @@ class Regions:
         return found
 
     def covered(self, scores: NDArray[np.floating], z_mm: NDArray[np.floating]) -> tuple[str, ...]:
-        """The parts that a series covers: those with at least `COVERED_MM` between the passages of their borders.
+        """The parts that a series covers: those with at least `COVERED_MM` between the passages of
+        their borders.
 
-        Passages, not counts of slices, since a few wrong slices elsewhere must not make a part. Where no part is as long (a short series),
-        it is the one of most slices.
+        Passages, not counts of slices, since a few wrong slices elsewhere must not make a part.
+        Where no part is as long (a short series), it is the one of most slices.
         """
-        ends = [z_mm[0], *(passage(scores, z_mm, level).z_mm for level in self.thresholds), z_mm[-1]]
-        found = tuple(part for part, length in zip(self.parts, np.diff(ends), strict=True) if length >= COVERED_MM)
+        ends = [
+            z_mm[0],
+            *(passage(scores, z_mm, level).z_mm for level in self.thresholds),
+            z_mm[-1],
+        ]
+        found = tuple(
+            part
+            for part, length in zip(self.parts, np.diff(ends), strict=True)
+            if length >= COVERED_MM
+        )
         slices = classify(scores, self.thresholds, self.parts).tolist()
         return found or (max(self.parts, key=slices.count),)
 
     def summary(self, scores: NDArray[np.floating], z_mm: NDArray[np.floating]) -> dict[str, str]:
-        """Columns of series.csv: the parts that are covered, and their term in DICOM, empty where it has none."""
+        """Columns of series.csv: the parts that are covered, and their term in DICOM, empty where
+        it has none.
+        """
         if not self.parts:
             return {}
         parts = self.covered(scores, z_mm)
@@ -146,10 +199,13 @@ class Regions:
         return {"parts": "; ".join(parts), "body_part_examined": term}
 
     def check(self, weights_sha256: str) -> None:
-        """Raises `ValueError` where scores come from other weights than those that the regions were made with."""
+        """Raises `ValueError` where scores come from other weights than those that the regions were
+        made with.
+        """
         if weights_sha256 != self.weights_sha256:
             raise ValueError(
-                f"the regions were made with weights {self.weights_sha256[:12]}, these are {weights_sha256[:12]}, whose scores are others; "
+                f"the regions were made with weights {self.weights_sha256[:12]}, these are "
+                f"{weights_sha256[:12]}, whose scores are others; "
                 "run calibrate on scores of these weights"
             )
 
@@ -167,7 +223,10 @@ class Regions:
 
     @classmethod
     def load(cls, path: str | Path) -> Regions:
-        """Read the file. Raises `ValueError` where there is none, it is damaged, or a newer version wrote it."""
+        """Read the file.
+
+        Raises `ValueError` where there is none, it is damaged, or a newer version wrote it.
+        """
         try:
             found = json.loads(Path(path).read_text(encoding="utf-8"))
             version = found["format"]
@@ -176,19 +235,29 @@ class Regions:
         except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError):
             raise ValueError(f"{path}: not a regions file; calibrate writes one") from None
         if version != FORMAT:
-            raise ValueError(f"{path}: regions format {version!r}, this version reads {FORMAT}; upgrade ubr-pretrain")
+            raise ValueError(
+                f"{path}: regions format {version!r}, this version reads {FORMAT}; upgrade "
+                "ubr-pretrain"
+            )
         try:
             return cls(
                 str(found["weights_sha256"]),
                 tuple(map(str, found["parts"])),
                 tuple(map(_level, found["borders"])),
                 {str(name): _level(level) for name, level in found["landmarks"].items()},
-                None if found["scale"] is None else (str(found["scale"][0]), str(found["scale"][1])),
+                None
+                if found["scale"] is None
+                else (str(found["scale"][0]), str(found["scale"][1])),
                 _classifier(found["classifier"]) if found.get("classifier") else None,
-                tuple(map(float, found.get("pairs_mm", ()))),  # both are absent from files that were written before there were any
+                tuple(
+                    map(float, found.get("pairs_mm", ()))
+                ),  # both are absent from files that were written before there were any
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise ValueError(f"{path}: damaged regions file ({type(error).__name__}: {error}); run calibrate again") from None
+            raise ValueError(
+                f"{path}: damaged regions file ({type(error).__name__}: {error}); run calibrate "
+                "again"
+            ) from None
 
 
 def _level(found: Mapping[str, Any]) -> Level:
@@ -202,10 +271,15 @@ def _level(found: Mapping[str, Any]) -> Level:
 
 
 def _classifier(found: Mapping[str, Any]) -> Classifier:
-    return Classifier(tuple(tuple(map(float, row)) for row in found["weights"]), tuple(map(float, found["offsets"])))
+    return Classifier(
+        tuple(tuple(map(float, row)) for row in found["weights"]),
+        tuple(map(float, found["offsets"])),
+    )
 
 
-def thresholds(scores: NDArray[np.floating], parts: Sequence[str], order: Sequence[str]) -> NDArray[np.float64]:
+def thresholds(
+    scores: NDArray[np.floating], parts: Sequence[str], order: Sequence[str]
+) -> NDArray[np.float64]:
     """The scores between neighbouring parts that classify labelled slices best.
 
     Args:
@@ -214,7 +288,8 @@ def thresholds(scores: NDArray[np.floating], parts: Sequence[str], order: Sequen
         order: the parts from superior to inferior; each must have a slice.
 
     Returns:
-        `[len(order) - 1]` thresholds, increasing. Each is the middle of the gap that leaves the fewest slices of its two sides on the
+        `[len(order) - 1]` thresholds, increasing. Each is the middle of the gap that leaves the
+            fewest slices of its two sides on the
         wrong one.
 
     Raises:
@@ -228,7 +303,9 @@ def thresholds(scores: NDArray[np.floating], parts: Sequence[str], order: Sequen
     by_score = np.argsort(scores, kind="stable")
     s, y = np.asarray(scores, np.float64)[by_score], np.array([rank[p] for p in parts])[by_score]
     cuts = np.concatenate([[s[0] - 1], (s[:-1] + s[1:]) / 2, [s[-1] + 1]])
-    parts_nothing = np.concatenate([[False], s[:-1] == s[1:], [False]])  # equal scores lie on one side
+    parts_nothing = np.concatenate(
+        [[False], s[:-1] == s[1:], [False]]
+    )  # equal scores lie on one side
     chosen = []
     for part in range(len(order) - 1):
         wrong_above = np.concatenate([[0], np.cumsum(y > part)])
@@ -239,6 +316,8 @@ def thresholds(scores: NDArray[np.floating], parts: Sequence[str], order: Sequen
     return np.maximum.accumulate(np.array(chosen))
 
 
-def classify(scores: NDArray[np.floating], cuts: NDArray[np.floating], order: Sequence[str]) -> NDArray[np.str_]:
+def classify(
+    scores: NDArray[np.floating], cuts: NDArray[np.floating], order: Sequence[str]
+) -> NDArray[np.str_]:
     """The part of each slice: `order[number of thresholds at or below its score]`."""
     return np.array(order)[np.searchsorted(cuts, scores, side="right")]

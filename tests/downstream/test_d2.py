@@ -15,7 +15,10 @@ from ubr.downstream.slices import View
 from ubr.weights import export, verify
 from ubr.weights.features import reference_slice
 
-pytest.importorskip("detectron2", reason="detectron2 is not installed (source only): skipped its trainer on this project's data")
+pytest.importorskip(
+    "detectron2",
+    reason="detectron2 is not installed (source only): skipped its trainer on this project's data",
+)
 pytestmark = pytest.mark.heavy
 
 
@@ -29,7 +32,9 @@ def test_trainer__trains_and_judges_from_an_export(name: str, world: Path, tmp_p
     from ubr.downstream import d2
 
     export(kept(name), tmp_path / "x.pkl", to="detectron2")
-    cfg = d2.lesion_cfg(tmp_path / "x.pkl", world, out=tmp_path / "run", view=View(longest_px=96), steps=8)
+    cfg = d2.lesion_cfg(
+        tmp_path / "x.pkl", world, out=tmp_path / "run", view=View(longest_px=96), steps=8
+    )
     cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_WORKERS, cfg.MODEL.DEVICE = 2, 0, "cpu"
     trainer = d2.Trainer(cfg)
     trainer.resume_or_load(resume=False)
@@ -42,11 +47,15 @@ def test_trainer__trains_and_judges_from_an_export(name: str, world: Path, tmp_p
         x = kept(name).inputs.to_input(hu)
         found = list(getattr(theirs, "bottom_up", theirs).eval()(x).values())[-1]
         expected = ours.features(x) if name == "vgg16" else ours.forward_features(x)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))  # the two engines
+    torch.testing.assert_close(
+        found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())
+    )  # the two engines
     before = {n: p.clone() for n, p in trainer.model.named_parameters()}
     trainer.train()
     moved = [n for n, p in trainer.model.named_parameters() if not torch.equal(p, before[n])]
-    assert any(n.startswith("backbone.") for n in moved) and any(n.startswith("roi_heads.") for n in moved)
+    assert any(n.startswith("backbone.") for n in moved) and any(
+        n.startswith("roi_heads.") for n in moved
+    )
     metrics = d2.Trainer.test(cfg, trainer.model)
     assert 0 <= metrics["lesions"]["recall5"] <= 100 and "sensitivity@4" in metrics["lesions"]
 
@@ -58,7 +67,9 @@ def test_mapper__gives_the_contracts_scale_and_lesions_as_class_0(world: Path) -
     name = d2.register_deeplesion("mapped", world, "val", inputs, view=View(longest_px=96))
     item = d2.DatasetCatalog.get(name)[0]
     mapped = d2.Mapper(train=True)(item)
-    assert mapped["image"].shape[0] == 3 and 100 < mapped["image"].max() <= 255  # 16-bit values, not 255 everywhere
+    assert (
+        mapped["image"].shape[0] == 3 and 100 < mapped["image"].max() <= 255
+    )  # 16-bit values, not 255 everywhere
     assert mapped["image"].float().std() > 5 and mapped["instances"].gt_classes.tolist() == [0]
     np.testing.assert_allclose(mapped["instances"].gt_boxes.tensor, mapped["target"]["boxes"])
 
@@ -66,5 +77,7 @@ def test_mapper__gives_the_contracts_scale_and_lesions_as_class_0(world: Path) -
 def test_lesion_cfg__refuses(world: Path, tmp_path: Path) -> None:
     from ubr.downstream import d2
 
-    with pytest.raises(ValueError, match=r"none.pkl and none.yaml beside it are what ubr-pretrain export"):
+    with pytest.raises(
+        ValueError, match=r"none.pkl and none.yaml beside it are what ubr-pretrain export"
+    ):
         d2.lesion_cfg(tmp_path / "none.pkl", world, out=tmp_path / "run")

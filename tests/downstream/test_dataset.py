@@ -1,4 +1,6 @@
-"""Items against the steps they are made of; random views as a function of (seed, epoch, index); images that cannot be read."""
+"""Items against the steps they are made of; random views as a function of (seed, epoch, index);
+images that cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ SIZE = 64
 
 
 def write_folder(folder: Path, n: int = 6) -> Path:
-    """n key slices (of five slices each, 2 mm apart, noise) of as many patients, each with a lesion of 1000 HU in its box."""
+    """n key slices (of five slices each, 2 mm apart, noise) of as many patients, each with a lesion
+    of 1000 HU in its box.
+    """
     rows = []
     for i in range(1, n + 1):
         rng = np.random.default_rng(i)
@@ -63,12 +67,18 @@ def test_item__is_the_windowed_slice_and_its_lesions(folder: Path) -> None:
         expected = ((torch.tensor(hu).float() + 175) / 450).clamp(0, 1)
         torch.testing.assert_close(image, expected.expand(3, -1, -1))
         assert image.is_contiguous() and image.dtype == torch.float32
-        assert (target["boxes"].dtype, target["labels"].dtype, target["image_id"].dtype) == (torch.float32, torch.int64, torch.int64)
+        assert (target["boxes"].dtype, target["labels"].dtype, target["image_id"].dtype) == (
+            torch.float32,
+            torch.int64,
+            torch.int64,
+        )
         assert target["labels"].tolist() == [1] and target["image_id"].item() == i
         x1, y1, x2, y2 = target["boxes"][0].int().tolist()
         lesion = image[0] == 1
         assert lesion[y1:y2, x1:x2].all() and lesion.sum() == 120
-        assert target["geometry"].to_slice(target["boxes"]) == pytest.approx(np.array([b.edges for b in target["key"].boxes]))
+        assert target["geometry"].to_slice(target["boxes"]) == pytest.approx(
+            np.array([b.edges for b in target["key"].boxes])
+        )
     assert len(list(data)) == 6  # an index too large ends an iteration
 
 
@@ -85,9 +95,13 @@ def test_item__folded_weights_get_hu_zeros_ones(folder: Path) -> None:
 
 
 def test_dataset__refuses_what_cannot_be_shown(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"^weights with channels 'folded' hold one slice, got view.channels 3"):
+    with pytest.raises(
+        ValueError, match=r"^weights with channels 'folded' hold one slice, got view.channels 3"
+    ):
         DeepLesion(folder, "train", InputSpec(channels="folded"), view=View(channels=3))
-    with pytest.raises(ValueError, match=r"^a trunk takes three channels, got view.channels 5; choose 1 or 3"):
+    with pytest.raises(
+        ValueError, match=r"^a trunk takes three channels, got view.channels 5; choose 1 or 3"
+    ):
         DeepLesion(folder, "train", PLAIN, view=View(channels=5))
     with pytest.raises(ValueError, match="unreadable must be 'stop' or 'skip', got 'ignore'"):
         DeepLesion(folder, "train", PLAIN, unreadable="ignore")  # type: ignore[arg-type]
@@ -113,21 +127,34 @@ def test_share__is_drawn_by_seed_and_nested(folder: Path) -> None:
 def test_augmentation__is_a_function_of_seed_epoch_and_index() -> None:
     augment = Augmentation(hu_shift=20, hu_scale=0.1)
     assert augment.draw(3, 5) == augment.draw(3, 5)
-    others = [augment.draw(3, 6), augment.draw(4, 5), Augmentation(hu_shift=20, hu_scale=0.1, seed=1).draw(3, 5)]
+    others = [
+        augment.draw(3, 6),
+        augment.draw(4, 5),
+        Augmentation(hu_shift=20, hu_scale=0.1, seed=1).draw(3, 5),
+    ]
     assert len({augment.draw(3, 5), *others}) == 4
     calm = Augmentation(flip=0, scale=(0.8, 1.2)).draw(3, 5)
-    assert calm.scale == augment.draw(3, 5).scale and (calm.hu_shift, calm.hu_scale) == (0, 1)  # parts do not depend on each other
+    assert calm.scale == augment.draw(3, 5).scale and (calm.hu_shift, calm.hu_scale) == (
+        0,
+        1,
+    )  # parts do not depend on each other
 
 
 def test_augmentation__draws_what_it_says() -> None:
-    changes = [Augmentation(flip=0.3, scale=(0.5, 2), hu_shift=50, hu_scale=0.2).draw(0, i) for i in range(2000)]
+    changes = [
+        Augmentation(flip=0.3, scale=(0.5, 2), hu_shift=50, hu_scale=0.2).draw(0, i)
+        for i in range(2000)
+    ]
     assert np.mean([c.flip for c in changes]) == pytest.approx(0.3, abs=0.04)
     for values, low, high in (
         (np.log2([c.scale for c in changes]), -1, 1),
         (np.array([c.hu_shift for c in changes]), -50, 50),
         (np.array([c.hu_scale for c in changes]), 0.8, 1.2),
     ):
-        assert low <= values.min() < low + 0.05 * (high - low) and high - 0.05 * (high - low) < values.max() <= high
+        assert (
+            low <= values.min() < low + 0.05 * (high - low)
+            and high - 0.05 * (high - low) < values.max() <= high
+        )
         assert values.mean() == pytest.approx((low + high) / 2, abs=0.05 * (high - low))
 
 
@@ -145,7 +172,9 @@ def test_augmentation__refuses(values: dict[str, float], message: str) -> None:
 
 
 def test_augmentation__moves_image_and_boxes_together(folder: Path) -> None:
-    """In each of many views the lesion fills its box and nothing else, and the box comes back to the annotated one."""
+    """In each of many views the lesion fills its box and nothing else, and the box comes back to
+    the annotated one.
+    """
     data = DeepLesion(folder, "train", PLAIN, augment=Augmentation(scale=(0.6, 1.6)))
     sizes, flips = set(), set()
     for epoch in range(8):
@@ -153,7 +182,9 @@ def test_augmentation__moves_image_and_boxes_together(folder: Path) -> None:
             sizes.add(image.shape[-1])
             flips.add(target["geometry"].flipped)
             box = target["boxes"][0]
-            assert target["geometry"].to_slice(target["boxes"]) == pytest.approx(np.array([b.edges for b in target["key"].boxes]), abs=1e-3)
+            assert target["geometry"].to_slice(target["boxes"]) == pytest.approx(
+                np.array([b.edges for b in target["key"].boxes]), abs=1e-3
+            )
             inner = (box + torch.tensor([1.5, 1.5, -1.5, -1.5])).round().int().tolist()
             assert (image[0, inner[1] : inner[3], inner[0] : inner[2]] == 1).all()
             outer = (box + torch.tensor([-2.0, -2.0, 2.0, 2.0])).round().int().clamp(min=0).tolist()
@@ -164,7 +195,14 @@ def test_augmentation__moves_image_and_boxes_together(folder: Path) -> None:
 
 def test_augmentation__a_mirrored_item_is_the_item_mirrored(folder: Path) -> None:
     plain, mirrored = (
-        DeepLesion(folder, "train", PLAIN, view=View(channels=3), augment=Augmentation(flip=p, scale=(1, 1)))[1] for p in (0, 1)
+        DeepLesion(
+            folder,
+            "train",
+            PLAIN,
+            view=View(channels=3),
+            augment=Augmentation(flip=p, scale=(1, 1)),
+        )[1]
+        for p in (0, 1)
     )
     assert torch.equal(plain[0].flip(2), mirrored[0])
     assert (SIZE - plain[1]["boxes"][:, [2, 0]] == mirrored[1]["boxes"][:, [0, 2]]).all()
@@ -188,7 +226,9 @@ def test_augmentation__changes_hu_but_not_air() -> None:
 
 def gathered(data: DeepLesion, workers: int, method: str = "fork") -> list[torch.Tensor]:
     context = multiprocessing.get_context(method) if workers else None
-    loader = DataLoader(data, batch_size=2, num_workers=workers, collate_fn=collate, multiprocessing_context=context)
+    loader = DataLoader(
+        data, batch_size=2, num_workers=workers, collate_fn=collate, multiprocessing_context=context
+    )
     return [v for images, targets in loader for v in (*images, *(t["boxes"] for t in targets))]
 
 
@@ -215,7 +255,9 @@ def test_workers__report_damage(tmp_path: Path) -> None:
 def test_unreadable__stops_by_default_and_names_the_image(tmp_path: Path) -> None:
     damage(write_folder(tmp_path), 3)
     data = DeepLesion(tmp_path, "train", PLAIN)
-    with pytest.raises(ValueError, match=r"^000003_01_01/010\.png is damaged or no PNG: get it again$"):
+    with pytest.raises(
+        ValueError, match=r"^000003_01_01/010\.png is damaged or no PNG: get it again$"
+    ):
         data[2]
     assert data.unreadable_names == ("000003_01_01/010",)
 
@@ -229,7 +271,9 @@ def test_unreadable__the_next_readable_one_stands_in_and_is_itself(tmp_path: Pat
     assert data.unreadable_names == ("000003_01_01/010", "000004_01_01/010", "000006_01_01/010")
     for patient in (1, 2, 5):
         damage(tmp_path, patient)
-    with pytest.raises(ValueError, match=r"^none of the 6 images can be read, the first is 000002_01_01/010.png"):
+    with pytest.raises(
+        ValueError, match=r"^none of the 6 images can be read, the first is 000002_01_01/010.png"
+    ):
         data[1]
 
 
@@ -237,21 +281,40 @@ def test_unreadable__absent_images_stop_at_once_or_are_left_out(tmp_path: Path) 
     write_folder(tmp_path)
     for patient in (1, 4):
         (tmp_path / f"Images_png/{patient:06d}_01_01/010.png").unlink()
-    with pytest.raises(ValueError, match=r"^2 of 6 images of split train are absent from Images_png, the first is 000001_01_01/010\.png"):
+    with pytest.raises(
+        ValueError,
+        match=r"^2 of 6 images of split train are absent from Images_png, the first is "
+        r"000001_01_01/010\.png",
+    ):
         DeepLesion(tmp_path, "train", PLAIN)
     data = DeepLesion(tmp_path, "train", PLAIN, unreadable="skip")
-    assert [target["image_id"].item() for _, target in data] == [1, 2, 4, 5]  # as in the whole table
+    assert [target["image_id"].item() for _, target in data] == [
+        1,
+        2,
+        4,
+        5,
+    ]  # as in the whole table
     assert data.unreadable_names == ("000001_01_01/010", "000004_01_01/010")
 
 
 def test_boxes__are_cut_at_the_image_and_not_lost(tmp_path: Path) -> None:
     write_folder(tmp_path, 1)
-    values = {"Spacing_mm_px_": "0.8, 0.8, 2", "Image_size": f"{SIZE}, {SIZE}", "Slice_range": "8, 12", "Train_Val_Test": 1}
+    values = {
+        "Spacing_mm_px_": "0.8, 0.8, 2",
+        "Image_size": f"{SIZE}, {SIZE}",
+        "Slice_range": "8, 12",
+        "Train_Val_Test": 1,
+    }
     write_table(tmp_path, [row("000001_01_01_010.png", Bounding_boxes="51, 41, 70, 51", **values)])
     _, target = DeepLesion(tmp_path, "train", PLAIN)[0]
     assert target["boxes"].tolist() == [[50, 40, 64, 50]] and target["key"].boxes[0].x2 == 69
-    write_table(tmp_path, [row("000001_01_01_010.png", Bounding_boxes="151, 41, 170, 51", **values)])
-    with pytest.raises(ValueError, match=r"^000001_01_01/010\.png has a box outside the image; correct or remove its rows"):
+    write_table(
+        tmp_path, [row("000001_01_01_010.png", Bounding_boxes="151, 41, 170, 51", **values)]
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"^000001_01_01/010\.png has a box outside the image; correct or remove its rows",
+    ):
         DeepLesion(tmp_path, "train", PLAIN)[0]
 
 

@@ -1,4 +1,6 @@
-"""The table against the official counts and boxes; then against what a damaged table must not become."""
+"""The table against the official counts and boxes; then against what a damaged table must not
+become.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ FIRST = {
     "Study_index": "1",
     "Series_ID": "1",
     "Key_slice_index": "109",
-    "Measurement_coordinates": "233.537, 95.0204, 234.057, 106.977, 231.169, 101.605, 236.252, 101.143",
+    "Measurement_coordinates": "233.537, 95.0204, 234.057, 106.977, 231.169, 101.605, 236.252, "
+    "101.143",
     "Bounding_boxes": "226.169, 90.0204, 241.252, 111.977",
     "Lesion_diameters_Pixel_": "11.9677, 5.10387",
     "Normalized_lesion_location": "0.44666, 0.283794, 0.434454",
@@ -41,7 +44,11 @@ FIRST = {
 def row(name: str = "000001_01_01_109.png", **values: object) -> dict[str, str]:
     """A row of an image, with other values than `FIRST` where given."""
     patient = str(int(name.split("_")[0]))
-    return FIRST | {"File_name": name, "Patient_index": patient} | {k: str(v) for k, v in values.items()}
+    return (
+        FIRST
+        | {"File_name": name, "Patient_index": patient}
+        | {k: str(v) for k, v in values.items()}
+    )
 
 
 def write_table(folder: Path, rows: list[dict[str, str]]) -> Path:
@@ -64,7 +71,9 @@ def write_slice(folder: Path, name: str, hu: NDArray[np.generic]) -> None:
 def lesions(shared: Path) -> Path:
     """The piece of the real data set."""
     if not (shared / "deeplesion" / "DL_info.csv").is_file():
-        pytest.skip("no real DeepLesion beside the checkout (looked for shared/deeplesion/DL_info.csv)")
+        pytest.skip(
+            "no real DeepLesion beside the checkout (looked for shared/deeplesion/DL_info.csv)"
+        )
     return shared / "deeplesion"
 
 
@@ -74,10 +83,17 @@ def official(folder: Path, split: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("split", "images", "boxes", "clean_images", "clean_boxes"), [("val", 4793, 4889, 4791, 4887), ("test", 4831, 4927, 4817, 4912)]
+    ("split", "images", "boxes", "clean_images", "clean_boxes"),
+    [("val", 4793, 4889, 4791, 4887), ("test", 4831, 4927, 4817, 4912)],
 )
 def test_read_table__gives_the_official_counts(
-    lesions: Path, tmp_path: Path, split: str, images: int, boxes: int, clean_images: int, clean_boxes: int
+    lesions: Path,
+    tmp_path: Path,
+    split: str,
+    images: int,
+    boxes: int,
+    clean_images: int,
+    clean_boxes: int,
 ) -> None:
     """Every official box of the split, written back into the table's form."""
     rows = []
@@ -101,7 +117,9 @@ def test_read_table__gives_the_official_counts(
 
 
 def test_read_table__real_rows_are_the_official_boxes(lesions: Path) -> None:
-    """Where the piece of the table and the official lists overlap, boxes, spacing, position and noise are equal."""
+    """Where the piece of the table and the official lists overlap, boxes, spacing, position and
+    noise are equal.
+    """
     compared = 0
     for split in ("val", "test"):
         theirs: dict[str, list[dict[str, str]]] = {}
@@ -109,11 +127,19 @@ def test_read_table__real_rows_are_the_official_boxes(lesions: Path) -> None:
             theirs.setdefault(r["file"].removesuffix(".png"), []).append(r)
         for key in read_table(lesions, split=split, keep_noisy=True):
             for box in key.boxes:  # the piece of the table need not have all lesions of an image
-                r = min(theirs[key.name], key=lambda r: abs(float(r["x"]) - box.x1) + abs(float(r["y"]) - box.y1))
+                r = min(
+                    theirs[key.name],
+                    key=lambda r: abs(float(r["x"]) - box.x1) + abs(float(r["y"]) - box.y1),
+                )
                 x, y, w, h = (float(r[c]) for c in "xywh")
                 assert box.edges == pytest.approx((x, y, x + w, y + h), abs=2e-3)
-                assert (box.noisy, key.z_position) == (r["noisy"] == "1", pytest.approx(float(r["z_position"])))
-                assert key.spacing_mm[::2] == pytest.approx((float(r["spacing_mm"]), float(r["slice_interval_mm"])))
+                assert (box.noisy, key.z_position) == (
+                    r["noisy"] == "1",
+                    pytest.approx(float(r["z_position"])),
+                )
+                assert key.spacing_mm[::2] == pytest.approx(
+                    (float(r["spacing_mm"]), float(r["slice_interval_mm"]))
+                )
                 compared += 1
     assert compared == 472
 
@@ -123,13 +149,26 @@ def test_read_table__reads_all_real_rows(lesions: Path) -> None:
     assert sum(len(k.boxes) for k in keys) == 1513
     assert len({k.name for k in keys}) == len(keys)
     assert Counter(b.lesion_type for k in keys for b in k.boxes)[4] == 70
-    assert {k.patient for k in keys if k.split == "test"}.isdisjoint({k.patient for k in keys if k.split == "train"})
+    assert {k.patient for k in keys if k.split == "test"}.isdisjoint(
+        {k.patient for k in keys if k.split == "train"}
+    )
 
 
 def test_parse__a_row_by_hand() -> None:
     key = parse({c: FIRST[c] for c in COLUMNS})
-    assert (key.folder, key.index, key.name, key.patient, key.split) == ("000001_01_01", 109, "000001_01_01/109", 1, "test")
-    assert (key.spacing_mm, key.slice_range, key.size_px, key.z_position) == ((0.488281, 0.488281, 5.0), (103, 115), (512, 512), 0.434454)
+    assert (key.folder, key.index, key.name, key.patient, key.split) == (
+        "000001_01_01",
+        109,
+        "000001_01_01/109",
+        1,
+        "test",
+    )
+    assert (key.spacing_mm, key.slice_range, key.size_px, key.z_position) == (
+        (0.488281, 0.488281, 5.0),
+        (103, 115),
+        (512, 512),
+        0.434454,
+    )
     (box,) = key.boxes
     assert box.edges == pytest.approx((225.169, 89.0204, 240.252, 110.977))
     assert (box.lesion_type, box.diameters_px, box.noisy) == (3, (11.9677, 5.10387), False)
@@ -137,7 +176,10 @@ def test_parse__a_row_by_hand() -> None:
 
 def test_read_table__rows_of_one_image_are_one_key_slice(tmp_path: Path) -> None:
     second = row(Bounding_boxes="11, 21, 31, 41")
-    write_table(tmp_path, [row(Normalized_lesion_location="NaN, NaN, NaN"), row("000002_01_01_007.png"), second])
+    write_table(
+        tmp_path,
+        [row(Normalized_lesion_location="NaN, NaN, NaN"), row("000002_01_01_007.png"), second],
+    )
     first, other = read_table(tmp_path)
     assert [b.edges for b in first.boxes][1] == (10, 20, 30, 40) and len(other.boxes) == 1
     assert first.z_position == 0.434454  # from the row that has it
@@ -151,8 +193,15 @@ def test_read_table__noisy_boxes_go_and_images_with_nothing_else(tmp_path: Path)
 
 
 def test_read_table__is_lenient_where_nothing_is_lost(tmp_path: Path) -> None:
-    """Spacing with a sign, numbers that went through a spreadsheet, a byte-order mark, no diameters."""
-    values = {"Spacing_mm_px_": "-0.5, -0.5, -2", "Train_Val_Test": "3.0", "Lesion_diameters_Pixel_": "", "Patient_index": "1.0"}
+    """Spacing with a sign, numbers that went through a spreadsheet, a byte-order mark, no
+    diameters.
+    """
+    values = {
+        "Spacing_mm_px_": "-0.5, -0.5, -2",
+        "Train_Val_Test": "3.0",
+        "Lesion_diameters_Pixel_": "",
+        "Patient_index": "1.0",
+    }
     table = write_table(tmp_path, [row(**values)]) / "DL_info.csv"
     table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
     (key,) = read_table(tmp_path, split="test")
@@ -162,7 +211,11 @@ def test_read_table__is_lenient_where_nothing_is_lost(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("File_name", "000001_01_109.png", "File_name '000001_01_109.png' is not <patient>_<study>_<series>_<slice>.png"),
+        (
+            "File_name",
+            "000001_01_109.png",
+            "File_name '000001_01_109.png' is not <patient>_<study>_<series>_<slice>.png",
+        ),
         ("Bounding_boxes", "1, 2, 3", "Bounding_boxes '1, 2, 3' must be 4 numbers"),
         ("Bounding_boxes", "1, 2, nan, 5", "must be 4 numbers"),
         ("Bounding_boxes", "9, 2, 9, 5", "Bounding_boxes '9, 2, 9, 5' has no area"),
@@ -176,7 +229,9 @@ def test_read_table__is_lenient_where_nothing_is_lost(tmp_path: Path) -> None:
         ("Coarse_lesion_type", "9", "Coarse_lesion_type 9 must be 1..8 or -1"),
     ],
 )
-def test_read_table__names_file_line_and_value(tmp_path: Path, column: str, value: str, message: str) -> None:
+def test_read_table__names_file_line_and_value(
+    tmp_path: Path, column: str, value: str, message: str
+) -> None:
     write_table(tmp_path, [row(), row("000002_01_01_007.png"), row(**{column: value})])
     with pytest.raises(ValueError, match=r"^DL_info\.csv, line 4: ") as error:
         read_table(tmp_path)
@@ -186,7 +241,9 @@ def test_read_table__names_file_line_and_value(tmp_path: Path, column: str, valu
 def test_read_table__refuses_a_table_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^no DL_info\.csv in "):
         read_table(tmp_path)
-    write_table(tmp_path, [{k: v for k, v in row().items() if k not in ("Slice_range", "Image_size")}])
+    write_table(
+        tmp_path, [{k: v for k, v in row().items() if k not in ("Slice_range", "Image_size")}]
+    )
     with pytest.raises(ValueError, match=r"line 1: no column Slice_range, Image_size"):
         read_table(tmp_path)
     (tmp_path / "DL_info.csv").write_bytes(b"")

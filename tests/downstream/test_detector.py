@@ -1,4 +1,8 @@
-"""The detector: started whole from every kind of weights, with the images' own scale, and nothing resized behind its user's back."""
+"""The detector:
+
+started whole from every kind of weights, with the images' own scale, and nothing resized behind its
+user's back.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,21 @@ import pytest
 import torch
 
 from tests.weights.made import kept
-from ubr.downstream.detector import ANCHORS_PX, Detector, batch_norms, faster_rcnn, measure_norms, starting_weights
+from ubr.downstream.detector import (
+    ANCHORS_PX,
+    Detector,
+    batch_norms,
+    faster_rcnn,
+    measure_norms,
+    starting_weights,
+)
 from ubr.weights import InputSpec, TransferError
 from ubr.weights.features import reference_slice
 
-TARGET = {"boxes": torch.tensor([[20.0, 20.0, 50.0, 45.0]]), "labels": torch.ones(1, dtype=torch.int64)}
+TARGET = {
+    "boxes": torch.tensor([[20.0, 20.0, 50.0, 45.0]]),
+    "labels": torch.ones(1, dtype=torch.int64),
+}
 
 
 def seen_by(detector: Detector, image: torch.Tensor) -> torch.Tensor:
@@ -27,15 +41,25 @@ def seen_by(detector: Detector, image: torch.Tensor) -> torch.Tensor:
     return seen[0]
 
 
-@pytest.mark.parametrize(("name", "options"), [("vgg16", {}), ("timm/resnet18", {}), ("timm/resnet18", {"pyramid": 64})])
-def test_faster_rcnn__trunk_features_are_the_pretrainings(name: str, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"), [("vgg16", {}), ("timm/resnet18", {}), ("timm/resnet18", {"pyramid": 64})]
+)
+def test_faster_rcnn__trunk_features_are_the_pretrainings(
+    name: str, options: dict[str, Any]
+) -> None:
     weights = kept(name)
     detector, receipt = faster_rcnn(weights, **options)
-    assert not receipt.faults() and receipt.feature_difference is not None and receipt.feature_difference < 1e-5
+    assert (
+        not receipt.faults()
+        and receipt.feature_difference is not None
+        and receipt.feature_difference < 1e-5
+    )
     hu = reference_slice(weights.inputs)
     with torch.no_grad():
         expected = weights.build()(weights.inputs.to_input(hu))
-    found = seen_by(detector, weights.inputs.to_image(hu)[0])[..., : expected.shape[2], : expected.shape[3]]
+    found = seen_by(detector, weights.inputs.to_image(hu)[0])[
+        ..., : expected.shape[2], : expected.shape[3]
+    ]
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
@@ -43,10 +67,15 @@ def test_starting_weights__four_starts_say_what_they_are() -> None:
     inputs = InputSpec(size_px=64)
     random = starting_weights("timm/test_resnet", "random", inputs, seed=3)
     assert random.provenance["start"]["source"] == "random"
-    one, other = (faster_rcnn(w, seed=5)[0].state_dict() for w in (random, starting_weights("timm/test_resnet", "random:msra", inputs)))
+    one, other = (
+        faster_rcnn(w, seed=5)[0].state_dict()
+        for w in (random, starting_weights("timm/test_resnet", "random:msra", inputs))
+    )
     heads = [n for n in one if not n.startswith("backbone.body.")]
     assert heads and all(torch.equal(one[n], other[n]) for n in heads)  # only the trunk differs
-    assert not torch.equal(one["backbone.body.conv1.0.weight"], other["backbone.body.conv1.0.weight"])
+    assert not torch.equal(
+        one["backbone.body.conv1.0.weight"], other["backbone.body.conv1.0.weight"]
+    )
     with pytest.raises(ValueError, match="timm has no resnet18 weights 'no_such_tag'"):
         starting_weights("timm/resnet18", "imagenet:no_such_tag", inputs)
 
@@ -58,7 +87,10 @@ def test_faster_rcnn__images_are_not_resized() -> None:
         assert images.image_sizes == [(100, 173)] and images.tensors.shape[-2:] == (128, 192)
 
 
-@pytest.mark.parametrize("options", [{}, {"box_head": "paper"}, {"pyramid": 64}, {"norms": "measured"}, {"position": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"box_head": "paper"}, {"pyramid": 64}, {"norms": "measured"}, {"position": True}],
+)
 def test_faster_rcnn__every_part_that_should_learn_gets_a_gradient(options: dict[str, Any]) -> None:
     detector, _ = faster_rcnn(kept("timm/resnet18"), **options)
     detector.train()
@@ -77,14 +109,20 @@ def test_faster_rcnn__norms_keep_their_statistics_and_learn_their_factors_where_
             detector([torch.rand(3, 64, 64)] * 2, [TARGET] * 2)
             detector.train()
         assert torch.equal(before, detector.backbone.body.bn1.running_mean)
-        assert bool(batch_norms(detector)) == learns == any("bn1.weight" in name for name, _ in detector.named_parameters())
+        assert (
+            bool(batch_norms(detector))
+            == learns
+            == any("bn1.weight" in name for name, _ in detector.named_parameters())
+        )
 
 
 def test_faster_rcnn__boxes_are_not_rounded_under_autocast() -> None:
     detector, _ = faster_rcnn(kept("timm/resnet18"), pyramid=64)
     seen: list[torch.Tensor] = []
     detector.rpn.register_forward_hook(lambda module, args, output: seen.append(output[0][0]))
-    detector.rpn.anchor_generator.register_forward_hook(lambda module, args, output: seen.append(output[0]))
+    detector.rpn.anchor_generator.register_forward_hook(
+        lambda module, args, output: seen.append(output[0])
+    )
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         detector.eval()([torch.rand(3, 256, 320)])
     anchors, proposals = seen
@@ -93,23 +131,36 @@ def test_faster_rcnn__boxes_are_not_rounded_under_autocast() -> None:
 
 
 def test_measure_norms__statistics_are_those_of_the_images() -> None:
-    detector, _ = faster_rcnn(starting_weights("timm/resnet18", "random", InputSpec()), norms="measured")
+    detector, _ = faster_rcnn(
+        starting_weights("timm/resnet18", "random", InputSpec()), norms="measured"
+    )
     images = [torch.rand(3, 64, 64) * (1 + i) for i in range(4)]
     measure_norms(detector, [images[:2], images[2:]])
     first = detector.backbone.body.conv1
     with torch.no_grad():
         maps = [first(detector.transform(images[i : i + 2])[0].tensors) for i in (0, 2)]
     norm = detector.backbone.body.bn1
-    torch.testing.assert_close(norm.running_mean, torch.stack([m.mean((0, 2, 3)) for m in maps]).mean(0))
-    torch.testing.assert_close(norm.running_var, torch.stack([m.var((0, 2, 3)) for m in maps]).mean(0))
+    torch.testing.assert_close(
+        norm.running_mean, torch.stack([m.mean((0, 2, 3)) for m in maps]).mean(0)
+    )
+    torch.testing.assert_close(
+        norm.running_var, torch.stack([m.var((0, 2, 3)) for m in maps]).mean(0)
+    )
     assert norm.momentum == 0.1 and not norm.training
 
 
 def test_faster_rcnn__paper_has_its_heads_and_lesion_anchors() -> None:
     detector, _ = faster_rcnn(kept("vgg16"), box_head="paper")
-    assert detector.roi_heads.box_head.fc6.out_features == detector.roi_heads.box_head.fc7.out_features == 4096
+    assert (
+        detector.roi_heads.box_head.fc6.out_features
+        == detector.roi_heads.box_head.fc7.out_features
+        == 4096
+    )
     assert detector.roi_heads.box_predictor.cls_score.out_features == 2
-    assert detector.rpn.anchor_generator.sizes == (ANCHORS_PX,) and detector.backbone.out_channels == 512
+    assert (
+        detector.rpn.anchor_generator.sizes == (ANCHORS_PX,)
+        and detector.backbone.out_channels == 512
+    )
 
 
 def test_position__changes_what_is_found_and_is_asked_for() -> None:
@@ -126,7 +177,9 @@ def test_position__changes_what_is_found_and_is_asked_for() -> None:
 
 
 def test_faster_rcnn__refuses() -> None:
-    with pytest.raises(ValueError, match="a feature pyramid needs a timm backbone, vgg16 has one map"):
+    with pytest.raises(
+        ValueError, match="a feature pyramid needs a timm backbone, vgg16 has one map"
+    ):
         faster_rcnn(kept("vgg16"), pyramid=64)
     with pytest.raises(ValueError, match="has 4 levels, got 2 anchor sides"):
         faster_rcnn(kept("timm/resnet18"), pyramid=64, anchors_px=(16, 32))

@@ -1,4 +1,6 @@
-"""Metrics against loops written from their definitions, against COCO's own code, and in closed form; intervals against simulations."""
+"""Metrics against loops written from their definitions, against COCO's own code, and in closed
+form; intervals against simulations.
+"""
 
 from __future__ import annotations
 
@@ -54,21 +56,39 @@ def seen(
 
 
 def some(seed: int, images: int = 12, *, ties: bool = True, most: int = 12) -> list[ImageResult]:
-    """Crowded images: up to four lesions, detections that nearly hit one or two of them, images without either, scores that are equal."""
+    """Crowded images:
+
+    up to four lesions, detections that nearly hit one or two of them, images without either, scores
+    that are equal.
+    """
     rng = np.random.default_rng(seed)
     results = []
     for i in range(images):
         centres = rng.uniform(20, 60, (rng.integers(5), 2))
         halves = rng.uniform(5, 15, centres.shape)
         truth = np.hstack([centres - halves, centres + halves])
-        predicted = rng.uniform(0, 60, (rng.integers(most), 2)).repeat(2, 1)[:, [0, 2, 1, 3]] + [0, 0, 20, 20]
+        predicted = rng.uniform(0, 60, (rng.integers(most), 2)).repeat(2, 1)[:, [0, 2, 1, 3]] + [
+            0,
+            0,
+            20,
+            20,
+        ]
         if len(truth) and len(predicted):
             near = rng.random(len(predicted)) < 0.7
             jitter = rng.normal(0, 2.5, (near.sum(), 4))
             predicted[near] = truth[rng.integers(len(truth), size=near.sum())] + jitter
         scores = rng.integers(1, 8, len(predicted)) / 8 if ties else rng.random(len(predicted))
         types = rng.choice([-1, 1, 5], len(truth))
-        results.append(ImageResult(int(i // 3), truth, predicted, scores, types, rng.choice([5.0, 10.0, 30.0, 31.0], len(truth))))
+        results.append(
+            ImageResult(
+                int(i // 3),
+                truth,
+                predicted,
+                scores,
+                types,
+                rng.choice([5.0, 10.0, 30.0, 31.0], len(truth)),
+            )
+        )
     return results
 
 
@@ -79,7 +99,10 @@ def iou_of(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def found_by(result: ImageResult, detections: Sequence[int], iou: float) -> dict[int, int]:
-    """Detection -> lesion, from the definition: down the scores, each takes the free lesion of largest IoU if that is above `iou`."""
+    """Detection -> lesion, from the definition:
+
+    down the scores, each takes the free lesion of largest IoU if that is above `iou`.
+    """
     pairs: dict[int, int] = {}
     for d in sorted(detections, key=lambda d: -result.scores[d]):  # Python's sort is stable
         best, best_iou = None, iou
@@ -100,7 +123,9 @@ def best_of(result: ImageResult, k: int) -> list[int]:
 @pytest.mark.parametrize("iou", [0.3, 0.5, 0.75])
 def test_matched__is_the_greedy_loop(seed: int, iou: float) -> None:
     for result in some(seed):
-        assert set(np.flatnonzero(matched(result, iou))) == set(found_by(result, range(len(result.scores)), iou))
+        assert set(np.flatnonzero(matched(result, iou))) == set(
+            found_by(result, range(len(result.scores)), iou)
+        )
 
 
 @pytest.mark.parametrize("seed", range(15))
@@ -108,11 +133,16 @@ def test_matched__is_the_greedy_loop(seed: int, iou: float) -> None:
 def test_recall_at__is_the_loop_over_the_best_k(seed: int, k: int) -> None:
     results = some(seed)
     found = sum(len(found_by(r, best_of(r, k), 0.5)) for r in results)
-    assert recall_at(results, k) == pytest.approx(found / sum(len(r.truth) for r in results), abs=1e-12)
+    assert recall_at(results, k) == pytest.approx(
+        found / sum(len(r.truth) for r in results), abs=1e-12
+    )
 
 
 def swept(results: Sequence[ImageResult], fps: Sequence[float], iou: float) -> list[float]:
-    """FROC from the definition: at every threshold all detections of at least that score are matched anew."""
+    """FROC from the definition:
+
+    at every threshold all detections of at least that score are matched anew.
+    """
     thresholds = sorted({s for r in results for s in r.scores.tolist()} | {math.inf})
     points = []
     for threshold in thresholds:
@@ -120,7 +150,9 @@ def swept(results: Sequence[ImageResult], fps: Sequence[float], iou: float) -> l
         hits = sum(len(found_by(r, keep, iou)) for r, keep in zip(results, kept, strict=True))
         points.append((sum(map(len, kept)) - hits, hits))
     lesions = sum(len(r.truth) for r in results)
-    return [max(hits for false, hits in points if false / len(results) <= fp) / lesions for fp in fps]
+    return [
+        max(hits for false, hits in points if false / len(results) <= fp) / lesions for fp in fps
+    ]
 
 
 @pytest.mark.parametrize("ties", [True, False])
@@ -132,8 +164,14 @@ def test_froc__is_the_sweep_over_every_threshold(seed: int, ties: bool) -> None:
 
 
 def test_froc__reaches_a_limit_that_no_binary_number_hits_exactly() -> None:
-    """29 false positives in 100 images are 0.29 an image, though 0.29 * 100 is less than 29 in floating point."""
-    results = [seen([], [AWAY], [0.9]) for _ in range(29)] + [seen([]) for _ in range(70)] + [seen([BOX], [BOX], [0.5])]
+    """29 false positives in 100 images are 0.29 an image, though 0.29 * 100 is less than 29 in
+    floating point.
+    """
+    results = (
+        [seen([], [AWAY], [0.9]) for _ in range(29)]
+        + [seen([]) for _ in range(70)]
+        + [seen([BOX], [BOX], [0.5])]
+    )
     np.testing.assert_array_equal(froc(results, (0.28, 0.29)), [0, 1])
 
 
@@ -147,13 +185,21 @@ def judged_by_coco(results: Sequence[ImageResult]) -> tuple[float, float]:
     def rows(i: int, boxes: NDArray[np.float64]) -> list[dict[str, object]]:
         sides = boxes[:, 2:] - boxes[:, :2]
         return [
-            {"image_id": i, "category_id": 1, "bbox": [*box[:2].tolist(), *side.tolist()], "area": float(side.prod()), "iscrowd": 0}
+            {
+                "image_id": i,
+                "category_id": 1,
+                "bbox": [*box[:2].tolist(), *side.tolist()],
+                "area": float(side.prod()),
+                "iscrowd": 0,
+            }
             for box, side in zip(boxes, sides, strict=True)
         ]
 
     lesions = [row for i, r in enumerate(results) for row in rows(i, r.truth)]
     detections = [
-        {**row, "score": s} for i, r in enumerate(results) for row, s in zip(rows(i, r.predicted), r.scores.tolist(), strict=True)
+        {**row, "score": s}
+        for i, r in enumerate(results)
+        for row, s in zip(rows(i, r.predicted), r.scores.tolist(), strict=True)
     ]
     for data, boxes in ((truth, lesions), (found, detections)):
         numbered = [{**row, "id": n} for n, row in enumerate(boxes, 1)]
@@ -185,25 +231,39 @@ def test_coco_ap__is_that_of_torchmetrics() -> None:
     import torch
 
     results = some(3, images=40)
-    judge = detection.MeanAveragePrecision(max_detection_thresholds=[1, 10, 100])  # it takes three, no fewer
+    judge = detection.MeanAveragePrecision(
+        max_detection_thresholds=[1, 10, 100]
+    )  # it takes three, no fewer
     for r in results:
         boxes, truth = torch.tensor(r.predicted), torch.tensor(r.truth)
-        found = {"boxes": boxes, "scores": torch.tensor(r.scores), "labels": torch.ones(len(boxes), dtype=torch.int64)}
-        judge.update([found], [{"boxes": truth, "labels": torch.ones(len(truth), dtype=torch.int64)}])
+        found = {
+            "boxes": boxes,
+            "scores": torch.tensor(r.scores),
+            "labels": torch.ones(len(boxes), dtype=torch.int64),
+        }
+        judge.update(
+            [found], [{"boxes": truth, "labels": torch.ones(len(truth), dtype=torch.int64)}]
+        )
     theirs = judge.compute()
     # Their boxes are float32.
-    np.testing.assert_allclose(coco_ap(results), [float(theirs["map_50"]), float(theirs["map"])], atol=1e-5)
+    np.testing.assert_allclose(
+        coco_ap(results), [float(theirs["map_50"]), float(theirs["map"])], atol=1e-5
+    )
 
 
 def test_definitions_differ__an_iou_of_exactly_one_half() -> None:
-    """The paper asks for IoU > 0.5, COCO for IoU >= 0.5: a box of half the lesion finds it for COCO alone."""
+    """The paper asks for IoU > 0.5, COCO for IoU >= 0.5: a box of half the lesion finds it for COCO
+    alone.
+    """
     half = [seen([[0, 0, 20, 20]], [[0, 0, 20, 10]])]
     assert recall_at(half) == 0 and froc(half).tolist() == [0] * 6 and not matched(half[0]).any()
     assert coco_ap(half).ap50 == 1 == pytest.approx(judged_by_coco(half)[0])
 
 
 def test_definitions_differ__a_second_detection_of_a_lesion() -> None:
-    """Here, as for COCO, it is a false positive, and no detection finds two lesions; published FROCs of DeepLesion do otherwise."""
+    """Here, as for COCO, it is a false positive, and no detection finds two lesions; published
+    FROCs of DeepLesion do otherwise.
+    """
     twice = [seen([BOX], [BOX, BOX])]
     assert matched(twice[0]).tolist() == [True, False]
     assert report(twice, draws=2)["false_positives_per_image"] == 1
@@ -212,7 +272,9 @@ def test_definitions_differ__a_second_detection_of_a_lesion() -> None:
 
 
 def test_definitions_differ__no_pixel_is_added_to_a_box() -> None:
-    """3 by 2 pixels of 3 by 4 are an IoU of 0.5; with a pixel added to each side it would be 12 / 20."""
+    """3 by 2 pixels of 3 by 4 are an IoU of 0.5; with a pixel added to each side it would be 12 /
+    20.
+    """
     assert recall_at([seen([[0, 0, 3, 4]], [[0, 0, 3, 2]])]) == 0
 
 
@@ -237,11 +299,15 @@ def test_one_lesion_with_two_hits_counts_once_and_the_second_may_find_another() 
 
 
 def test_a_detection_takes_the_best_lesion_and_the_best_detection_chooses_first() -> None:
-    """The surer box takes the lesion that only the other could have found, although a better assignment exists."""
+    """The surer box takes the lesion that only the other could have found, although a better
+    assignment exists.
+    """
     first, second = [0, 0, 20, 20], [0, 0, 20, 28]
     result = seen([first, second], [[0, 0, 20, 19], [0, 0, 20, 12]])
     assert matched(result).tolist() == [True, False]
-    assert matched(seen([first, second], [[0, 0, 20, 19], [0, 0, 20, 12]], [0.1, 0.9])).tolist() == [True, True]
+    assert matched(
+        seen([first, second], [[0, 0, 20, 19], [0, 0, 20, 12]], [0.1, 0.9])
+    ).tolist() == [True, True]
 
 
 def test_recall_at__k_smaller_than_the_number_of_lesions() -> None:
@@ -256,7 +322,8 @@ def test_equal_scores_keep_the_order_of_the_detector() -> None:
 
 def test_froc__tail_is_clamped_and_its_beginning_needs_a_threshold() -> None:
     results = [seen([BOX], [AWAY, BOX], [0.9, 0.8]), seen([BOX], [], [])]
-    # Half a false positive an image, and half of the lesions: before that no threshold finds anything, after that there is no more to find.
+    # Half a false positive an image, and half of the lesions: before that no threshold finds
+    # anything, after that there is no more to find.
     assert froc(results, (0, 0.49, 0.5, 1, 1000)).tolist() == [0, 0, 0.5, 0.5, 0.5]
 
 
@@ -276,17 +343,25 @@ def test_no_lesion_at_all_is_nan() -> None:
     assert all(math.isnan(x) for x in vars(bootstrap(results, Recall(), draws=5)).values())
 
 
-METRICS: list[Metric] = [Recall(2, among=tuple(TYPES.values())), Recall(1), Sensitivity((0.25, 1, 2)), CocoAp()]
+METRICS: list[Metric] = [
+    Recall(2, among=tuple(TYPES.values())),
+    Recall(1),
+    Sensitivity((0.25, 1, 2)),
+    CocoAp(),
+]
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=repr)
 def test_metrics__an_image_that_counts_twice_is_in_the_list_twice(metric: Metric) -> None:
     """What makes the bootstrap fast is not allowed to change it."""
     for seed in range(10):
-        # Scores are unlike between images: the order of equal ones is that of the list, which is another one with repeats.
+        # Scores are unlike between images: the order of equal ones is that of the list, which is
+        # another one with repeats.
         results = some(seed, ties=False)
         counts = np.random.default_rng(seed).integers(0, 3, len(results))
-        longer = [r for r, times in zip(results, counts.tolist(), strict=True) for _ in range(times)]
+        longer = [
+            r for r, times in zip(results, counts.tolist(), strict=True) for _ in range(times)
+        ]
         expected = metric.on(longer)(np.ones(len(longer)))
         np.testing.assert_allclose(metric.on(results)(counts.astype(float)), expected, atol=1e-12)
 
@@ -304,17 +379,31 @@ def test_by_group__shares_of_lesions_of_each_type_and_size() -> None:
         "lung": 0.5,
         "unknown": 0,
     }
-    assert math.isnan(by_type["bone"].low) and by_type["liver"] == Interval(1, 1, 1)  # one patient has bone lesions: no interval
-    assert [one.value for one in by_group(results, Recall(5), SIZES, draws=20).values()] == [0.5, 0.5, 1]
-    assert by_group(results, Recall(1), TYPES, draws=20)["liver"].value == 0  # those of other types compete for k
+    assert math.isnan(by_type["bone"].low) and by_type["liver"] == Interval(
+        1, 1, 1
+    )  # one patient has bone lesions: no interval
+    assert [one.value for one in by_group(results, Recall(5), SIZES, draws=20).values()] == [
+        0.5,
+        0.5,
+        1,
+    ]
+    assert (
+        by_group(results, Recall(1), TYPES, draws=20)["liver"].value == 0
+    )  # those of other types compete for k
 
 
-def patients_with(share: NDArray[np.float64], slices: int, rng: np.random.Generator) -> list[ImageResult]:
+def patients_with(
+    share: NDArray[np.float64], slices: int, rng: np.random.Generator
+) -> list[ImageResult]:
     """A patient an entry, each of whose slices has one lesion that is found with that probability."""
     hit, miss = seen([BOX], [BOX]), seen([BOX], [AWAY])
     return [
         ImageResult(
-            p, *(getattr(hit if rng.random() < chance else miss, name) for name in ("truth", "predicted", "scores", "types", "sizes_mm"))
+            p,
+            *(
+                getattr(hit if rng.random() < chance else miss, name)
+                for name in ("truth", "predicted", "scores", "types", "sizes_mm")
+            ),
         )
         for p, chance in enumerate(share.tolist())
         for _ in range(slices)
@@ -325,14 +414,21 @@ def test_bootstrap__covers_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(200):
-        # Chances of patients are uniform, so the true recall is one half; slices of a patient are alike.
-        one = bootstrap(patients_with(rng.random(60), 4, rng), Recall(), draws=200, seed=int(rng.integers(1000)))
+        # Chances of patients are uniform, so the true recall is one half; slices of a patient are
+        # alike.
+        one = bootstrap(
+            patients_with(rng.random(60), 4, rng), Recall(), draws=200, seed=int(rng.integers(1000))
+        )
         inside += one.low <= 0.5 <= one.high
-    assert 0.9 <= inside / 200 <= 0.98  # 0.95, less what 60 patients cost, within two standard errors and a half
+    assert (
+        0.9 <= inside / 200 <= 0.98
+    )  # 0.95, less what 60 patients cost, within two standard errors and a half
 
 
 def test_bootstrap__draws_patients_not_slices() -> None:
-    """Nine slices of a patient go together, so 900 say no more than their 100 patients; drawing slices would give a third of the width."""
+    """Nine slices of a patient go together, so 900 say no more than their 100 patients; drawing
+    slices would give a third of the width.
+    """
     rng = np.random.default_rng(1)
     one = bootstrap(patients_with(np.repeat([0.0, 1.0], 50), 9, rng), Recall(), draws=2000)
     assert one.value == 0.5
@@ -360,21 +456,33 @@ def test_paired_bootstrap__identical_results_differ_by_exactly_nothing(metric: M
 def test_paired_bootstrap__sees_a_gain_that_is_far_smaller_than_the_spread_of_patients() -> None:
     rng = np.random.default_rng(2)
     before = patients_with(np.repeat([0.0, 1.0], 50), 5, rng)
-    after = [seen([BOX], [BOX], patient=r.patient) if i % 25 == 0 else r for i, r in enumerate(before)]  # half of these were found before
+    after = [
+        seen([BOX], [BOX], patient=r.patient) if i % 25 == 0 else r for i, r in enumerate(before)
+    ]  # half of these were found before
     gain = paired_bootstrap(before, after, Recall())
     assert gain.value == pytest.approx(recall_at(after) - recall_at(before)) == pytest.approx(0.02)
     assert 0 < gain.low < gain.value < gain.high < 0.04
     alone = bootstrap(after, Recall())
-    assert alone.low < recall_at(before) < alone.high  # apart, the two could not be told from each other
+    assert (
+        alone.low < recall_at(before) < alone.high
+    )  # apart, the two could not be told from each other
     assert paired_bootstrap(after, before, Recall()).high == pytest.approx(-gain.low)
 
 
 def test_paired_bootstrap__of_other_images_is_refused() -> None:
-    one, other, third = seen([BOX], patient="x"), seen([BOX], patient="y"), seen([AWAY], patient="x")
+    one, other, third = (
+        seen([BOX], patient="x"),
+        seen([BOX], patient="y"),
+        seen([AWAY], patient="x"),
+    )
     with pytest.raises(ValueError, match=r"1 and 2 images, expected the same"):
         paired_bootstrap([one], [one, other], Recall())
     for b in ([other, one], [one, third]):
-        with pytest.raises(ValueError, match=r"image [01] differs in patient or lesions, expected the same images in the same order"):
+        with pytest.raises(
+            ValueError,
+            match=r"image [01] differs in patient or lesions, expected the same images in the "
+            r"same order",
+        ):
             paired_bootstrap([one, other], b, Recall())
 
 
@@ -385,15 +493,33 @@ def test_report__is_plain_json_and_agrees_with_its_parts() -> None:
     assert [row["value"] for row in given["froc"]] == froc(results).tolist()
     assert (given["ap50"]["value"], given["ap50_95"]["value"]) == coco_ap(results)
     assert given["recall"]["low"] == bootstrap(results, Recall(3), draws=30).low
-    assert given["recall_by_type"]["kidney"] == {"lesions": 0, "value": None, "low": None, "high": None}
+    assert given["recall_by_type"]["kidney"] == {
+        "lesions": 0,
+        "value": None,
+        "low": None,
+        "high": None,
+    }
     for groups in ("recall_by_type", "recall_by_size"):
-        found = sum(row["lesions"] * row["value"] for row in given[groups].values() if row["lesions"])
+        found = sum(
+            row["lesions"] * row["value"] for row in given[groups].values() if row["lesions"]
+        )
         assert found / given["lesions"] == pytest.approx(given["recall"]["value"])
-    assert given["images"] == 30 and given["patients"] == 10 and given["images_without_lesions"] == sum(not len(r.truth) for r in results)
+    assert (
+        given["images"] == 30
+        and given["patients"] == 10
+        and given["images_without_lesions"] == sum(not len(r.truth) for r in results)
+    )
 
 
 def arrays(**changes: ArrayLike) -> dict[str, NDArray[np.float64]]:
-    whole = {"truth": [BOX], "predicted": [BOX, AWAY], "scores": [0.5, 0.4], "types": [1], "sizes_mm": [12.0], **changes}
+    whole = {
+        "truth": [BOX],
+        "predicted": [BOX, AWAY],
+        "scores": [0.5, 0.4],
+        "types": [1],
+        "sizes_mm": [12.0],
+        **changes,
+    }
     return {name: np.asarray(value) for name, value in whole.items()}
 
 
@@ -407,9 +533,18 @@ def arrays(**changes: ArrayLike) -> dict[str, NDArray[np.float64]]:
         ({"types": [1.0]}, r"types are float64, expected integers"),
         ({"sizes_mm": [[3.0]]}, r"sizes_mm has shape \[1, 1\], expected \[1\]"),
         ({"scores": [math.nan, 0.5]}, r"1 of 2 scores are not finite"),
-        ({"predicted": [BOX, [0, 0, math.inf, 1]]}, r"predicted has coordinates that are not finite"),
-        ({"truth": [[10, 10, 10, 30]]}, r"truth has the box \[10.0, 10.0, 10.0, 30.0\], expected x1 < x2"),
-        ({"predicted": [[1, 1, 1, 1], [30, 30, 20, 40]]}, r"predicted has the box \[30.0, 30.0, 20.0, 40.0\], expected"),
+        (
+            {"predicted": [BOX, [0, 0, math.inf, 1]]},
+            r"predicted has coordinates that are not finite",
+        ),
+        (
+            {"truth": [[10, 10, 10, 30]]},
+            r"truth has the box \[10.0, 10.0, 10.0, 30.0\], expected x1 < x2",
+        ),
+        (
+            {"predicted": [[1, 1, 1, 1], [30, 30, 20, 40]]},
+            r"predicted has the box \[30.0, 30.0, 20.0, 40.0\], expected",
+        ),
     ],
 )
 def test_image_result__refuses(changes: dict[str, ArrayLike], message: str) -> None:
@@ -435,8 +570,14 @@ def test_image_result__keeps_a_copy_that_cannot_change() -> None:
         (lambda r: recall_at(r, iou=50), r"iou=50, expected 0 <= iou < 1"),
         (lambda r: froc(r, fps=(-1.0,)), r"fps=\[-1.0\], expected"),
         (lambda r: bootstrap(r, Recall(), draws=0), r"draws=0, expected at least 1"),
-        (lambda r: bootstrap(r, Recall(), draws=2, level=95), r"level=95, expected between 0 and 1"),
-        (lambda r: bootstrap(r, CocoAp(), draws=2), r"the metric has 2 values, expected 1: use `intervals`"),
+        (
+            lambda r: bootstrap(r, Recall(), draws=2, level=95),
+            r"level=95, expected between 0 and 1",
+        ),
+        (
+            lambda r: bootstrap(r, CocoAp(), draws=2),
+            r"the metric has 2 values, expected 1: use `intervals`",
+        ),
     ],
 )
 def test_metrics__refuse(call: Callable[[list[ImageResult]], object], message: str) -> None:
@@ -446,5 +587,10 @@ def test_metrics__refuse(call: Callable[[list[ImageResult]], object], message: s
 
 def test_intervals__one_for_each_value() -> None:
     results = some(4, images=40)
-    assert [one.value for one in intervals(results, Sensitivity((1, 2)), draws=20)] == froc(results, (1, 2)).tolist()
-    assert bootstrap(results, Sensitivity((2,)), draws=20) == intervals(results, Sensitivity((1, 2)), draws=20)[1]
+    assert [one.value for one in intervals(results, Sensitivity((1, 2)), draws=20)] == froc(
+        results, (1, 2)
+    ).tolist()
+    assert (
+        bootstrap(results, Sensitivity((2,)), draws=20)
+        == intervals(results, Sensitivity((1, 2)), draws=20)[1]
+    )

@@ -22,7 +22,14 @@ def rendered(page: Figure) -> Figure:
 
 
 def test_recall_curves__a_labelled_line_and_its_band_each_in_percent() -> None:
-    page = rendered(recall_curves({"Random": [(2500, 0.1, 0.05, 0.2), (5000, 0.2, 0.15, 0.3)], "UBR": [(2500, 0.4, NAN, NAN)]}))
+    page = rendered(
+        recall_curves(
+            {
+                "Random": [(2500, 0.1, 0.05, 0.2), (5000, 0.2, 0.15, 0.3)],
+                "UBR": [(2500, 0.4, NAN, NAN)],
+            }
+        )
+    )
     axes = page.axes[0]
     random, ubr = axes.get_lines()
     np.testing.assert_allclose(np.asarray(random.get_xydata()), [[2500, 10], [5000, 20]])
@@ -50,15 +57,24 @@ def test_froc_curve__the_usual_rates_are_evenly_spaced_ticks() -> None:
 
 
 def boxes_of(page: Figure) -> list[tuple[str, float, float]]:
-    return [(to_hex(p.get_edgecolor()).upper(), *p.get_xy()) for p in page.axes[0].patches if isinstance(p, Rectangle)]
+    return [
+        (to_hex(p.get_edgecolor()).upper(), *p.get_xy())
+        for p in page.axes[0].patches
+        if isinstance(p, Rectangle)
+    ]
 
 
 def test_drawn__lesions_hits_and_false_positives_in_their_colours_with_scores() -> None:
     lesions = [[10, 10, 30, 30], [40, 40, 50, 50]]
     found = [[11, 10, 30, 30], [0, 0, 8, 8], [10, 10, 30, 31]]
     page = rendered(drawn(np.zeros((64, 80)), lesions, found, [0.9, 0.25, 0.8], k=2))
-    assert sorted(boxes_of(page)) == sorted([(TRUTH, 10, 10), (TRUTH, 40, 40), (HIT, 11, 10), (FALSE, 10, 10)])
-    assert sorted(text.get_text() for text in page.axes[0].texts) == ["0.80", "0.90"]  # the third is beyond k
+    assert sorted(boxes_of(page)) == sorted(
+        [(TRUTH, 10, 10), (TRUTH, 40, 40), (HIT, 11, 10), (FALSE, 10, 10)]
+    )
+    assert sorted(text.get_text() for text in page.axes[0].texts) == [
+        "0.80",
+        "0.90",
+    ]  # the third is beyond k
     legend = page.legends[0]
     assert legend.get_title().get_text() == "the 2 best of 3 detections"
     assert [text.get_text() for text in legend.get_texts()] == [

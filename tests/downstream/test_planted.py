@@ -25,7 +25,9 @@ NOISE = 12.0
 
 
 def trunk(seed: int = 0, noise: float = NOISE, slices: int = 56) -> NDArray[np.int16]:
-    """Lungs above, liver and kidneys in fat below, within muscle and skin fat; flat tissues with white noise."""
+    """Lungs above, liver and kidneys in fat below, within muscle and skin fat; flat tissues with
+    white noise.
+    """
     size = (slices, 180, 230)
     z, y, x = np.ogrid[: size[0], : size[1], : size[2]]
 
@@ -59,7 +61,14 @@ def noisy() -> NDArray[np.int16]:
 def planted_with(
     hu: NDArray[np.int16], seed: int, count: int = 8, kinds: tuple[str, ...] = KINDS
 ) -> tuple[NDArray[np.int16], list[Lesion]]:
-    return plant_lesions(hu, SPACING, find_places(hu, SPACING), count=count, rng=np.random.default_rng(seed), kinds=kinds)
+    return plant_lesions(
+        hu,
+        SPACING,
+        find_places(hu, SPACING),
+        count=count,
+        rng=np.random.default_rng(seed),
+        kinds=kinds,
+    )
 
 
 def crop(volume: NDArray[Any], lesion: Lesion) -> NDArray[np.float64]:
@@ -68,7 +77,8 @@ def crop(volume: NDArray[Any], lesion: Lesion) -> NDArray[np.float64]:
     return np.asarray(volume[where], np.float64)
 
 
-# ----------------------------------------------------------------------------------------------------------------- the lesions
+# -----------------------------------------------------------------------------------------------------------------
+# the lesions
 
 
 def test_plant_lesions__every_kind_finds_its_organ(flat: NDArray[np.int16]) -> None:
@@ -81,7 +91,9 @@ def test_plant_lesions__every_kind_finds_its_organ(flat: NDArray[np.int16]) -> N
     assert planted is not flat
 
 
-def test_plant_lesions__change_is_the_mask_where_it_exceeds_half_the_contrast(flat: NDArray[np.int16]) -> None:
+def test_plant_lesions__change_is_the_mask_where_it_exceeds_half_the_contrast(
+    flat: NDArray[np.int16],
+) -> None:
     planted, lesions = planted_with(flat, 2)
     for lesion in lesions:
         changed = (crop(planted, lesion) - crop(flat, lesion)) / lesion.contrast_hu > 0.5
@@ -101,31 +113,47 @@ def test_plant_lesions__contrast_is_as_asked_and_edges_are_soft(flat: NDArray[np
         if lesion.areas_px.max() >= 60:
             assert abs(np.median(share[lesion.mask[key] & (share > 0.8)]) - 1) < 0.15
         between = ((share > 0.1) & (share < 0.9)).sum()
-        outline = np.count_nonzero(lesion.mask[key] & ~np.pad(lesion.mask[key], 1)[2:, 1:-1]) * np.pi
+        outline = (
+            np.count_nonzero(lesion.mask[key] & ~np.pad(lesion.mask[key], 1)[2:, 1:-1]) * np.pi
+        )
         assert between > 0.8 * outline, "the rim is a pixel wide or more"
 
 
-def test_plant_lesions__nothing_else_changes_and_nothing_lies_outside_the_body(noisy: NDArray[np.int16]) -> None:
+def test_plant_lesions__nothing_else_changes_and_nothing_lies_outside_the_body(
+    noisy: NDArray[np.int16],
+) -> None:
     planted, lesions = planted_with(noisy, 4)
     mask = np.zeros(noisy.shape, bool)
     for lesion in lesions:
-        where = tuple(slice(o, o + n) for o, n in zip(lesion.origin, lesion.mask.shape, strict=True))
+        where = tuple(
+            slice(o, o + n) for o, n in zip(lesion.origin, lesion.mask.shape, strict=True)
+        )
         mask[where] |= lesion.mask
     near = ndimage.binary_dilation(mask, np.ones((5, 13, 13), bool))
     assert np.array_equal(planted[~near], noisy[~near])
-    inside = ndimage.binary_erosion(ndimage.binary_fill_holes((trunk(noise=0) > -900).any(0)), iterations=5)
+    inside = ndimage.binary_erosion(
+        ndimage.binary_fill_holes((trunk(noise=0) > -900).any(0)), iterations=5
+    )
     assert inside[mask.any(0)].all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_plant_lesions__noise_inside_is_that_of_the_surroundings(noisy: NDArray[np.int16], kind: str) -> None:
+def test_plant_lesions__noise_inside_is_that_of_the_surroundings(
+    noisy: NDArray[np.int16], kind: str
+) -> None:
     differences = []
     for seed in (5, 6):
         planted, lesions = planted_with(noisy, seed, 6, (kind,))
         for lesion in lesions:
             # Differences of neighbours well inside know nothing of texture and edge.
-            core = ndimage.binary_erosion(lesion.mask, np.ones((1, 3, 3), bool), iterations=2 if kind in ("liver", "kidney") else 3)
-            differences.append(np.diff(crop(planted, lesion), axis=2)[core[:, :, 1:] & core[:, :, :-1]])
+            core = ndimage.binary_erosion(
+                lesion.mask,
+                np.ones((1, 3, 3), bool),
+                iterations=2 if kind in ("liver", "kidney") else 3,
+            )
+            differences.append(
+                np.diff(crop(planted, lesion), axis=2)[core[:, :, 1:] & core[:, :, :-1]]
+            )
     assert sum(len(d) for d in differences) > 100
     assert 0.8 < np.concatenate(differences).std() / np.sqrt(2) / NOISE < 1.2
 
@@ -147,7 +175,9 @@ def test_plant_lesions__lesions_stay_apart(flat: NDArray[np.int16]) -> None:
     _, lesions = planted_with(flat, 7, 14)
     count = np.zeros(flat.shape, int)
     for lesion in lesions:
-        where = tuple(slice(o, o + n) for o, n in zip(lesion.origin, lesion.mask.shape, strict=True))
+        where = tuple(
+            slice(o, o + n) for o, n in zip(lesion.origin, lesion.mask.shape, strict=True)
+        )
         count[where] += lesion.mask
     assert count.max() == 1
 
@@ -166,16 +196,22 @@ def test_head__brain_takes_no_mass() -> None:
     assert planted_with(head, 0, kinds=("liver", "kidney"))[1] == []
 
 
-def test_places__kidneys_are_large_below_the_lungs_and_not_beside_drunk_contrast(flat: NDArray[np.int16]) -> None:
+def test_places__kidneys_are_large_below_the_lungs_and_not_beside_drunk_contrast(
+    flat: NDArray[np.int16],
+) -> None:
     step = find_places(flat, SPACING).step
     kidney = find_places(flat, SPACING).room_mm["kidney"] > 0
-    high = np.where(np.roll(flat == 35, -18, axis=0) & (flat != 300), np.int16(35), flat)  # a spleen among lungs
+    high = np.where(
+        np.roll(flat == 35, -18, axis=0) & (flat != 300), np.int16(35), flat
+    )  # a spleen among lungs
     lowest_lung = np.flatnonzero((flat == -820).any((1, 2)))[-1]
     below = find_places(high, SPACING).room_mm["kidney"] > 0
     assert below.any() and not below[: lowest_lung // step[0] + 1].any()
 
     thin = flat.copy()
-    thin[(flat == 35) & (np.arange(len(flat))[:, None, None] % 12 > 1)] = -105  # slabs of two slices, 3 cm apart
+    thin[
+        (flat == 35) & (np.arange(len(flat))[:, None, None] % 12 > 1)
+    ] = -105  # slabs of two slices, 3 cm apart
     assert not find_places(thin, SPACING).room_mm["kidney"].any()
 
     bowel = flat.copy()
@@ -185,7 +221,8 @@ def test_places__kidneys_are_large_below_the_lungs_and_not_beside_drunk_contrast
     assert beside.any() and kidney[:, :, near].any() and not beside[:, :, near].any()
 
 
-# ----------------------------------------------------------------------------------------------------------------- the data set
+# -----------------------------------------------------------------------------------------------------------------
+# the data set
 
 
 def scans(n: int = 4) -> Iterator[Scan]:
@@ -210,11 +247,16 @@ def numbers(text: str) -> NDArray[np.float64]:
 
 
 def test_plant__official_columns_and_formats(written: Path) -> None:
-    assert (written / "DL_info.csv").read_bytes().splitlines(keepends=True)[0] == ",".join(COLUMNS).encode() + b"\r\n"
+    assert (written / "DL_info.csv").read_bytes().splitlines(keepends=True)[0] == ",".join(
+        COLUMNS
+    ).encode() + b"\r\n"
     rows = table(written)
     assert {row["Patient_index"] for row in rows} == {"1", "2"}
     for row in rows:
-        box, ends = numbers(row["Bounding_boxes"]), numbers(row["Measurement_coordinates"]).reshape(4, 2)
+        box, ends = (
+            numbers(row["Bounding_boxes"]),
+            numbers(row["Measurement_coordinates"]).reshape(4, 2),
+        )
         margin = 5 / SPACING[1]
         assert np.allclose(box, [*(ends.min(0) - margin), *(ends.max(0) + margin)], atol=2e-3)
         long, short = numbers(row["Lesion_diameters_Pixel_"])
@@ -224,7 +266,10 @@ def test_plant__official_columns_and_formats(written: Path) -> None:
         assert last - first >= 2
         folder = "{:06d}_{:02d}_{:02d}".format(*(int(row[c]) for c in COLUMNS[1:4]))
         assert row["File_name"] == f"{folder}_{key:03d}.png"
-        assert all((written / "Images_png" / folder / f"{i:03d}.png").is_file() for i in range(int(first), int(last) + 1))
+        assert all(
+            (written / "Images_png" / folder / f"{i:03d}.png").is_file()
+            for i in range(int(first), int(last) + 1)
+        )
         assert row["Spacing_mm_px_"] == "1.6, 1.6, 3"
         assert row["Image_size"] == "230, 180"
         assert row["Coarse_lesion_type"] in {"2", "3", "4", "5", "6"}
@@ -236,7 +281,12 @@ def test_plant__box_is_round_what_changed(tmp_path: Path) -> None:
     plant([Scan(hu, SPACING, "a")], tmp_path / "set", per_scan=1, kinds=("nodule",), progress=False)
     (row,) = table(tmp_path / "set")
     key = int(row["Key_slice_index"])
-    image = np.asarray(Image.open(tmp_path / "set" / "Images_png" / "000001_01_01" / f"{key:03d}.png")).astype(int) - 32768
+    image = (
+        np.asarray(
+            Image.open(tmp_path / "set" / "Images_png" / "000001_01_01" / f"{key:03d}.png")
+        ).astype(int)
+        - 32768
+    )
     change = np.abs(image - hu[key - 1])
     y, x = np.nonzero(change > change.max() / 2)
     box = numbers(row["Bounding_boxes"]) - 1
@@ -267,7 +317,9 @@ def test_plant__every_lesion_in_a_key_slice_has_a_row(written: Path) -> None:
     digest_rng = np.random.default_rng(int(_digest_of(hu, 1), 16))
     _, lesions = plant_lesions(hu, SPACING, find_places(hu, SPACING), count=4, rng=digest_rng)
     for z in {lesion.key for lesion in lesions}:
-        assert by_file[f"000001_01_01_{z + 1:03d}.png"] == sum(lesion.on(z) is not None for lesion in lesions)
+        assert by_file[f"000001_01_01_{z + 1:03d}.png"] == sum(
+            lesion.on(z) is not None for lesion in lesions
+        )
 
 
 def _digest_of(hu: NDArray[np.int16], seed: int) -> str:
@@ -277,7 +329,9 @@ def _digest_of(hu: NDArray[np.int16], seed: int) -> str:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 def test_plant__same_seed_same_bytes(written: Path, tmp_path: Path) -> None:
@@ -287,7 +341,9 @@ def test_plant__same_seed_same_bytes(written: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "other").keys() != contents(written).keys()
 
 
-def test_plant__a_scan_takes_the_same_lesions_whatever_the_order(written: Path, tmp_path: Path) -> None:
+def test_plant__a_scan_takes_the_same_lesions_whatever_the_order(
+    written: Path, tmp_path: Path
+) -> None:
     plant([*scans()][::-1], tmp_path / "back", per_scan=4, seed=1, progress=False)
     there, back = contents(written / "Images_png"), contents(tmp_path / "back" / "Images_png")
     assert sorted(there.values()) == sorted(back.values())
@@ -296,10 +352,14 @@ def test_plant__a_scan_takes_the_same_lesions_whatever_the_order(written: Path, 
 def test_plant__studies_are_the_same_scan_with_other_lesions(tmp_path: Path) -> None:
     plant(scans(2), tmp_path / "one", per_scan=4, progress=False)
     summary = plant(scans(2), tmp_path / "two", per_scan=4, studies=2, progress=False)
-    first, second = ([row for row in table(tmp_path / "two") if row["Study_index"] == study] for study in "12")
+    first, second = (
+        [row for row in table(tmp_path / "two") if row["Study_index"] == study] for study in "12"
+    )
     assert first == table(tmp_path / "one"), "the first study does not depend on how many follow"
     assert (summary.patients, summary.scans) == (2, 4)
-    assert {row["Bounding_boxes"] for row in first}.isdisjoint(row["Bounding_boxes"] for row in second)
+    assert {row["Bounding_boxes"] for row in first}.isdisjoint(
+        row["Bounding_boxes"] for row in second
+    )
 
 
 def test_plant__split_by_patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,12 +367,20 @@ def test_plant__split_by_patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return hu, [Lesion("node", 2, 100.0, (1, 4, 4), np.ones((1, 5, 5), bool))]
 
     monkeypatch.setattr("ubr.downstream.planted.plant_lesions", one)
-    many = [Scan(np.full((3, 16, 16), i, np.int16), (5.0, 1.0, 1.0), f"p{i // 2}") for i in range(40)]
+    many = [
+        Scan(np.full((3, 16, 16), i, np.int16), (5.0, 1.0, 1.0), f"p{i // 2}") for i in range(40)
+    ]
     summary = plant([*many, many[0]], tmp_path / "set", progress=False)
     part = {row["Patient_index"]: row["Train_Val_Test"] for row in table(tmp_path / "set")}
-    assert all(part[row["Patient_index"]] == row["Train_Val_Test"] for row in table(tmp_path / "set"))
+    assert all(
+        part[row["Patient_index"]] == row["Train_Val_Test"] for row in table(tmp_path / "set")
+    )
     assert [list(part.values()).count(p) for p in "123"] == [14, 3, 3]
-    assert (summary.patients, summary.scans, summary.left_out) == (20, 40, ("1 scans: the same pixels as another scan",))
+    assert (summary.patients, summary.scans, summary.left_out) == (
+        20,
+        40,
+        ("1 scans: the same pixels as another scan",),
+    )
 
 
 def test_plant__mistakes(tmp_path: Path) -> None:
@@ -321,7 +389,9 @@ def test_plant__mistakes(tmp_path: Path) -> None:
         plant([scan], tmp_path / "set", per_scan=0)
     with pytest.raises(ValueError, match="studies must be at least 1, got 0"):
         plant([scan], tmp_path / "set", studies=0)
-    with pytest.raises(ValueError, match="kinds must be some of nodule, liver, kidney, node, got spleen"):
+    with pytest.raises(
+        ValueError, match="kinds must be some of nodule, liver, kidney, node, got spleen"
+    ):
         plant([scan], tmp_path / "set", kinds=("spleen",))
     with pytest.raises(ValueError, match="of 1 scans none takes a lesion"):
         plant([scan], tmp_path / "set", progress=False)
@@ -343,11 +413,15 @@ def test_plant__an_empty_scan_is_counted(tmp_path: Path) -> None:
     assert "1 scans in which no lesion fits" in str(summary)
 
 
-# ---------------------------------------------------------------------------------------------------------------- the folders
+# ----------------------------------------------------------------------------------------------------------------
+# the folders
 
 
 def save(path: Path, hu: NDArray[Any], flip: tuple[int, int, int] = (-1, -1, -1)) -> None:
-    """A NIfTI file of `[z, y, x]` in the project's axes; flip: directions in which its own axes run, RAS being (1, 1, 1)."""
+    """A NIfTI file of `[z, y, x]` in the project's axes; flip:
+
+    directions in which its own axes run, RAS being (1, 1, 1).
+    """
     affine = np.diag([flip[0] * SPACING[2], flip[1] * SPACING[1], flip[2] * SPACING[0], 1])
     data = hu.T[tuple(slice(None, None, -f) for f in flip)]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -368,10 +442,14 @@ def test_scans_of_folder__turns_to_the_projects_axes(tmp_path: Path) -> None:
 def test_scans_of_folder__patients_from_a_table(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         save(tmp_path / "ct" / f"{name}.nii", np.zeros((3, 4, 5), np.int16))
-    (tmp_path / "catalog.csv").write_text("file,region,patient\nct/a.nii,chest,X\nct/b.nii,chest,X\n")
+    (tmp_path / "catalog.csv").write_text(
+        "file,region,patient\nct/a.nii,chest,X\nct/b.nii,chest,X\n"
+    )
     assert [scan.patient == "X" for scan in scans_of_folder(tmp_path / "ct")] == [True, True, False]
     (tmp_path / "list.csv").write_text("file,patient\nb.nii,Y\nc.nii,Y\n")
-    assert [scan.patient == "Y" for scan in scans_of_folder(tmp_path / "ct", tmp_path / "list.csv")] == [False, True, True]
+    assert [
+        scan.patient == "Y" for scan in scans_of_folder(tmp_path / "ct", tmp_path / "list.csv")
+    ] == [False, True, True]
     (tmp_path / "list.csv").write_text("name,patient\nb.nii,Y\n")
     with pytest.raises(ValueError, match="it needs file, patient"):
         scans_of_folder(tmp_path / "ct", tmp_path / "list.csv")
@@ -386,7 +464,12 @@ def test_scans_of_folder__bad_files_are_named(tmp_path: Path) -> None:
     empty.mkdir()
     source = scans_of_folder(tmp_path)
     assert [*source] == []
-    assert [line.split(":")[0] for line in source.left_out] == ["broken.nii.gz", "four.nii", "two.nii", "unsaid.nii"]
+    assert [line.split(":")[0] for line in source.left_out] == [
+        "broken.nii.gz",
+        "four.nii",
+        "two.nii",
+        "unsaid.nii",
+    ]
     assert "4-D [4, 4, 4, 2], not one 3-D volume" in source.left_out[1]
     with pytest.raises(ValueError, match=r"4 left out, first broken\.nii\.gz"):
         plant(source, tmp_path / "set", progress=False)
@@ -409,7 +492,14 @@ def test_scans_of_folder__store(tmp_path: Path) -> None:
     hu = np.arange(3 * 4 * 5, dtype=np.int16).reshape(3, 4, 5)
     (tmp_path / "series").mkdir()
     (tmp_path / "store.json").write_text('{"format": 1}')
-    row = {"key": "k", "patient": "p", "status": "taken", "spacing_z_mm": 3.0, "spacing_y_mm": 1.6, "spacing_x_mm": 1.5}
+    row = {
+        "key": "k",
+        "patient": "p",
+        "status": "taken",
+        "spacing_z_mm": 3.0,
+        "spacing_y_mm": 1.6,
+        "spacing_x_mm": 1.5,
+    }
     (tmp_path / "series" / "k.json").write_text(json.dumps(row))
     (tmp_path / "series" / "l.left.json").write_text(json.dumps({"key": "l", "status": "left out"}))
     (tmp_path / "series" / "m.json").write_text(json.dumps({**row, "key": "m"}))
@@ -439,13 +529,20 @@ def test_measure__one_pixel() -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind", "low", "high"),
-    [("okier_C4KC-KiTS_00072_liverdome_18", "nodule", -1000, -600), ("totalseg_example_ct_dicom_20", "liver", 20, 160)],
+    [
+        ("okier_C4KC-KiTS_00072_liverdome_18", "nodule", -1000, -600),
+        ("totalseg_example_ct_dicom_20", "liver", 20, 160),
+    ],
 )
-def test_real_ct__lesions_lie_in_their_organ(shared: Path, tmp_path: Path, name: str, kind: str, low: int, high: int) -> None:
+def test_real_ct__lesions_lie_in_their_organ(
+    shared: Path, tmp_path: Path, name: str, kind: str, low: int, high: int
+) -> None:
     (tmp_path / "ct.nii.gz").symlink_to(shared / "ct" / "torso" / f"{name}.nii.gz")
     (scan,) = scans_of_folder(tmp_path)
     places = find_places(scan.hu, scan.spacing_mm)
-    planted, lesions = plant_lesions(scan.hu, scan.spacing_mm, places, count=3, rng=np.random.default_rng(0), kinds=(kind,))
+    planted, lesions = plant_lesions(
+        scan.hu, scan.spacing_mm, places, count=3, rng=np.random.default_rng(0), kinds=(kind,)
+    )
     assert len(lesions) == 3
     assert all(low < np.median(crop(scan.hu, lesion)[lesion.mask]) < high for lesion in lesions)
     assert 0 < (planted != scan.hu).mean() < 0.05

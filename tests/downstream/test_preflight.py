@@ -52,7 +52,10 @@ def test_check__a_sound_folder_is_ready(tmp_path: Path) -> None:
     write_table(tmp_path, sound(tmp_path))
     report = check(tmp_path, progress=False)
     assert report.ok and not report.faults and found(report, "notes") == UNOFFICIAL
-    assert report.counts == {s: {"images": 2, "boxes": 2, "images_clean": 2, "boxes_clean": 2} for s in ("train", "val", "test")}
+    assert report.counts == {
+        s: {"images": 2, "boxes": 2, "images_clean": 2, "boxes_clean": 2}
+        for s in ("train", "val", "test")
+    }
     assert report.table().endswith("ready to train") and "2 of 22496 images" in report.table()
 
 
@@ -69,17 +72,37 @@ def truncate(folder: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path, Rows], object], str, str]] = {
-    "bad row": (lambda d, r: r[2].update(Bounding_boxes="9, 9, 5, 12"), "rows that cannot be read", "line 4: Bounding_boxes '9, 9, 5, 12'"),
+    "bad row": (
+        lambda d, r: r[2].update(Bounding_boxes="9, 9, 5, 12"),
+        "rows that cannot be read",
+        "line 4: Bounding_boxes '9, 9, 5, 12'",
+    ),
     "contradiction": (
         lambda d, r: r.append(r[0] | {"Spacing_mm_px_": "1, 1, 1"}),
         "rows that contradict their image's first row",
         "line 8: patient, split, spacing",
     ),
     "absent": (lambda d, r: image(d, 3).unlink(), "absent images", "000003_01_01/010"),
-    "damaged": (lambda d, r: truncate(d), "images that cannot be read", "000001_01_01/010.png is damaged"),
-    "8 bit": (lambda d, r: Image.new("L", (SIZE, SIZE)).save(image(d, 2)), "images that cannot be read", "is L and not 16-bit grey"),
-    "size": (lambda d, r: r[1].update(Image_size="32, 33"), "images of another size than in the table", "is 32 x 32, Image_size 32 x 33"),
-    "outside": (lambda d, r: r[1].update(Bounding_boxes="40, 5, 50, 9"), "boxes outside their image", "000002_01_01/010 (39.0, 4.0"),
+    "damaged": (
+        lambda d, r: truncate(d),
+        "images that cannot be read",
+        "000001_01_01/010.png is damaged",
+    ),
+    "8 bit": (
+        lambda d, r: Image.new("L", (SIZE, SIZE)).save(image(d, 2)),
+        "images that cannot be read",
+        "is L and not 16-bit grey",
+    ),
+    "size": (
+        lambda d, r: r[1].update(Image_size="32, 33"),
+        "images of another size than in the table",
+        "is 32 x 32, Image_size 32 x 33",
+    ),
+    "outside": (
+        lambda d, r: r[1].update(Bounding_boxes="40, 5, 50, 9"),
+        "boxes outside their image",
+        "000002_01_01/010 (39.0, 4.0",
+    ),
     "leak": (
         lambda d, r: r.append(r[0] | {"File_name": "000001_01_01_009.png", "Train_Val_Test": "3"}),
         "patients in more than one split",
@@ -90,7 +113,11 @@ FAULTS: dict[str, tuple[Callable[[Path, Rows], object], str, str]] = {
         "images in another patient's folder",
         "000001_01_01/010 is said to be of patient 99",
     ),
-    "twins": (lambda d, r: copy(d, 1, 5), "equal images in two splits", "000001_01_01/010 = 000005_01_01/010"),
+    "twins": (
+        lambda d, r: copy(d, 1, 5),
+        "equal images in two splits",
+        "000001_01_01/010 = 000005_01_01/010",
+    ),
 }
 
 
@@ -106,10 +133,16 @@ def test_check__finds_the_fault_and_only_it(tmp_path: Path, case: str) -> None:
 
 
 NOTES: dict[str, tuple[Callable[[Path, Rows], object], str]] = {
-    "beyond": (lambda d, r: r[1].update(Bounding_boxes="20, 5, 40, 9"), "boxes that reach beyond their image"),
+    "beyond": (
+        lambda d, r: r[1].update(Bounding_boxes="20, 5, 40, 9"),
+        "boxes that reach beyond their image",
+    ),
     "neighbour": (lambda d, r: image(d, 4, 11).unlink(), "images without a neighbour at 2 mm"),
     "repeated": (lambda d, r: r.append(r[0]), "boxes that stand in two rows"),
-    "noisy": (lambda d, r: r.append(r[0] | {"Bounding_boxes": "1, 1, 9, 9", "Possibly_noisy": "1"}), "boxes marked as noisy"),
+    "noisy": (
+        lambda d, r: r.append(r[0] | {"Bounding_boxes": "1, 1, 9, 9", "Possibly_noisy": "1"}),
+        "boxes marked as noisy",
+    ),
     "twins": (lambda d, r: copy(d, 1, 2), "equal images under two names"),
 }
 
@@ -132,7 +165,9 @@ def test_check__one_split_reads_no_others_images(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="splits must be of train, val, test, got 'valid'"):
         check(tmp_path, splits=["valid"], progress=False)
     write_table(tmp_path, sound(tmp_path)[:2])
-    assert found(check(tmp_path, splits=["val"], progress=False), "faults") == {"no images in the chosen splits": 1}
+    assert found(check(tmp_path, splits=["val"], progress=False), "faults") == {
+        "no images in the chosen splits": 1
+    }
 
 
 def test_check__no_table(tmp_path: Path) -> None:
@@ -150,23 +185,39 @@ def test_check__the_digest_follows_table_and_pixels(tmp_path: Path) -> None:
 
 
 def test_check__coco_is_the_data_set(tmp_path: Path) -> None:
-    """Read by COCO's own code: the same images, under the ids that the data set gives, and the same boxes."""
+    """Read by COCO's own code:
+
+    the same images, under the ids that the data set gives, and the same boxes.
+    """
     coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
     rows = sound(tmp_path)
-    rows += [rows[1] | {"Bounding_boxes": "1, 2, 4, 8", "Coarse_lesion_type": "5"}, rows[1] | {"Possibly_noisy": "1"}]
+    rows += [
+        rows[1] | {"Bounding_boxes": "1, 2, 4, 8", "Coarse_lesion_type": "5"},
+        rows[1] | {"Possibly_noisy": "1"},
+    ]
     write_table(tmp_path, rows)
     truncate(tmp_path)
     check(tmp_path, progress=False, coco=tmp_path / "coco")
     read = coco.COCO(str(tmp_path / "coco" / "train.json"))
-    assert sorted(p.name for p in (tmp_path / "coco").iterdir()) == ["test.json", "train.json", "val.json"]
+    assert sorted(p.name for p in (tmp_path / "coco").iterdir()) == [
+        "test.json",
+        "train.json",
+        "val.json",
+    ]
     assert read.getImgIds() == [1]  # the first image is damaged, the second keeps its place
     _, target = DeepLesion(tmp_path, "train", InputSpec())[1]
     assert target["image_id"] == 1 and read.imgs[1]["file_name"] == "000002_01_01/010.png"
     assert (tmp_path / "Images_png" / read.imgs[1]["file_name"]).is_file()
     boxes = [(x, y, x + w, y + h) for x, y, w, h in (a["bbox"] for a in read.imgToAnns[1])]
     assert boxes == [(5, 6, 15.5, 19.25), (0, 1, 3, 7)] == [b.edges for b in target["key"].boxes]
-    assert [(a["id"], a["category_id"], a["lesion_type"]) for a in read.imgToAnns[1]] == [(1, 1, 3), (2, 1, 5)]
-    assert read.cats == {1: {"id": 1, "name": "lesion"}} and read.dataset["info"]["lesion_types"]["5"] == "lung"
+    assert [(a["id"], a["category_id"], a["lesion_type"]) for a in read.imgToAnns[1]] == [
+        (1, 1, 3),
+        (2, 1, 5),
+    ]
+    assert (
+        read.cats == {1: {"id": 1, "name": "lesion"}}
+        and read.dataset["info"]["lesion_types"]["5"] == "lung"
+    )
 
 
 def test_check__tells_nothing_of_patients_nor_where_it_was(tmp_path: Path) -> None:
@@ -176,9 +227,17 @@ def test_check__tells_nothing_of_patients_nor_where_it_was(tmp_path: Path) -> No
     image(tmp_path, 5).unlink()
     write_table(tmp_path, rows)
     report = check(tmp_path, progress=False, coco=tmp_path / "coco")
-    texts = [report.table(), json.dumps(report.manifest), *(p.read_text() for p in (tmp_path / "coco").iterdir())]
+    texts = [
+        report.table(),
+        json.dumps(report.manifest),
+        *(p.read_text() for p in (tmp_path / "coco").iterdir()),
+    ]
     for text in texts:
-        assert str(tmp_path) not in text and tmp_path.name not in text and "77" not in text.replace(report.digest, "")
+        assert (
+            str(tmp_path) not in text
+            and tmp_path.name not in text
+            and "77" not in text.replace(report.digest, "")
+        )
     assert json.loads(texts[1])["faults"][0] == {
         "what": "rows that cannot be read",
         "count": 1,
@@ -189,6 +248,16 @@ def test_check__tells_nothing_of_patients_nor_where_it_was(tmp_path: Path) -> No
 
 def test_check__the_real_piece(lesions: Path) -> None:
     report = check(lesions, progress=False)
-    assert found(report, "faults") == {"absent images": 1465}  # of the 1,484 images in the piece of the table 19 are there
-    assert report.counts["test"] == {"images": 255, "boxes": 262, "images_clean": 254, "boxes_clean": 261}
-    assert found(report, "notes") == UNOFFICIAL | {"boxes marked as noisy": 1, "images without a neighbour at 2 mm": 19}
+    assert found(report, "faults") == {
+        "absent images": 1465
+    }  # of the 1,484 images in the piece of the table 19 are there
+    assert report.counts["test"] == {
+        "images": 255,
+        "boxes": 262,
+        "images_clean": 254,
+        "boxes_clean": 261,
+    }
+    assert found(report, "notes") == UNOFFICIAL | {
+        "boxes marked as noisy": 1,
+        "images without a neighbour at 2 mm": 19,
+    }

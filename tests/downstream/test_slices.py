@@ -1,4 +1,6 @@
-"""Neighbours against a formula a channel; resampling and geometry against closed forms, then there and back."""
+"""Neighbours against a formula a channel; resampling and geometry against closed forms, then there
+and back.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,14 @@ FOLDER = "000007_01_01"
 
 
 def key_slice(spacing_z: float, index: int = 50, span: tuple[int, int] = (30, 70)) -> KeySlice:
-    return KeySlice(FOLDER, index, 7, "train", (Box(1, 1, 5, 5),), (0.8, 0.8, spacing_z), span, (6, 4))
+    return KeySlice(
+        FOLDER, index, 7, "train", (Box(1, 1, 5, 5),), (0.8, 0.8, spacing_z), span, (6, 4)
+    )
 
 
-def write_ramp(folder: Path, indices: range, without: tuple[int, ...] = ()) -> dict[int, NDArray[np.int64]]:
+def write_ramp(
+    folder: Path, indices: range, without: tuple[int, ...] = ()
+) -> dict[int, NDArray[np.int64]]:
     """Slices of random HU, by index."""
     rng = np.random.default_rng(0)
     slices = {i: rng.integers(-1024, 3071, (4, 6)) for i in indices if i not in without}
@@ -37,7 +43,9 @@ def write_ramp(folder: Path, indices: range, without: tuple[int, ...] = ()) -> d
 
 @pytest.mark.parametrize("spacing_z", [0.25, 0.59998, 1.0, 1.25, 2.0, 2.5, 3.0, 5.0, 7.0])
 @pytest.mark.parametrize("channels", [1, 3, 5, 7, 9])
-def test_key_volume__each_neighbour_has_the_weights_of_its_own_place(tmp_path: Path, spacing_z: float, channels: int) -> None:
+def test_key_volume__each_neighbour_has_the_weights_of_its_own_place(
+    tmp_path: Path, spacing_z: float, channels: int
+) -> None:
     """The oracle: HU as a function of mm, straight lines between slices, read at -d .. d mm."""
     slices = write_ramp(tmp_path, range(1, 100))
     key = key_slice(spacing_z, span=(1, 99))
@@ -46,21 +54,38 @@ def test_key_volume__each_neighbour_has_the_weights_of_its_own_place(tmp_path: P
     for c in range(channels):
         at = (c - channels // 2) * 2.0
         for y, x in np.ndindex(4, 6):
-            assert hu[c, y, x] == pytest.approx(np.interp(at, mm, [s[y, x] for s in slices.values()]), abs=0.5)
+            assert hu[c, y, x] == pytest.approx(
+                np.interp(at, mm, [s[y, x] for s in slices.values()]), abs=0.5
+            )
     assert (hu.shape, hu.dtype, filled) == ((channels, 4, 6), np.float32, 0)
 
 
 def test_plan__five_millimetres() -> None:
-    """At 5 mm the slice at +4 mm is 0.2 of the key slice and 0.8 of the next; +6 mm is 0.8 of the next and 0.2 of the one after."""
+    """At 5 mm the slice at +4 mm is 0.2 of the key slice and 0.8 of the next; +6 mm is 0.8 of the
+    next and 0.2 of the one after.
+    """
     channels = plan(key_slice(5.0), View(channels=7), lambda i: True)
-    assert [(c.lower, c.upper) for c in channels] == [(48, 49), (49, 50), (49, 50), (50, 50), (50, 51), (50, 51), (51, 52)]
+    assert [(c.lower, c.upper) for c in channels] == [
+        (48, 49),
+        (49, 50),
+        (49, 50),
+        (50, 50),
+        (50, 51),
+        (50, 51),
+        (51, 52),
+    ]
     assert [c.weight for c in channels] == pytest.approx([0.8, 0.2, 0.6, 0, 0.4, 0.8, 0.2])
 
 
 def test_plan__a_whole_number_of_slices_needs_no_interpolation() -> None:
-    """2 mm is five slices of 0.4 mm, though 2 / 0.4 need not be exactly 5; and of 0.399999 mm for the table's rounding."""
+    """2 mm is five slices of 0.4 mm, though 2 / 0.4 need not be exactly 5; and of 0.399999 mm for
+    the table's rounding.
+    """
     for spacing_z in (0.4, 0.1, 2.0, 0.3999999):
-        assert all(c.weight == 0 and c.lower == c.upper for c in plan(key_slice(spacing_z), View(channels=5), lambda i: True))
+        assert all(
+            c.weight == 0 and c.lower == c.upper
+            for c in plan(key_slice(spacing_z), View(channels=5), lambda i: True)
+        )
 
 
 def test_plan__is_symmetric() -> None:
@@ -68,16 +93,32 @@ def test_plan__is_symmetric() -> None:
         channels = plan(key_slice(spacing_z), View(channels=9), lambda i: True)
         for up, down in zip(channels, reversed(channels), strict=True):
             mirrored = 100 - (up.lower * (1 - up.weight) + up.upper * up.weight)
-            assert mirrored == pytest.approx(down.lower * (1 - down.weight) + down.upper * down.weight)
+            assert mirrored == pytest.approx(
+                down.lower * (1 - down.weight) + down.upper * down.weight
+            )
 
 
-def test_key_volume__an_absent_neighbour_is_the_nearest_that_exists_and_is_counted(tmp_path: Path) -> None:
+def test_key_volume__an_absent_neighbour_is_the_nearest_that_exists_and_is_counted(
+    tmp_path: Path,
+) -> None:
     slices = write_ramp(tmp_path, range(46, 53), without=(48,))
     images, view = tmp_path / "Images_png", View(channels=9, distance_mm=2)
     hu, filled = key_volume(images, key_slice(2.0), view)
-    used = [46, 47, 49, 49, 50, 51, 52, 52, 52]  # 48 is absent: 49 is as near as 47, and nearer the key slice; 53 and 54 were never there
+    used = [
+        46,
+        47,
+        49,
+        49,
+        50,
+        51,
+        52,
+        52,
+        52,
+    ]  # 48 is absent: 49 is as near as 47, and nearer the key slice; 53 and 54 were never there
     assert all((hu[c] == slices[i]).all() for c, i in enumerate(used)) and filled == 3
-    hu, filled = key_volume(images, key_slice(2.0, span=(49, 51)), view)  # what lies outside the range is not used, though it is there
+    hu, filled = key_volume(
+        images, key_slice(2.0, span=(49, 51)), view
+    )  # what lies outside the range is not used, though it is there
     used = [49, 49, 49, 49, 50, 51, 51, 51, 51]
     assert all((hu[c] == slices[i]).all() for c, i in enumerate(used)) and filled == 6
 
@@ -105,7 +146,9 @@ def test_load_hu__refuses_in_one_line_without_a_path(tmp_path: Path) -> None:
     folder.mkdir()
     for mode in ("L", "RGB"):
         Image.new(mode, (4, 4)).save(folder / "001.png")
-        with pytest.raises(ValueError, match=rf"^000001_01_01/001\.png is {mode} and not 16-bit grey"):
+        with pytest.raises(
+            ValueError, match=rf"^000001_01_01/001\.png is {mode} and not 16-bit grey"
+        ):
             load_hu(folder / "001.png")
     with pytest.raises(ValueError, match=r"^000001_01_01/002\.png is absent"):
         load_hu(folder / "002.png")
@@ -170,20 +213,36 @@ def test_prepare__a_box_stays_on_its_lesion() -> None:
 def test_prepare__at_its_own_pixel_size_changes_nothing() -> None:
     hu = np.random.default_rng(0).integers(-800, 1000, (3, 40, 50)).astype(np.float32)
     out, boxes, geometry = prepare(hu, [(1, 2, 3, 4)], (0.8, 0.8, 1), View())
-    assert (out == hu).all() and (boxes == [(1, 2, 3, 4)]).all() and geometry == Geometry(0, 0, (50, 40), (50, 40))
+    assert (
+        (out == hu).all()
+        and (boxes == [(1, 2, 3, 4)]).all()
+        and geometry == Geometry(0, 0, (50, 40), (50, 40))
+    )
 
 
 def test_prepare__the_longest_side_is_a_limit() -> None:
-    out, boxes, _ = prepare(blob(100, 400, (100, 20, 200, 60)), [(100, 20, 200, 60)], (2, 2, 1), View(longest_px=512))
+    out, boxes, _ = prepare(
+        blob(100, 400, (100, 20, 200, 60)), [(100, 20, 200, 60)], (2, 2, 1), View(longest_px=512)
+    )
     assert out.shape == (1, 128, 512) and boxes == pytest.approx(np.array([[128, 25.6, 256, 76.8]]))
-    assert prepare(blob(8, 8, (1, 1, 2, 2)), [], (0.1, 0.1, 1), View(mm_per_px=20))[0].shape == (1, 1, 1)
+    assert prepare(blob(8, 8, (1, 1, 2, 2)), [], (0.1, 0.1, 1), View(mm_per_px=20))[0].shape == (
+        1,
+        1,
+        1,
+    )
 
 
 def test_prepare__reduction_averages() -> None:
-    """Antialiased: noise of 100 HU is 25 HU after a reduction by four (a box filter's share; a triangle's is less), the mean stays."""
+    """Antialiased:
+
+    noise of 100 HU is 25 HU after a reduction by four (a box filter's share; a triangle's is less),
+    the mean stays.
+    """
     hu = np.random.default_rng(0).normal(40, 100, (1, 256, 256)).astype(np.float32)
     out, _, _ = prepare(hu, [], (0.2, 0.2, 1), View())
-    assert out.shape == (1, 64, 64) and 12 < out.std() < 25 and out.mean() == pytest.approx(40, abs=2)
+    assert (
+        out.shape == (1, 64, 64) and 12 < out.std() < 25 and out.mean() == pytest.approx(40, abs=2)
+    )
 
 
 def test_prepare__clips_the_border_with_a_margin() -> None:
@@ -195,14 +254,22 @@ def test_prepare__clips_the_border_with_a_margin() -> None:
     assert (geometry.left, geometry.top, geometry.crop_px) == (0, 0, (300, 200))
     neighbour = hu.copy()
     neighbour[0, 10, 280] = 40
-    _, _, geometry = prepare(np.concatenate([neighbour, hu, hu]), [], (0.8, 0.8, 1), View(channels=3))
-    assert (geometry.left, geometry.top, geometry.crop_px) == (92, 2, (197, 126))  # what one channel shows is no border
+    _, _, geometry = prepare(
+        np.concatenate([neighbour, hu, hu]), [], (0.8, 0.8, 1), View(channels=3)
+    )
+    assert (geometry.left, geometry.top, geometry.crop_px) == (
+        92,
+        2,
+        (197, 126),
+    )  # what one channel shows is no border
 
 
 def test_prepare__never_cuts_a_box() -> None:
     hu = np.full((1, 200, 300), -1000, np.float32)
     hu[0, 50:120, 100:250] = 40
-    _, boxes, geometry = prepare(hu, [(10.5, 60, 30, 80), (120, 100, 140, 199.5)], (0.8, 0.8, 1), View())
+    _, boxes, geometry = prepare(
+        hu, [(10.5, 60, 30, 80), (120, 100, 140, 199.5)], (0.8, 0.8, 1), View()
+    )
     assert (geometry.left, geometry.top, geometry.crop_px) == (10, 42, (248, 158))
     assert boxes[0] == pytest.approx([0.5, 18, 20, 38])
 
@@ -236,13 +303,17 @@ def test_geometry__there_and_back(geometry: Geometry, boxes: list[tuple[float, .
 
 @settings(deadline=None)
 @given(GEOMETRIES, BOXES)
-def test_geometry__a_flip_mirrors_and_twice_is_none(geometry: Geometry, boxes: list[tuple[float, ...]]) -> None:
+def test_geometry__a_flip_mirrors_and_twice_is_none(
+    geometry: Geometry, boxes: list[tuple[float, ...]]
+) -> None:
     slice_boxes = np.array(boxes).reshape(-1, 4)
     assert geometry.flip().flip() == geometry
     plain, mirrored = geometry.to_image(slice_boxes), geometry.flip().to_image(slice_boxes)
     np.testing.assert_allclose(mirrored[:, 0] + plain[:, 2], geometry.size_px[0])
     np.testing.assert_allclose(mirrored[:, [1, 3]], plain[:, [1, 3]])
-    np.testing.assert_allclose(mirrored[:, 2] - mirrored[:, 0], plain[:, 2] - plain[:, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        mirrored[:, 2] - mirrored[:, 0], plain[:, 2] - plain[:, 0], atol=1e-6
+    )
 
 
 def test_geometry__corners_of_the_crop_are_corners_of_the_image() -> None:
@@ -253,7 +324,10 @@ def test_geometry__corners_of_the_crop_are_corners_of_the_image() -> None:
 
 
 def test_prepare__real_slices_keep_their_lesions(lesions: Path) -> None:
-    """19 real liver lesions: boxes come back, keep their size in mm, and the tissue in them is the same before and after."""
+    """19 real liver lesions:
+
+    boxes come back, keep their size in mm, and the tissue in them is the same before and after.
+    """
     view, images = View(), lesions / "Images_png"
     keys = [k for k in read_table(lesions) if slice_path(images, k.folder, k.index).is_file()]
     assert len(keys) == 19
@@ -263,7 +337,12 @@ def test_prepare__real_slices_keep_their_lesions(lesions: Path) -> None:
         edges = np.array([b.edges for b in key.boxes])
         out, boxes, geometry = prepare(hu, edges, key.spacing_mm, view)
         np.testing.assert_allclose(geometry.to_slice(boxes), edges, atol=1e-3)
-        assert max(out.shape) <= view.longest_px and geometry.crop_px[1] < 480  # there is air above and below each of these bodies
+        assert (
+            max(out.shape) <= view.longest_px and geometry.crop_px[1] < 480
+        )  # there is air above and below each of these bodies
         for before, after in zip(edges, boxes, strict=True):
-            (u1, v1, u2, v2), (x1, y1, x2, y2) = before.round().astype(int), after.round().astype(int)
+            (u1, v1, u2, v2), (x1, y1, x2, y2) = (
+                before.round().astype(int),
+                after.round().astype(int),
+            )
             assert out[0, y1:y2, x1:x2].mean() == pytest.approx(hu[0, v1:v2, u1:u2].mean(), abs=15)

@@ -1,4 +1,8 @@
-"""Training a detector: it learns, goes on where it was cut, sees the same images however they are shared; and the verbs around it."""
+"""Training a detector:
+
+it learns, goes on where it was cut, sees the same images however they are shared; and the verbs
+around it.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights() -> Weights:
-    return starting_weights("timm/test_convnext", "random", InputSpec(size_px=32, window_hu=(-200.0, 500.0)))
+    return starting_weights(
+        "timm/test_convnext", "random", InputSpec(size_px=32, window_hu=(-200.0, 500.0))
+    )
 
 
 def sets(world: Path, weights: Weights, recipe: DetectorRecipe) -> tuple[DeepLesion, DeepLesion]:
@@ -50,7 +56,9 @@ def sets(world: Path, weights: Weights, recipe: DetectorRecipe) -> tuple[DeepLes
 def test_recipes__paper_is_the_papers_schedule() -> None:
     r = paper()
     assert (r.lr, r.steps, r.box_head) == (0.002, 70_000, "paper")
-    assert [r.rate(s) for s in (0, 19_999, 20_000, 39_999, 40_000, 54_999, 55_000)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.001])
+    assert [
+        r.rate(s) for s in (0, 19_999, 20_000, 39_999, 40_000, 54_999, 55_000)
+    ] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.001])
     shorter = dataclasses.replace(r, steps=700)
     assert [shorter.rate(s) for s in (199, 200, 550)] == pytest.approx([1, 0.1, 0.001])
     assert len({make().sha256() for make in RECIPES.values()}) == len(RECIPES)
@@ -62,10 +70,14 @@ def test_recipes__paper_is_the_papers_schedule() -> None:
         tiny_recipe(drops=(2800,))
 
 
-def test_batches__every_epoch_shows_every_image_once_and_ranks_share_a_step(world: Path, weights: Weights) -> None:
+def test_batches__every_epoch_shows_every_image_once_and_ranks_share_a_step(
+    world: Path, weights: Weights
+) -> None:
     data, _ = sets(world, weights, tiny_recipe())
     whole = Batches(data, batch=4, seed=7)
-    seen = [member for step in range(5) for member in whole.members(step)]  # 20 images: two epochs of 10
+    seen = [
+        member for step in range(5) for member in whole.members(step)
+    ]  # 20 images: two epochs of 10
     assert [sorted(i for i, e in seen if e == epoch) for epoch in (0, 1)] == [list(range(10))] * 2
     assert [i for i, e in seen if e == 0] != [i for i, e in seen if e == 1]
     parts = [Batches(data, 4, 7, rank, 2) for rank in (0, 1)]
@@ -75,8 +87,12 @@ def test_batches__every_epoch_shows_every_image_once_and_ranks_share_a_step(worl
         assert all(torch.equal(images[i], shared[i % 2][i // 2]) for i in range(4))
 
 
-def test_finetune__cut_and_run_again_is_the_unbroken_run(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = starting_weights("timm/test_resnet", "random", InputSpec(size_px=32))  # has BatchNorm, whose statistics must stay
+def test_finetune__cut_and_run_again_is_the_unbroken_run(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = starting_weights(
+        "timm/test_resnet", "random", InputSpec(size_px=32)
+    )  # has BatchNorm, whose statistics must stay
     r = tiny_recipe(norms="measured")
     options = {**QUIET, "validate_every": 3, "checkpoint_every": 2}
     whole = finetune(weights, *sets(world, weights, r), tmp_path / "whole", r, **options)
@@ -98,48 +114,92 @@ def test_finetune__cut_and_run_again_is_the_unbroken_run(world: Path, tmp_path: 
     lines = [(run.folder / "metrics.jsonl").read_text().splitlines() for run in (whole, resumed)]
     steps = [[(x["step"], x.get("train/loss")) for x in map(json.loads, part)] for part in lines]
     assert steps[0] == steps[1]
-    again = finetune(weights, *sets(world, weights, r), tmp_path / "cut", r, **options)  # finished: nothing happens
+    again = finetune(
+        weights, *sets(world, weights, r), tmp_path / "cut", r, **options
+    )  # finished: nothing happens
     assert again.metrics == resumed.metrics
 
 
 @pytest.mark.heavy
 def test_train__two_processes_share_a_step(world: Path, tmp_path: Path) -> None:
-    """DDP over gloo through the command line; the first process alone writes. Proposals are drawn a process, so one process differs."""
+    """DDP over gloo through the command line; the first process alone writes.
+
+    Proposals are drawn a process, so one process differs.
+    """
     weights_of("timm/test_resnet").save(tmp_path / "w.safetensors")
-    command = [sys.executable, "-m", "ubr.downstream.cli", "train", str(world), "--weights", str(tmp_path / "w.safetensors"), *TINY]
+    command = [
+        sys.executable,
+        "-m",
+        "ubr.downstream.cli",
+        "train",
+        str(world),
+        "--weights",
+        str(tmp_path / "w.safetensors"),
+        *TINY,
+    ]
     command += ["--out", str(tmp_path / "run"), "--devices", "2", "--log-every", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert [line["step"] for line in lines if "train/loss" in line] == [1, 2]
     assert sum("val/recall5" in line for line in lines) == 1
     assert load_detector(tmp_path / "run", "last")
-    refusal = subprocess.run([*command, "--out", str(tmp_path / "odd"), "--batch", "3"], capture_output=True, text=True)
-    assert refusal.returncode == 2 and "a batch of 3 images cannot be shared by 2 processes alike" in refusal.stderr
+    refusal = subprocess.run(
+        [*command, "--out", str(tmp_path / "odd"), "--batch", "3"], capture_output=True, text=True
+    )
+    assert (
+        refusal.returncode == 2
+        and "a batch of 3 images cannot be shared by 2 processes alike" in refusal.stderr
+    )
 
 
-def test_finetune__folder_says_what_it_is_and_holds_no_path(world: Path, weights: Weights, tmp_path: Path) -> None:
-    run = finetune(weights, *sets(world, weights, tiny_recipe()), tmp_path / "run", tiny_recipe(), **QUIET)
+def test_finetune__folder_says_what_it_is_and_holds_no_path(
+    world: Path, weights: Weights, tmp_path: Path
+) -> None:
+    run = finetune(
+        weights, *sets(world, weights, tiny_recipe()), tmp_path / "run", tiny_recipe(), **QUIET
+    )
     text = (run.folder / "config.yaml").read_text()
     config = yaml.safe_load(text)
-    assert config["start"]["weights_sha256"] == weights.sha256() and config["data"]["train_images"] == 10
+    assert (
+        config["start"]["weights_sha256"] == weights.sha256()
+        and config["data"]["train_images"] == 10
+    )
     assert "tensors loaded at 'backbone.body.'" in (run.folder / "receipt.txt").read_text()
     about = json.loads(torch.load(run.last, weights_only=True)["about"])
     assert about["step"] == 6 and set(about["versions"]) >= {"torch", "torchvision"}
     assert str(world) not in text and str(tmp_path) not in text
     assert str(tmp_path).encode() not in (run.folder / "checkpoints" / "last.ckpt").read_bytes()
     with pytest.raises(ValueError, match=r"holds another run \(other recipe.lr"):
-        finetune(weights, *sets(world, weights, tiny_recipe()), tmp_path / "run", tiny_recipe(lr=0.02), **QUIET)
+        finetune(
+            weights,
+            *sets(world, weights, tiny_recipe()),
+            tmp_path / "run",
+            tiny_recipe(lr=0.02),
+            **QUIET,
+        )
 
 
 @pytest.mark.heavy
-def test_finetune__learns_and_is_judged_the_same_from_its_files(world: Path, weights: Weights, tmp_path: Path) -> None:
+def test_finetune__learns_and_is_judged_the_same_from_its_files(
+    world: Path, weights: Weights, tmp_path: Path
+) -> None:
     weights = starting_weights("timm/resnet10t", "random", weights.inputs)
     r = tiny_recipe(steps=45, optimiser="adamw", lr=2e-3, warmup=15, pyramid=64, norms="measured")
     train, val = sets(world, weights, r)
-    run = finetune(weights, train, val, tmp_path / "run", r, **{**QUIET, "validate_every": 45, "log_every": 5})
+    run = finetune(
+        weights, train, val, tmp_path / "run", r, **{**QUIET, "validate_every": 45, "log_every": 5}
+    )
     assert run.metrics["recall5"] == 1.0, run.metrics
-    losses = [x["train/loss"] for x in map(json.loads, (run.folder / "metrics.jsonl").read_text().splitlines()) if "train/loss" in x]
+    losses = [
+        x["train/loss"]
+        for x in map(json.loads, (run.folder / "metrics.jsonl").read_text().splitlines())
+        if "train/loss" in x
+    ]
     assert min(losses[-3:]) < 0.6 * losses[0]
     detector, found, inputs = load_detector(run.folder, "last")
     assert found == r and inputs == weights.inputs
@@ -149,53 +209,140 @@ def test_finetune__learns_and_is_judged_the_same_from_its_files(world: Path, wei
     truth = np.array(target["key"].boxes[0].edges)
     assert np.abs(best.predicted[best.order[0]] - truth).max() < 6
     out = tmp_path / "judged"
-    assert main(["evaluate", str(run.folder), str(world), "--out", str(out), "--workers", "0", "--pictures", "2", "--which", "last"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                str(run.folder),
+                str(world),
+                "--out",
+                str(out),
+                "--workers",
+                "0",
+                "--pictures",
+                "2",
+                "--which",
+                "last",
+            ]
+        )
+        == 0
+    )
     report = json.loads((out / "report.json").read_text())
     assert report["images"] == report["lesions"] == 3 and report["recall"]["value"] >= 2 / 3
     with (out / "detections.csv").open() as file:
-        assert {r["image"] for r in csv.DictReader(file)} == {f"0000{i}_01_01/010" for i in (14, 15, 16)}
-    assert len(list(out.glob("0*.png"))) == 2 and np.asarray(Image.open(out / "froc.png")).std() > 10
+        assert {r["image"] for r in csv.DictReader(file)} == {
+            f"0000{i}_01_01/010" for i in (14, 15, 16)
+        }
+    assert (
+        len(list(out.glob("0*.png"))) == 2 and np.asarray(Image.open(out / "froc.png")).std() > 10
+    )
 
 
-def test_finetune__position_is_given_to_each_image(world: Path, weights: Weights, tmp_path: Path) -> None:
+def test_finetune__position_is_given_to_each_image(
+    world: Path, weights: Weights, tmp_path: Path
+) -> None:
     r = tiny_recipe(position=True, steps=2)
     train, val = sets(world, weights, r)
     places = {k.name: float(i) for i, k in enumerate([*train.keys, *val.keys])}
-    finetune(weights, train, val, tmp_path / "run", r, positions=Positions(places, "a scorer"), **QUIET)
+    finetune(
+        weights, train, val, tmp_path / "run", r, positions=Positions(places, "a scorer"), **QUIET
+    )
     with pytest.raises(ValueError, match=r"holds another run \(other positions.scorer_sha256\)"):
-        finetune(weights, train, val, tmp_path / "run", r, positions=Positions(places, "another"), **QUIET)
+        finetune(
+            weights,
+            train,
+            val,
+            tmp_path / "run",
+            r,
+            positions=Positions(places, "another"),
+            **QUIET,
+        )
     with pytest.raises(ValueError, match="1 of 13 images have no position, the first is"):
-        finetune(weights, train, val, tmp_path / "x", r, positions=Positions(dict(list(places.items())[1:]), "a scorer"), **QUIET)
-    with pytest.raises(ValueError, match="a recipe with position True got positions False; make them"):
+        finetune(
+            weights,
+            train,
+            val,
+            tmp_path / "x",
+            r,
+            positions=Positions(dict(list(places.items())[1:]), "a scorer"),
+            **QUIET,
+        )
+    with pytest.raises(
+        ValueError, match="a recipe with position True got positions False; make them"
+    ):
         finetune(weights, train, val, tmp_path / "x", r, **QUIET)
 
 
-def test_train__positions_of_a_scorer(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train__positions_of_a_scorer(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for seed, name in enumerate(("scorer", "other")):
         weights_of("timm/test_resnet", seed).save(tmp_path / name)
-    argv = ["train", str(world), "--backbone", "timm/test_resnet", *TINY, "--position", "true", "--out", str(tmp_path / "run")]
+    argv = [
+        "train",
+        str(world),
+        "--backbone",
+        "timm/test_resnet",
+        *TINY,
+        "--position",
+        "true",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert main([*argv, "--scorer", str(tmp_path / "scorer")]) == 0
     images = DeepLesion(world, "val", InputSpec())
     places = body_positions(load(tmp_path / "scorer"), images, progress=False).by_name
-    assert list(places) == [k.name for k in images.keys] and len(set(places.values())) == len(places)
-    judge = ["evaluate", str(tmp_path / "run"), str(world), "--out", str(tmp_path / "e"), "--which", "last", "--workers", "0"]
+    assert list(places) == [k.name for k in images.keys] and len(set(places.values())) == len(
+        places
+    )
+    judge = [
+        "evaluate",
+        str(tmp_path / "run"),
+        str(world),
+        "--out",
+        str(tmp_path / "e"),
+        "--which",
+        "last",
+        "--workers",
+        "0",
+    ]
     assert "positions are of scorer" in refused(judge, capsys)
-    assert "device 'gpu' cannot be used here; allowed: auto, cpu" in refused([*judge, "--device", "gpu"], capsys)
-    assert "positions are of scorer" in refused([*judge, "--scorer", str(tmp_path / "other")], capsys)
+    assert "device 'gpu' cannot be used here; allowed: auto, cpu" in refused(
+        [*judge, "--device", "gpu"], capsys
+    )
+    assert "positions are of scorer" in refused(
+        [*judge, "--scorer", str(tmp_path / "other")], capsys
+    )
     assert main([*judge, "--scorer", str(tmp_path / "scorer")]) == 0
 
 
 def test_positions__of_a_scorer_with_neighbours_see_them(world: Path) -> None:
     scorer, images = weights_of("timm/test_resnet"), DeepLesion(world, "val", InputSpec())
-    beside = dataclasses.replace(scorer, inputs=dataclasses.replace(scorer.inputs, neighbours_mm=2.0))
+    beside = dataclasses.replace(
+        scorer, inputs=dataclasses.replace(scorer.inputs, neighbours_mm=2.0)
+    )
     alone, together = (body_positions(w, images, progress=False).by_name for w in (scorer, beside))
     assert alone.keys() == together.keys() and all(alone[name] != together[name] for name in alone)
 
 
-def test_train__a_yaml_file_may_name_the_recipe(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train__a_yaml_file_may_name_the_recipe(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "my.yaml").write_text("recipe: paper\n")
     assert (
-        main(["train", str(world), "--out", str(tmp_path / "x"), "--backbone", "vgg16", "--config", str(tmp_path / "my.yaml"), "--dry"])
+        main(
+            [
+                "train",
+                str(world),
+                "--out",
+                str(tmp_path / "x"),
+                "--backbone",
+                "vgg16",
+                "--config",
+                str(tmp_path / "my.yaml"),
+                "--dry",
+            ]
+        )
         == 0
     )
     assert "vgg16 from random, recipe paper, 70000 steps of 2 images" in capsys.readouterr().out
@@ -208,11 +355,20 @@ def test_finetune__refuses(world: Path, weights: Weights, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="10 patients are in both training and validation"):
         finetune(weights, train, plain, tmp_path / "x", r, **QUIET)
     with pytest.raises(
-        ValueError, match=r"the train images are not made as the recipe.*augment None\); make them with inputs=weights.inputs"
+        ValueError,
+        match=r"the train images are not made as the recipe.*augment None\); make them with "
+        r"inputs=weights.inputs",
     ):
         finetune(weights, plain, val, tmp_path / "x", r, **QUIET)
     with pytest.raises(ValueError, match="the val images are not made as the recipe"):
-        finetune(weights, train, DeepLesion(world, "val", InputSpec(), view=r.view), tmp_path / "x", r, **QUIET)
+        finetune(
+            weights,
+            train,
+            DeepLesion(world, "val", InputSpec(), view=r.view),
+            tmp_path / "x",
+            r,
+            **QUIET,
+        )
     with pytest.raises(ValueError, match="a batch of 2 images cannot be shared by 3 processes"):
         finetune(weights, train, val, tmp_path / "x", r, **{**QUIET, "devices": 3})
     with pytest.raises(ValueError, match="validate_every must be at least 1, got 0"):
@@ -222,14 +378,31 @@ def test_finetune__refuses(world: Path, weights: Weights, tmp_path: Path) -> Non
 
 # ---- the verbs
 
-TINY = ["--steps", "2", "--batch", "2", "--view.longest-px", "96", "--accelerator", "cpu", "--workers", "0", "--precision", "32"]
+TINY = [
+    "--steps",
+    "2",
+    "--batch",
+    "2",
+    "--view.longest-px",
+    "96",
+    "--accelerator",
+    "cpu",
+    "--workers",
+    "0",
+    "--precision",
+    "32",
+]
 
 
 def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line that a mistake is answered with."""
     capsys.readouterr()
     assert main(argv) == 2
-    lines = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("ubr-detect")]
+    lines = [
+        line
+        for line in capsys.readouterr().err.strip().splitlines()
+        if line.startswith("ubr-detect")
+    ]
     assert len(lines) == 1
     return lines[0]
 
@@ -241,23 +414,44 @@ def test_help__of_every_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     assert stop.value.code == 0 and verb in capsys.readouterr().out
 
 
-def test_train__says_where_its_view_is_not_what_the_weights_saw(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train__says_where_its_view_is_not_what_the_weights_saw(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     weights = weights_of("timm/test_resnet")
-    dataclasses.replace(weights, inputs=dataclasses.replace(weights.inputs, neighbours_mm=2.5)).save(tmp_path / "w.safetensors")
-    argv = ["train", str(world), "--weights", str(tmp_path / "w.safetensors"), *TINY, "--out", str(tmp_path / "dry"), "--dry"]
+    dataclasses.replace(
+        weights, inputs=dataclasses.replace(weights.inputs, neighbours_mm=2.5)
+    ).save(tmp_path / "w.safetensors")
+    argv = [
+        "train",
+        str(world),
+        "--weights",
+        str(tmp_path / "w.safetensors"),
+        *TINY,
+        "--out",
+        str(tmp_path / "dry"),
+        "--dry",
+    ]
     assert main(argv) == 0
-    assert "note: these weights were trained on 3 slices 2.5 mm apart: --view.channels 3 --view.distance_mm 2.5" in capsys.readouterr().out
-    assert main([*argv, "--view.channels", "3", "--view.distance_mm", "2.5"]) == 0 and "note" not in capsys.readouterr().out
+    assert (
+        "note: these weights were trained on 3 slices 2.5 mm apart: --view.channels 3 "
+        "--view.distance_mm 2.5" in capsys.readouterr().out
+    )
+    assert (
+        main([*argv, "--view.channels", "3", "--view.distance_mm", "2.5"]) == 0
+        and "note" not in capsys.readouterr().out
+    )
 
 
-def test_train__from_a_weights_file_and_its_mistakes(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train__from_a_weights_file_and_its_mistakes(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     weights_of("timm/test_resnet").save(tmp_path / "w.safetensors")
     argv = ["train", str(world), "--weights", str(tmp_path / "w.safetensors"), *TINY]
     assert main([*argv, "--out", str(tmp_path / "dry"), "--dry"]) == 0
     shown = capsys.readouterr().out
     assert (
-        "timm/test_resnet from weights of this project, recipe small, 2 steps of 2 images; 10 train images of 10 patients, 3 val images"
-        in shown
+        "timm/test_resnet from weights of this project, recipe small, 2 steps of 2 images; 10 "
+        "train images of 10 patients, 3 val images" in shown
     )
     assert not (tmp_path / "dry").exists()
     assert main([*argv, "--out", str(tmp_path / "run")]) == 0
@@ -265,16 +459,26 @@ def test_train__from_a_weights_file_and_its_mistakes(world: Path, tmp_path: Path
     start = ["train", str(world), "--out", str(tmp_path / "x"), *TINY]
     assert "unknown backbone 'vgg17'; nearest" in refused([*start, "--backbone", "vgg17"], capsys)
     assert "no such weights file" in refused([*start, "--weights", str(tmp_path / "none")], capsys)
-    assert "--weights bring their own" in refused([*argv, "--backbone", "vgg16", "--out", str(tmp_path / "x")], capsys)
+    assert "--weights bring their own" in refused(
+        [*argv, "--backbone", "vgg16", "--out", str(tmp_path / "x")], capsys
+    )
     assert "unknown start 'imagnet'" in refused([*start, "--start", "imagnet"], capsys)
-    assert "DL_info.csv" in refused(["train", str(tmp_path), "--out", str(tmp_path / "x"), *TINY], capsys)
-    assert "takes three channels, got view.channels 5" in refused([*start, "--view.channels", "5"], capsys)
+    assert "DL_info.csv" in refused(
+        ["train", str(tmp_path), "--out", str(tmp_path / "x"), *TINY], capsys
+    )
+    assert "takes three channels, got view.channels 5" in refused(
+        [*start, "--view.channels", "5"], capsys
+    )
     assert "give both, or neither" in refused([*start, "--position", "true"], capsys)
     assert not (tmp_path / "x").exists()
-    assert "holds no best.pth" in refused(["evaluate", str(tmp_path), str(world), "--out", str(tmp_path / "e")], capsys)
+    assert "holds no best.pth" in refused(
+        ["evaluate", str(tmp_path), str(world), "--out", str(tmp_path / "e")], capsys
+    )
 
 
-def test_train__an_image_that_breaks_stops_or_is_skipped_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train__an_image_that_breaks_stops_or_is_skipped_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = lesion_world(tmp_path / "data", train=4, val=1, test=0)
     (folder / "Images_png" / "000002_01_01" / "010.png").write_bytes(b"\x89PNG broken")
     argv = ["train", str(folder), "--backbone", "timm/test_convnext", *TINY, "--steps", "4"]
@@ -284,9 +488,25 @@ def test_train__an_image_that_breaks_stops_or_is_skipped_and_counted(tmp_path: P
     assert "1 images could not be read, first 000002_01_01/010" in capsys.readouterr().out
 
 
-def test_check__says_whether_training_may_start(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", str(world), "--manifest", str(tmp_path / "m.json"), "--coco", str(tmp_path / "coco")]) == 0
-    assert "ready to train" in capsys.readouterr().out and json.loads((tmp_path / "m.json").read_text())
+def test_check__says_whether_training_may_start(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(
+            [
+                "check",
+                str(world),
+                "--manifest",
+                str(tmp_path / "m.json"),
+                "--coco",
+                str(tmp_path / "coco"),
+            ]
+        )
+        == 0
+    )
+    assert "ready to train" in capsys.readouterr().out and json.loads(
+        (tmp_path / "m.json").read_text()
+    )
     coco = json.loads((tmp_path / "coco" / "val.json").read_text())
     assert len(coco["images"]) == len(coco["annotations"]) == 3
     folder = lesion_world(tmp_path / "data", train=2, val=1, test=0)
@@ -294,6 +514,12 @@ def test_check__says_whether_training_may_start(world: Path, tmp_path: Path, cap
     assert "training must not start" in refused(["check", str(folder)], capsys)
 
 
-def test_plant__writes_what_check_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "is not a folder" in refused(["plant", str(tmp_path / "none"), "--out", str(tmp_path / "x")], capsys)
-    assert "holds no .nii" in refused(["plant", str(tmp_path), "--out", str(tmp_path / "x")], capsys)
+def test_plant__writes_what_check_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "is not a folder" in refused(
+        ["plant", str(tmp_path / "none"), "--out", str(tmp_path / "x")], capsys
+    )
+    assert "holds no .nii" in refused(
+        ["plant", str(tmp_path), "--out", str(tmp_path / "x")], capsys
+    )

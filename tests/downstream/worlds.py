@@ -1,4 +1,7 @@
-"""A small data set in DeepLesion's layout in which lesions are bright squares: learnt in seconds."""
+"""A small data set in DeepLesion's layout in which lesions are bright squares:
+
+learnt in seconds.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,15 @@ import torch
 
 from ubr.pretrain.augment import AIR_HU, Augment
 
-ALL = Augment(crop_area=0.5, field_of_view=1.3, rotation_deg=20, flip=0.5, hu_shift=20, hu_scale=0.1, noise_hu=10)
+ALL = Augment(
+    crop_area=0.5,
+    field_of_view=1.3,
+    rotation_deg=20,
+    flip=0.5,
+    hu_shift=20,
+    hu_scale=0.1,
+    noise_hu=10,
+)
 
 
 def body(g: int = 6, m: int = 4, size: int = 32) -> torch.Tensor:
@@ -38,15 +46,20 @@ def test_views__neighbours_get_the_view_of_their_slice() -> None:
     views = quiet.views(beside, 24, g=6, seed=1, step=5)
     assert views.shape == (6, 4, 3, 24, 24)
     torch.testing.assert_close(views[:, :, 1], quiet.views(body(), 24, g=6, seed=1, step=5))
-    assert torch.equal(views[:, :, 0], views[:, :, 1]) and not torch.equal(views[:, :, 2], views[:, :, 1])
-    assert not torch.equal(*ALL.views(beside, 24, g=6, seed=1, step=5)[:, :, :2].unbind(2))  # each pixel has its own noise
+    assert torch.equal(views[:, :, 0], views[:, :, 1]) and not torch.equal(
+        views[:, :, 2], views[:, :, 1]
+    )
+    assert not torch.equal(
+        *ALL.views(beside, 24, g=6, seed=1, step=5)[:, :, :2].unbind(2)
+    )  # each pixel has its own noise
 
 
 def test_views__crops_enlarge_the_body_and_keep_its_mass() -> None:
     views = Augment(crop_area=0.5, crop_mass=1 / 3).views(body(50), 32, g=50, seed=0, step=0)
     share = (views > -500).float().mean(dim=(2, 3)) / (body(1)[0, 0] > -500).float().mean()
     assert share.max() > 1.3  # an area of one half doubles what it shows
-    # A crop of area a shows 1/a of the pixels for each unit of mass it kept; with a <= 1 and a third kept, never less than a third.
+    # A crop of area a shows 1/a of the pixels for each unit of mass it kept; with a <= 1 and a
+    # third kept, never less than a third.
     assert share.min() > 1 / 3 - 0.02
 
 
@@ -99,7 +112,9 @@ def test_views__finer_grids_are_brought_to_size() -> None:
     assert Augment().views(body(size=48), 32, g=6, seed=0, step=0).shape == (6, 4, 32, 32)
 
 
-@pytest.mark.parametrize("wrong", [{"crop_area": 0}, {"field_of_view": 0.5}, {"hu_scale": 1}, {"hu_shift": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"crop_area": 0}, {"field_of_view": 0.5}, {"hu_scale": 1}, {"hu_shift": -1}]
+)
 def test_augment__refuses_values_out_of_range(wrong: dict[str, float]) -> None:
     name = next(iter(wrong))
     with pytest.raises(ValueError, match=rf"augment\.{name} must be in .*, got {wrong[name]}"):

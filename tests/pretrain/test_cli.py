@@ -27,13 +27,30 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "scans").mkdir()
     for seed in (50, 51):
         volume = toy_volume(seed)
-        ras = np.transpose(volume.hu[::-1, ::-1, ::-1], (2, 1, 0))  # x to the right, y anterior, z superior last
+        ras = np.transpose(
+            volume.hu[::-1, ::-1, ::-1], (2, 1, 0)
+        )  # x to the right, y anterior, z superior last
         affine = np.diag([volume.spacing_mm[2], volume.spacing_mm[1], volume.spacing_mm[0], 1.0])
-        nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(ras), affine), root / "scans" / f"{seed}.nii.gz")
+        nibabel.save(
+            nibabel.Nifti1Image(np.ascontiguousarray(ras), affine),
+            root / "scans" / f"{seed}.nii.gz",
+        )
     return root
 
 
-TINY = ["--backbone", "timm/test_resnet", "--inputs.size-px=32", "--g", "4", "--m", "4", "--steps", "6", "--accelerator", "cpu"]
+TINY = [
+    "--backbone",
+    "timm/test_resnet",
+    "--inputs.size-px=32",
+    "--g",
+    "4",
+    "--m",
+    "4",
+    "--steps",
+    "6",
+    "--accelerator",
+    "cpu",
+]
 
 
 def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -53,13 +70,19 @@ def test_help__lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help__every_option_of_a_verb_is_explained(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help__every_option_of_a_verb_is_explained(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         main([verb, "--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    entries = re.findall(r"^  (?:-h, )?(--?[\w.]+|[A-Z]+)(.*(?:\n {20,}\S.*)*)", shown.split("\n\n", 1)[1], re.M)
-    bare = [name for name, text in entries if len(re.sub(r"\(type:.*|\s|[A-Z_.\[\]]", "", text)) < 5]
+    entries = re.findall(
+        r"^  (?:-h, )?(--?[\w.]+|[A-Z]+)(.*(?:\n {20,}\S.*)*)", shown.split("\n\n", 1)[1], re.M
+    )
+    bare = [
+        name for name, text in entries if len(re.sub(r"\(type:.*|\s|[A-Z_.\[\]]", "", text)) < 5
+    ]
     assert entries and not bare
 
 
@@ -71,22 +94,36 @@ def test_mistakes__unknown_verb_and_option(capsys: pytest.CaptureFixture[str]) -
     assert "--wrokers" in capsys.readouterr().err
 
 
-def test_fit__dry_says_what_it_would_do_and_writes_nothing(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fit__dry_says_what_it_would_do_and_writes_nothing(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["fit", str(world / "store"), "--out", str(world / "dry"), "--dry", *TINY]) == 0
     shown = capsys.readouterr().out
-    assert "train on 11 series of 11 patients (330 slices), held out 1 series of 1" in shown and "6 steps of 4 x 4 slices" in shown
+    assert (
+        "train on 11 series of 11 patients (330 slices), held out 1 series of 1" in shown
+        and "6 steps of 4 x 4 slices" in shown
+    )
     assert not (world / "dry").exists()
 
 
 def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> None:
     config = yaml.safe_load((world / "run" / "config.yaml").read_text())["recipe"]
-    assert (config["g"], config["m"], config["inputs"]["size_px"], config["order_scale"], config["unit"]) == (4, 4, 32, 2.0, "mm")
+    assert (
+        config["g"],
+        config["m"],
+        config["inputs"]["size_px"],
+        config["order_scale"],
+        config["unit"],
+    ) == (4, 4, 32, 2.0, "mm")
 
 
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        (["--recipe", "papper"], "unknown recipe 'papper'; allowed: default, large, paper, reference_code"),
+        (
+            ["--recipe", "papper"],
+            "unknown recipe 'papper'; allowed: default, large, paper, reference_code",
+        ),
         (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'; nearest: timm/resnet"),
         (["--g", "40"], "11 series can be trained on, fewer than g = 40 a step"),
         (["--m", "1"], "m must be in 2..256, got 1"),
@@ -102,7 +139,9 @@ def test_fit__mistakes_are_one_line_and_leave_no_run(
     more: list[str], reason: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        line = refused(["fit", str(world / "store"), "--out", str(tmp_path / "run"), *TINY, *more], capsys)
+        line = refused(
+            ["fit", str(world / "store"), "--out", str(tmp_path / "run"), *TINY, *more], capsys
+        )
     except SystemExit as stop:  # refused while the options were read
         assert stop.code == 2
         line = " ".join(capsys.readouterr().err.split())
@@ -115,34 +154,66 @@ def test_fit__no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "is not a store" in line and "ubr-pretrain ingest" in line
 
 
-def test_score__a_store_and_scans_give_a_row_a_slice(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_score__a_store_and_scans_give_a_row_a_slice(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     weights = str(world / "run" / "weights.safetensors")
-    assert main(["score", weights, str(world / "store"), "--out", str(world / "s1"), "--workers", "0"]) == 0
+    assert (
+        main(["score", weights, str(world / "store"), "--out", str(world / "s1"), "--workers", "0"])
+        == 0
+    )
     assert "scored        12 series, 360 slices" in capsys.readouterr().out
-    assert main(["score", weights, str(world / "scans"), "--out", str(world / "s2"), "--workers", "1"]) == 0
+    assert (
+        main(["score", weights, str(world / "scans"), "--out", str(world / "s2"), "--workers", "1"])
+        == 0
+    )
     table = pq.read_table(world / "s2" / "slices.parquet")
     assert table.column_names == ["series", "index", "z_mm", "score"] and table.num_rows == 60
     expected = {"slices.parquet", "series.csv", "findings.csv", "left_out.csv", "settings.json"}
     assert {p.name for p in (world / "s2").iterdir()} == expected
-    assert (world / "s2" / "findings.csv").read_text().splitlines()[0] == "series,kind,first,last,confidence,reason"
+    assert (world / "s2" / "findings.csv").read_text().splitlines()[
+        0
+    ] == "series,kind,first,last,confidence,reason"
     assert len((world / "s2" / "series.csv").read_text().splitlines()) == 3
     assert json.loads(table.schema.metadata[b"ubr"])["weights_sha256"]
     for file in (world / "s2").iterdir():
         assert b"50.nii" not in file.read_bytes()
-    assert "is not empty" in refused(["score", weights, str(world / "scans"), "--out", str(world / "run")], capsys)
+    assert "is not empty" in refused(
+        ["score", weights, str(world / "scans"), "--out", str(world / "run")], capsys
+    )
 
 
 def test_score__a_store_scores_like_the_scans_it_was_made_from(world: Path) -> None:
     weights = str(world / "run" / "weights.safetensors")
-    assert main(["ingest", str(world / "scans"), "--store", str(world / "again"), "--workers", "1"]) == 0
-    assert main(["score", weights, str(world / "again"), "--out", str(world / "s3"), "--workers", "0"]) == 0
-    assert main(["score", weights, str(world / "scans"), "--out", str(world / "s4"), "--workers", "0"]) == 0
-    a, b = (pq.read_table(world / s / "slices.parquet").sort_by([("series", "ascending"), ("index", "ascending")]) for s in ("s3", "s4"))
+    assert (
+        main(["ingest", str(world / "scans"), "--store", str(world / "again"), "--workers", "1"])
+        == 0
+    )
+    assert (
+        main(["score", weights, str(world / "again"), "--out", str(world / "s3"), "--workers", "0"])
+        == 0
+    )
+    assert (
+        main(["score", weights, str(world / "scans"), "--out", str(world / "s4"), "--workers", "0"])
+        == 0
+    )
+    a, b = (
+        pq.read_table(world / s / "slices.parquet").sort_by(
+            [("series", "ascending"), ("index", "ascending")]
+        )
+        for s in ("s3", "s4")
+    )
     assert a.equals(b)
 
 
 def test_score__features_are_those_that_the_scores_are_made_of(world: Path, tmp_path: Path) -> None:
-    score = ["score", str(world / "run" / "weights.safetensors"), str(world / "scans"), "--workers", "0"]
+    score = [
+        "score",
+        str(world / "run" / "weights.safetensors"),
+        str(world / "scans"),
+        "--workers",
+        "0",
+    ]
     assert main([*score, "--out", str(tmp_path / "with"), "--features"]) == 0
     assert main([*score, "--out", str(tmp_path / "without")]) == 0
     one, other = (pq.read_table(tmp_path / name / "slices.parquet") for name in ("with", "without"))
@@ -160,9 +231,13 @@ def test_score__mistakes(world: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "not a readable .safetensors file" in refused(
         ["score", str(tmp_path / "w.safetensors"), str(world / "scans"), "--out", out], capsys
     )
-    assert "no such weights file" in refused(["score", str(tmp_path / "none"), str(world / "scans"), "--out", out], capsys)
+    assert "no such weights file" in refused(
+        ["score", str(tmp_path / "none"), str(world / "scans"), "--out", out], capsys
+    )
     (tmp_path / "empty").mkdir()
-    assert "could be scored" in refused(["score", weights, str(tmp_path / "empty"), "--out", out], capsys)
+    assert "could be scored" in refused(
+        ["score", weights, str(tmp_path / "empty"), "--out", out], capsys
+    )
     assert "nowhere" in refused(["score", weights, str(tmp_path / "nowhere"), "--out", out], capsys)
     newer = tmp_path / "newer"
     newer.mkdir()
@@ -171,11 +246,22 @@ def test_score__mistakes(world: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert not Path(out).exists()
 
 
-def test_calibrate__labels_give_parts_positions_and_landmarks(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    weights, scores, regions = str(world / "run" / "weights.safetensors"), tmp_path / "scores", str(tmp_path / "regions.json")
-    assert main(["score", weights, str(world / "store"), "--out", str(scores), "--workers", "0"]) == 0
+def test_calibrate__labels_give_parts_positions_and_landmarks(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, scores, regions = (
+        str(world / "run" / "weights.safetensors"),
+        tmp_path / "scores",
+        str(tmp_path / "regions.json"),
+    )
+    assert (
+        main(["score", weights, str(world / "store"), "--out", str(scores), "--workers", "0"]) == 0
+    )
     keys = pq.read_table(scores / "slices.parquet")["series"].unique().to_pylist()
-    rows = [f"{key},0-9,chest,\n{key},10-29,abdomen,\n{key},3,,apex\n{key},25,,crest\n" for key in keys[:3]]
+    rows = [
+        f"{key},0-9,chest,\n{key},10-29,abdomen,\n{key},3,,apex\n{key},25,,crest\n"
+        for key in keys[:3]
+    ]
     (tmp_path / "labels.csv").write_text("series,index,part,landmark\n" + "".join(rows))
     calibrate = ["calibrate", str(scores), str(tmp_path / "labels.csv"), "--out", regions]
     assert main([*calibrate, "--parts", "chest", "abdomen", "--scale", "apex", "crest"]) == 0
@@ -190,47 +276,92 @@ def test_calibrate__labels_give_parts_positions_and_landmarks(world: Path, tmp_p
     assert table.column_names == ["series", "index", "z_mm", "score", "part", "position"]
     assert set(table["part"].to_pylist()) <= {"chest", "abdomen"}
     header, *series = csv.reader((tmp_path / "with" / "series.csv").open())
-    assert header[-2:] == ["parts", "body_part_examined"] and all(row[-1] in {"CHEST", "ABDOMEN", "CHESTABDOMEN"} for row in series)
+    assert header[-2:] == ["parts", "body_part_examined"] and all(
+        row[-1] in {"CHEST", "ABDOMEN", "CHESTABDOMEN"} for row in series
+    )
     marks = list(csv.DictReader((tmp_path / "with" / "landmarks.csv").open()))
-    assert len(marks) == 2 * 3 and {row["landmark"] for row in marks} == {"apex", "crest", "chest/abdomen"}
+    assert len(marks) == 2 * 3 and {row["landmark"] for row in marks} == {
+        "apex",
+        "crest",
+        "chest/abdomen",
+    }
     assert all(float(row["low_mm"]) <= float(row["high_mm"]) for row in marks)
     assert all((row["z_mm"] == "") == (row["outside"] in {"superior", "inferior"}) for row in marks)
 
     assert main([*read, "--out", str(tmp_path / "few")]) == 0
-    assert "no interval at 90 % for apex, chest/abdomen, crest: 3 labelled volumes allow at most 75 %" in _sorted_names(capsys)
+    assert (
+        "no interval at 90 % for apex, chest/abdomen, crest: 3 labelled volumes allow at most 75 %"
+        in _sorted_names(capsys)
+    )
 
 
 def _sorted_names(capsys: pytest.CaptureFixture[str]) -> str:
     """The note with its names in order: untrained scores may have them in any."""
-    note = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("no interval"))
-    start, names, end = re.fullmatch(r"(no interval at 90 % for )(.*?)(: .*)", note).groups()  # type: ignore[union-attr]
+    note = next(
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("no interval")
+    )
+    start, names, end = re.fullmatch(
+        r"(no interval at 90 % for )(.*?)(: "
+        r".*)",
+        note,
+    ).groups()  # type: ignore[union-attr]
     return start + ", ".join(sorted(names.split(", "))) + end
 
 
 def test_score__regions_of_other_weights_or_damaged_ones_are_refused(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    score = ["score", str(world / "run" / "weights.safetensors"), str(world / "scans"), "--out", str(tmp_path / "s")]
+    score = [
+        "score",
+        str(world / "run" / "weights.safetensors"),
+        str(world / "scans"),
+        "--out",
+        str(tmp_path / "s"),
+    ]
     level = {"score": 0.0, "std": None, "volumes": 1, "without": [], "residuals_mm": []}
-    other = {"format": 1, "weights_sha256": "f" * 64, "parts": [], "borders": [], "landmarks": {"apex": level}, "scale": None}
+    other = {
+        "format": 1,
+        "weights_sha256": "f" * 64,
+        "parts": [],
+        "borders": [],
+        "landmarks": {"apex": level},
+        "scale": None,
+    }
     (tmp_path / "other.json").write_text(json.dumps(other))
     (tmp_path / "cut.json").write_text(json.dumps(other)[:-9])
-    assert "made with weights ffffffffffff" in refused([*score, "--regions", str(tmp_path / "other.json")], capsys)
-    assert "not a regions file" in refused([*score, "--regions", str(tmp_path / "cut.json")], capsys)
-    assert "no such regions file" in refused([*score, "--regions", str(tmp_path / "none.json")], capsys)
+    assert "made with weights ffffffffffff" in refused(
+        [*score, "--regions", str(tmp_path / "other.json")], capsys
+    )
+    assert "not a regions file" in refused(
+        [*score, "--regions", str(tmp_path / "cut.json")], capsys
+    )
+    assert "no such regions file" in refused(
+        [*score, "--regions", str(tmp_path / "none.json")], capsys
+    )
     assert not (tmp_path / "s").exists()
 
 
-def test_inspect__says_what_the_file_is_in_text_and_json(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect__says_what_the_file_is_in_text_and_json(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     weights = str(world / "run" / "weights.safetensors")
     assert main(["inspect", weights]) == 0
     text = capsys.readouterr().out
     assert main(["inspect", weights, "--json"]) == 0
     about = json.loads(capsys.readouterr().out)
-    assert about["backbone"] == "timm/test_resnet" and about["exports_to"] == ["timm", "detectron2", "onnx"]
+    assert about["backbone"] == "timm/test_resnet" and about["exports_to"] == [
+        "timm",
+        "detectron2",
+        "onnx",
+    ]
     assert about["sha256"] in text and "window_hu: [-300.0, 400.0]" in text
     row = about["tensors"][0]
-    assert re.search(rf"^{re.escape(row['name'])} +{row['kind']} +{' x '.join(map(str, row['shape'])) or 'one number'}$", text, re.M)
+    assert re.search(
+        rf"^{re.escape(row['name'])} +{row['kind']} "
+        rf"+{' x '.join(map(str, row['shape'])) or 'one number'}$",
+        text,
+        re.M,
+    )
     provenance = about["provenance"]
     assert provenance["start"] == {"source": "random", "initialisation": "timm's own", "seed": 0}
     assert (
@@ -254,15 +385,35 @@ def test_fit__writes_a_card(world: Path) -> None:
         assert part in card
 
 
-def test_export__writes_prints_and_refuses(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export__writes_prints_and_refuses(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     weights = str(world / "run" / "weights.safetensors")
     for to, name in (("timm", "folder"), ("detectron2", "x.pkl")):
         assert main(["export", weights, "--to", to, "--out", str(tmp_path / name)]) == 0
         assert str(tmp_path / name) in capsys.readouterr().out
-        assert "exists" in refused(["export", weights, "--to", to, "--out", str(tmp_path / name)], capsys)
-        assert main(["export", weights, "--to", to, "--out", str(tmp_path / name), "--overwrite", "--fold"]) == 0
+        assert "exists" in refused(
+            ["export", weights, "--to", to, "--out", str(tmp_path / name)], capsys
+        )
+        assert (
+            main(
+                [
+                    "export",
+                    weights,
+                    "--to",
+                    to,
+                    "--out",
+                    str(tmp_path / name),
+                    "--overwrite",
+                    "--fold",
+                ]
+            )
+            == 0
+        )
         assert "torch.ones_like(hu)" in capsys.readouterr().out if to == "timm" else True
-    assert "has no layout 'torchvision'" in refused(["export", weights, "--to", "torchvision", "--out", str(tmp_path / "t.pth")], capsys)
+    assert "has no layout 'torchvision'" in refused(
+        ["export", weights, "--to", "torchvision", "--out", str(tmp_path / "t.pth")], capsys
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "x.pkl", "x.yaml"]
 
 
@@ -270,29 +421,92 @@ def test_fit__a_recipe_named_in_a_yaml_file_is_the_one_that_is_planned(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mine.yaml").write_text("recipe: reference_code\nstart: random\ng: 4\n")
-    assert main(["fit", str(world / "store"), "--out", str(tmp_path / "run"), "--config", str(tmp_path / "mine.yaml"), "--dry"]) == 0
+    assert (
+        main(
+            [
+                "fit",
+                str(world / "store"),
+                "--out",
+                str(tmp_path / "run"),
+                "--config",
+                str(tmp_path / "mine.yaml"),
+                "--dry",
+            ]
+        )
+        == 0
+    )
     assert "vgg16 from random start, 128 px, 10000 steps of 4 x 8 slices" in capsys.readouterr().out
 
 
-def test_fit__a_run_that_diverges_says_so_and_leaves_no_weights(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wild = ["--optimiser", "sgd", "--lr", "10", "--schedule", "constant", "--clip-norm", "null", "--steps", "30", "--log-every", "5"]
-    line = refused(["fit", str(world / "store"), "--out", str(tmp_path / "run"), *TINY, *wild], capsys)
+def test_fit__a_run_that_diverges_says_so_and_leaves_no_weights(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wild = [
+        "--optimiser",
+        "sgd",
+        "--lr",
+        "10",
+        "--schedule",
+        "constant",
+        "--clip-norm",
+        "null",
+        "--steps",
+        "30",
+        "--log-every",
+        "5",
+    ]
+    line = refused(
+        ["fit", str(world / "store"), "--out", str(tmp_path / "run"), *TINY, *wild], capsys
+    )
     assert "lower --lr" in line
     assert not (tmp_path / "run" / "weights.safetensors").exists()
 
 
-def test_ingest__dry_and_a_list_of_patients_with_a_hole(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["ingest", str(world / "scans"), "--store", str(tmp_path / "dry"), "--workers", "1", "--dry"]) == 0
-    assert "would take          2 series" in capsys.readouterr().out and not (tmp_path / "dry").exists()
+def test_ingest__dry_and_a_list_of_patients_with_a_hole(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(
+            [
+                "ingest",
+                str(world / "scans"),
+                "--store",
+                str(tmp_path / "dry"),
+                "--workers",
+                "1",
+                "--dry",
+            ]
+        )
+        == 0
+    )
+    assert (
+        "would take          2 series" in capsys.readouterr().out
+        and not (tmp_path / "dry").exists()
+    )
     (tmp_path / "p.csv").write_text("file,patient\n50.nii.gz,\n")
-    line = refused(["ingest", str(world / "scans"), "--store", str(tmp_path / "s"), "--patients", str(tmp_path / "p.csv")], capsys)
+    line = refused(
+        [
+            "ingest",
+            str(world / "scans"),
+            "--store",
+            str(tmp_path / "s"),
+            "--patients",
+            str(tmp_path / "p.csv"),
+        ],
+        capsys,
+    )
     assert "line 2 names no patient" in line
 
 
-def test_ingest__nothing_usable_is_a_mistake_not_a_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ingest__nothing_usable_is_a_mistake_not_a_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("Dear colleague")
-    line = refused(["ingest", str(tmp_path / "letters"), "--store", str(tmp_path / "s"), "--workers", "1"], capsys)
+    line = refused(
+        ["ingest", str(tmp_path / "letters"), "--store", str(tmp_path / "s"), "--workers", "1"],
+        capsys,
+    )
     assert "holds no usable series; 1 were left out (most often: not DICOM" in line
 
 
@@ -301,7 +515,9 @@ def test_recipe__a_start_from_a_file_is_recorded_by_content_not_path(tmp_path: P
 
     for name in ("secret-patient.pth", "elsewhere.pth"):
         (tmp_path / name).write_bytes(b"numbers")
-    one, other = (Recipe(start=str(tmp_path / name)) for name in ("secret-patient.pth", "elsewhere.pth"))
+    one, other = (
+        Recipe(start=str(tmp_path / name)) for name in ("secret-patient.pth", "elsewhere.pth")
+    )
     assert one.sha256() == other.sha256() and "secret" not in str(one.described())
     (tmp_path / "elsewhere.pth").write_bytes(b"other numbers")
     assert one.sha256() != other.sha256()

@@ -1,4 +1,7 @@
-"""The claim of the README: from nothing but computed CT to scores, body parts, a figure and a trunk that loads elsewhere."""
+"""The claim of the README:
+
+from nothing but computed CT to scores, body parts, a figure and a trunk that loads elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +34,24 @@ def test_demo__reaches_what_it_claims_on_unseen_phantoms(tmp_path: Path) -> None
 
 
 def scored(name: str, scores: list[float]) -> SeriesScores:
-    return SeriesScores(name, np.array(scores, np.float32), np.arange(len(scores)) * 5.0, (), f"/scans/{name}")
+    return SeriesScores(
+        name, np.array(scores, np.float32), np.arange(len(scores)) * 5.0, (), f"/scans/{name}"
+    )
 
 
 def test_accuracy__one_number_for_each_pair_that_shows_all_parts() -> None:
-    labels = {"a": ["neck", "chest", "abdomen"], "b": ["abdomen", "pelvis"], "c": ["chest", "abdomen", "pelvis"], "d": ["chest", "chest"]}
-    right = [scored("a", [-9, 0, 5]), scored("b", [5, 9]), scored("c", [1, 5, 10]), scored("d", [0, 1])]
+    labels = {
+        "a": ["neck", "chest", "abdomen"],
+        "b": ["abdomen", "pelvis"],
+        "c": ["chest", "abdomen", "pelvis"],
+        "d": ["chest", "chest"],
+    }
+    right = [
+        scored("a", [-9, 0, 5]),
+        scored("b", [5, 9]),
+        scored("c", [1, 5, 10]),
+        scored("d", [0, 1]),
+    ]
     found = body_part_accuracy(right, labels)
     assert len(found) == 5 and (found == 1).all()  # all but a+d
     wrong = [*right[:3], scored("d", [0, 5])]  # half of d looks like an abdomen
@@ -45,5 +60,7 @@ def test_accuracy__one_number_for_each_pair_that_shows_all_parts() -> None:
 
 
 def test_labels__in_the_order_of_slices(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text("file,slice,z_mm,region,body_mm\nx,1,5,abdomen,0\nx,0,0,chest,0\ny,0,0,pelvis,0\n")
+    (tmp_path / "labels.csv").write_text(
+        "file,slice,z_mm,region,body_mm\nx,1,5,abdomen,0\nx,0,0,chest,0\ny,0,0,pelvis,0\n"
+    )
     assert read_labels(tmp_path / "labels.csv") == {"x": ["chest", "abdomen"], "y": ["pelvis"]}

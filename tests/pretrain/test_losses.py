@@ -1,4 +1,6 @@
-"""The losses against the paper's formulas as plain loops, then closed forms, invariances, gradients and extremes."""
+"""The losses against the paper's formulas as plain loops, then closed forms, invariances, gradients
+and extremes.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ def slow_order(scores: list[list[float]], scale: float = 1.0) -> float:
 
 
 def slow_distance(scores: list[list[float]]) -> float:
-    """Eq. 2 as written, f the smooth L1 loss of Fast R-CNN: x^2 / 2 where |x| < 1, |x| - 1/2 elsewhere."""
+    """Eq.
+
+    2 as written, f the smooth L1 loss of Fast R-CNN: x^2 / 2 where |x| < 1, |x| - 1/2 elsewhere.
+    """
     total = 0.0
     for volume in scores:
         for j in range(len(volume) - 2):
@@ -34,15 +39,22 @@ def slow_distance(scores: list[list[float]]) -> float:
 @pytest.mark.parametrize("m", [2, 3, 8, 16])
 @pytest.mark.parametrize("spread", [0.1, 3.0])
 def test_losses__equal_the_slow_oracle(g: int, m: int, spread: float) -> None:
-    scores = torch.randn(g, m, dtype=torch.float64, generator=torch.Generator().manual_seed(g * 100 + m)) * spread
+    scores = (
+        torch.randn(g, m, dtype=torch.float64, generator=torch.Generator().manual_seed(g * 100 + m))
+        * spread
+    )
     for scale in (1.0, 2.0):
         expected = slow_order(scores.tolist(), scale)
         assert order_loss(scores, scale=scale).item() == pytest.approx(expected, rel=1e-12)
-        assert order_loss(scores, scale=scale, mean=True).item() == pytest.approx(expected / (g * (m - 1)), rel=1e-12)
+        assert order_loss(scores, scale=scale, mean=True).item() == pytest.approx(
+            expected / (g * (m - 1)), rel=1e-12
+        )
     expected = slow_distance(scores.tolist())
     assert distance_loss(scores).item() == pytest.approx(expected, rel=1e-12)
     if m > 2:
-        assert distance_loss(scores, mean=True).item() == pytest.approx(expected / (g * (m - 2)), rel=1e-12)
+        assert distance_loss(scores, mean=True).item() == pytest.approx(
+            expected / (g * (m - 2)), rel=1e-12
+        )
 
 
 def test_order_loss__closed_form_for_constant_scores() -> None:
@@ -57,7 +69,9 @@ def test_order_loss__scale_two_is_the_two_way_softmax_of_the_authors_code() -> N
 
 
 def test_distance_loss__zero_for_any_line() -> None:
-    lines = torch.tensor([[-2.0], [0.5], [7.0]]) * torch.arange(8.0) + torch.tensor([[3.0], [-1.0], [0.0]])
+    lines = torch.tensor([[-2.0], [0.5], [7.0]]) * torch.arange(8.0) + torch.tensor(
+        [[3.0], [-1.0], [0.0]]
+    )
     assert distance_loss(lines).item() == 0
 
 
@@ -80,7 +94,9 @@ def test_order_loss__pushes_a_wrong_pair_apart_the_right_way() -> None:
     scores = torch.tensor([[1.0, -1.0]], requires_grad=True)
     order_loss(scores).backward()
     assert scores.grad is not None
-    assert scores.grad[0, 0] > 0 > scores.grad[0, 1]  # descent lowers the upper slice and raises the lower one
+    assert (
+        scores.grad[0, 0] > 0 > scores.grad[0, 1]
+    )  # descent lowers the upper slice and raises the lower one
 
 
 @pytest.mark.parametrize("value", [1e4, -1e4])
@@ -89,7 +105,11 @@ def test_losses__stay_finite_and_keep_their_gradient_at_extreme_scores(value: fl
     loss = order_loss(scores) + distance_loss(scores)
     loss.backward()
     assert torch.isfinite(loss)
-    assert scores.grad is not None and torch.isfinite(scores.grad).all() and scores.grad.abs().max() >= 1
+    assert (
+        scores.grad is not None
+        and torch.isfinite(scores.grad).all()
+        and scores.grad.abs().max() >= 1
+    )
 
 
 def test_losses__gradients_are_those_of_the_formula() -> None:

@@ -16,7 +16,12 @@ def samplers(draw: st.DrawFn) -> SliceSampler:
     lengths = draw(st.lists(st.integers(m, 200), min_size=1, max_size=12))
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     uneven = draw(st.booleans())
-    z = [np.concatenate([[0], np.cumsum(rng.uniform(1, 6, n - 1) if uneven else np.full(n - 1, 2.5))]) for n in lengths]
+    z = [
+        np.concatenate(
+            [[0], np.cumsum(rng.uniform(1, 6, n - 1) if uneven else np.full(n - 1, 2.5))]
+        )
+        for n in lengths
+    ]
     return SliceSampler(
         z,
         g=draw(st.integers(1, len(lengths))),
@@ -29,7 +34,9 @@ def samplers(draw: st.DrawFn) -> SliceSampler:
 
 @given(samplers(), st.integers(0, 10**6))
 @settings(max_examples=300, deadline=None)
-def test_groups__are_distinct_volumes_of_increasing_slices_within_them(sampler: SliceSampler, step: int) -> None:
+def test_groups__are_distinct_volumes_of_increasing_slices_within_them(
+    sampler: SliceSampler, step: int
+) -> None:
     volumes, slices = sampler.groups(step)
     assert volumes.shape == (sampler.g,) and slices.shape == (sampler.g, sampler.m)
     assert len(set(volumes.tolist())) == sampler.g
@@ -44,7 +51,14 @@ def test_groups__are_distinct_volumes_of_increasing_slices_within_them(sampler: 
 @settings(max_examples=100, deadline=None)
 def test_groups__are_a_pure_function_of_seed_and_step(sampler: SliceSampler, step: int) -> None:
     sampler.groups(step + 1)  # what was asked before must not matter
-    again = SliceSampler(sampler.z_mm, g=sampler.g, m=sampler.m, unit=sampler.unit, begin=sampler.begin, seed=sampler.seed)
+    again = SliceSampler(
+        sampler.z_mm,
+        g=sampler.g,
+        m=sampler.m,
+        unit=sampler.unit,
+        begin=sampler.begin,
+        seed=sampler.seed,
+    )
     for a, b in zip(sampler.groups(step), again.groups(step), strict=True):
         assert (a == b).all()
 
@@ -59,7 +73,9 @@ def test_groups__differ_between_steps_and_seeds() -> None:
 def test_groups__index_steps_reach_every_start_and_interval() -> None:
     """n = 15, m = 8: k may be 1 (starts 0..7) or 2 (start 0), as the paper's random j and k."""
     sampler = SliceSampler([np.arange(15.0)], g=1, m=8)
-    seen = {(int(s[0, 0]), int(s[0, 1] - s[0, 0])) for s in (sampler.groups(t)[1] for t in range(500))}
+    seen = {
+        (int(s[0, 0]), int(s[0, 1] - s[0, 0])) for s in (sampler.groups(t)[1] for t in range(500))
+    }
     assert seen == {(j, 1) for j in range(8)} | {(0, 2)}
 
 
@@ -76,7 +92,10 @@ def test_groups__ends_begin_more_often_near_the_first_and_last_possible_start() 
 
 
 def test_groups__millimetre_steps_cross_a_gap_evenly() -> None:
-    """Slices of 2 mm with 60 mm missing: by index the steps in mm are false at the gap, by mm they are even to half a slice."""
+    """Slices of 2 mm with 60 mm missing:
+
+    by index the steps in mm are false at the gap, by mm they are even to half a slice.
+    """
     z = np.concatenate([np.arange(0, 120, 2.0), np.arange(180, 300, 2.0)])
 
     def worst(unit: str) -> float:
@@ -103,7 +122,10 @@ def test_sampler__refuses(options: dict[str, int], reason: str) -> None:
 
 def test_even_sizes__kinds_of_volumes_are_drawn_alike_however_many_there_are() -> None:
     rng = np.random.default_rng(0)
-    heads, trunks = ([size * rng.uniform(0.95, 1.05, 20) for _ in range(n)] for size, n in ((30_000, 40), (120_000, 5)))
+    heads, trunks = (
+        [size * rng.uniform(0.95, 1.05, 20) for _ in range(n)]
+        for size, n in ((30_000, 40), (120_000, 5))
+    )
     share = even_sizes([*heads, *trunks, np.zeros(3)])
     assert (share > 0).all() and share[40:45].sum() == pytest.approx(share[:40].sum(), rel=0.1)
     z = [np.arange(10) * 3.0 for _ in range(45)]

@@ -35,12 +35,22 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def metrics(run: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "images_per_s"} for line in lines]
+    return [
+        {name: value for name, value in line.items() if name != "images_per_s"} for line in lines
+    ]
 
 
 @pytest.mark.heavy
-def test_fit__killed_and_run_again_equals_the_unbroken_run_bit_for_bit(store: Store, tmp_path: Path) -> None:
-    options = {"validate_every": 4, "checkpoint_every": 3, "log_every": 2, "progress": False, "accelerator": "cpu"}
+def test_fit__killed_and_run_again_equals_the_unbroken_run_bit_for_bit(
+    store: Store, tmp_path: Path
+) -> None:
+    options = {
+        "validate_every": 4,
+        "checkpoint_every": 3,
+        "log_every": 2,
+        "progress": False,
+        "accelerator": "cpu",
+    }
     whole = fit(store, tmp_path / "whole", toy_recipe(), **options)  # type: ignore[arg-type]
     script = f"""
         import os, signal, sys
@@ -55,10 +65,19 @@ def test_fit__killed_and_run_again_equals_the_unbroken_run_bit_for_bit(store: St
         training.UBR.training_step = killing
         training.fit({str(store.path)!r}, {str(tmp_path / "cut")!r}, toy_recipe(), **{options!r})
     """
-    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=Path(__file__).parents[2], capture_output=True)
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     assert not (tmp_path / "cut" / "weights.safetensors").exists()
-    assert torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=False)["global_step"] == 6
+    assert (
+        torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=False)[
+            "global_step"
+        ]
+        == 6
+    )
 
     resumed = fit(store, tmp_path / "cut", toy_recipe(), **options)  # type: ignore[arg-type]
     assert load(resumed.weights).sha256() == load(whole.weights).sha256()
@@ -66,12 +85,16 @@ def test_fit__killed_and_run_again_equals_the_unbroken_run_bit_for_bit(store: St
     assert resumed.metrics == whole.metrics and len(metrics(whole.folder)) == 5 + 2
 
     again = fit(store, tmp_path / "cut", toy_recipe(), **options)  # type: ignore[arg-type]
-    assert again.notes == ("already finished; nothing was trained",) and again.metrics == whole.metrics
+    assert (
+        again.notes == ("already finished; nothing was trained",) and again.metrics == whole.metrics
+    )
 
 
 @pytest.mark.heavy
 def test_fit__two_processes_train_what_one_would(store: Store, tmp_path: Path) -> None:
-    """DDP over gloo through the command line, g = 5 over two ranks (3 and 2 groups), equals one process but for the order of sums."""
+    """DDP over gloo through the command line, g = 5 over two ranks (3 and 2 groups), equals one
+    process but for the order of sums.
+    """
     config = dataclasses.asdict(toy_recipe(g=5, steps=6, optimiser="sgd", lr=0.01))
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(config))))
     tensors = []
@@ -89,7 +112,13 @@ def test_fit__two_processes_train_what_one_would(store: Store, tmp_path: Path) -
             str(tmp_path / "recipe.yaml"),
         ]
         command += ["--accelerator", "cpu", "--devices", str(devices), "--validate_every", "3"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         weights = load(run / "weights.safetensors")
         tensors.append({**weights.trunk, **weights.head})
@@ -106,8 +135,15 @@ def test_batches__same_for_any_number_of_workers_and_processes(store: Store, pla
     bank = SliceBank(prepare(store, rows, InputSpec(size_px=32)), rows, place=place)  # type: ignore[arg-type]
     sampler = SliceSampler([row.z_mm for row in rows], g=5, m=4, seed=1)
 
-    def batches(workers: int, rank: int = 0, world: int = 1, first: int = 0) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
-        loader = DataLoader(Steps(sampler, bank, rank, world), batch_size=None, sampler=From(first, 6), num_workers=workers)
+    def batches(
+        workers: int, rank: int = 0, world: int = 1, first: int = 0
+    ) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
+        loader = DataLoader(
+            Steps(sampler, bank, rank, world),
+            batch_size=None,
+            sampler=From(first, 6),
+            num_workers=workers,
+        )
         return [(b.step, b.rows, b.hu) for b in loader]
 
     expected = batches(0)
@@ -116,8 +152,12 @@ def test_batches__same_for_any_number_of_workers_and_processes(store: Store, pla
         for (s, r, h), (s0, r0, h0) in zip(batches(workers), expected, strict=True):
             assert s == s0 and torch.equal(r, r0) and torch.equal(h, h0)
     for one, first, second in zip(expected, batches(0, 0, 2), batches(2, 1, 2), strict=True):
-        assert torch.equal(torch.cat([first[1], second[1]]), torch.cat([one[1][0::2], one[1][1::2]]))
-        assert torch.equal(torch.cat([first[2], second[2]]), torch.cat([one[2][0::2], one[2][1::2]]))
+        assert torch.equal(
+            torch.cat([first[1], second[1]]), torch.cat([one[1][0::2], one[1][1::2]])
+        )
+        assert torch.equal(
+            torch.cat([first[2], second[2]]), torch.cat([one[2][0::2], one[2][1::2]])
+        )
     assert [step for step, _, _ in batches(0, first=4)] == [4, 5]
 
 
@@ -126,22 +166,41 @@ def test_bank__same_bytes_from_ram_and_files(store: Store, neighbours_mm: float 
     rows = store.rows()
     folder = prepare(store, rows, InputSpec(size_px=32, field="body", neighbours_mm=neighbours_mm))
     ram, file = SliceBank(folder, rows, place="ram"), SliceBank(folder, rows, place="file")
-    numbers = torch.randint(0, int(ram.offsets[-1]), (7, 5), generator=torch.Generator().manual_seed(0))
+    numbers = torch.randint(
+        0, int(ram.offsets[-1]), (7, 5), generator=torch.Generator().manual_seed(0)
+    )
     assert torch.equal(ram.gather(numbers), file.gather(numbers))
     assert ram.gather(numbers).unique().numel() > 100
     assert ram.gather(numbers).shape == (7, 5, *((3,) if neighbours_mm else ()), 32, 32)
 
 
 def test_fit__learns_order_from_the_toy_world(store: Store, tmp_path: Path) -> None:
-    run = fit(store, tmp_path / "run", toy_recipe(steps=80, g=6, m=6, lr=5e-3), validate_every=80, progress=False, accelerator="cpu")
+    run = fit(
+        store,
+        tmp_path / "run",
+        toy_recipe(steps=80, g=6, m=6, lr=5e-3),
+        validate_every=80,
+        progress=False,
+        accelerator="cpu",
+    )
     assert run.metrics["r"] > 0.95 and run.metrics["ordered"] > 0.9
     weights = load(run.weights)
-    assert weights.provenance["data"]["series"] == 11 and weights.provenance["held_out"]["series"] == 1
+    assert (
+        weights.provenance["data"]["series"] == 11 and weights.provenance["held_out"]["series"] == 1
+    )
     assert "held-out" in (run.folder / "card.md").read_text()
 
 
-def test_fit__with_neighbours_as_channels_and_scored_with_them(store: Store, tmp_path: Path) -> None:
-    recipe = toy_recipe(steps=80, g=6, m=6, lr=5e-3, inputs=InputSpec(size_px=32, window_hu=(-1000.0, 1000.0), neighbours_mm=3.0))
+def test_fit__with_neighbours_as_channels_and_scored_with_them(
+    store: Store, tmp_path: Path
+) -> None:
+    recipe = toy_recipe(
+        steps=80,
+        g=6,
+        m=6,
+        lr=5e-3,
+        inputs=InputSpec(size_px=32, window_hu=(-1000.0, 1000.0), neighbours_mm=3.0),
+    )
     run = fit(store, tmp_path / "run", recipe, validate_every=80, progress=False, accelerator="cpu")
     assert run.metrics["r"] > 0.95
     scored = score(run.weights, [store.path], tmp_path / "scores", progress=False)
@@ -155,14 +214,25 @@ def test_fit__with_neighbours_as_channels_and_scored_with_them(store: Store, tmp
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
-def test_fit__clips_gradients_in_every_precision(store: Store, tmp_path: Path, precision: str, optimiser: str) -> None:
+def test_fit__clips_gradients_in_every_precision(
+    store: Store, tmp_path: Path, precision: str, optimiser: str
+) -> None:
     """A norm of almost nothing leaves the weights where they started; without it they move."""
     moved = []
     for clip in (1e-12, None):
-        recipe = toy_recipe(steps=2, precision=precision, optimiser=optimiser, clip_norm=clip, weight_decay=0.0, lr=1e-3)
+        recipe = toy_recipe(
+            steps=2,
+            precision=precision,
+            optimiser=optimiser,
+            clip_norm=clip,
+            weight_decay=0.0,
+            lr=1e-3,
+        )
         run = fit(store, tmp_path / f"{clip}", recipe, progress=False, accelerator="cpu")
         before = UBR(recipe, store, store.usable()).regressor.backbone.body.state_dict()
-        moved.append(max(float((t - before[n]).abs().max()) for n, t in load(run.weights).trunk.items()))
+        moved.append(
+            max(float((t - before[n]).abs().max()) for n, t in load(run.weights).trunk.items())
+        )
     assert moved[0] < 1e-6 < 1e-5 < moved[1], moved
 
 
@@ -179,11 +249,17 @@ def test_fit__refuses_a_folder_of_another_run(store: Store, tmp_path: Path) -> N
 def test_plan__splits_by_patient_and_says_what_is_too_short(tmp_path: Path) -> None:
     store = toy_store(tmp_path / "store", volumes=10, slices=12)
     planned = plan(store, toy_recipe(m=12), 0.3)
-    assert {row.patient for row in planned.train}.isdisjoint(row.patient for row in planned.held_out)
+    assert {row.patient for row in planned.train}.isdisjoint(
+        row.patient for row in planned.held_out
+    )
     assert len(planned.held_out) == 3 and len(planned.train) == 7
     chosen = plan(store, toy_recipe(), [planned.train[0].patient])
     assert [row.key for row in chosen.held_out] == [planned.train[0].key]
-    with pytest.raises(ValueError, match=r"0 series can be trained on, fewer than g = 4 a step \(holding out 1, 10 too short\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"0 series can be trained on, fewer than g = 4 a step \(holding out 1, 10 too "
+        r"short\)",
+    ):
         plan(store, toy_recipe(m=13))
     with pytest.raises(ValueError, match=r"holdout must be in 0\.\.1 .* got 1\.5"):
         plan(store, toy_recipe(), 1.5)
@@ -192,10 +268,15 @@ def test_plan__splits_by_patient_and_says_what_is_too_short(tmp_path: Path) -> N
 
 
 def test_head__is_the_papers() -> None:
-    """Conv6 (512 of 1x1) + ReLU, the mean of each map, one product; so it does not matter where in the map the body lies."""
+    """Conv6 (512 of 1x1) + ReLU, the mean of each map, one product; so it does not matter where in
+    the map the body lies.
+    """
     head = Head(16, std=0.001)
     features = torch.randn(3, 16, 4, 5)
-    maps = torch.relu(torch.einsum("oc,nchw->nohw", head.conv6.weight[:, :, 0, 0], features) + head.conv6.bias[None, :, None, None])
+    maps = torch.relu(
+        torch.einsum("oc,nchw->nohw", head.conv6.weight[:, :, 0, 0], features)
+        + head.conv6.bias[None, :, None, None]
+    )
     expected = maps.flatten(2).mean(2) @ head.fc7.weight[0] + head.fc7.bias
     torch.testing.assert_close(head(features), expected)
     torch.testing.assert_close(head(features.roll(2, dims=3)), expected)
@@ -212,7 +293,10 @@ def test_regressor__scores_stay_float32_under_bf16() -> None:
 
 
 def test_losses__do_not_depend_on_how_groups_are_spread_over_processes(store: Store) -> None:
-    """The mean over ranks of the scaled losses is the loss of all groups: what DDP needs for gradients to be those of one process."""
+    """The mean over ranks of the scaled losses is the loss of all groups:
+
+    what DDP needs for gradients to be those of one process.
+    """
     scores, z_mm = torch.randn(5, 4), 5 * torch.arange(20).view(5, 4)
     for mean in (False, True):
         module = UBR(toy_recipe(g=5, mean_losses=mean, position_weight=1.0), store, store.rows())
@@ -231,18 +315,40 @@ def test_losses__do_not_depend_on_how_groups_are_spread_over_processes(store: St
 
 def test_recipes__are_complete_and_distinct() -> None:
     assert set(RECIPES) == {"default", "large", "paper", "reference_code"}
-    assert (large().backbone, large().lr, large().inputs.size_px, large().steps) == ("vgg16", 5e-4, 128, 4500)
-    assert (paper().g, paper().m, paper().lr, paper().steps, paper().backbone, paper().start) == (12, 8, 0.002, 1500, "vgg16", "imagenet")
+    assert (large().backbone, large().lr, large().inputs.size_px, large().steps) == (
+        "vgg16",
+        5e-4,
+        128,
+        4500,
+    )
+    assert (paper().g, paper().m, paper().lr, paper().steps, paper().backbone, paper().start) == (
+        12,
+        8,
+        0.002,
+        1500,
+        "vgg16",
+        "imagenet",
+    )
     assert (paper().order_scale, paper().distance_weight, paper().mean_losses) == (1, 1, False)
     code = reference_code()
-    assert (code.g, code.order_scale, code.mean_losses, code.begin, code.bias_lr_factor) == (20, 2, True, "ends", 2)
+    assert (code.g, code.order_scale, code.mean_losses, code.begin, code.bias_lr_factor) == (
+        20,
+        2,
+        True,
+        "ends",
+        2,
+    )
     assert [code.rate(step) for step in (0, 4999, 5000)] == pytest.approx([1, 1, 0.1])
     assert len({make().sha256() for make in RECIPES.values()}) == len(RECIPES)
 
 
 def test_rate__cosine_warms_up_and_ends_at_a_hundredth() -> None:
     r = toy_recipe(steps=1000, schedule="cosine")
-    assert r.rate(0) == pytest.approx(1 / 50) and r.rate(50) == pytest.approx(1) and r.rate(1000) == pytest.approx(0.01)
+    assert (
+        r.rate(0) == pytest.approx(1 / 50)
+        and r.rate(50) == pytest.approx(1)
+        and r.rate(1000) == pytest.approx(0.01)
+    )
 
 
 @pytest.mark.parametrize(
@@ -260,5 +366,7 @@ def test_recipe__refuses_values_out_of_range(changes: dict[str, float], reason: 
 
 
 def test_recipe__unknown_name() -> None:
-    with pytest.raises(ValueError, match="unknown recipe 'papper'; allowed: default, large, paper, reference_code"):
+    with pytest.raises(
+        ValueError, match="unknown recipe 'papper'; allowed: default, large, paper, reference_code"
+    ):
         recipe("papper")

@@ -1,4 +1,7 @@
-"""Weights to move about: a network of every kind, its numbers moved off any initialisation, as training would."""
+"""Weights to move about:
+
+a network of every kind, its numbers moved off any initialisation, as training would.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,15 @@ FIXED = {"timm/swin_tiny_patch4_window7_224": 224, "timm/vit_tiny_patch16_224": 
 
 
 def weights_of(name: str, seed: int = 0) -> Weights:
-    """A regressor's weights after a training that never was; every tensor is other than a library would start it."""
+    """A regressor's weights after a training that never was; every tensor is other than a library
+    would start it.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        regressor = Regressor(build(name), InputSpec(size_px=FIXED.get(name, 64), window_hu=(-200.0, 300.0)))
+        regressor = Regressor(
+            build(name), InputSpec(size_px=FIXED.get(name, 64), window_hu=(-200.0, 300.0))
+        )
     with torch.no_grad():
         for key, tensor in regressor.state_dict().items():
             if key.endswith("num_batches_tracked"):

@@ -22,11 +22,18 @@ def test_save_load__bitwise_and_scores_the_same(name: str, tmp_path: Path) -> No
     weights = kept(name)
     weights.save(tmp_path / "w.safetensors")
     read = load(tmp_path / "w.safetensors")
-    assert (read.backbone, read.inputs, read.licence, read.provenance) == (name, weights.inputs, "CC0-1.0", {"method": "test", "steps": 0})
+    assert (read.backbone, read.inputs, read.licence, read.provenance) == (
+        name,
+        weights.inputs,
+        "CC0-1.0",
+        {"method": "test", "steps": 0},
+    )
     assert read.sha256() == weights.sha256()
     for part in ("trunk", "head"):
         assert set(getattr(read, part)) == set(getattr(weights, part))
-        assert all(torch.equal(t, getattr(weights, part)[n]) for n, t in getattr(read, part).items())
+        assert all(
+            torch.equal(t, getattr(weights, part)[n]) for n, t in getattr(read, part).items()
+        )
     side = weights.inputs.size_px
     grid = torch.randint(-1000, 1000, (3, side, side), dtype=torch.int16)
     with torch.no_grad():
@@ -43,7 +50,9 @@ def _meta(path: Path, change: Callable[[dict[str, Any]], None], *, sealed: bool 
     change(about)
     if sealed:
         about["seal"] = artifact._seal(about)
-    safetensors.torch.save_file(safetensors.torch.load_file(path), path, metadata={"ubr": json.dumps(about)})
+    safetensors.torch.save_file(
+        safetensors.torch.load_file(path), path, metadata={"ubr": json.dumps(about)}
+    )
 
 
 def _tensor(path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
@@ -62,26 +71,70 @@ FC7 = "head.fc7.bias"
 CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "pickle": (lambda p: p.write_bytes(pickle.dumps({"w": 1})), "not a readable .safetensors file"),
     "empty": (lambda p: p.write_bytes(b""), "not a readable .safetensors file"),
-    "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-100]), "not a readable .safetensors file"),
-    "another project's": (lambda p: safetensors.torch.save_file({"w": torch.zeros(1)}, p), "not of this project"),
+    "truncated": (
+        lambda p: p.write_bytes(p.read_bytes()[:-100]),
+        "not a readable .safetensors file",
+    ),
+    "another project's": (
+        lambda p: safetensors.torch.save_file({"w": torch.zeros(1)}, p),
+        "not of this project",
+    ),
     "metadata that is no JSON": (lambda p: _text(p, "{"), "the metadata is not JSON"),
     "metadata that is no table": (lambda p: _text(p, "[]"), "the metadata is no table"),
-    "newer": (lambda p: _meta(p, lambda a: a.update(format=2)), "format 2, this version reads 1; upgrade"),
+    "newer": (
+        lambda p: _meta(p, lambda a: a.update(format=2)),
+        "format 2, this version reads 1; upgrade",
+    ),
     **{
-        f"without {field}": (lambda p, field=field: _meta(p, lambda a: a.pop(field)), f"the metadata lacks {field}")  # type: ignore[misc]
+        f"without {field}": (
+            lambda p, field=field: _meta(p, lambda a: a.pop(field)),
+            f"the metadata lacks {field}",
+        )  # type: ignore[misc]
         for field in ("backbone", "inputs", "provenance", "licence", "reference", "sha256", "seal")
     },
-    "another licence": (lambda p: _meta(p, lambda a: a.update(licence="MIT")), "does not match its seal"),
-    "another provenance": (lambda p: _meta(p, lambda a: a["provenance"].update(steps=9)), "does not match its seal"),
-    "another window": (lambda p: _meta(p, lambda a: a["inputs"].update(window_hu=[0, 1]), sealed=True), "does not match its digest"),
-    "another backbone": (lambda p: _meta(p, lambda a: a.update(backbone="vgg16"), sealed=True), "does not match its digest"),
-    "no window": (lambda p: _meta(p, lambda a: a["inputs"].pop("window_hu"), sealed=True), "an input contract has the fields"),
-    "one number altered": (lambda p: _tensor(p, lambda t: t[FC7].add_(1e-6)), "does not match its digest"),
-    "cast": (lambda p: _tensor(p, lambda t: t.update({FC7: t[FC7].half()})), "does not match its digest"),
-    "transposed": (lambda p: _tensor(p, lambda t: t.update({"head.fc7.weight": t["head.fc7.weight"].T.contiguous()})), "does not match"),
+    "another licence": (
+        lambda p: _meta(p, lambda a: a.update(licence="MIT")),
+        "does not match its seal",
+    ),
+    "another provenance": (
+        lambda p: _meta(p, lambda a: a["provenance"].update(steps=9)),
+        "does not match its seal",
+    ),
+    "another window": (
+        lambda p: _meta(p, lambda a: a["inputs"].update(window_hu=[0, 1]), sealed=True),
+        "does not match its digest",
+    ),
+    "another backbone": (
+        lambda p: _meta(p, lambda a: a.update(backbone="vgg16"), sealed=True),
+        "does not match its digest",
+    ),
+    "no window": (
+        lambda p: _meta(p, lambda a: a["inputs"].pop("window_hu"), sealed=True),
+        "an input contract has the fields",
+    ),
+    "one number altered": (
+        lambda p: _tensor(p, lambda t: t[FC7].add_(1e-6)),
+        "does not match its digest",
+    ),
+    "cast": (
+        lambda p: _tensor(p, lambda t: t.update({FC7: t[FC7].half()})),
+        "does not match its digest",
+    ),
+    "transposed": (
+        lambda p: _tensor(
+            p, lambda t: t.update({"head.fc7.weight": t["head.fc7.weight"].T.contiguous()})
+        ),
+        "does not match",
+    ),
     "dropped": (lambda p: _tensor(p, lambda t: t.pop(FC7)), "does not match its digest"),
-    "renamed": (lambda p: _tensor(p, lambda t: t.update({"head.fc8": t.pop(FC7)})), "does not match its digest"),
-    "foreign tensor": (lambda p: _tensor(p, lambda t: t.update(rpn=torch.zeros(1))), "unexpected tensor 'rpn'"),
+    "renamed": (
+        lambda p: _tensor(p, lambda t: t.update({"head.fc8": t.pop(FC7)})),
+        "does not match its digest",
+    ),
+    "foreign tensor": (
+        lambda p: _tensor(p, lambda t: t.update(rpn=torch.zeros(1))),
+        "unexpected tensor 'rpn'",
+    ),
     "NaN": (lambda p: _tensor(p, lambda t: t[FC7].fill_(float("nan"))), "holds NaN or infinity"),
 }
 
@@ -103,12 +156,20 @@ def test_load__no_file(tmp_path: Path) -> None:
 
 def test_load__of_a_backbone_that_the_installed_timm_does_not_know(tmp_path: Path) -> None:
     weights = dataclasses.replace(weights_of("timm/test_resnet"), backbone="timm/resnet_of_2031")
-    with pytest.raises(ValueError, match=r"unknown backbone 'timm/resnet_of_2031'; nearest: .*of the installed timm \d"):
+    with pytest.raises(
+        ValueError,
+        match=r"unknown backbone 'timm/resnet_of_2031'; nearest: .*of the installed timm \d",
+    ):
         weights.build()
 
 
-def test_build__refuses_where_the_installed_library_computes_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a later timm had given this network's norms another epsilon: every tensor fits, the features do not."""
+def test_build__refuses_where_the_installed_library_computes_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if a later timm had given this network's norms another epsilon:
+
+    every tensor fits, the features do not.
+    """
     weights_of("timm/test_resnet").save(tmp_path / "w.safetensors")
     weights = load(tmp_path / "w.safetensors")
     weights.build()
@@ -122,7 +183,9 @@ def test_build__refuses_where_the_installed_library_computes_something_else(tmp_
         return net
 
     monkeypatch.setattr(artifact, "build", otherwise)
-    with pytest.raises(TransferError, match="the installed libraries compute other features from these weights"):
+    with pytest.raises(
+        TransferError, match="the installed libraries compute other features from these weights"
+    ):
         weights.build()
 
 
@@ -137,7 +200,9 @@ def test_save__a_trunk_that_does_not_fit_its_backbone_leaves_no_file(tmp_path: P
 def test_save__of_nan_leaves_no_file(tmp_path: Path) -> None:
     weights = weights_of("timm/test_resnet")
     weights.trunk["conv1.0.weight"][0, 0, 0, 0] = float("nan")
-    with pytest.raises(ValueError, match=r"tensor 'trunk.conv1.0.weight' holds NaN or infinity; .* was not written"):
+    with pytest.raises(
+        ValueError, match=r"tensor 'trunk.conv1.0.weight' holds NaN or infinity; .* was not written"
+    ):
         weights.save(tmp_path / "w.safetensors")
     assert list(tmp_path.iterdir()) == []
 
@@ -148,5 +213,8 @@ def test_about__names_every_tensor_and_layout() -> None:
     assert about["sha256"] == weights.sha256() and about["inputs"]["window_hu"] == [-200.0, 300.0]
     assert about["exports_to"] == ["torchvision", "timm", "detectron2", "onnx"]
     rows = {row["name"]: (row["shape"], row["kind"]) for row in about["tensors"]}
-    assert rows["trunk.conv1.weight"] == ([64, 3, 7, 7], "float32") and rows["head.fc7.bias"] == ([1], "float32")
+    assert rows["trunk.conv1.weight"] == ([64, 3, 7, 7], "float32") and rows["head.fc7.bias"] == (
+        [1],
+        "float32",
+    )
     assert len(rows) == len(weights.trunk) + 4

@@ -32,7 +32,9 @@ def _trunk(hu: NDArray[np.int16]) -> None:
         _ellipse(hu, 115, x, 40, 30, LUNG)
 
 
-def _assert_box(found: NDArray[np.int16], y0: int, y1: int, x0: int, x1: int, margin_px: int = 10) -> None:
+def _assert_box(
+    found: NDArray[np.int16], y0: int, y1: int, x0: int, x1: int, margin_px: int = 10
+) -> None:
     """The box holds the body and is at most `margin_px` larger on each side."""
     slack = np.array([y0, -y1, x0, -x1]) - found * np.array([1, -1, 1, -1])
     assert (slack >= 0).all() and (slack <= margin_px).all(), (found, slack)
@@ -85,7 +87,9 @@ def test_both_thighs_are_the_body(aside: int) -> None:
 
 
 def test_field_of_view_inside_the_chest_is_all_body() -> None:
-    hu = np.full((3, 120, 120), LUNG, np.int16)  # heart and spine between lungs, no chest wall to join them
+    hu = np.full(
+        (3, 120, 120), LUNG, np.int16
+    )  # heart and spine between lungs, no chest wall to join them
     _ellipse(hu, 50, 60, 25, 30, MUSCLE)
     _ellipse(hu, 110, 60, 12, 14, 300)
     np.testing.assert_array_equal(body_boxes(hu, SPACING), [[0, 120, 0, 120]] * 3)
@@ -132,12 +136,33 @@ def test_series_box_is_a_union_without_outliers() -> None:
 @pytest.mark.parametrize(
     ("name", "at", "y0", "y1", "x0", "x1"),
     [
-        ("aitest_ACRIN-FLT-Breast_001_head_to_chest", 44, 55, 152, 84, 165),  # head between raised arms
-        ("aitest_ACRIN-FLT-Breast_001_lungbase_to_pelvis", 8, 64, 202, 36, 207),  # wrapped in blankets
+        (
+            "aitest_ACRIN-FLT-Breast_001_head_to_chest",
+            44,
+            55,
+            152,
+            84,
+            165,
+        ),  # head between raised arms
+        (
+            "aitest_ACRIN-FLT-Breast_001_lungbase_to_pelvis",
+            8,
+            64,
+            202,
+            36,
+            207,
+        ),  # wrapped in blankets
         ("pyvista_Pancreas-CT-CB_001", 24, 68, 197, 27, 228),  # on a flat table
         ("saguatti_Pelvic-Ref-003", 130, 74, 170, 41, 228),  # thighs
         ("totalseg_pulmonary_ct_cropped", 15, 0, 102, 0, 122),  # a field of view inside the chest
-        ("readii_NSCLC-Radiogenomics_R01-001_chest", 9, 38, 184, 0, 256),  # shoulders beyond the field of view, curved table
+        (
+            "readii_NSCLC-Radiogenomics_R01-001_chest",
+            9,
+            38,
+            184,
+            0,
+            256,
+        ),  # shoulders beyond the field of view, curved table
     ],
 )
 def test_real_scans(shared: Path, name: str, at: int, y0: int, y1: int, x0: int, x1: int) -> None:
@@ -145,4 +170,6 @@ def test_real_scans(shared: Path, name: str, at: int, y0: int, y1: int, x0: int,
     from ubr.pretrain.data.find import find, read
 
     volume = read(find([shared / "ct" / "torso" / f"{name}.nii.gz"])[0][0])
-    np.testing.assert_allclose(body_boxes(volume.hu, volume.spacing_mm)[at], [y0, y1, x0, x1], atol=10)
+    np.testing.assert_allclose(
+        body_boxes(volume.hu, volume.spacing_mm)[at], [y0, y1, x0, x1], atol=10
+    )

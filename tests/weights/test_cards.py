@@ -36,9 +36,12 @@ def test_card__says_everything_that_is_known() -> None:
     for part in (
         "800 series of 420 patients, 99000 slices; fingerprint f1f2",
         "mean Pearson r 0.9912, ordered pairs 0.9876 on 7 held-out series",
-        "1500 steps of 12 x 8 slices, sgd at 0.002, seed 4, recipe abcdef012345, bf16-mixed on cpu, 2026-11-25",
-        "torchvision VGG16_Weights.IMAGENET1K_V1 (first convolution saw -2.118..2.64, gets -2.118..2.64)",
-        "HU -200..300 to 0..1, clipped; one slice copied to three channels; minus [0.485, 0.456, 0.406]",
+        "1500 steps of 12 x 8 slices, sgd at 0.002, seed 4, recipe abcdef012345, bf16-mixed on "
+        "cpu, 2026-11-25",
+        "torchvision VGG16_Weights.IMAGENET1K_V1 (first convolution saw -2.118..2.64, gets "
+        "-2.118..2.64)",
+        "HU -200..300 to 0..1, clipped; one slice copied to three channels; minus [0.485, 0.456, "
+        "0.406]",
         "64 x 64 px, stretched to that size",
         "CC0-1.0",
         "0123456789",
@@ -50,14 +53,24 @@ def test_card__says_everything_that_is_known() -> None:
 
 @pytest.mark.parametrize("start", [{}, {"source": "random", "initialisation": "msra", "seed": 0}])
 def test_card__calls_the_rest_unstated(start: dict[str, object]) -> None:
-    weights = dataclasses.replace(kept("timm/resnet18"), provenance={"start": start}, head={}, licence="unstated")
+    weights = dataclasses.replace(
+        kept("timm/resnet18"), provenance={"start": start}, head={}, licence="unstated"
+    )
     text = card(weights)
-    assert "| data | unstated |" in text and "| training | unstated |" in text and "no patients were held out" in text
+    assert (
+        "| data | unstated |" in text
+        and "| training | unstated |" in text
+        and "no patients were held out" in text
+    )
     assert ("| start | random |" if start else "| start | unstated |") in text
     assert "these weights give features, no scores" in text
 
 
 def test_card__of_folded_weights_says_what_the_channels_are() -> None:
     beside = dataclasses.replace(kept("timm/resnet18").inputs, neighbours_mm=2.5)
-    assert "the slices 2.5 mm above and below beside it" in card(dataclasses.replace(kept("timm/resnet18"), inputs=beside))
-    assert "three channels: HU clipped to -200..300, zeros, ones" in card(fold(kept("timm/resnet18")))
+    assert "the slices 2.5 mm above and below beside it" in card(
+        dataclasses.replace(kept("timm/resnet18"), inputs=beside)
+    )
+    assert "three channels: HU clipped to -200..300, zeros, ones" in card(
+        fold(kept("timm/resnet18"))
+    )

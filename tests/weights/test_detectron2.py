@@ -1,4 +1,7 @@
-"""detectron2 itself, where it is installed: its checkpointer loads the export, and the receipt is complete."""
+"""detectron2 itself, where it is installed:
+
+its checkpointer loads the export, and the receipt is complete.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,17 @@ from ubr.weights.features import reference_slice
 
 pytest.importorskip(
     "detectron2",
-    reason="detectron2 is not installed (source only): skipped its own checkpointer; its names are checked against a stored list",
+    reason="detectron2 is not installed (source only): skipped its own checkpointer; its names "
+    "are checked against a stored list",
 )
 pytestmark = pytest.mark.heavy
 
 
 def built(folder: Path, weights: Weights, **model: Any) -> tuple[Any, Any]:
-    """detectron2's model by the exported fragment, and its configuration. model: other values under MODEL."""
+    """detectron2's model by the exported fragment, and its configuration.
+
+    model: other values under MODEL.
+    """
     from detectron2.config import get_cfg
     from detectron2.modeling import build_model
 
@@ -47,7 +54,9 @@ def seen_by(model: Any, weights: Weights, hu: torch.Tensor) -> torch.Tensor:
     """The deepest map of the trunk for a slice that is given as detectron2's mapper gives it."""
     seen = []
     trunk = getattr(model.backbone, "bottom_up", model.backbone)
-    hook = trunk.register_forward_hook(lambda module, args, output: seen.append(list(output.values())[-1]))
+    hook = trunk.register_forward_hook(
+        lambda module, args, output: seen.append(list(output.values())[-1])
+    )
     image = weights.inputs.to_image(hu)[0] * weights.inputs.pixel_scale
     with torch.no_grad():
         model.eval()([{"image": image, "height": image.shape[1], "width": image.shape[2]}])
@@ -56,7 +65,9 @@ def seen_by(model: Any, weights: Weights, hu: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_checkpointer__loads_every_tensor_and_the_features_are_the_trunks(name: str, tmp_path: Path) -> None:
+def test_checkpointer__loads_every_tensor_and_the_features_are_the_trunks(
+    name: str, tmp_path: Path
+) -> None:
     from detectron2.checkpoint import DetectionCheckpointer
 
     weights = kept(name)
@@ -95,13 +106,21 @@ def test_load_into__a_detectron2_model_without_a_file(name: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        ({"PIXEL_MEAN": [103.53, 116.28, 123.675]}, "another intensity scale: the detector has PIXEL_MEAN"),
+        (
+            {"PIXEL_MEAN": [103.53, 116.28, 123.675]},
+            "another intensity scale: the detector has PIXEL_MEAN",
+        ),
         ({"PIXEL_STD": [1.0, 1.0, 1.0]}, "another intensity scale"),
-        ({"RESNETS__STRIDE_IN_1X1": True}, "features differ: backbone.bottom_up.res3.0.conv1.norm puts out"),
+        (
+            {"RESNETS__STRIDE_IN_1X1": True},
+            "features differ: backbone.bottom_up.res3.0.conv1.norm puts out",
+        ),
         ({"RESNETS__DEPTH": 101}, r"nothing was loaded: \d+ missing \(backbone.bottom_up.res4"),
     ],
 )
-def test_load_into__a_detectron2_model_that_is_set_otherwise(model: dict[str, Any], reason: str, tmp_path: Path) -> None:
+def test_load_into__a_detectron2_model_that_is_set_otherwise(
+    model: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
     weights = kept("timm/resnet50")
     export(weights, tmp_path / "x.pkl", to="detectron2")
     detector, _ = built(tmp_path, weights, **model)
@@ -113,9 +132,19 @@ def test_load_into__a_detectron2_model_that_is_set_otherwise(model: dict[str, An
 @pytest.mark.parametrize("name", ["timm/resnet18", "vgg16"])
 def test_snippet__as_printed(name: str, fold: bool, tmp_path: Path) -> None:
     snippet = export(kept(name), tmp_path / "x.pkl", to="detectron2", fold=fold)
-    alone = "\nimport sys; assert not any(m.startswith('ubr') for m in sys.modules)" if name != "vgg16" else ""
+    alone = (
+        "\nimport sys; assert not any(m.startswith('ubr') for m in sys.modules)"
+        if name != "vgg16"
+        else ""
+    )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run([sys.executable, "-c", snippet + alone], capture_output=True, text=True, cwd=tmp_path, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", snippet + alone],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=env,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -126,5 +155,9 @@ def test_stored_names__are_those_of_the_installed_one(depth: int, tmp_path: Path
     model, _ = built(tmp_path, weights)
     lines = (Path(__file__).parent / f"detectron2_resnet{depth}.txt").read_text().splitlines()
     stored = {line.split()[0]: tuple(int(v) for v in line.split()[1:]) for line in lines}
-    own = {n: tuple(t.shape) for n, t in model.state_dict().items() if n.startswith("backbone.bottom_up.")}
+    own = {
+        n: tuple(t.shape)
+        for n, t in model.state_dict().items()
+        if n.startswith("backbone.bottom_up.")
+    }
     assert own == stored

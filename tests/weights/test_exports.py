@@ -1,4 +1,8 @@
-"""Exports: they open in plain libraries, come back bit for bit, say what they expect, and are never half written."""
+"""Exports:
+
+they open in plain libraries, come back bit for bit, say what they expect, and are never half
+written.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,17 @@ import torch
 import yaml
 
 from tests.weights.made import BACKBONES, kept, weights_of
-from ubr.weights import InputSpec, Regressor, TransferError, Weights, export, files, fold, load, start
+from ubr.weights import (
+    InputSpec,
+    Regressor,
+    TransferError,
+    Weights,
+    export,
+    files,
+    fold,
+    load,
+    start,
+)
 from ubr.weights.exports import to_onnx
 from ubr.weights.features import reference_slice
 from ubr.weights.layouts import layouts
@@ -46,7 +60,11 @@ def damaged(path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> No
         whole["model"] = {n: t.numpy() for n, t in tensors.items()}
         file.write_bytes(pickle.dumps(whole))
     else:
-        tensors = dict(safetensors.torch.load_file(file) if file.suffix == ".safetensors" else torch.load(file, weights_only=True))
+        tensors = dict(
+            safetensors.torch.load_file(file)
+            if file.suffix == ".safetensors"
+            else torch.load(file, weights_only=True)
+        )
         change(tensors)
         if file.suffix == ".safetensors":
             safetensors.torch.save_file(tensors, file)
@@ -79,32 +97,52 @@ SABOTAGE: dict[str, Callable[[dict[str, torch.Tensor]], None]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "library", "kinds"), [(*pair, (i % 7, (i + 3) % 7)) for i, pair in enumerate(PAIRS)])
+@pytest.mark.parametrize(
+    ("name", "library", "kinds"), [(*pair, (i % 7, (i + 3) % 7)) for i, pair in enumerate(PAIRS)]
+)
 def test_export__comes_back_bit_for_bit_and_is_refused_when_altered(
     name: str, library: str, kinds: tuple[int, int], tmp_path: Path
 ) -> None:
-    """Every network in every layout; of the seven kinds of sabotage, all of which `verify` is tried with, two each."""
+    """Every network in every layout; of the seven kinds of sabotage, all of which `verify` is tried
+    with, two each.
+    """
     weights, path = kept(name), tmp_path / f"x{ENDINGS[library]}"
     export(weights, path, to=library)  # type: ignore[arg-type]
     back = start(name, str(file_of(path)), inputs=weights.inputs)
     state = back.body.state_dict()
-    assert set(state) == set(weights.trunk) and all(torch.equal(state[n], t) for n, t in weights.trunk.items())
+    assert set(state) == set(weights.trunk) and all(
+        torch.equal(state[n], t) for n, t in weights.trunk.items()
+    )
     assert back.origin == {"source": "an export of this project", "sha256": weights.sha256()}
     with pytest.raises(ValueError, match="trained with window_hu, channels, mean, std"):
-        start(name, str(file_of(path)), inputs=dataclasses.replace(weights.inputs, window_hu=(-1000, 1000)))
+        start(
+            name,
+            str(file_of(path)),
+            inputs=dataclasses.replace(weights.inputs, window_hu=(-1000, 1000)),
+        )
     undamaged = file_of(path).read_bytes()
     for how in (list(SABOTAGE)[kind] for kind in kinds):
         damaged(path, SABOTAGE[how])
-        with pytest.raises(ValueError, match="its tensors are not those that its record was written for"):
+        with pytest.raises(
+            ValueError, match="its tensors are not those that its record was written for"
+        ):
             files.read(file_of(path))
         file_of(path).write_bytes(undamaged)
 
 
 @pytest.mark.parametrize(
-    ("how", "reason"), [("cast", "of another kind"), ("transposed", "of another shape"), ("dropped", "missing"), ("renamed", "missing")]
+    ("how", "reason"),
+    [
+        ("cast", "of another kind"),
+        ("transposed", "of another shape"),
+        ("dropped", "missing"),
+        ("renamed", "missing"),
+    ],
 )
 @pytest.mark.parametrize("name", ["vgg16", "timm/resnet18"])
-def test_start__of_a_file_without_its_record_still_refuses_what_does_not_fit(name: str, how: str, reason: str, tmp_path: Path) -> None:
+def test_start__of_a_file_without_its_record_still_refuses_what_does_not_fit(
+    name: str, how: str, reason: str, tmp_path: Path
+) -> None:
     export(kept(name), tmp_path / "x.pth", to="torchvision")
     (tmp_path / "x.pth.inputs.json").unlink()
     damaged(tmp_path / "x.pth", SABOTAGE[how])
@@ -116,7 +154,9 @@ def in_plain_python(code: str, folder: Path) -> None:
     """Run in an interpreter that has nothing of this project and no internet."""
     check = "\nimport sys; assert not any(m.split('.')[0] == 'ubr' for m in sys.modules)"
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-    done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, cwd=folder, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", code + check], capture_output=True, text=True, cwd=folder, env=env
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -124,53 +164,89 @@ def the_map(name: str, library: str) -> str:
     """Python that takes a backbone's map out of a library's model, as a user of that library would."""
     if library == "timm":
         which = -2 if name in ("vgg16", "vgg16_bn") else -1
-        return f"model.forward_intermediates(x, output_fmt='NCHW', intermediates_only=True)[{which}]"
+        return (
+            f"model.forward_intermediates(x, output_fmt='NCHW', intermediates_only=True)[{which}]"
+        )
     if name in ("vgg16", "vgg16_bn", "alexnet", "timm/efficientnet_b0"):
         return "model.features[:-1](x)"
     if name == "timm/regnety_004":
         return "model.trunk_output(model.stem(x))"
-    return "model.features(x)" if name == "timm/convnext_tiny" else "torch.nn.Sequential(*list(model.children())[:-2])(x)"
+    return (
+        "model.features(x)"
+        if name == "timm/convnext_tiny"
+        else "torch.nn.Sequential(*list(model.children())[:-2])(x)"
+    )
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", BACKBONES)
-def test_export__snippets_work_in_plain_python_and_give_the_trunks_map(name: str, tmp_path: Path) -> None:
-    """The snippets as printed, then the reference slice by their own recipe for images; the maps come back in files."""
+def test_export__snippets_work_in_plain_python_and_give_the_trunks_map(
+    name: str, tmp_path: Path
+) -> None:
+    """The snippets as printed, then the reference slice by their own recipe for images; the maps
+    come back in files.
+    """
     weights = kept(name)
-    mean, std = (f"torch.tensor({v}).view(3, 1, 1)" for v in (weights.inputs.mean, weights.inputs.std))
+    mean, std = (
+        f"torch.tensor({v}).view(3, 1, 1)" for v in (weights.inputs.mean, weights.inputs.std)
+    )
     np.save(tmp_path / "hu.npy", reference_slice(weights.inputs)[0].numpy())
     code, written = [], [lib for n, lib in PAIRS if n == name and lib != "detectron2"]
     for library in written:
         snippet = export(weights, tmp_path / f"{library}{ENDINGS[library]}", to=library)  # type: ignore[arg-type]
         image = re.search(r"# Of a slice hu \[H, W\]: +(image = .*)", snippet)
         assert image is not None
-        code += [snippet, "import numpy as np", "hu = torch.from_numpy(np.load('hu.npy')).float()", image[1], "model.eval()"]
-        code += [f"x = ((image - {mean}) / {std})[None]", f"np.save('{library}.npy', {the_map(name, library)}.detach().numpy())"]
+        code += [
+            snippet,
+            "import numpy as np",
+            "hu = torch.from_numpy(np.load('hu.npy')).float()",
+            image[1],
+            "model.eval()",
+        ]
+        code += [
+            f"x = ((image - {mean}) / {std})[None]",
+            f"np.save('{library}.npy', {the_map(name, library)}.detach().numpy())",
+        ]
     in_plain_python("\n".join(code), tmp_path)
     with torch.no_grad():
         expected = weights.build()(weights.inputs.to_input(reference_slice(weights.inputs)))
     for library in written:
         found = torch.from_numpy(np.load(tmp_path / f"{library}.npy"))
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+        torch.testing.assert_close(
+            found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
+        )
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", ["timm/resnet18", "vgg16"])
 def test_timm__folder_makes_a_classifier_and_a_feature_model(name: str, tmp_path: Path) -> None:
-    """Uses that a timm user has for a folder: fine-tuning with another head, features of several stages, the file as a checkpoint."""
+    """Uses that a timm user has for a folder:
+
+    fine-tuning with another head, features of several stages, the file as a checkpoint.
+    """
     weights = kept(name)
     export(weights, tmp_path / "folder", to="timm")
     model = timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True, num_classes=3)
     own = model.state_dict()
     assert all(torch.equal(own[n], t) for n, t in weights.trunk.items())
     assert model(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
-    features = timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True, features_only=True)
+    features = timm.create_model(
+        f"local-dir:{tmp_path / 'folder'}", pretrained=True, features_only=True
+    )
     assert len(features(torch.zeros(1, 3, 64, 64))) >= 5
     config = json.loads((tmp_path / "folder" / "config.json").read_text())
-    assert config["pretrained_cfg"]["input_size"] == [3, 64, 64] and config["ubr"]["inputs"]["window_hu"] == [-200.0, 300.0]
+    assert config["pretrained_cfg"]["input_size"] == [3, 64, 64] and config["ubr"]["inputs"][
+        "window_hu"
+    ] == [-200.0, 300.0]
     card = (tmp_path / "folder" / "README.md").read_text()
-    assert card.startswith("---\nlibrary_name: timm\nlicense: cc0-1.0\n") and weights.sha256() in card
-    assert {p.name for p in (tmp_path / "folder").iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    assert (
+        card.startswith("---\nlibrary_name: timm\nlicense: cc0-1.0\n") and weights.sha256() in card
+    )
+    assert {p.name for p in (tmp_path / "folder").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "README.md",
+    }
 
 
 def test_timm__a_damaged_folder_does_not_load_in_part(tmp_path: Path) -> None:
@@ -184,7 +260,11 @@ def test_torchvision__contract_lies_beside_in_its_own_terms(tmp_path: Path) -> N
     weights = kept("timm/resnet18")
     export(weights, tmp_path / "x.pth", to="torchvision")
     contract = json.loads((tmp_path / "x.pth.inputs.json").read_text())
-    assert contract["image_mean"] == [0.485, 0.456, 0.406] and contract["image_std"] == [0.229, 0.224, 0.225]
+    assert contract["image_mean"] == [0.485, 0.456, 0.406] and contract["image_std"] == [
+        0.229,
+        0.224,
+        0.225,
+    ]
     hu = reference_slice(weights.inputs)
     made: dict[str, Any] = {"torch": torch, "hu": hu[0].float()}
     exec(contract["image"], made)
@@ -203,11 +283,18 @@ def test_detectron2__cfg_fragment_says_what_detectron2_must_know(tmp_path: Path)
         assert model["BACKBONE"]["NAME"] == backbone and model["ANCHOR_GENERATOR"]["SIZES"] == sizes
         np.testing.assert_allclose(model["PIXEL_MEAN"], [123.675, 116.28, 103.53])
         np.testing.assert_allclose(model["PIXEL_STD"], [58.395, 57.12, 57.375])
-        assert cfg["INPUT"]["FORMAT"] == "RGB" and model["WEIGHTS"] == "x.pkl" and str(tmp_path) not in text
+        assert (
+            cfg["INPUT"]["FORMAT"] == "RGB"
+            and model["WEIGHTS"] == "x.pkl"
+            and str(tmp_path) not in text
+        )
         with (tmp_path / "x.pkl").open("rb") as file:
             whole = pickle.load(file)
         assert set(whole) == {"model", "__author__", "ubr"}
-        assert all(isinstance(a, np.ndarray) and n.startswith("backbone.") for n, a in whole["model"].items())
+        assert all(
+            isinstance(a, np.ndarray) and n.startswith("backbone.")
+            for n, a in whole["model"].items()
+        )
     assert cfg["MODEL"]["ROI_HEADS"]["NUM_CLASSES"] == 1 and "RESNETS" not in cfg["MODEL"]
 
 
@@ -217,9 +304,15 @@ def test_fold__raw_hu_give_the_same_features_up_to_the_border(name: str) -> None
     folded = fold(weights)
     i, j = weights.inputs, folded.inputs
     assert (j.channels, j.mean, j.std, j.window_hu) == ("folded", (0, 0, 0), (1, 1, 1), i.window_hu)
-    hu = torch.randint(-1024, 1500, (2, i.size_px, i.size_px), generator=torch.Generator().manual_seed(2)).short()
+    hu = torch.randint(
+        -1024, 1500, (2, i.size_px, i.size_px), generator=torch.Generator().manual_seed(2)
+    ).short()
     x = j.to_input(hu)
-    assert torch.equal(x[:, 0], hu.float().clamp(*i.window_hu)) and not x[:, 1].any() and (x[:, 2] == 1).all()
+    assert (
+        torch.equal(x[:, 0], hu.float().clamp(*i.window_hu))
+        and not x[:, 1].any()
+        and (x[:, 2] == 1).all()
+    )
     with torch.no_grad():
         expected, found = weights.build()(i.to_input(hu)), folded.build()(x)
         copied = folded.build()(hu.float().clamp(*i.window_hu)[:, None].expand(-1, 3, -1, -1))
@@ -229,7 +322,9 @@ def test_fold__raw_hu_give_the_same_features_up_to_the_border(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["timm/efficientnet_b0", "timm/convnext_tiny"])
-def test_fold__of_weights_from_a_file_whose_tensors_are_in_another_order(name: str, tmp_path: Path) -> None:
+def test_fold__of_weights_from_a_file_whose_tensors_are_in_another_order(
+    name: str, tmp_path: Path
+) -> None:
     kept(name).save(tmp_path / "w.safetensors")
     read = load(tmp_path / "w.safetensors")
     assert list(read.trunk) != list(kept(name).trunk)
@@ -242,7 +337,10 @@ def test_fold__scores_the_same_saves_and_goes_into_detectors(tmp_path: Path) -> 
     folded.save(tmp_path / "w.safetensors")
     grid = reference_slice(weights.inputs)
     with torch.no_grad():
-        one, other = (Regressor.from_weights(w).eval().score(grid) for w in (weights, load(tmp_path / "w.safetensors")))
+        one, other = (
+            Regressor.from_weights(w).eval().score(grid)
+            for w in (weights, load(tmp_path / "w.safetensors"))
+        )
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
     export(weights, tmp_path / "x.pkl", to="detectron2", fold=True)
     cfg = yaml.safe_load((tmp_path / "x.yaml").read_text())
@@ -260,7 +358,9 @@ def test_fold__refuses_where_the_features_would_not_stay(monkeypatch: pytest.Mon
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", ["vgg16", "timm/resnet18", "timm/efficientnet_b0", "timm/vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "name", ["vgg16", "timm/resnet18", "timm/efficientnet_b0", "timm/vit_tiny_patch16_224"]
+)
 def test_onnx__scores_as_pytorch_does_for_any_number_of_slices(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     weights = kept(name)
@@ -274,13 +374,17 @@ def test_onnx__scores_as_pytorch_does_for_any_number_of_slices(name: str, tmp_pa
             expected = regressor.score(hu)
         (found,) = session.run(["score"], {"hu": hu.numpy().astype(np.float32)})
         torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
-    assert json.loads(session.get_modelmeta().custom_metadata_map["ubr"])["inputs"] == json.loads(json.dumps(weights.inputs.to_dict()))
+    assert json.loads(session.get_modelmeta().custom_metadata_map["ubr"])["inputs"] == json.loads(
+        json.dumps(weights.inputs.to_dict())
+    )
     in_plain_python(snippet + "\nassert scores.shape == (5,)", tmp_path)
 
 
 def with_neighbours(name: str) -> Weights:
     weights = kept(name)
-    return dataclasses.replace(weights, inputs=dataclasses.replace(weights.inputs, neighbours_mm=2.5))
+    return dataclasses.replace(
+        weights, inputs=dataclasses.replace(weights.inputs, neighbours_mm=2.5)
+    )
 
 
 @pytest.mark.heavy
@@ -303,7 +407,9 @@ def test_exports__say_that_three_slices_make_an_image(tmp_path: Path) -> None:
     weights.save(tmp_path / "w.safetensors")
     assert load(tmp_path / "w.safetensors").inputs.neighbours_mm == 2.5
     told = export(weights, tmp_path / "x.pth", to="torchvision")
-    line = re.search(r"# Of hu \[3, H, W\], a slice between those 2.5 mm above and below: +(image = .*)", told)
+    line = re.search(
+        r"# Of hu \[3, H, W\], a slice between those 2.5 mm above and below: +(image = .*)", told
+    )
     assert line
     hu = torch.randint(-1024, 1500, (3, 8, 8)).float()
     made: dict[str, torch.Tensor] = {}
@@ -323,7 +429,9 @@ def test_onnx__refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(TransferError, match="scores under onnxruntime differ"):
         export(weights, tmp_path / "x.onnx", to="onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ValueError, match=r"onnxruntime is not installed; pip install 'ubr-pretrain\[onnx\]'"):
+    with pytest.raises(
+        ValueError, match=r"onnxruntime is not installed; pip install 'ubr-pretrain\[onnx\]'"
+    ):
         export(weights, tmp_path / "x.onnx", to="onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -336,20 +444,28 @@ def small() -> Weights:
 @pytest.mark.parametrize(
     ("out", "to", "reason"),
     [
-        ("x.pth", "torchvision", "backbone timm/test_resnet has no layout 'torchvision'; it has: timm, detectron2, onnx"),
+        (
+            "x.pth",
+            "torchvision",
+            "backbone timm/test_resnet has no layout 'torchvision'; it has: timm, detectron2, onnx",
+        ),
         ("x.bin", "detectron2", "this export is a file that ends with .pkl"),
         ("x.pkl", "onnx", "this export is a file that ends with .onnx"),
         ("none/x.pkl", "detectron2", "none is not a folder; make it"),
         ("x.pkl", "caffe", "unknown target 'caffe'; allowed: torchvision, timm, detectron2, onnx"),
     ],
 )
-def test_export__refuses_and_writes_nothing(small: Weights, out: str, to: Any, reason: str, tmp_path: Path) -> None:
+def test_export__refuses_and_writes_nothing(
+    small: Weights, out: str, to: Any, reason: str, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match=reason):
         export(small, tmp_path / out, to=to)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_export__replaces_an_export_only_when_told_and_nothing_else_ever(small: Weights, tmp_path: Path) -> None:
+def test_export__replaces_an_export_only_when_told_and_nothing_else_ever(
+    small: Weights, tmp_path: Path
+) -> None:
     folder, file = tmp_path / "folder", tmp_path / "x.pkl"
     export(small, folder, to="timm")
     export(small, file, to="detectron2")
@@ -377,7 +493,9 @@ def test_export__goes_over_what_a_killed_one_left(small: Weights, tmp_path: Path
 
 
 @pytest.mark.parametrize("to", ["timm", "detectron2"])
-def test_export__that_fails_leaves_nothing_and_keeps_what_was_there(small: Weights, to: Any, tmp_path: Path) -> None:
+def test_export__that_fails_leaves_nothing_and_keeps_what_was_there(
+    small: Weights, to: Any, tmp_path: Path
+) -> None:
     path = tmp_path / f"x{ENDINGS[to]}"
     export(small, path, to=to)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
@@ -392,7 +510,9 @@ class Evil:
         return os.system, ("touch executed",)
 
 
-def test_files__a_pickle_that_would_execute_something_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files__a_pickle_that_would_execute_something_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for ending in (".pkl", ".pth"):
         path = tmp_path / f"evil{ending}"

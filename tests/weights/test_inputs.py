@@ -14,12 +14,18 @@ from ubr.weights import InputSpec
 
 def test_to_input__windows_and_normalises_by_the_formula() -> None:
     spec = InputSpec(window_hu=(-100, 300), mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 1.0), size_px=16)
-    grid = torch.tensor([-1024, -100, 0, 100, 300, 3000], dtype=torch.int16).repeat_interleave(256).view(6, 16, 16)
+    grid = (
+        torch.tensor([-1024, -100, 0, 100, 300, 3000], dtype=torch.int16)
+        .repeat_interleave(256)
+        .view(6, 16, 16)
+    )
     x = spec.to_input(grid)
     assert x.shape == (6, 3, 16, 16) and x.dtype == torch.float32
     unit = torch.tensor([0, 0, 0.25, 0.5, 1, 1])
     for channel in range(3):
-        torch.testing.assert_close(x[:, channel, 5, 7], (unit - spec.mean[channel]) / spec.std[channel])
+        torch.testing.assert_close(
+            x[:, channel, 5, 7], (unit - spec.mean[channel]) / spec.std[channel]
+        )
 
 
 def test_to_grid__keeps_a_slice_that_already_fits() -> None:
@@ -30,7 +36,11 @@ def test_to_grid__keeps_a_slice_that_already_fits() -> None:
 def test_to_grid__a_slice_that_is_not_square_is_padded_with_air_not_stretched() -> None:
     hu = torch.full((1, 32, 64), 40, dtype=torch.int16)
     grid = InputSpec(size_px=64).to_grid(hu, (1.0, 1.0))
-    assert (grid[0, 16:48] == 40).all() and (grid[0, :16] == -1024).all() and (grid[0, 48:] == -1024).all()
+    assert (
+        (grid[0, 16:48] == 40).all()
+        and (grid[0, :16] == -1024).all()
+        and (grid[0, 48:] == -1024).all()
+    )
     assert (InputSpec(size_px=64).to_grid(hu, (2.0, 1.0)) == 40).all()  # square in mm
 
 
@@ -44,7 +54,9 @@ def test_to_grid__averages_when_it_shrinks() -> None:
 
 
 @pytest.mark.parametrize(("field_mm", "expected"), [(64, (16, 48)), (16, (0, 64))])
-def test_to_grid__mm_per_px_fixes_the_size_of_the_body(field_mm: int, expected: tuple[int, int]) -> None:
+def test_to_grid__mm_per_px_fixes_the_size_of_the_body(
+    field_mm: int, expected: tuple[int, int]
+) -> None:
     """A 32 mm square: half of a 64 mm field, and all of a 16 mm one (the rest is cut)."""
     hu = torch.full((1, 40, 40), 40, dtype=torch.int16)
     grid = InputSpec(size_px=64, mm_per_px=field_mm / 64).to_grid(hu, (0.8, 0.8))
@@ -59,27 +71,40 @@ def boxes(*rows: tuple[int, int, int, int]) -> NDArray[np.int16]:
 def test_to_grid__body_field_shows_the_box_only() -> None:
     hu = torch.full((2, 60, 60), -1000, dtype=torch.int16)
     hu[:, 10:30, 20:50] = 40
-    grid = InputSpec(size_px=30, field="body").to_grid(hu, (1, 1), boxes((10, 30, 20, 50), (10, 30, 20, 50)))
+    grid = InputSpec(size_px=30, field="body").to_grid(
+        hu, (1, 1), boxes((10, 30, 20, 50), (10, 30, 20, 50))
+    )
     assert (grid[:, 5:25] == 40).all() and (grid[:, :5] == -1024).all()
-    whole = InputSpec(size_px=60, field="body").to_grid(hu, (1, 1), boxes((0, 0, 0, 0), (0, 0, 0, 0)))  # no body was found: the whole slice
+    whole = InputSpec(size_px=60, field="body").to_grid(
+        hu, (1, 1), boxes((0, 0, 0, 0), (0, 0, 0, 0))
+    )  # no body was found: the whole slice
     assert torch.equal(whole, hu)
     for given in (None, boxes((10, 30, 20, 50))):
-        with pytest.raises(ValueError, match="field 'body' needs the body's box in each of the 2 slices"):
+        with pytest.raises(
+            ValueError, match="field 'body' needs the body's box in each of the 2 slices"
+        ):
             InputSpec(field="body").to_grid(hu, (1, 1), given)
 
 
 def test_to_grid__beside_the_body_is_air() -> None:
-    """A head of 20 pixels between raised arms, above shoulders of 60: the arms go, the head, the shoulders and the field stay."""
+    """A head of 20 pixels between raised arms, above shoulders of 60:
+
+    the arms go, the head, the shoulders and the field stay.
+    """
     hu = torch.full((6, 60, 60), -1000, dtype=torch.int16)
     hu[:3, 20:40, 20:40] = 40
     hu[:3, 20:40, 2:12] = 50
     hu[3:, 20:40] = 60
     narrow, wide = (20, 40, 20, 40), (20, 40, 0, 60)
-    grid = InputSpec(size_px=60, field="body").to_grid(hu, (1, 1), boxes(narrow, narrow, narrow, wide, wide, wide))
+    grid = InputSpec(size_px=60, field="body").to_grid(
+        hu, (1, 1), boxes(narrow, narrow, narrow, wide, wide, wide)
+    )
     assert (grid[3:, 20:40] == 60).all() and (grid[:, :20] == -1024).all()
     assert (grid[:3, 20:40, 20:40] == 40).all()
     assert (grid[:2, :, :20] == -1024).all() and (grid[:2, :, 40:] == -1024).all()
-    assert (grid[2, 20:40, 2:12] == 50).all()  # next to the shoulders: what its neighbour shows is kept
+    assert (
+        grid[2, 20:40, 2:12] == 50
+    ).all()  # next to the shoulders: what its neighbour shows is kept
 
 
 def test_to_grid__finer_grid_shows_the_same_field() -> None:
@@ -93,17 +118,26 @@ def test_to_grid__finer_grid_shows_the_same_field() -> None:
 
 
 def test_with_neighbours__are_so_far_above_and_below_in_mm() -> None:
-    """Slices of HU 10 z at uneven steps: the channels are z - 3, z and z + 3, clipped at the ends."""
+    """Slices of HU 10 z at uneven steps:
+
+    the channels are z - 3, z and z + 3, clipped at the ends.
+    """
     z = np.array([0.0, 2.0, 4.0, 9.0, 12.0])
     grid = torch.from_numpy(10 * z).to(torch.int16)[:, None, None].expand(5, 16, 16)
     assert InputSpec(size_px=16).with_neighbours(grid, z) is grid
-    spec = InputSpec(size_px=16, neighbours_mm=3.0, window_hu=(0, 120), mean=(0, 0, 0), std=(1, 1, 1))
+    spec = InputSpec(
+        size_px=16, neighbours_mm=3.0, window_hu=(0, 120), mean=(0, 0, 0), std=(1, 1, 1)
+    )
     found = spec.with_neighbours(grid, z)
     assert found.shape == (5, 3, 16, 16) and found.dtype == torch.int16
     expected = np.stack([10 * (z + away).clip(0, 12) for away in (-3, 0, 3)], axis=1)
     np.testing.assert_array_equal(found[:, :, 3, 4], expected)
-    torch.testing.assert_close(spec.to_input(found)[:, :, 3, 4], torch.from_numpy(expected / 120).float())
-    torch.testing.assert_close(spec.to_input(grid), spec.to_input(grid[:, None].expand(-1, 3, -1, -1)))
+    torch.testing.assert_close(
+        spec.to_input(found)[:, :, 3, 4], torch.from_numpy(expected / 120).float()
+    )
+    torch.testing.assert_close(
+        spec.to_input(grid), spec.to_input(grid[:, None].expand(-1, 3, -1, -1))
+    )
 
 
 def test_spec__without_neighbours_is_told_as_before_there_were_any() -> None:

@@ -36,7 +36,9 @@ def shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
 def test_layouts__are_bijections_bit_for_bit(name: str) -> None:
     trunk = kept(name).trunk
     found = layouts(name, trunk)
-    assert set(found) >= {"detectron2"} and all(set(layout.names) == set(trunk) for layout in found.values())
+    assert set(found) >= {"detectron2"} and all(
+        set(layout.names) == set(trunk) for layout in found.values()
+    )
     for layout in found.values():
         theirs = layout.to_theirs(trunk)
         back = layout.to_ours(theirs)
@@ -50,17 +52,25 @@ def test_layouts__two_tensors_of_one_name_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("backbone", "model"), TORCHVISION_PAIRS)
-def test_torchvision__every_pair_has_the_names_and_shapes_of_its_model(backbone: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchvision__every_pair_has_the_names_and_shapes_of_its_model(
+    backbone: str, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     widths = regnet.BlockParams.from_init_params
 
-    def on_cpu(**options: Any) -> Any:  # it computes with tensors, and on "meta" there is nothing to compute
+    def on_cpu(
+        **options: Any,
+    ) -> Any:  # it computes with tensors, and on "meta" there is nothing to compute
         with torch.device("cpu"):
             return widths(**options)
 
     monkeypatch.setattr(regnet.BlockParams, "from_init_params", on_cpu)
     with torch.device("meta"):
         theirs = getattr(models, model)()
-        own = build(backbone).body if "/" not in backbone else timm.create_model(backbone.removeprefix("timm/"), num_classes=0)
+        own = (
+            build(backbone).body
+            if "/" not in backbone
+            else timm.create_model(backbone.removeprefix("timm/"), num_classes=0)
+        )
     if "/" in backbone:
         own.prune_intermediate_layers(indices=1, prune_norm=True, prune_head=True)
     layout = layouts(backbone, own.state_dict())["torchvision"]
@@ -69,25 +79,39 @@ def test_torchvision__every_pair_has_the_names_and_shapes_of_its_model(backbone:
     assert shapes(layout.to_theirs(own.state_dict())).items() <= expected.items()
     place = locate({"torchvision": layout}, expected)
     assert place is not None and (place.prefix, place.cut) == ("", "")
-    assert not [n for n in set(expected) - set(layout.names.values()) if place.kin(n)]  # nothing of the network is left out
+    assert not [
+        n for n in set(expected) - set(layout.names.values()) if place.kin(n)
+    ]  # nothing of the network is left out
 
 
 def test_torchvision__every_family_has_a_pair_in_the_test_above() -> None:
     import re
 
     for family in FAMILIES["torchvision"]:
-        assert any(re.fullmatch(family.backbones, backbone) for backbone, _ in TORCHVISION_PAIRS), family.backbones
+        assert any(re.fullmatch(family.backbones, backbone) for backbone, _ in TORCHVISION_PAIRS), (
+            family.backbones
+        )
 
 
 def test_layouts__of_networks_that_only_look_alike_there_are_none() -> None:
-    """timm's MobileNetV3 has another epsilon, its RegNetX-400MF other widths, and torchvision's DenseNet map lacks the last ReLU."""
-    for name in ("timm/mobilenetv3_large_100", "timm/regnetx_004", "timm/densenet121", "timm/resnet50d", "timm/tf_efficientnet_b0"):
+    """timm's MobileNetV3 has another epsilon, its RegNetX-400MF other widths, and torchvision's
+    DenseNet map lacks the last ReLU.
+    """
+    for name in (
+        "timm/mobilenetv3_large_100",
+        "timm/regnetx_004",
+        "timm/densenet121",
+        "timm/resnet50d",
+        "timm/tf_efficientnet_b0",
+    ):
         assert "torchvision" not in layouts(name, build(name).body.state_dict())
 
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_detectron2__resnet_names_are_those_stored_of_it(depth: int) -> None:
-    """The stored list was read off detectron2 0.6's own model; `test_detectron2.py` compares with the installed one, if there is one."""
+    """The stored list was read off detectron2 0.6's own model; `test_detectron2.py` compares with
+    the installed one, if there is one.
+    """
     lines = (Path(__file__).parent / f"detectron2_resnet{depth}.txt").read_text().splitlines()
     stored = {line.split()[0]: tuple(int(v) for v in line.split()[1:]) for line in lines}
     trunk = build(f"timm/resnet{depth}").body.state_dict()
@@ -106,6 +130,12 @@ def test_locate__known_places_only_and_never_by_the_end_of_a_name() -> None:
     names = list(layout.names.values())
     assert located(layout, names) == ("", "")
     assert located(layout, [f"backbone.body.{n}" for n in names]) == ("backbone.body.", "")
-    assert located(layout, [f"backbone.{n.removeprefix('features.')}" for n in names]) == ("backbone.", "features.")
+    assert located(layout, [f"backbone.{n.removeprefix('features.')}" for n in names]) == (
+        "backbone.",
+        "features.",
+    )
     assert located(layout, [f"student.encoder.{n}" for n in names]) is None
-    assert located(layout, [f"student.encoder.{n}" for n in names], "student.encoder.") == ("student.encoder.", "")
+    assert located(layout, [f"student.encoder.{n}" for n in names], "student.encoder.") == (
+        "student.encoder.",
+        "",
+    )

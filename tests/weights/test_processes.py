@@ -30,7 +30,9 @@ class Pids(Dataset):
 def started(folder: Path, guard: str) -> subprocess.Popen[str]:
     script = folder / "script.py"
     script.write_text(SCRIPT.format(guard=guard))
-    return subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def alive(pid: int) -> bool:
@@ -42,7 +44,9 @@ def alive(pid: int) -> bool:
 
 
 def test_loader__gives_way_and_ends_with_a_killed_trainer(tmp_path: Path) -> None:
-    """It is not the trainer's own child, so the trainer's pages are its own; and it must not outlive it for that."""
+    """It is not the trainer's own child, so the trainer's pages are its own; and it must not
+    outlive it for that.
+    """
     trainer = started(tmp_path, "if __name__ == '__main__':")
     assert trainer.stdout is not None
     pid, nice, forked = trainer.stdout.readline().split()

@@ -12,7 +12,9 @@ import torch
 from ubr.weights import runs
 
 
-def test_save__a_full_disk_leaves_the_last_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_save__a_full_disk_leaves_the_last_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "new" / "last.ckpt"
     runs.save({"step": 1}, path)
 
@@ -21,12 +23,17 @@ def test_save__a_full_disk_leaves_the_last_file_whole(tmp_path: Path, monkeypatc
         raise RuntimeError("unexpected pos 4 vs 2")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match=r"last\.ckpt could not be written, most likely for want of disk space; make room"):
+    with pytest.raises(
+        OSError,
+        match=r"last\.ckpt could not be written, most likely for want of disk space; make room",
+    ):
         runs.save({"step": 2}, path)
     assert torch.load(path) == {"step": 1} and list(path.parent.iterdir()) == [path]
 
 
-def test_trainer__checkpoints_do_not_go_through_another_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trainer__checkpoints_do_not_go_through_another_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Module(runs.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -47,4 +54,6 @@ def test_trainer__checkpoints_do_not_go_through_another_disk(tmp_path: Path, mon
         validate_every=2, checkpoint_every=1, log_every=1, bar=None,
     )  # fmt: skip
     runs.train(trainer, Module(), last := tmp_path / "run" / "checkpoints" / "last.ckpt")
-    assert torch.load(last, weights_only=False)["global_step"] == 2 and list(last.parent.iterdir()) == [last]
+    assert torch.load(last, weights_only=False)["global_step"] == 2 and list(
+        last.parent.iterdir()
+    ) == [last]

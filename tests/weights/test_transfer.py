@@ -1,4 +1,7 @@
-"""Transfers are complete and give the same features, or they raise: in every library's models, in detectors, and under sabotage."""
+"""Transfers are complete and give the same features, or they raise:
+
+in every library's models, in detectors, and under sabotage.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,16 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.rpn import AnchorGenerator
 
 from tests.weights.made import BACKBONES, kept
-from ubr.weights import InputSpec, Regressor, TransferError, Weights, build, load_into, start, verify
+from ubr.weights import (
+    InputSpec,
+    Regressor,
+    TransferError,
+    Weights,
+    build,
+    load_into,
+    start,
+    verify,
+)
 from ubr.weights.features import reference_slice
 from ubr.weights.layouts import layouts
 from ubr.weights.transfer import copy_into
@@ -31,7 +43,11 @@ PAIRS = [(n, lib) for n in BACKBONES for lib in layouts(n, ["x"]) if lib != "det
 def consumer(name: str, library: str) -> nn.Module:
     """The library's own model of a network."""
     model = layouts(name, ["x"])[library].model
-    return getattr(torchvision.models, model)() if library == "torchvision" else timm.create_model(model)
+    return (
+        getattr(torchvision.models, model)()
+        if library == "torchvision"
+        else timm.create_model(model)
+    )
 
 
 def the_map(name: str, library: str, model: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -40,7 +56,12 @@ def the_map(name: str, library: str, model: nn.Module, x: torch.Tensor) -> torch
         maps = model.forward_intermediates(x, output_fmt="NCHW", intermediates_only=True)  # type: ignore[operator]
         return maps[-2 if name in ("vgg16", "vgg16_bn") else -1]  # type: ignore[no-any-return]
     if hasattr(model, "features"):
-        ends_before_last = name in ("vgg16", "vgg16_bn", "alexnet", "timm/efficientnet_b0")  # a pool; the 1280 filters of the classifier
+        ends_before_last = name in (
+            "vgg16",
+            "vgg16_bn",
+            "alexnet",
+            "timm/efficientnet_b0",
+        )  # a pool; the 1280 filters of the classifier
         return model.features[: -1 if ends_before_last else None](x)  # type: ignore[index, no-any-return, operator]
     if hasattr(model, "trunk_output"):
         return model.trunk_output(model.stem(x))  # type: ignore[no-any-return, operator]
@@ -48,13 +69,21 @@ def the_map(name: str, library: str, model: nn.Module, x: torch.Tensor) -> torch
 
 
 @pytest.mark.parametrize(("name", "library"), PAIRS)
-def test_load_into__the_librarys_own_model_gives_the_pretraining_trunks_map(name: str, library: str) -> None:
+def test_load_into__the_librarys_own_model_gives_the_pretraining_trunks_map(
+    name: str, library: str
+) -> None:
     weights, model = kept(name), consumer(name, library).eval()
     receipt = load_into(model, weights)
     assert len(receipt.loaded) == len(weights.trunk) and not receipt.faults()
     assert receipt.feature_difference is not None and receipt.feature_difference < 1e-5
     assert receipt.left and not set(receipt.left) & set(receipt.loaded)
-    x = torch.randn(2, 3, weights.inputs.size_px, weights.inputs.size_px, generator=torch.Generator().manual_seed(3))
+    x = torch.randn(
+        2,
+        3,
+        weights.inputs.size_px,
+        weights.inputs.size_px,
+        generator=torch.Generator().manual_seed(3),
+    )
     with torch.no_grad():
         ours, theirs = weights.build()(x), the_map(name, library, model, x)
         random = start(name, seed=9).eval()(x)
@@ -108,7 +137,10 @@ def test_verify__catches_every_sabotage_of_one_tensor(name: str, library: str) -
     weights, model = kept(name), consumer(name, library)
     receipt = load_into(model, weights)
     parameters = dict(model.named_parameters())
-    full = max((n for n in receipt.loaded if n in parameters and parameters[n].ndim > 1), key=lambda n: parameters[n].numel())
+    full = max(
+        (n for n in receipt.loaded if n in parameters and parameters[n].ndim > 1),
+        key=lambda n: parameters[n].numel(),
+    )
     path, _, tensor = full.rpartition(".")
     module, right = model.get_submodule(path), parameters[full].data.clone()
     for how, (sabotage, reason) in SABOTAGE.items():
@@ -130,12 +162,21 @@ SCALES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "change"), [(n, SCALES[i % len(SCALES)]) for i, n in enumerate([*BACKBONES, *["timm/test_resnet"] * 5])])
-def test_start__catches_a_wrong_intensity_scale(name: str, change: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [(n, SCALES[i % len(SCALES)]) for i, n in enumerate([*BACKBONES, *["timm/test_resnet"] * 5])],
+)
+def test_start__catches_a_wrong_intensity_scale(
+    name: str, change: dict[str, Any], tmp_path: Path
+) -> None:
     weights = kept(name)
     weights.save(tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match="trained with window_hu, channels, mean, std"):
-        start(name, str(tmp_path / "w.safetensors"), inputs=dataclasses.replace(weights.inputs, **change))
+        start(
+            name,
+            str(tmp_path / "w.safetensors"),
+            inputs=dataclasses.replace(weights.inputs, **change),
+        )
 
 
 class Trunk(nn.Module):
@@ -151,12 +192,22 @@ class Trunk(nn.Module):
 
 
 def faster_rcnn(backbone: nn.Module, inputs: InputSpec, **changes: object) -> FasterRCNN:
-    options = {"image_mean": list(inputs.mean), "image_std": list(inputs.std), "min_size": inputs.size_px, "max_size": inputs.size_px}
+    options = {
+        "image_mean": list(inputs.mean),
+        "image_std": list(inputs.std),
+        "min_size": inputs.size_px,
+        "max_size": inputs.size_px,
+    }
     anchors = AnchorGenerator(((16, 32, 64),), ((0.5, 1.0, 2.0),))
     pool = torchvision.ops.MultiScaleRoIAlign(["0"], 3, 2)
     head = nn.Sequential(nn.Flatten(), nn.Linear(backbone.out_channels * 9, 8))  # type: ignore[operator]
     predictor = torchvision.models.detection.faster_rcnn.FastRCNNPredictor(8, 2)
-    parts = {"rpn_anchor_generator": anchors, "box_roi_pool": pool, "box_head": head, "box_predictor": predictor}
+    parts = {
+        "rpn_anchor_generator": anchors,
+        "box_roi_pool": pool,
+        "box_head": head,
+        "box_predictor": predictor,
+    }
     return FasterRCNN(backbone, **{**options, **parts, **changes})  # type: ignore[arg-type]
 
 
@@ -176,12 +227,17 @@ def test_faster_rcnn__detector_trunk_equals_pretraining_trunk(name: str) -> None
     weights = kept(name)
     detector = faster_rcnn(Trunk(name), weights.inputs)
     receipt = load_into(detector, weights)
-    assert receipt.prefix == "backbone.body." and {n.split(".")[0] for n in receipt.left} == {"rpn", "roi_heads"}
+    assert receipt.prefix == "backbone.body." and {n.split(".")[0] for n in receipt.left} == {
+        "rpn",
+        "roi_heads",
+    }
     hu = reference_slice(weights.inputs)
     found = seen_by(detector, weights, hu)
     with torch.no_grad():
         expected = weights.build()(weights.inputs.to_input(hu))
-    torch.testing.assert_close(found[..., : expected.shape[2], : expected.shape[3]], expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        found[..., : expected.shape[2], : expected.shape[3]], expected, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_faster_rcnn__as_torchvisions_own_documentation_builds_it() -> None:
@@ -189,17 +245,29 @@ def test_faster_rcnn__as_torchvisions_own_documentation_builds_it() -> None:
     backbone = torchvision.models.vgg16().features
     backbone.out_channels = 512
     receipt = load_into(faster_rcnn(backbone, weights.inputs), weights)
-    assert receipt.prefix == "backbone." and "backbone.28.weight" in receipt.loaded and receipt.layout == "torchvision"
-    assert "14 left" not in str(receipt) and "26 tensors loaded at 'backbone.', torchvision names" in str(receipt)
+    assert (
+        receipt.prefix == "backbone."
+        and "backbone.28.weight" in receipt.loaded
+        and receipt.layout == "torchvision"
+    )
+    assert "14 left" not in str(
+        receipt
+    ) and "26 tensors loaded at 'backbone.', torchvision names" in str(receipt)
 
 
 def test_faster_rcnn__with_frozen_norms_and_an_fpn() -> None:
-    """torchvision's factory freezes norms, which have no counters then; a random ResNet's frozen norms must be filled all the same."""
+    """torchvision's factory freezes norms, which have no counters then; a random ResNet's frozen
+    norms must be filled all the same.
+    """
     weights = dataclasses.replace(kept("timm/resnet50"), inputs=InputSpec(size_px=64))
-    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=torchvision.ops.FrozenBatchNorm2d)
+    backbone = resnet_fpn_backbone(
+        backbone_name="resnet50", weights=None, norm_layer=torchvision.ops.FrozenBatchNorm2d
+    )
     detector = FasterRCNN(backbone, 2)
     receipt = load_into(detector, weights)
-    assert receipt.prefix == "backbone.body." and len(receipt.loaded) == sum("num_batches" not in n for n in weights.trunk)
+    assert receipt.prefix == "backbone.body." and len(receipt.loaded) == sum(
+        "num_batches" not in n for n in weights.trunk
+    )
     assert any(n.startswith("backbone.fpn.") for n in receipt.left)
 
 
@@ -208,10 +276,16 @@ def test_faster_rcnn__that_normalises_otherwise_is_refused_and_left_as_it_was(na
     weights = kept(name)
     detector = faster_rcnn(Trunk(name), weights.inputs)
     before = {n: t.clone() for n, t in detector.state_dict().items()}
-    for mean, std in (([0.406, 0.456, 0.485], [0.229, 0.224, 0.225]), ([0.485, 0.456, 0.406], [1.0] * 3), ([0.5] * 3, [0.5] * 3)):
+    for mean, std in (
+        ([0.406, 0.456, 0.485], [0.229, 0.224, 0.225]),
+        ([0.485, 0.456, 0.406], [1.0] * 3),
+        ([0.5] * 3, [0.5] * 3),
+    ):
         detector.transform.image_mean, detector.transform.image_std = mean, std
         with pytest.raises(
-            TransferError, match=r"another intensity scale: the detector has image_mean .* these weights need image_mean \[0.485"
+            TransferError,
+            match=r"another intensity scale: the detector has image_mean .* these weights need "
+            r"image_mean \[0.485",
         ):
             load_into(detector, weights)
         assert all(torch.equal(t, before[n]) for n, t in detector.state_dict().items())
@@ -219,7 +293,9 @@ def test_faster_rcnn__that_normalises_otherwise_is_refused_and_left_as_it_was(na
 
 def test_faster_rcnn__that_leaves_normalising_to_its_user_is_taken() -> None:
     weights = kept("timm/resnet18")
-    detector = faster_rcnn(Trunk("timm/resnet18"), weights.inputs, image_mean=[0.0] * 3, image_std=[1.0] * 3)
+    detector = faster_rcnn(
+        Trunk("timm/resnet18"), weights.inputs, image_mean=[0.0] * 3, image_std=[1.0] * 3
+    )
     assert not load_into(detector, weights).faults()
 
 
@@ -262,18 +338,27 @@ def test_load_into__a_map_without_its_last_activation() -> None:
 
 
 def test_load_into__a_larger_or_another_network() -> None:
-    with pytest.raises(TransferError, match=r"nothing was loaded: \d+ missing \(layer1.0.bn3.bias, .*of another shape"):
+    with pytest.raises(
+        TransferError,
+        match=r"nothing was loaded: \d+ missing \(layer1.0.bn3.bias, .*of another shape",
+    ):
         load_into(torchvision.models.resnet50(), kept("timm/resnet18"))
     with pytest.raises(TransferError, match=r"nothing was loaded: 8 missing \(features.28.bias"):
         load_into(torchvision.models.vgg19(), dataclasses.replace(kept("vgg16"), trunk=_as_vgg19()))
-    with pytest.raises(TransferError, match=r"the model has no tensor of a alexnet under any prefix"):
+    with pytest.raises(
+        TransferError, match=r"the model has no tensor of a alexnet under any prefix"
+    ):
         load_into(timm.create_model("test_vit"), kept("alexnet"))
     with pytest.raises(TransferError, match=r"the model has no tensor of a vgg16 under 'encoder.'"):
         load_into(torchvision.models.vgg16(), kept("vgg16"), prefix="encoder.")
 
 
 def _as_vgg19() -> dict[str, torch.Tensor]:
-    return {n: t for n, t in torchvision.models.vgg19().features.state_dict(prefix="features.").items() if int(n.split(".")[1]) < 28}
+    return {
+        n: t
+        for n, t in torchvision.models.vgg19().features.state_dict(prefix="features.").items()
+        if int(n.split(".")[1]) < 28
+    }
 
 
 def test_load_into__modes_and_hooks_are_put_back() -> None:
@@ -327,7 +412,13 @@ def test_trunk__holds_no_tensor_that_its_map_does_not_depend_on(name: str) -> No
     """What the loss cannot reach is not handed over as trained."""
     weights = kept(name)
     net = weights.build()
-    x = torch.randn(1, 3, weights.inputs.size_px, weights.inputs.size_px, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(
+        1,
+        3,
+        weights.inputs.size_px,
+        weights.inputs.size_px,
+        generator=torch.Generator().manual_seed(0),
+    )
     net(x).square().mean().backward()
     assert not [n for n, p in net.named_parameters() if p.grad is None]
 

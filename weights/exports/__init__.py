@@ -1,8 +1,10 @@
-"""Files that other libraries open, with the input contract in their own terms, and a snippet that loads them. A module a library.
+"""Files that other libraries open, with the input contract in their own terms, and a snippet that
+loads them. A module a library.
 
-Nothing gets its name before it was read back and, where the library is installed anyway, loaded into that library's own model and proven by
-`verify`. Every export carries a record (backbone, contract, provenance, digests) in a place that its library ignores, so that it can come
-back as a start.
+Nothing gets its name before it was read back and, where the library is installed anyway, loaded
+into that library's own model and proven by `verify`. Every export carries a record (backbone,
+contract, provenance, digests) in a place that its library ignores, so that it can come back as a
+start.
 """
 
 from __future__ import annotations
@@ -27,22 +29,32 @@ WRITERS: Mapping[str, Writer] = {
 }
 
 
-def export(weights: Weights, path: str | Path, *, to: Target = "torchvision", fold: bool = False, overwrite: bool = False) -> str:
+def export(
+    weights: Weights,
+    path: str | Path,
+    *,
+    to: Target = "torchvision",
+    fold: bool = False,
+    overwrite: bool = False,
+) -> str:
     """Write the weights for another library, and prove that they arrive there.
 
     Args:
         weights: to export.
-        path: for torchvision a .pth file (its contract goes beside it), for timm a new folder, for detectron2 a .pkl file (its cfg
-            fragment goes beside it as .yaml), for onnx an .onnx file.
+        path: for torchvision a .pth file (its contract goes beside it), for timm a new folder, for
+            detectron2 a .pkl file (its cfg fragment goes beside it as .yaml), for onnx an .onnx
+            file.
         to: for whom. "onnx" is the whole regressor, HU in and scores out; the others are the trunk.
-        fold: put the intensity contract into the first convolution, so that the trunk takes HU (`ubr.weights.fold`).
+        fold: put the intensity contract into the first convolution, so that the trunk takes HU
+            (`ubr.weights.fold`).
         overwrite: replace what an earlier export wrote there.
 
     Returns:
         A snippet that loads the file.
 
     Raises:
-        ValueError: the backbone has no such layout, the path has the wrong ending, or something is there already.
+        ValueError: the backbone has no such layout, the path has the wrong ending, or something is
+            there already.
         TransferError: the library's own model did not take every tensor, or gives other features.
     """
     path = Path(path)
@@ -66,7 +78,9 @@ def export(weights: Weights, path: str | Path, *, to: Target = "torchvision", fo
         snippet = writer.write(weights, layout, part, path)
         if path.is_dir():
             shutil.rmtree(path)
-        for made, final in reversed(list(zip(written, [path, *writer.beside(path)], strict=True))):  # the file itself last
+        for made, final in reversed(
+            list(zip(written, [path, *writer.beside(path)], strict=True))
+        ):  # the file itself last
             made.replace(final)
     finally:
         _remove(written)
@@ -81,7 +95,9 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def _check_place(path: Path, writer: Writer, overwrite: bool) -> None:
-    """Raises `ValueError` where nothing may be written; a folder is replaced only if it holds nothing but an export."""
+    """Raises `ValueError` where nothing may be written; a folder is replaced only if it holds
+    nothing but an export.
+    """
     if writer.ending and path.suffix != writer.ending:
         raise ValueError(f"{path}: this export is a file that ends with {writer.ending}")
     if not path.absolute().parent.is_dir():
@@ -90,6 +106,11 @@ def _check_place(path: Path, writer: Writer, overwrite: bool) -> None:
     if there and not overwrite:
         raise ValueError(f"{there[0]} exists; give another path or --overwrite")
     if path.exists() and path.is_dir() == bool(writer.ending):
-        raise ValueError(f"{path} is a {'folder' if path.is_dir() else 'file'} and is not replaced; give another path")
+        raise ValueError(
+            f"{path} is a {'folder' if path.is_dir() else 'file'} and is not replaced; give "
+            "another path"
+        )
     if path.is_dir() and not {p.name for p in path.iterdir()} <= writer.contents:
-        raise ValueError(f"{path} holds other things than an export and is not replaced; give another path")
+        raise ValueError(
+            f"{path} holds other things than an export and is not replaced; give another path"
+        )

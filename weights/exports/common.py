@@ -1,4 +1,7 @@
-"""What exports share: the record that lets one come back, the preparation of an image as text, the reading back."""
+"""What exports share:
+
+the record that lets one come back, the preparation of an image as text, the reading back.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ from ..receipts import TransferError
 class Writer(NamedTuple):
     """How one library's export is written.
 
-    write: (weights, layout, where to write, where it will lie) -> snippet. ending: of the file; none for a folder with `contents`.
-    beside: further files that are written with it.
+    write: (weights, layout, where to write, where it will lie) -> snippet. ending: of the file;
+    none for a folder with `contents`. beside: further files that are written with it.
     """
 
     write: Callable[[Weights, Any, Path, Path], str]
@@ -30,7 +33,10 @@ class Writer(NamedTuple):
 
 
 def record(weights: Weights, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What an export says of itself: enough to take it back as a start, and to refuse it where it was altered."""
+    """What an export says of itself:
+
+    enough to take it back as a start, and to refuse it where it was altered.
+    """
     return {
         "backbone": weights.backbone,
         "inputs": weights.inputs.to_dict(),
@@ -62,10 +68,17 @@ def given(inputs: InputSpec) -> str:
 def prove_it_comes_back(weights: Weights, file: Path) -> None:
     """The file, read as a start would, gives every tensor bit for bit."""
     found = files.read(file).trunk(weights.backbone, weights.trunk)
-    if set(found) != set(weights.trunk) or not all(torch.equal(found[n], t) for n, t in weights.trunk.items()):
+    if set(found) != set(weights.trunk) or not all(
+        torch.equal(found[n], t) for n, t in weights.trunk.items()
+    ):
         raise TransferError(f"{file.name} does not give back the tensors that were written")
 
 
 def heads(layout: Layout, left: tuple[str, ...]) -> tuple[str, ...]:
     """The parts of a library's model that the trunk leaves as they were, as beginnings of names."""
-    return tuple(sorted({f"{n.split('.')[0]}." for n in left if not n.startswith(layout.heads)} | set(layout.heads)))
+    return tuple(
+        sorted(
+            {f"{n.split('.')[0]}." for n in left if not n.startswith(layout.heads)}
+            | set(layout.heads)
+        )
+    )

@@ -1,7 +1,9 @@
-"""detectron2: a checkpoint of arrays with exact names, and beside it the cfg fragment that its model has to be built by.
+"""detectron2: a checkpoint of arrays with exact names, and beside it the cfg fragment that its
+model has to be built by.
 
-detectron2's own ResNets go under its names at the base of an FPN; every other backbone under those of this project's registered one
-(`ubr.downstream.d2`), with a single map, as in the paper. detectron2 itself is not needed to write either.
+detectron2's own ResNets go under its names at the base of an FPN; every other backbone under those
+of this project's registered one (`ubr.downstream.d2`), with a single map, as in the paper.
+detectron2 itself is not needed to write either.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ _RESNETS: dict[str, dict[str, Any]] = {
 
 
 def _model(weights: Weights, layout: Layout) -> dict[str, Any]:
-    """The MODEL part of the fragment: the backbone, and what hangs on its maps. Anchors as lesions are."""
+    """The MODEL part of the fragment:
+
+    the backbone, and what hangs on its maps. Anchors as lesions are.
+    """
     ratios = [[0.5, 1.0, 2.0]]
     if layout.model not in _RESNETS:
         return {
@@ -54,13 +59,26 @@ def _model(weights: Weights, layout: Layout) -> dict[str, Any]:
 
 def _fragment(weights: Weights, layout: Layout, path: Path) -> dict[str, Any]:
     model, i = _model(weights, layout), weights.inputs
-    model["ROI_HEADS"] |= {"NAME": "StandardROIHeads", "NUM_CLASSES": 1, "SCORE_THRESH_TEST": 0.0, "NMS_THRESH_TEST": 0.3}
+    model["ROI_HEADS"] |= {
+        "NAME": "StandardROIHeads",
+        "NUM_CLASSES": 1,
+        "SCORE_THRESH_TEST": 0.0,
+        "NMS_THRESH_TEST": 0.3,
+    }
     model["ROI_BOX_HEAD"] = {"NAME": "FastRCNNConvFCHead", "NUM_FC": 2, "POOLER_RESOLUTION": 7}
-    model["PIXEL_MEAN"], model["PIXEL_STD"] = ([v * i.pixel_scale for v in values] for values in (i.mean, i.std))
+    model["PIXEL_MEAN"], model["PIXEL_STD"] = (
+        [v * i.pixel_scale for v in values] for values in (i.mean, i.std)
+    )
     return {
         "VERSION": 2,
         "MODEL": {"META_ARCHITECTURE": "GeneralizedRCNN", "WEIGHTS": path.name, **model},
-        "INPUT": {"FORMAT": "RGB", "MIN_SIZE_TRAIN": [512], "MAX_SIZE_TRAIN": 512, "MIN_SIZE_TEST": 512, "MAX_SIZE_TEST": 512},
+        "INPUT": {
+            "FORMAT": "RGB",
+            "MIN_SIZE_TRAIN": [512],
+            "MAX_SIZE_TRAIN": 512,
+            "MIN_SIZE_TEST": 512,
+            "MAX_SIZE_TEST": 512,
+        },
         "DATALOADER": {"FILTER_EMPTY_ANNOTATIONS": False},
     }
 
@@ -75,12 +93,15 @@ def _write(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
     arrays = {name: t.numpy() for name, t in state.items()}
     about = {**record(weights, state), "counters": counters}
     with part.open("wb") as file:
-        # Exact names, so nothing for detectron2 to guess; the author is what tells it that this is no Caffe2 file.
+        # Exact names, so nothing for detectron2 to guess; the author is what tells it that this is
+        # no Caffe2 file.
         pickle.dump({"model": arrays, "__author__": "ubr-pretrain", "ubr": about}, file, protocol=4)
     prove_it_comes_back(weights, part)
     comment = (
-        "# Settings of detectron2 for these weights, with anchors for lesions: cfg.merge_from_file(THIS FILE).\n"
-        "# WEIGHTS is looked for in the folder that you run in. The mapper has to give float images; "
+        "# Settings of detectron2 for these weights, with anchors for lesions: "
+        "cfg.merge_from_file(THIS FILE).\n"
+        "# WEIGHTS is looked for in the folder that you run in. The mapper has to give float "
+        "images; "
         f"of {given(weights.inputs)}:\n"
         f"#   {preparation(weights.inputs, weights.inputs.pixel_scale)}\n"
     )

@@ -1,4 +1,5 @@
-"""ONNX: the whole regressor, `[N, S, S]` HU in (with neighbours `[N, 3, S, S]`), one score a slice out, any N.
+"""ONNX: the whole regressor, `[N, S, S]` HU in (with neighbours `[N, 3, S, S]`), one score a slice
+out, any N.
 
 The intensity contract is part of the graph.
 """
@@ -18,7 +19,9 @@ from ..regressor import Regressor
 from .common import Writer
 
 PARITY = 1e-4
-"""Largest difference of a score under onnxruntime, in units of score, or relative to it where it is above 1."""
+"""Largest difference of a score under onnxruntime, in units of score, or relative to it where it is
+above 1.
+"""
 
 
 class _Scorer(nn.Module):
@@ -31,13 +34,17 @@ class _Scorer(nn.Module):
 
 
 def _write(weights: Weights, layout: None, part: Path, path: Path) -> str:
-    """Raises `ValueError` where a package or the head is missing, `TransferError` where scores differ by more than `PARITY`."""
+    """Raises `ValueError` where a package or the head is missing, `TransferError` where scores
+    differ by more than `PARITY`.
+    """
     try:
         import onnx
         import onnxruntime
         import onnxscript  # noqa: F401  (what torch's exporter is written in)
     except ImportError as error:
-        raise ValueError(f"{error.name} is not installed; pip install 'ubr-pretrain[onnx]'") from error
+        raise ValueError(
+            f"{error.name} is not installed; pip install 'ubr-pretrain[onnx]'"
+        ) from error
     scorer = _Scorer(Regressor.from_weights(weights)).eval()
     hu = reference_slice(weights.inputs).float()
     batch = torch.cat([hu, hu.flip(1), hu - 50])
@@ -45,7 +52,13 @@ def _write(weights: Weights, layout: None, part: Path, path: Path) -> str:
         batch = torch.stack([batch, batch.roll(1, 0), batch - 100], dim=1)
     slices = torch.export.Dim("slices", min=1)
     program = torch.onnx.export(
-        scorer, (batch,), input_names=["hu"], output_names=["score"], dynamic_shapes={"hu": {0: slices}}, dynamo=True, verbose=False
+        scorer,
+        (batch,),
+        input_names=["hu"],
+        output_names=["score"],
+        dynamic_shapes={"hu": {0: slices}},
+        dynamo=True,
+        verbose=False,
     )
     assert program is not None
     model = program.model_proto
@@ -64,7 +77,9 @@ def _write(weights: Weights, layout: None, part: Path, path: Path) -> str:
         found = torch.from_numpy(session.run(["score"], {"hu": some.numpy()})[0])
         difference = float(((expected - found).abs() / expected.abs().clamp_min(1)).max())
         if found.shape != expected.shape or not difference <= PARITY:
-            raise TransferError(f"scores under onnxruntime differ by {difference:.2g} (allowed: {PARITY:g})")
+            raise TransferError(
+                f"scores under onnxruntime differ by {difference:.2g} (allowed: {PARITY:g})"
+            )
     shape = ", ".join(map(str, batch.shape[1:]))
     return f"""import numpy, onnxruntime
 session = onnxruntime.InferenceSession({str(path)!r})

@@ -1,4 +1,8 @@
-"""timm: a folder with config.json, model.safetensors and a card, which `timm.create_model` opens offline and the Hugging Face hub takes."""
+"""timm:
+
+a folder with config.json, model.safetensors and a card, which `timm.create_model` opens offline and
+the Hugging Face hub takes.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +29,35 @@ def _write(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
         model = timm.create_model(layout.model, num_classes=0)
     left = load_into(model, weights).left
     state = model.state_dict()
-    # What timm's model has behind the trunk is stored as it was initialised, so that timm can load strictly. Not where it is larger than
-    # the trunk (VGG's 120 million numbers): then timm is told not to be strict, and `verify` below is what proves the file.
-    strict = sum(state[name].numel() for name in left) < sum(t.numel() for t in weights.trunk.values())
+    # What timm's model has behind the trunk is stored as it was initialised, so that timm can load
+    # strictly. Not where it is larger than the trunk (VGG's 120 million numbers): then timm is told
+    # not to be strict, and `verify` below is what proves the file.
+    strict = sum(state[name].numel() for name in left) < sum(
+        t.numel() for t in weights.trunk.values()
+    )
     stored = {name: t.contiguous() for name, t in state.items() if strict or name not in left}
     part.mkdir()
     # Not save_file: its files can be read by their owner only, whatever the umask.
-    (part / "model.safetensors").write_bytes(safetensors.torch.save(stored, metadata={"format": "pt"}))
+    (part / "model.safetensors").write_bytes(
+        safetensors.torch.save(stored, metadata={"format": "pt"})
+    )
     i = weights.inputs
     config = {
         "architecture": layout.model,
         "num_classes": 0,
         "num_features": model.num_features,
         "pretrained_cfg": {
-            **{name: vars(timm.get_pretrained_cfg(layout.model)).get(name) for name in ("fixed_input_size", "first_conv", "classifier")},
-            **{"input_size": (3, i.size_px, i.size_px), "interpolation": "bilinear", "crop_pct": 1.0, "mean": i.mean, "std": i.std},
+            **{
+                name: vars(timm.get_pretrained_cfg(layout.model)).get(name)
+                for name in ("fixed_input_size", "first_conv", "classifier")
+            },
+            **{
+                "input_size": (3, i.size_px, i.size_px),
+                "interpolation": "bilinear",
+                "crop_pct": 1.0,
+                "mean": i.mean,
+                "std": i.std,
+            },
             **{"num_classes": 0, "license": weights.licence},
         },
         "ubr": {**record(weights, stored), "image": preparation(i), "untrained": left},
@@ -59,12 +77,21 @@ model = timm.create_model({f"local-dir:{path}"!r}, pretrained=True)  # num_class
 def _front_matter(weights: Weights) -> str:
     """What the hub reads at the top of a card."""
     licence = "unknown" if weights.licence == "unstated" else weights.licence.lower()
-    about = {"library_name": "timm", "license": licence, "tags": ["timm", "medical", "ct", "body-part-regression"]}
+    about = {
+        "library_name": "timm",
+        "license": licence,
+        "tags": ["timm", "medical", "ct", "body-part-regression"],
+    }
     return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n"
 
 
 def _untrained(left: tuple[str, ...]) -> str:
-    return f"\n## Untrained tensors\nAs timm initialises them, not trained by this method: {', '.join(left)}.\n" if left else ""
+    return (
+        "\n## Untrained tensors\nAs timm initialises them, not trained by this method: "
+        f"{', '.join(left)}.\n"
+        if left
+        else ""
+    )
 
 
 WRITER = Writer(_write, contents=FILES)

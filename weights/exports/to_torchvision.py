@@ -1,4 +1,7 @@
-"""torchvision: a state dict, and beside it the contract as JSON with `image_mean` and `image_std`."""
+"""torchvision:
+
+a state dict, and beside it the contract as JSON with `image_mean` and `image_std`.
+"""
 
 from __future__ import annotations
 

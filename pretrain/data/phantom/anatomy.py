@@ -1,8 +1,10 @@
-"""A human body from head to thigh as tables of numbers: its outline, and what the painters of organs and bones share.
+"""A human body from head to thigh as tables of numbers: its outline, and what the painters of
+organs and bones share.
 
-All numbers are in the reference body (see `patient`); they are rounded textbook values, and nothing is taken from a person's scan.
-Painting goes from the outside in and from soft to hard, what comes later covers what came before: outline, fat, muscle, cavity,
-abdomen, lungs, mediastinum, head and neck, bones. `side` is -1 for the patient's right and 1 for the left.
+All numbers are in the reference body (see `patient`); they are rounded textbook values, and nothing
+is taken from a person's scan. Painting goes from the outside in and from soft to hard, what comes
+later covers what came before: outline, fat, muscle, cavity, abdomen, lungs, mediastinum, head and
+neck, bones. `side` is -1 for the patient's right and 1 for the left.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ ENHANCEMENT: Mapping[Phase, Mapping[str, float]] = {
     "delayed": dict(artery=105, vein=108, lung_artery=105, ventricle=105, myocardium=92, liver=88, hepatic=100, spleen=88, cortex=125,
                     medulla=125, urine=620, bladder=240, pancreas=68, bowel_wall=75, muscle=62, thyroid=125, brain=40),
 }  # fmt: skip
-"""HU of what takes up contrast medium, by phase (portal: about 70 s after injection; delayed: minutes)."""
+"""HU of what takes up contrast medium, by phase (portal:
+
+about 70 s after injection; delayed: minutes).
+"""
 
 FAT, SKIN, FLUID, GAS, CORTEX_HU = -105.0, 30.0, 10.0, -960.0, 1050.0
 
@@ -41,8 +46,19 @@ OUTLINE: Table = (
     (825, 0, 10, 170, 105), (870, 0, 11, 172, 105), (900, 0, 14, 160, 98), (922, 0, 20, 122, 84), (942, 0, 30, 0, 0),
 )  # fmt: skip
 """Skin of a person without fat: the outer border of muscle."""
-THIGH: Table = ((850, 95, 10, 0, 0), (880, 92, 10, 72, 86), (940, 88, 10, 80, 88), (1000, 85, 10, 76, 82), (1112, 80, 10, 68, 72))
-SHOULDER: Table = ((264, 66, 30, 0, 0), (286, 100, 30, 42, 32), (320, 140, 28, 48, 40), (352, 145, 24, 0, 0))
+THIGH: Table = (
+    (850, 95, 10, 0, 0),
+    (880, 92, 10, 72, 86),
+    (940, 88, 10, 80, 88),
+    (1000, 85, 10, 76, 82),
+    (1112, 80, 10, 68, 72),
+)
+SHOULDER: Table = (
+    (264, 66, 30, 0, 0),
+    (286, 100, 30, 42, 32),
+    (320, 140, 28, 48, 40),
+    (352, 145, 24, 0, 0),
+)
 CAVITY: Table = (
     (277, 0, 40, 0, 0), (290, 0, 38, 52, 26), (310, 0, 32, 80, 46), (340, 0, 22, 104, 66), (400, 0, 8, 126, 88), (470, 0, 1, 137, 96),
     (540, 0, -3, 137, 97), (600, 0, -8, 129, 90), (660, 0, -14, 122, 80), (720, 0, -16, 118, 74), (770, 0, -10, 104, 74),
@@ -71,36 +87,61 @@ def ramp(u: Floats, low: float, high: float) -> Floats:
 
 
 def _fat_mm(u: Floats, patient: Patient) -> Floats:
-    """Between muscle and skin at levels u. The trunk has 0.75 of it behind and beside, 1.25 in front."""
-    return 2 + patient.obesity * (4 + 8 * ramp(u, 215, 330) + 22 * _bump(u, 430, 1000) + 8 * ramp(u, 760, 860))
+    """Between muscle and skin at levels u.
+
+    The trunk has 0.75 of it behind and beside, 1.25 in front.
+    """
+    return 2 + patient.obesity * (
+        4 + 8 * ramp(u, 215, 330) + 22 * _bump(u, 430, 1000) + 8 * ramp(u, 760, 860)
+    )
 
 
 def back_mm(patient: Patient) -> float:
-    """y of the table's top: the farthest back that the skin of the trunk lies, in the reference body."""
+    """y of the table's top:
+
+    the farthest back that the skin of the trunk lies, in the reference body.
+    """
     rows = np.array([(u, y + ry) for u, _, y, _, ry in OUTLINE], np.float32)
     return float((rows[:, 1] + 0.75 * _fat_mm(rows[:, 0], patient)).max())
 
 
 class Body:
-    """What the painters share: canvas `c`, patient `p`, HU of the phase, and ways of painting that more than one of them needs."""
+    """What the painters share:
+
+    canvas `c`, patient `p`, HU of the phase, and ways of painting that more than one of them needs.
+    """
 
     def __init__(self, canvas: Canvas, patient: Patient, phase: Phase) -> None:
         self.c, self.p, self.hu = canvas, patient, ENHANCEMENT[phase]
         self.dome = patient.landmarks()["liver_dome"]
         u = canvas.u
         self.fat = _fat_mm(u, patient)
-        self.bulge = 26 * patient.obesity * _bump(u, 470, 850) + 40 * patient.ascites * _bump(u, self.dome + 12, LEVELS["femoral_head"])
+        self.bulge = 26 * patient.obesity * _bump(u, 470, 850) + 40 * patient.ascites * _bump(
+            u, self.dome + 12, LEVELS["femoral_head"]
+        )
         """mm a slice by which visceral fat and ascites push the abdominal wall forward."""
         self.rng = np.random.default_rng([patient.seed, 2])
 
-    def bone(self, table: Table, *, wall: float = 2.5, side: int = 1, power: float = 2.0, marrow: float | None = None) -> None:
+    def bone(
+        self,
+        table: Table,
+        *,
+        wall: float = 2.5,
+        side: int = 1,
+        power: float = 2.0,
+        marrow: float | None = None,
+    ) -> None:
         """A compact wall of `wall` mm around spongy bone (or `marrow` HU)."""
         self.c.paint(self.c.tube(table, side=side, power=power), CORTEX_HU)
         self.spongy(self.c.tube(table, side=side, power=power, grow=-wall), marrow)
 
-    def ball_bone(self, u: float, x: float, y: float, r: float, *, side: int = 1, wall: float = 2.0) -> None:
+    def ball_bone(
+        self, u: float, x: float, y: float, r: float, *, side: int = 1, wall: float = 2.0
+    ) -> None:
         self.c.paint(self.c.ball(u, x, y, r, r, r, side=side), 800)
-        self.spongy(self.c.ball(u, x, y, r - wall, r - wall, r - wall, side=side), 1.4 * self.p.spongy_hu)
+        self.spongy(
+            self.c.ball(u, x, y, r - wall, r - wall, r - wall, side=side), 1.4 * self.p.spongy_hu
+        )
 
     def spongy(self, shape: Shape, hu: float | None = None) -> None:
         if hu is None:
@@ -109,14 +150,24 @@ class Body:
             self.c.paint(shape, hu)
 
     def outline(self) -> Floats:
-        """Skin, fat, muscle and the fat of the body's cavity. Returns the share of each voxel that lies in the cavity."""
+        """Skin, fat, muscle and the fat of the body's cavity.
+
+        Returns the share of each voxel that lies in the cavity.
+        """
         c, p, fat, bulge = self.c, self.p, self.fat, self.bulge
         limbs: list[tuple[Table, int, float]] = [(self.beside(ARMS[p.arms]), s, 2.0) for s in SIDES]
         limbs += [(table, s, 2.2) for table in (SHOULDER, THIGH) for s in SIDES]
         for hu, inset in ((SKIN, 0.0), (FAT, -2.0)):
             for table, side, power in limbs:
-                c.paint(c.tube(table, side=side, power=power, grow=(0.4 if power == 2 else 1) * fat + inset), hu)
-            c.paint(c.tube(OUTLINE, power=2.25, grow=0.75 * fat + inset, bulge=bulge + 0.5 * fat), hu)
+                c.paint(
+                    c.tube(
+                        table, side=side, power=power, grow=(0.4 if power == 2 else 1) * fat + inset
+                    ),
+                    hu,
+                )
+            c.paint(
+                c.tube(OUTLINE, power=2.25, grow=0.75 * fat + inset, bulge=bulge + 0.5 * fat), hu
+            )
             self._breasts(hu, inset)
         for table, side, power in limbs:
             self._muscle(c.tube(table, side=side, power=power), 0.75)
@@ -127,7 +178,11 @@ class Body:
         c.paint(cavity, FAT)
         if p.ascites:
             u, y, x = c.grid(cavity)
-            peritoneum = np.clip((u - self.dome - 4) / 8, 0, 1) * np.clip((LEVELS["femoral_head"] + 15 - u) / 12, 0, 1) * (y < 45 + 0 * x)
+            peritoneum = (
+                np.clip((u - self.dome - 4) / 8, 0, 1)
+                * np.clip((LEVELS["femoral_head"] + 15 - u) / 12, 0, 1)
+                * (y < 45 + 0 * x)
+            )
             c.paint(cavity * peritoneum.astype(np.float32), FLUID)
         return inside
 
@@ -141,14 +196,29 @@ class Body:
     def _muscle(self, shape: Shape, septa_share: float) -> None:
         """Muscle with thin sheets of fat, where a smooth random field is zero."""
         septa = np.clip(1.3 - 9 * np.abs(self.c.noise(26, self.p.seed, shape)), 0, 1) * septa_share
-        self.c.paint(shape, self.hu["muscle"] + septa * (FAT - self.hu["muscle"]) * min(0.5 + 0.4 * self.p.obesity, 1))
+        self.c.paint(
+            shape,
+            self.hu["muscle"]
+            + septa * (FAT - self.hu["muscle"]) * min(0.5 + 0.4 * self.p.obesity, 1),
+        )
 
     def _breasts(self, hu: float, inset: float) -> None:
         if self.p.sex == "male":
             return
         size = 44 + 12 * self.p.obesity
         for side in SIDES:
-            self.c.paint(self.c.ball(420, 82, -88, size + 12 + inset, size + 6 + inset, 0.75 * size + inset, side=side), hu)
+            self.c.paint(
+                self.c.ball(
+                    420,
+                    82,
+                    -88,
+                    size + 12 + inset,
+                    size + 6 + inset,
+                    0.75 * size + inset,
+                    side=side,
+                ),
+                hu,
+            )
             if hu == FAT:
                 gland = self.c.ball(420, 82, -104, 0.7 * size, 0.55 * size, 0.4 * size, side=side)
                 self.c.paint(gland * np.clip(0.5 + self.c.noise(9, self.p.seed, gland), 0, 1), 25)

@@ -1,6 +1,7 @@
 """The soft parts: organs, vessels and airways, each a table or a few shapes in the reference body.
 
-The lungs need no shape of their own: they are the rib cage above the diaphragm, less what is painted onto them.
+The lungs need no shape of their own: they are the rib cage above the diaphragm, less what is
+painted onto them.
 """
 
 from __future__ import annotations
@@ -58,15 +59,27 @@ def abdomen(body: Body, inside: Floats) -> None:
     body.organ(c.tube(spleen), inside, hu["spleen"])
     for side, u0 in ((-1, 634), (1, 622)):
         _kidney(body, u0 + 0.5 * low + p.kidney_mm, side)
-    for a, b in (((618, -24, -6), (596, 14, -20)), ((596, 14, -20), (580, 78, 22)), ((640, -26, -4), (612, -24, -6))):
+    for a, b in (
+        ((618, -24, -6), (596, 14, -20)),
+        ((596, 14, -20), (580, 78, 22)),
+        ((640, -26, -4), (612, -24, -6)),
+    ):
         body.organ(c.rod((a[0] + low, *a[1:]), (b[0] + low, *b[1:]), 10), inside, hu["pancreas"])
     body.level_gas(c.tube(stomach, power=2.2), inside, -42 - 12 * p.gas, 25)
     for table in (right, left):
         shape = c.tube(table, power=2.2)
         body.organ(shape, inside, hu["liver"] + 4 * c.noise(9, p.seed, shape))
-    for end_point in ((body.dome + 25, -95, 10), (body.dome + 30, -60, -45), (body.dome + 30, 15, -45)):
+    for end_point in (
+        (body.dome + 25, -95, 10),
+        (body.dome + 30, -60, -45),
+        (body.dome + 30, 15, -45),
+    ):
         body.organ(c.rod((body.dome + 30, -18, 30), end_point, 5), inside, hu["hepatic"])
-    for end_point in ((body.dome + 80, -100, 5), (body.dome + 95, -70, 25), (body.dome + 70, 10, -45)):
+    for end_point in (
+        (body.dome + 80, -100, 5),
+        (body.dome + 95, -70, 25),
+        (body.dome + 70, 10, -45),
+    ):
         body.organ(c.rod((body.dome + 90, -30, 0), end_point, 5.5), inside, hu["hepatic"])
     body.organ(c.rod((body.dome + 90, -30, 0), (body.dome + 130, 5, 5), 7), inside, hu["vein"])
     body.organ(c.ball(body.dome + 125, -52, -48, 30, 15, 18), inside, 8)
@@ -85,7 +98,10 @@ def _bowel(body: Body, inside: Floats) -> None:
         return
     u, y, x = c.grid(shape)
     warp = c.noise(40, p.seed + 1, shape)
-    a, b, d = (2 * np.pi / 58 * (v + 14 * warp) + phase for v, phase in zip((u, y, x), body.rng.uniform(0, 6, 3), strict=True))
+    a, b, d = (
+        2 * np.pi / 58 * (v + 14 * warp) + phase
+        for v, phase in zip((u, y, x), body.rng.uniform(0, 6, 3), strict=True)
+    )
     g = np.sin(a) * np.cos(b) + np.sin(b) * np.cos(d) + np.sin(d) * np.cos(a)
     loop = shape * np.clip(4 * (g + 0.55 - 0.35 * p.obesity), 0, 1).astype(np.float32)
     mesentery = np.clip(2 * (body.vessels(shape, 12) - 0.3), 0, 1)
@@ -108,11 +124,25 @@ def _colon(body: Body, inside: Floats) -> None:
         (570, 104, 0, 0, 0), (590, 106, 12, 17, 19), (660, 104, 18, 15, 17), (740, 98, 2, 14, 16), (790, 84, -8, 14, 15),
         (815, 70, -6, 0, 0),
     )  # fmt: skip
-    rectum: Table = ((775, 12, 40, 0, 0), (800, 6, 48, 20, 18), (850, 0, 56, 22, 20), (900, 0, 58, 15, 16), (940, 0, 62, 0, 0))
+    rectum: Table = (
+        (775, 12, 40, 0, 0),
+        (800, 6, 48, 20, 18),
+        (850, 0, 56, 22, 20),
+        (900, 0, 58, 15, 16),
+        (940, 0, 62, 0, 0),
+    )
     for table, gas_y in ((ascending, -16), (descending, 2), (rectum, 44)):
         shape = c.tube(table, grow=3 * np.sin(2 * np.pi * c.u / 31))
-        body.level_gas(shape, inside, gas_y - 14 * (1 - 2 * p.gas), stool + 45 * c.noise(7, p.seed, shape) - 40)
-    path = ((622, -92, -30), (646, -45, -62 + front), (652, 10, -66 + front), (628, 65, -52 + front), (590, 100, -5))
+        body.level_gas(
+            shape, inside, gas_y - 14 * (1 - 2 * p.gas), stool + 45 * c.noise(7, p.seed, shape) - 40
+        )
+    path = (
+        (622, -92, -30),
+        (646, -45, -62 + front),
+        (652, 10, -66 + front),
+        (628, 65, -52 + front),
+        (590, 100, -5),
+    )
     for a, b in pairwise(path):
         body.level_gas(c.rod(a, b, 17), inside, a[2] + 10 * p.gas, 10)
     sigmoid = ((810, 70, -8), (838, 30, -22), (812, -18, -8), (800, 8, 34))
@@ -128,7 +158,12 @@ def _kidney(body: Body, u: float, side: int) -> None:
     c.paint(c.ball(u, 48, 40, 32, 15, 12, side=side), FAT)
     c.paint(c.ball(u, 50, 40, 20, 9, 7, side=side), hu["urine"])
     c.paint(c.ball(u - 62, 48, 42, 12, 10, 4, side=side), 30)
-    ureter: Table = ((u, 44, 38, 4, 4), (u + 60, 40, 22, 3, 3), (790, 45, 16, 3, 3), (850, 40, 20, 3, 3))
+    ureter: Table = (
+        (u, 44, 38, 4, 4),
+        (u + 60, 40, 22, 3, 3),
+        (790, 45, 16, 3, 3),
+        (850, 40, 20, 3, 3),
+    )
     c.paint(c.tube(ureter, side=side), max(hu["urine"], 20))
 
 
@@ -146,8 +181,19 @@ def _pelvic_organs(body: Body) -> None:
 
 def great_vessels(body: Body) -> None:
     c, hu = body.c, body.hu
-    cava: Table = ((490, -20, 28, 11, 11), (560, -24, 28, 13, 12), (640, -24, 16, 13, 10), (735, -16, 14, 12, 9))
-    aorta: Table = ((352, 24, 50, 12, 12), (480, 20, 46, 12, 12), (560, 12, 36, 11, 11), (640, 8, 16, 9.5, 9.5), (722, 4, 14, 9, 9))
+    cava: Table = (
+        (490, -20, 28, 11, 11),
+        (560, -24, 28, 13, 12),
+        (640, -24, 16, 13, 10),
+        (735, -16, 14, 12, 9),
+    )
+    aorta: Table = (
+        (352, 24, 50, 12, 12),
+        (480, 20, 46, 12, 12),
+        (560, 12, 36, 11, 11),
+        (640, 8, 16, 9.5, 9.5),
+        (722, 4, 14, 9, 9),
+    )
     c.paint(c.tube(cava), hu["vein"])
     c.paint(c.tube(aorta), hu["artery"])
     for side in SIDES:
@@ -165,11 +211,18 @@ def great_vessels(body: Body) -> None:
 
 
 def diaphragm(body: Body, y: Floats, x: Floats) -> Floats:
-    """Level of the diaphragm over (x, y): two domes, the left 10 mm lower, falling to the back and the sides."""
+    """Level of the diaphragm over (x, y):
+
+    two domes, the left 10 mm lower, falling to the back and the sides.
+    """
 
     def dome(top: float, x0: float) -> Floats:
         side = (x - x0) * np.sign(x0)
-        return np.asarray(top + np.where(side < 0, 14, 50) * (side / 62) ** 2 + np.where(y < 0, 30, 105) * (y / 92) ** 2)
+        return np.asarray(
+            top
+            + np.where(side < 0, 14, 50) * (side / 62) ** 2
+            + np.where(y < 0, 30, 105) * (y / 92) ** 2
+        )
 
     return np.asarray(np.minimum(dome(body.dome, -62), dome(body.dome + 10, 62)))
 
@@ -185,7 +238,12 @@ def chest(body: Body, inside: Floats) -> None:
     cage = Shape(box, inside[box])
     u, y, x = c.grid(cage)
     above = np.clip((diaphragm(body, y, x) - u) / c.pixel + 0.5, 0, 1)
-    lung = -865 + 45 * np.clip(y / 80, -1, 1) + 820 * body.vessels(cage, 15, 0.2) + 12 * c.noise(9, p.seed, cage)
+    lung = (
+        -865
+        + 45 * np.clip(y / 80, -1, 1)
+        + 820 * body.vessels(cage, 15, 0.2)
+        + 12 * c.noise(9, p.seed, cage)
+    )
     c.paint(cage * above, lung)
     h = p.heart
     middle: Table = (
@@ -207,13 +265,21 @@ def chest(body: Body, inside: Floats) -> None:
     ):  # fmt: skip
         c.paint(c.ball(*centre, *size), hu[what])
     _mediastinum(body)
-    c.paint(c.tube(((270, 4, 30, 7, 6), (400, 6, 42, 8, 6), (500, 14, 34, 8, 6), (515, 30, 20, 0, 0))), 35)
+    c.paint(
+        c.tube(((270, 4, 30, 7, 6), (400, 6, 42, 8, 6), (500, 14, 34, 8, 6), (515, 30, 20, 0, 0))),
+        35,
+    )
     _airways(body)
 
 
 def _mediastinum(body: Body) -> None:
     c, hu = body.c, body.hu
-    aorta: Table = ((356, -10, -10, 14, 14), (380, -16, -16, 15, 15), (415, -8, -18, 15, 15), (436, 6, -16, 13, 13))
+    aorta: Table = (
+        (356, -10, -10, 14, 14),
+        (380, -16, -16, 15, 15),
+        (415, -8, -18, 15, 15),
+        (436, 6, -16, 13, 13),
+    )
     cava: Table = ((330, -24, -8, 8, 8), (380, -28, -6, 10, 10), (435, -26, -8, 12, 12))
     c.paint(c.tube(cava), hu["vein"])
     c.paint(c.tube(aorta), hu["artery"])
@@ -226,7 +292,11 @@ def _mediastinum(body: Body) -> None:
         c.paint(c.rod(end, (end[0] - 40, end[1] * 1.4, end[2] - 4), 5), hu["lung_artery"])
         c.paint(c.rod((428, 0.4 * end[1], 14), (410, end[1] * 1.2, 20), 6), hu["ventricle"])
     c.paint(c.rod((328, 18, -12), (330, -20, -14), 7), hu["vein"])
-    for top, foot in (((270, -30, 8), (346, -8, -2)), ((270, 30, 10), (346, 8, 6)), ((290, 46, 22), (348, 18, 22))):
+    for top, foot in (
+        ((270, -30, 8), (346, -8, -2)),
+        ((270, 30, 10), (346, 8, 6)),
+        ((290, 46, 22), (348, 18, 22)),
+    ):
         c.paint(c.rod(top, foot, 5), hu["artery"])
 
 
@@ -255,7 +325,13 @@ def head(body: Body) -> None:
     grey = 4 * np.sign(c.noise(11, seed, inner))
     c.paint(inner, hu["brain"] + grey)
     for side in SIDES:
-        c.paint(c.tube(((58, 8, -10, 0, 0), (68, 10, -6, 5, 26), (84, 8, -4, 4, 22), (92, 6, -8, 0, 0)), side=side), 8)
+        c.paint(
+            c.tube(
+                ((58, 8, -10, 0, 0), (68, 10, -6, 5, 26), (84, 8, -4, 4, 22), (92, 6, -8, 0, 0)),
+                side=side,
+            ),
+            8,
+        )
         c.paint(c.rod((128, 12, 12), (122, 60, 26), 10, side=side), 700)
         c.paint(c.ball(132, 58, 30, 14, 9, 11, side=side), -500)
         c.paint(c.ball(112, 33, -74, 19, 19, 22, side=side), -60)
@@ -273,14 +349,42 @@ def head(body: Body) -> None:
 def _face_soft(body: Body) -> None:
     """Maxilla with sinuses, nose, palate, teeth, tongue, throat and mandible."""
     c, hu = body.c, body.hu
-    c.paint(c.tube(((108, 0, -86, 0, 0), (124, 0, -94, 10, 14), (146, 0, -98, 13, 20), (156, 0, -92, 14, 20), (166, 0, -86, 0, 0))), 20)
-    c.paint(c.tube(((120, 0, -68, 46, 24), (145, 0, -66, 44, 28), (170, 0, -70, 30, 24), (178, 0, -72, 0, 0)), power=2.6), 650)
+    c.paint(
+        c.tube(
+            (
+                (108, 0, -86, 0, 0),
+                (124, 0, -94, 10, 14),
+                (146, 0, -98, 13, 20),
+                (156, 0, -92, 14, 20),
+                (166, 0, -86, 0, 0),
+            )
+        ),
+        20,
+    )
+    c.paint(
+        c.tube(
+            (
+                (120, 0, -68, 46, 24),
+                (145, 0, -66, 44, 28),
+                (170, 0, -70, 30, 24),
+                (178, 0, -72, 0, 0),
+            ),
+            power=2.6,
+        ),
+        650,
+    )
     for side in SIDES:
         c.paint(c.ball(146, 29, -64, 17, 14, 17, side=side), GAS)
     c.paint(c.tube(((122, 0, -66, 9, 24), (146, 0, -66, 10, 30), (163, 0, -66, 9, 26))), -700)
     c.paint(c.tube(((122, 0, -66, 1.2, 24), (163, 0, -66, 1.2, 24))), 400)
     c.paint(c.tube(((150, 0, -24, 13, 12), (200, 0, -12, 10, 9), (236, 0, 2, 9, 9))), GAS)
-    jaw: Table = ((160, 0, -38, 48, 46), (185, 0, -38, 46, 48), (206, 0, -52, 34, 34), (215, 0, -62, 22, 20), (216, 0, -62, 0, 0))
+    jaw: Table = (
+        (160, 0, -38, 48, 46),
+        (185, 0, -38, 46, 48),
+        (206, 0, -52, 34, 34),
+        (215, 0, -62, 22, 20),
+        (216, 0, -62, 0, 0),
+    )
     low = c.tube(jaw, power=2.4)
     u, y, _ = c.grid(low)
     arch = np.clip((-18 - 40 * ramp(u, 185, 215) - y) / c.pixel + 0.5, 0, 1)
@@ -290,21 +394,35 @@ def _face_soft(body: Body) -> None:
         c.paint(c.rod((134, 52, -22), (188, 46, -14), 6, side=side), 1000)
     teeth = c.tube(((166, 0, -62, 29, 34), (190, 0, -62, 29, 34)), power=2.4)
     angle = np.arctan2(*np.broadcast_arrays(*(c.grid(teeth)[k] + (62, 0)[k - 1] for k in (1, 2))))
-    c.paint(teeth * ((c.grid(teeth)[1] < -50) * (0.65 + 0.35 * np.cos(26 * angle))).astype(np.float32), 1900)
+    c.paint(
+        teeth * ((c.grid(teeth)[1] < -50) * (0.65 + 0.35 * np.cos(26 * angle))).astype(np.float32),
+        1900,
+    )
     c.paint(c.tube(((166, 0, -56, 24, 30), (190, 0, -56, 24, 32)), power=2.2), hu["muscle"])
 
 
 def neck(body: Body) -> None:
     c, hu = body.c, body.hu
     for side in SIDES:
-        fat: Table = ((180, 40, -2, 0, 0), (220, 38, 5, 18, 22), (270, 46, 16, 24, 20), (300, 70, 18, 30, 22), (316, 90, 20, 0, 0))
+        fat: Table = (
+            (180, 40, -2, 0, 0),
+            (220, 38, 5, 18, 22),
+            (270, 46, 16, 24, 20),
+            (300, 70, 18, 30, 22),
+            (316, 90, 20, 0, 0),
+        )
         c.paint(c.tube(fat, side=side), -80)
         sternomastoid: Table = (
             (150, 56, 22, 0, 0), (190, 50, 14, 10, 18), (250, 38, -8, 10, 14), (300, 24, -28, 8, 6), (318, 18, -34, 0, 0),
         )  # fmt: skip
         c.paint(c.tube(sternomastoid, side=side), hu["muscle"])
         carotid: Table = ((140, 26, -2, 3, 3), (205, 28, 2, 4, 4), (272, 24, 10, 4, 4))
-        jugular: Table = ((140, 32, 6, 5, 5), (205, 36, 6, 6, 6), (300, 34, 4, 7, 6), (330, 22, -8, 7, 7))
+        jugular: Table = (
+            (140, 32, 6, 5, 5),
+            (205, 36, 6, 6, 6),
+            (300, 34, 4, 7, 6),
+            (330, 22, -8, 7, 7),
+        )
         c.paint(c.tube(carotid, side=side), hu["artery"])
         c.paint(c.tube(jugular, side=side), hu["vein"])
         c.paint(c.ball(266, 17, 6, 24, 8, 11, side=side), hu["thyroid"])

@@ -1,8 +1,9 @@
 """How one patient differs from the reference body, and where its landmarks lie.
 
-The reference body is a person of 1750 mm. A place in it is a level u, mm below the vertex, and x to the patient's left and y to the back of
-the body's axis, both in mm. A patient stretches the levels (`Patient.z_mm`) and the plane, is fatter or leaner, breathes in more or
-less, and has organs of his own size and place. `anatomy.paint` draws him.
+The reference body is a person of 1750 mm. A place in it is a level u, mm below the vertex, and x to
+the patient's left and y to the back of the body's axis, both in mm. A patient stretches the levels
+(`Patient.z_mm`) and the plane, is fatter or leaner, breathes in more or less, and has organs of his
+own size and place. `anatomy.paint` draws him.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ LEVELS = {
     "femoral_head": 838.0,
     "ischium": 935.0,
 }
-"""Where a landmark lies in the reference body, mm below the vertex: top of the skull, lower border of the chin, top of the lungs, tracheal
-bifurcation, upper border of the liver, of the ilium, of the femoral heads, lower border of the ischium."""
+"""Where a landmark lies in the reference body, mm below the vertex: top of the skull, lower border
+of the chin, top of the lungs, tracheal bifurcation, upper border of the liver, of the ilium, of the
+femoral heads, lower border of the ischium.
+"""
 
 TOP, BOTTOM = -150.0, 1110.0
 """The levels that are drawn: raised arms above the vertex to the middle of the thigh."""
@@ -51,26 +54,37 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
 }
 
 
-def check_limits(thing: object, limits: Mapping[str, tuple[float, float]], choices: Mapping[str, object]) -> None:
-    """Raises `ValueError` when a field of a dataclass lies outside its limits or is none of its choices."""
+def check_limits(
+    thing: object, limits: Mapping[str, tuple[float, float]], choices: Mapping[str, object]
+) -> None:
+    """Raises `ValueError` when a field of a dataclass lies outside its limits or is none of its
+    choices.
+    """
     for name, (low, high) in limits.items():
         value = getattr(thing, name)
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not low <= value <= high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float | np.number)
+            or not low <= value <= high
+        ):
             raise ValueError(f"{name} must lie in {low:g}..{high:g}, got {value!r}")
     for name, kind in choices.items():
         if getattr(thing, name) not in get_args(kind):
-            raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {getattr(thing, name)!r}")
+            raise ValueError(
+                f"{name} must be one of {', '.join(get_args(kind))}, got {getattr(thing, name)!r}"
+            )
 
 
 @dataclass(frozen=True)
 class Patient:
     """Whom the scan shows.
 
-    seed: what else differs: bowel loops, vessels, bone texture.
-    stature_mm: body height. proportions: relative length of raised arms, head, neck, thorax, lumbar spine, pelvis, thigh.
-    build: width and depth of skeleton and organs relative to the reference. obesity: 0 lean, 1 overweight, 2 obese.
-    breath_mm: how far the diaphragm stands below its usual level. liver, spleen, heart: size. kidney_mm: (right, left) below the usual.
-    gas: share of the bowel that holds gas. spongy_hu: of trabecular bone. scoliosis_mm: largest bend of the trunk to the left.
+    seed: what else differs: bowel loops, vessels, bone texture. stature_mm: body height.
+    proportions: relative length of raised arms, head, neck, thorax, lumbar spine, pelvis, thigh.
+    build: width and depth of skeleton and organs relative to the reference. obesity: 0 lean, 1
+    overweight, 2 obese. breath_mm: how far the diaphragm stands below its usual level. liver,
+    spleen, heart: size. kidney_mm: (right, left) below the usual. gas: share of the bowel that
+    holds gas. spongy_hu: of trabecular bone. scoliosis_mm: largest bend of the trunk to the left.
 
     Raises `ValueError` when a value is out of range.
     """
@@ -94,8 +108,13 @@ class Patient:
 
     def __post_init__(self) -> None:
         check_limits(self, _LIMITS, {"sex": Sex, "arms": Arms})
-        if len(self.proportions) != len(_SEGMENTS) - 1 or not all(0.7 <= p <= 1.4 for p in self.proportions):
-            raise ValueError(f"proportions must be {len(_SEGMENTS) - 1} numbers in 0.7..1.4, got {self.proportions!r}")
+        if len(self.proportions) != len(_SEGMENTS) - 1 or not all(
+            0.7 <= p <= 1.4 for p in self.proportions
+        ):
+            raise ValueError(
+                f"proportions must be {len(_SEGMENTS) - 1} numbers in 0.7..1.4, got "
+                f"{self.proportions!r}"
+            )
 
     @classmethod
     def random(cls, seed: int) -> Patient:
@@ -104,7 +123,9 @@ class Patient:
 
         def normal(mean: float, sd: float, name: str) -> float:
             low, high = _LIMITS[name]
-            return float(np.clip(rng.normal(mean, sd), max(mean - 2.5 * sd, low), min(mean + 2.5 * sd, high)))
+            return float(
+                np.clip(rng.normal(mean, sd), max(mean - 2.5 * sd, low), min(mean + 2.5 * sd, high))
+            )
 
         female = rng.random() < 0.5
         return cls(

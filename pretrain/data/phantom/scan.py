@@ -1,7 +1,8 @@
-"""A CT scan of a made-up patient: what `anatomy` painted, seen by a scanner, with the truth known for every slice.
+"""A CT scan of a made-up patient: what `anatomy` painted, seen by a scanner, with the truth known
+for every slice.
 
-The phantom exists so that the whole method can be run, tested and shown without a patient's data. It is fully determined by its seed: a
-random `Patient`, a random `Scan`, and the noise.
+The phantom exists so that the whole method can be run, tested and shown without a patient's data.
+It is fully determined by its seed: a random `Patient`, a random `Scan`, and the noise.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ Table = Literal["none", "curved", "flat"]
 
 REGIONS = ("head", "neck", "chest", "abdomen", "pelvis", "thigh")
 _BORDERS = ("mandible", "lung_apex", "liver_dome", "iliac_crest", "ischium")
-"""The landmark where each region but the first begins. The abdomen runs from the upper border of the liver to that of the ilium."""
+"""The landmark where each region but the first begins.
+
+The abdomen runs from the upper border of the liver to that of the ilium.
+"""
 
 _RANGES = {
     "chest-abdomen-pelvis": (0.46, 300, 925),
@@ -50,10 +54,11 @@ _LIMITS = {
 class Scan:
     """How the patient is scanned.
 
-    top, bottom: levels u of the first and last slice, mm of the reference body below the vertex. spacing_mm: between slices.
-    fov_mm: side of the square image. size_px: its rows and columns. offset_mm: (x, y) of the image's middle from the body's axis.
-    circle: pixels outside the inscribed circle are not reconstructed. noise_hu: standard deviation in 350 mm of water,
-    before the kernel; it grows with the patient.
+    top, bottom: levels u of the first and last slice, mm of the reference body below the vertex.
+    spacing_mm: between slices. fov_mm: side of the square image. size_px: its rows and columns.
+    offset_mm: (x, y) of the image's middle from the body's axis. circle: pixels outside the
+    inscribed circle are not reconstructed. noise_hu: standard deviation in 350 mm of water, before
+    the kernel; it grows with the patient.
 
     Raises `ValueError` when a value is out of range.
     """
@@ -72,15 +77,25 @@ class Scan:
     circle: bool = False
 
     def __post_init__(self) -> None:
-        check_limits(self, _LIMITS, {"table": Table, "kernel": Kernel, "phase": anatomy.Phase, "metal": anatomy.Metal})
+        check_limits(
+            self,
+            _LIMITS,
+            {"table": Table, "kernel": Kernel, "phase": anatomy.Phase, "metal": anatomy.Metal},
+        )
         if self.bottom - self.top < 20:
-            raise ValueError(f"bottom must lie at least 20 below top, got top {self.top:g}, bottom {self.bottom:g}")
+            raise ValueError(
+                f"bottom must lie at least 20 below top, got top {self.top:g}, bottom "
+                f"{self.bottom:g}"
+            )
         if int(self.size_px) != self.size_px:
             raise ValueError(f"size_px must be a whole number, got {self.size_px!r}")
 
     @classmethod
     def random(cls, seed: int, patient: Patient | None = None) -> Scan:
-        """A scan drawn from what a radiology department does: mostly chest to pelvis. The field of view fits the patient's width."""
+        """A scan drawn from what a radiology department does:
+
+        mostly chest to pelvis. The field of view fits the patient's width.
+        """
         rng = np.random.default_rng([seed, 3])
         patient = patient or Patient.random(seed)
         name = list(_RANGES)[rng.choice(len(_RANGES), p=[r[0] for r in _RANGES.values()])]
@@ -93,7 +108,9 @@ class Scan:
         fov = rng.uniform(230, 330) if name == "head-neck" else width * rng.uniform(0.98, 1.28)
         if name == "head-neck" and rng.random() < 0.5:
             fov = 500.0
-        metal = {"head-neck": "dental", "abdomen-pelvis": "hip", "chest": "port"}.get(name) or rng.choice(["hip", "spine", "port"])
+        metal = {"head-neck": "dental", "abdomen-pelvis": "hip", "chest": "port"}.get(
+            name
+        ) or rng.choice(["hip", "spine", "port"])
         return cls(
             top=top,
             bottom=bottom,
@@ -103,7 +120,9 @@ class Scan:
             table=("none", "curved", "flat")[rng.choice(3, p=(0.05, 0.7, 0.25))],
             noise_hu=float(rng.uniform(6, 24)),
             kernel=("soft", "standard", "sharp")[rng.choice(3, p=(0.35, 0.4, 0.25))],
-            phase=("none", "arterial", "portal", "delayed")[rng.choice(4, p=(0.3, 0.15, 0.45, 0.1))],
+            phase=("none", "arterial", "portal", "delayed")[
+                rng.choice(4, p=(0.3, 0.15, 0.45, 0.1))
+            ],
             metal=str(metal) if rng.random() < 0.15 else "none",  # type: ignore[arg-type]
             circle=bool(rng.random() < 0.2),
         )
@@ -125,7 +144,11 @@ class Case:
     @cached_property
     def z_mm(self) -> NDArray[np.float64]:
         """`[z]` mm below the first slice."""
-        return np.arange(0, float(self.patient.z_mm(self.scan.bottom)) - self.first_mm + 1e-6, self.scan.spacing_mm)
+        return np.arange(
+            0,
+            float(self.patient.z_mm(self.scan.bottom)) - self.first_mm + 1e-6,
+            self.scan.spacing_mm,
+        )
 
     @property
     def pixel_mm(self) -> float:
@@ -145,7 +168,10 @@ class Case:
     @cached_property
     def landmarks(self) -> dict[str, float]:
         """Name -> slice index (not whole) of the landmarks inside the scan, superior to inferior."""
-        index = {k: float(self.patient.z_mm(u) - self.first_mm) / self.scan.spacing_mm for k, u in self.patient.landmarks().items()}
+        index = {
+            k: float(self.patient.z_mm(u) - self.first_mm) / self.scan.spacing_mm
+            for k, u in self.patient.landmarks().items()
+        }
         return {k: i for k, i in index.items() if 0 <= i <= len(self.z_mm) - 1}
 
 
@@ -153,12 +179,14 @@ class Case:
 class Phantom:
     """A scan and its truth.
 
-    volume: the scan. landmarks: name -> slice index (not whole) from the superior end, for those inside the scan, superior to inferior.
-    region: `[z]`, one of `REGIONS`. body_mm: `[z]` level in the reference body, mm below the vertex of a person of 1750 mm:
-    the same anatomy has the same number in every patient (but for what breathing moves). case: whom and how was scanned.
+    volume: the scan. landmarks: name -> slice index (not whole) from the superior end, for those
+    inside the scan, superior to inferior. region: `[z]`, one of `REGIONS`. body_mm: `[z]` level in
+    the reference body, mm below the vertex of a person of 1750 mm: the same anatomy has the same
+    number in every patient (but for what breathing moves). case: whom and how was scanned.
 
-    Landmarks: vertex (top of the skull), mandible (lower border of the chin), lung_apex, carina, liver_dome (upper border), iliac_crest
-    (upper border), femoral_head (upper border), ischium (lower border).
+    Landmarks: vertex (top of the skull), mandible (lower border of the chin), lung_apex, carina,
+    liver_dome (upper border), iliac_crest (upper border), femoral_head (upper border), ischium
+    (lower border).
     """
 
     volume: Volume
@@ -169,16 +197,23 @@ class Phantom:
 
 
 def draw(seed: int, *, ascites: bool = False, **overrides: Any) -> Case:
-    """The patient and the scan of a seed, without the image. Arguments and errors are those of `make`."""
+    """The patient and the scan of a seed, without the image.
+
+    Arguments and errors are those of `make`.
+    """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed must be a whole number from 0 on, got {seed!r}")
     own, scanned = ({f.name for f in fields(kind)} - {"seed"} for kind in (Patient, Scan))
     unknown = sorted(set(overrides) - own - scanned)
     if unknown:
-        raise ValueError(f"a phantom has no {', '.join(unknown)}; it has {', '.join(sorted(own | scanned))}")
+        raise ValueError(
+            f"a phantom has no {', '.join(unknown)}; it has {', '.join(sorted(own | scanned))}"
+        )
     changes = {"ascites": ascites, **{k: v for k, v in overrides.items() if k in own}}
     patient = replace(Patient.random(int(seed)), **changes)
-    scan = replace(Scan.random(int(seed), patient), **{k: v for k, v in overrides.items() if k in scanned})
+    scan = replace(
+        Scan.random(int(seed), patient), **{k: v for k, v in overrides.items() if k in scanned}
+    )
     return Case(int(seed), patient, scan)
 
 
@@ -227,7 +262,9 @@ def _table(canvas: Canvas, patient: Patient, scan: Scan) -> None:
     within = np.clip((half - np.abs(x)) / canvas.pixel + 0.5, 0, 1)
 
     def slab(a: float, b: float) -> Floats:
-        share = np.clip((depth - a) / canvas.pixel + 0.5, 0, 1) * np.clip((b - depth) / canvas.pixel + 0.5, 0, 1)
+        share = np.clip((depth - a) / canvas.pixel + 0.5, 0, 1) * np.clip(
+            (b - depth) / canvas.pixel + 0.5, 0, 1
+        )
         return np.asarray(share * within, np.float32)
 
     one = canvas.hu[0]
@@ -236,13 +273,18 @@ def _table(canvas: Canvas, patient: Patient, scan: Scan) -> None:
     canvas.hu[:] = one.copy()
 
 
-def _scanner(canvas: Canvas, scan: Scan, metal: list[tuple[float, float, float]], seed: int) -> Floats:
-    """Streaks of metal, noise that grows with what the rays cross, and the kernel, which shapes edges and noise alike."""
+def _scanner(
+    canvas: Canvas, scan: Scan, metal: list[tuple[float, float, float]], seed: int
+) -> Floats:
+    """Streaks of metal, noise that grows with what the rays cross, and the kernel, which shapes
+    edges and noise alike.
+    """
     hu = canvas.hu
     for k, place in enumerate(metal):
         _streaks(canvas, place, np.random.default_rng([seed, 6, k]))
     noise = np.random.default_rng([seed, 4]).standard_normal(hu.shape, np.float32)
-    # The rays along the longest water path are the weakest. Noise would double every 70 mm, but the tube current makes up for most of it.
+    # The rays along the longest water path are the weakest. Noise would double every 70 mm, but the
+    # tube current makes up for most of it.
     water = np.clip(hu / 1000 + 1, 0, 2)
     wide = water.sum(2).max(1) * canvas.step[0]
     level = (scan.noise_hu * np.exp((wide - 350) / 450)).astype(np.float32)
@@ -258,7 +300,9 @@ def _scanner(canvas: Canvas, scan: Scan, metal: list[tuple[float, float, float]]
 
 
 def _streaks(canvas: Canvas, place: tuple[float, float, float], rng: np.random.Generator) -> None:
-    """Bright and dark rays around metal, which fade over about 60 mm in the plane and 16 mm across it."""
+    """Bright and dark rays around metal, which fade over about 60 mm in the plane and 16 mm across
+    it.
+    """
     u0, x0, y0 = place
     z0, z1 = np.searchsorted(canvas.u, [u0 - 28, u0 + 28])
     if z0 == z1:

@@ -1,4 +1,8 @@
-"""Bones and metal: spine with its vertebral rhythm, ribs, shoulders and arms, pelvis and thighs. The skull is in `organs.head`."""
+"""Bones and metal:
+
+spine with its vertebral rhythm, ribs, shoulders and arms, pelvis and thighs. The skull is in
+`organs.head`.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,17 @@ SPINE = np.array([
     (140, 8), (165, 12), (210, 22), (270, 40), (330, 60), (400, 73), (470, 76), (560, 62), (620, 46), (670, 38), (720, 40), (765, 54),
     (800, 74), (850, 90), (895, 78),
 ], float)  # fmt: skip
-"""(u, y) of the vertebral bodies' centres: lordosis of the neck and loin, kyphosis of the chest and sacrum."""
-DISCS = np.concatenate([150 + 17.9 * np.arange(8), 275.3 + np.cumsum(np.linspace(20.3, 28.3, 12)), 566.9 + 39.6 * np.arange(1, 6)])
+"""(u, y) of the vertebral bodies' centres:
+
+lordosis of the neck and loin, kyphosis of the chest and sacrum.
+"""
+DISCS = np.concatenate(
+    [
+        150 + 17.9 * np.arange(8),
+        275.3 + np.cumsum(np.linspace(20.3, 28.3, 12)),
+        566.9 + 39.6 * np.arange(1, 6),
+    ]
+)
 """Upper border of C1..C7, T1..T12, L1..L5 and S1."""
 _SPINE_U = np.arange(140.0, 905.0, 3.0)
 _BODY = np.interp(_SPINE_U, [150, 270, 300, 470, 567, 700, 765], [8, 9.5, 11, 13.5, 16, 18, 18.5])
@@ -24,7 +37,10 @@ _RIB_ENDS = np.array([2.6, 2.75, 2.8, 2.85, 2.9, 2.95, 2.95, 2.7, 2.5, 2.2, 1.5,
 
 
 def paint(body: Body, implants: Metal) -> list[tuple[float, float, float]]:
-    """All bones but the skull, then implants. Returns (u, x, y) of the middle of each piece of metal."""
+    """All bones but the skull, then implants.
+
+    Returns (u, x, y) of the middle of each piece of metal.
+    """
     spine(body)
     ribs(body)
     shoulders(body)
@@ -49,7 +65,9 @@ def _along_spine(low: float, high: float, back: float, rx: Floats, ry: Floats) -
 
 
 def spine(body: Body) -> None:
-    """Bodies with waist, end plates and discs; canal in a ring of bone; transverse and spinous processes; sacrum and coccyx."""
+    """Bodies with waist, end plates and discs; canal in a ring of bone; transverse and spinous
+    processes; sacrum and coccyx.
+    """
     c = body.c
     middle = np.sin(np.pi * _phase(_SPINE_U))
     for k in range(1, 24):
@@ -68,7 +86,14 @@ def spine(body: Body) -> None:
     core = c.tube(column, power=2.3, grow=-2.2)
     body.spongy(core)
     plate = _phase(c.u[core.box[0]])[:, None, None]
-    c.paint(core * (np.clip(1 - np.abs((plate + 0.14) % 1 - 0.05) / 0.05, 0, 1) + np.clip(1 - np.abs(plate - 0.14) / 0.05, 0, 1)), 420)
+    c.paint(
+        core
+        * (
+            np.clip(1 - np.abs((plate + 0.14) % 1 - 0.05) / 0.05, 0, 1)
+            + np.clip(1 - np.abs(plate - 0.14) / 0.05, 0, 1)
+        ),
+        420,
+    )
     c.paint(core * np.clip((0.12 - np.minimum(plate, 1 - plate)) / 0.03, 0, 1), 85)
     sacrum: Table = (
         (764, 0, 60, 26, 16), (785, 0, 72, 56, 22), (810, 0, 86, 46, 17), (845, 0, 98, 26, 10), (868, 0, 98, 12, 7), (892, 0, 88, 6, 5),
@@ -89,23 +114,40 @@ def _processes(body: Body, k: int, u: float, height: float) -> None:
         body.c.paint(body.c.rod((u, 0, y + r + 18), (u + drop, 0, y + r + back), 3.5), 480)
     for side in SIDES:
         far = 36 if thoracic else (44 if k >= 19 else 24)
-        body.c.paint(body.c.rod((u, 12, y + r + 6), (u - 3, far, y + r + (16 if thoracic else 4)), 4, side=side), 520)
-        body.c.paint(body.c.ball(u + 0.5 * height, 15, y + r + 12, 0.3 * height, 7, 7, side=side), 560)
+        body.c.paint(
+            body.c.rod(
+                (u, 12, y + r + 6), (u - 3, far, y + r + (16 if thoracic else 4)), 4, side=side
+            ),
+            520,
+        )
+        body.c.paint(
+            body.c.ball(u + 0.5 * height, 15, y + r + 12, 0.3 * height, 7, 7, side=side), 560
+        )
 
 
 def ribs(body: Body) -> None:
-    """The wall of the rib cage, crossed by twelve oblique bands that start at the vertebrae and fall to the front."""
+    """The wall of the rib cage, crossed by twelve oblique bands that start at the vertebrae and
+    fall to the front.
+    """
     c = body.c
-    wall = c.tube(tuple(row for row in CAVITY if row[0] <= 720), power=2.3, grow=8, bulge=body.bulge)
-    inner = c.tube(tuple(row for row in CAVITY if row[0] <= 720), power=2.3, grow=0.5, bulge=body.bulge)
+    wall = c.tube(
+        tuple(row for row in CAVITY if row[0] <= 720), power=2.3, grow=8, bulge=body.bulge
+    )
+    inner = c.tube(
+        tuple(row for row in CAVITY if row[0] <= 720), power=2.3, grow=0.5, bulge=body.bulge
+    )
     if not wall.share.size:
         return
     shell = wall.share.copy()
-    inset = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner.box, wall.box, strict=True))
+    inset = tuple(
+        slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner.box, wall.box, strict=True)
+    )
     shell[inset] -= inner.share
     u, y, x = c.grid(wall)
     turn = np.arctan2(np.abs(x), y - 8)
-    order = np.interp(u - 92 * np.sin(np.minimum(turn / 2.4, 1) * np.pi / 2), DISCS[7:20], np.arange(13))
+    order = np.interp(
+        u - 92 * np.sin(np.minimum(turn / 2.4, 1) * np.pi / 2), DISCS[7:20], np.arange(13)
+    )
     number = np.clip(order.astype(int), 0, 11)
     spacing = np.diff(DISCS[7:20])[number]
     band = np.clip((4.8 - np.abs(order - number - 0.35) * spacing) / max(c.pixel, 2) + 0.5, 0, 1)
@@ -127,7 +169,11 @@ def shoulders(body: Body) -> None:
     arm = {row[0]: row for row in body.beside(ARMS[body.p.arms])}
     path = [np.array(row[:3]) for row in arm.values()]
     for side in SIDES:
-        shaft = [(u, x, y) for u, x, y in path if u < 300] if raised else [(u, x, y) for u, x, y in path if u > 340]
+        shaft = (
+            [(u, x, y) for u, x, y in path if u < 300]
+            if raised
+            else [(u, x, y) for u, x, y in path if u > 340]
+        )
         c.paint(c.rod((327, 20, -38), (314 - lift, 75, -32), 6, side=side), 600)
         c.paint(c.rod((314 - lift, 75, -32), (304 - lift, 145, 16), 6, side=side), 600)
         blade: Table = (
@@ -141,7 +187,11 @@ def shoulders(body: Body) -> None:
         body.ball_bone(*head, 23, side=side)
         points = [head, *(shaft[::-1] if raised else shaft)]
         for k, (a, b) in enumerate(pairwise(points)):
-            forearm = (a[0] < 25 and body.p.arms == "up") or a[0] > 640 or (body.p.arms == "beside" and a[0] < 120)
+            forearm = (
+                (a[0] < 25 and body.p.arms == "up")
+                or a[0] > 640
+                or (body.p.arms == "beside" and a[0] < 120)
+            )
             for off in (-9, 9) if forearm else (0,):
                 r = 6.5 if forearm else 11
                 p, q = ((v[0], v[1], v[2] + (off if k else 0)) for v in (a, b))
@@ -166,7 +216,10 @@ def pelvis(body: Body) -> None:
         c.paint(c.rod((872, 86 + wide, 36), (922, 62 + wide, 44), 13, side=side), 550)
         body.spongy(c.rod((872, 86 + wide, 36), (922, 62 + wide, 44), 10, side=side))
         c.paint(c.ball(862, 94 + wide, 8, 27, 27, 27, side=side), 80)
-        c.paint(c.rod((864, 96 + wide, 10), (890, 138 + wide, 20), 27, side=side) * 0.6, body.hu["muscle"])
+        c.paint(
+            c.rod((864, 96 + wide, 10), (890, 138 + wide, 20), 27, side=side) * 0.6,
+            body.hu["muscle"],
+        )
         body.ball_bone(862, 94 + wide, 8, 24, side=side, wall=2.5)
         c.paint(c.rod((864, 98, 8), (888, 128 + wide, 18), 14, side=side), 800)
         body.spongy(c.rod((864, 98, 8), (888, 128 + wide, 18), 11, side=side))
@@ -187,16 +240,34 @@ def metal(body: Body, kind: Metal) -> list[tuple[float, float, float]]:
         places = [(178.0, 26.0 * s, -70.0) for s in SIDES] + [(180.0, side * 18.0, -86.0)]
         shapes = [c.ball(u, x, y, 6, 5, 5) for u, x, y in places]
     elif kind == "hip":
-        places = [(862.0, side * 94.0, 8.0), (900.0, side * 122.0, 14.0), (935.0, side * 119.0, 13.0)]
+        places = [
+            (862.0, side * 94.0, 8.0),
+            (900.0, side * 122.0, 14.0),
+            (935.0, side * 119.0, 13.0),
+        ]
         shapes = [c.ball(862, 94, 8, 26, 26, 26, side=side)]
-        shapes += [c.rod((870, 100, 8), (895, 122, 14), 9, side=side), c.rod((895, 122, 14), (1000, 108, 8), 8, side=side)]
+        shapes += [
+            c.rod((870, 100, 8), (895, 122, 14), 9, side=side),
+            c.rod((895, 122, 14), (1000, 108, 8), 8, side=side),
+        ]
     elif kind == "spine":
         places = [(u, 0.0, _spine_y(u) + 10) for u in (664.0, 704.0, 744.0)]
-        shapes = [c.rod((u, 8, y - 12), (u - 4, 22, y + 30), 3.5, side=s) for u, _, y in places for s in SIDES]
-        shapes += [c.rod((658, 23, _spine_y(658) + 42), (746, 23, _spine_y(746) + 42), 3, side=s) for s in SIDES]
+        shapes = [
+            c.rod((u, 8, y - 12), (u - 4, 22, y + 30), 3.5, side=s)
+            for u, _, y in places
+            for s in SIDES
+        ]
+        shapes += [
+            c.rod((658, 23, _spine_y(658) + 42), (746, 23, _spine_y(746) + 42), 3, side=s)
+            for s in SIDES
+        ]
     elif kind == "port":
         places = [(352.0, -72.0, -86.0)]
-        shapes = [c.ball(352, -72, -86, 9, 12, 6), c.rod((348, -72, -84), (312, -40, -30), 2), c.rod((312, -40, -30), (410, -26, -8), 2)]
+        shapes = [
+            c.ball(352, -72, -86, 9, 12, 6),
+            c.rod((348, -72, -84), (312, -40, -30), 2),
+            c.rod((312, -40, -30), (410, -26, -8), 2),
+        ]
     else:
         places, shapes = [], []
     for shape in shapes:

@@ -1,7 +1,8 @@
 """A made-up body, a function of the place in the patient, and DICOM files of it written by pydicom.
 
-Because every slice is sampled from the same function at the places its header claims, a reader that understands the header gives the
-same volume however the slices are turned, and one that does not gives another.
+Because every slice is sampled from the same function at the places its header claims, a reader that
+understands the header gives the same volume however the slices are turned, and one that does not
+gives another.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def body(places: NDArray[np.float64]) -> NDArray[np.int16]:
-    """HU at LPS places `[..., 3]`: an elliptic body brighter to the left, the back and the head, with one lung on the right."""
+    """HU at LPS places `[..., 3]`: an elliptic body brighter to the left, the back and the head,
+    with one lung on the right.
+    """
     x, y, z = np.moveaxis(places, -1, 0)
     hu = 40 + x + 2 * y + 3 * z
     hu = np.where(((x + 30) / 22) ** 2 + (y / 25) ** 2 < 1, -800 + z, hu)
@@ -39,7 +42,10 @@ def expected() -> NDArray[np.int16]:
 
 
 def places(
-    corner: Sequence[float], orientation: Sequence[float], size: tuple[int, int], pixel_mm: tuple[float, float]
+    corner: Sequence[float],
+    orientation: Sequence[float],
+    size: tuple[int, int],
+    pixel_mm: tuple[float, float],
 ) -> NDArray[np.float64]:
     """LPS of every pixel, by the equation of DICOM PS3.3 C.7.6.2.1.1."""
     right, down = np.array(orientation[:3]), np.array(orientation[3:])
@@ -59,7 +65,9 @@ class Made:
     study: str = field(default_factory=generate_uid)
 
     def dataset(self, number: int, **tags: Any) -> Dataset:
-        """Slice `number` of the series; `tags` replace what stands in it, a tag given as None is left away."""
+        """Slice `number` of the series; `tags` replace what stands in it, a tag given as None is
+        left away.
+        """
         hu = body(places(self.corners[number], self.orientation, self.size, self.pixel_mm))
         ds = Dataset()
         ds.file_meta = FileMetaDataset()
@@ -69,13 +77,19 @@ class Made:
         ds.PatientName, ds.PatientID, ds.StudyDate = "Secret^Name", "SECRET-ID", "19700101"
         ds.StudyInstanceUID, ds.SeriesInstanceUID = self.study, self.series
         ds.InstanceNumber, ds.AcquisitionNumber = number + 1, 1
-        ds.ImagePositionPatient, ds.ImageOrientationPatient = list(self.corners[number]), list(self.orientation)
+        ds.ImagePositionPatient, ds.ImageOrientationPatient = (
+            list(self.corners[number]),
+            list(self.orientation),
+        )
         ds.PixelSpacing, ds.SliceThickness = list(self.pixel_mm), 5.0
         ds.Rows, ds.Columns = self.size
         ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
         ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
         ds.RescaleSlope, ds.RescaleIntercept = 1, -1024
-        slope, intercept = tags.get("RescaleSlope", 1) or 1, tags.get("RescaleIntercept", -1024) or 0
+        slope, intercept = (
+            tags.get("RescaleSlope", 1) or 1,
+            tags.get("RescaleIntercept", -1024) or 0,
+        )
         dtype = np.int16 if tags.get("PixelRepresentation") else np.uint16
         ds.PixelData = ((hu - float(intercept)) / float(slope)).round().astype(dtype).tobytes()
         for name, value in tags.items():
@@ -94,7 +108,9 @@ class Made:
 def write(folder: Path, datasets: Sequence[Dataset], *, seed: int = 0) -> list[Path]:
     """The data sets under names without an ending, in shuffled order; returned in the order given."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = np.random.default_rng(seed).permutation(10_000)[: len(datasets)] + 10_000 * len(list(folder.iterdir()))
+    names = np.random.default_rng(seed).permutation(10_000)[: len(datasets)] + 10_000 * len(
+        list(folder.iterdir())
+    )
     paths = [folder / f"IM{name:06d}" for name in names]
     for path, ds in zip(paths, datasets, strict=True):
         pydicom.dcmwrite(path, ds, enforce_file_format=True)

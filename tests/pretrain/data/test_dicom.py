@@ -1,4 +1,8 @@
-"""DICOM: order, direction and HU come from the headers, whatever the files are called and however the patient lay."""
+"""DICOM:
+
+order, direction and HU come from the headers, whatever the files are called and however the patient
+lay.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +62,9 @@ SIDES = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0)}
 
 @pytest.mark.parametrize("pose", ["LP", "LA", "RP", "RA", "PL", "PR", "AL", "AR"])
 def test_every_way_to_lie_gives_the_same_volume(tmp_path: Path, pose: str) -> None:
-    """Supine LP, prone RA, feet first supine RP, on the side PR ...: rows run to the first letter, columns down to the second."""
+    """Supine LP, prone RA, feet first supine RP, on the side PR ...: rows run to the first letter,
+    columns down to the second.
+    """
     right, down = SIDES[pose[0]], SIDES[pose[1]]
     start = np.array(right) + np.array(down)
     corner = (X[0] if start[0] > 0 else X[-1], Y[0] if start[1] > 0 else Y[-1])
@@ -72,7 +78,9 @@ def test_every_way_to_lie_gives_the_same_volume(tmp_path: Path, pose: str) -> No
 
 @settings(max_examples=30, deadline=None)
 @given(steps=st.lists(st.floats(0.5, 20), min_size=1, max_size=12), seed=st.integers(0, 99))
-def test_positions_are_the_headers(tmp_path_factory: pytest.TempPathFactory, steps: list[float], seed: int) -> None:
+def test_positions_are_the_headers(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[float], seed: int
+) -> None:
     heights = 500 - np.concatenate([[0], np.cumsum(np.round(steps, 3))])
     order = np.random.default_rng(seed).permutation(len(heights))
     made = Made([(0.0, 0.0, float(heights[k])) for k in order], size=(4, 30))
@@ -83,8 +91,12 @@ def test_positions_are_the_headers(tmp_path_factory: pytest.TempPathFactory, ste
     assert volume.hu[:, 0, 0].tolist() == body(np.array([[0, 0, z] for z in heights])).tolist()
 
 
-@pytest.mark.parametrize(("orientation", "name"), [((1, 0, 0, 0, 0, -1), "coronal"), ((0, 1, 0, 0, 0, -1), "sagittal")])
-def test_slices_that_are_not_axial_are_refused(tmp_path: Path, orientation: tuple[float, ...], name: str) -> None:
+@pytest.mark.parametrize(
+    ("orientation", "name"), [((1, 0, 0, 0, 0, -1), "coronal"), ((0, 1, 0, 0, 0, -1), "sagittal")]
+)
+def test_slices_that_are_not_axial_are_refused(
+    tmp_path: Path, orientation: tuple[float, ...], name: str
+) -> None:
     write(tmp_path, Made([(0.0, float(y), 50.0) for y in Y[:5]], orientation).datasets())
     assert reasons(tmp_path) == [f"slices are {name}, not axial (and 4 more files of the series)"]
     assert find.find([tmp_path])[0] == []
@@ -106,13 +118,17 @@ def tilted(degrees: float) -> Made:
 
 @pytest.mark.parametrize("degrees", [-18.5, 12.0, 27.0])
 def test_tilted_slices_are_moved_back_and_nothing_is_lost(tmp_path: Path, degrees: float) -> None:
-    """Columns of z follow the slice normal to within a pixel, in the right direction, and every voxel of the body is still there."""
+    """Columns of z follow the slice normal to within a pixel, in the right direction, and every
+    voxel of the body is still there.
+    """
     made = tilted(degrees)
     down = np.array(made.orientation[3:])
     datasets = made.datasets()
     for number, ds in enumerate(datasets):
         along = places(made.corners[number], made.orientation, made.size, made.pixel_mm) @ down
-        ds.PixelData = (along + 2000).round().astype(np.uint16).tobytes()  # 976 HU more than mm along the slice
+        ds.PixelData = (
+            (along + 2000).round().astype(np.uint16).tobytes()
+        )  # 976 HU more than mm along the slice
         pixels = np.frombuffer(ds.PixelData, np.uint16).reshape(made.size).copy()
         pixels[0, 0] = 24  # air
         ds.PixelData = pixels.tobytes()
@@ -123,23 +139,32 @@ def test_tilted_slices_are_moved_back_and_nothing_is_lost(tmp_path: Path, degree
     shown = np.where(inside, volume.hu.astype(float), np.nan)[:, :, len(X) // 2]
     columns = shown[:, np.isfinite(shown).sum(axis=0) > 3]
     assert columns.shape[1] > 20
-    assert (np.nanmax(columns, axis=0) - np.nanmin(columns, axis=0)).max() <= 5  # a pixel of 4 mm, and rounding
+    assert (
+        np.nanmax(columns, axis=0) - np.nanmin(columns, axis=0)
+    ).max() <= 5  # a pixel of 4 mm, and rounding
     step = 5.0 * np.cos(np.radians(degrees))
     assert volume.spacing_mm == pytest.approx((step, 4, 4))
     assert codes(volume) == ["tilt"]
     moved = 95 * np.sin(np.radians(abs(degrees)))
-    assert volume.warnings[0] == f"tilt: {abs(degrees):.1f} degrees; slices moved in-plane by up to {moved:.1f} mm"
+    assert (
+        volume.warnings[0]
+        == f"tilt: {abs(degrees):.1f} degrees; slices moved in-plane by up to {moved:.1f} mm"
+    )
 
 
 def test_slices_beside_each_other_are_no_stack(tmp_path: Path) -> None:
     write(tmp_path, Made([(40.0 * k, 0.0, 100.0 - 5 * k) for k in range(6)]).datasets())
-    with pytest.raises(UnusableError, match="up to 200 mm aside of each other over a height of 25 mm"):
+    with pytest.raises(
+        UnusableError, match="up to 200 mm aside of each other over a height of 25 mm"
+    ):
         only(tmp_path)
 
 
 @pytest.mark.parametrize("axis", ["yaw", "roll"])
 def test_oblique_series_are_resampled_to_the_patients_axes(tmp_path: Path, axis: str) -> None:
-    """A body seen through slices turned by 12 degrees comes out as a series without a turn would show it."""
+    """A body seen through slices turned by 12 degrees comes out as a series without a turn would
+    show it.
+    """
     a = np.radians(12)
     turn = {
         "yaw": np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]),
@@ -152,15 +177,22 @@ def test_oblique_series_are_resampled_to_the_patients_axes(tmp_path: Path, axis:
     assert volume.warnings[0] == "oblique: 12.0 degrees"
     assert volume.hu.shape == expected().shape
     z, y, x = np.meshgrid(Z, Y, X, indexing="ij")
-    # Away from the edges of body and lung, and where the turned scan reached, the linear body is met exactly.
-    soft = ((x / 75) ** 2 + (y / 55) ** 2 < 0.7) & (((x + 30) / 22) ** 2 + (y / 25) ** 2 > 2) & (abs(z - Z.mean()) < 30)
+    # Away from the edges of body and lung, and where the turned scan reached, the linear body is
+    # met exactly.
+    soft = (
+        ((x / 75) ** 2 + (y / 55) ** 2 < 0.7)
+        & (((x + 30) / 22) ** 2 + (y / 25) ** 2 > 2)
+        & (abs(z - Z.mean()) < 30)
+    )
     assert soft.sum() > 1000
     assert np.abs(volume.hu[soft].astype(int) - expected()[soft]).max() <= 1
 
 
 def test_two_degrees_are_left_alone(tmp_path: Path) -> None:
     a = np.radians(1.5)
-    write(tmp_path, Made(orientation=(np.cos(a), np.sin(a), 0, -np.sin(a), np.cos(a), 0)).datasets())
+    write(
+        tmp_path, Made(orientation=(np.cos(a), np.sin(a), 0, -np.sin(a), np.cos(a), 0)).datasets()
+    )
     assert only(tmp_path).warnings == ()
 
 
@@ -170,8 +202,12 @@ def test_two_degrees_are_left_alone(tmp_path: Path) -> None:
 def test_steps_are_described() -> None:
     regular = np.arange(20) * 2.5
     assert step_warnings(regular) == ()
-    assert step_warnings(np.delete(regular, 13)) == ("gap: 1 step of 5.0 mm after slice 12, usual 2.5 mm",)
-    assert step_warnings(np.delete(regular, [5, 13])) == ("gap: 2 steps, the first of 5.0 mm after slice 4, usual 2.5 mm",)
+    assert step_warnings(np.delete(regular, 13)) == (
+        "gap: 1 step of 5.0 mm after slice 12, usual 2.5 mm",
+    )
+    assert step_warnings(np.delete(regular, [5, 13])) == (
+        "gap: 2 steps, the first of 5.0 mm after slice 4, usual 2.5 mm",
+    )
     changing = np.concatenate([np.arange(10) * 7.0, 63 + np.arange(1, 16) * 4.0])
     assert step_warnings(changing) == ("uneven: steps of 4.00 to 7.00 mm",)
     assert step_warnings(regular * (1 + 1e-3 * np.arange(20))) == ()
@@ -187,7 +223,10 @@ def test_a_missing_slice_is_recorded_not_refused(tmp_path: Path) -> None:
 
 def test_duplicates_keep_the_first_acquired(tmp_path: Path) -> None:
     made = Made()
-    again = [made.dataset(k, AcquisitionNumber=0 if k == 4 else 2, RescaleIntercept=-1000) for k in (3, 4)]
+    again = [
+        made.dataset(k, AcquisitionNumber=0 if k == 4 else 2, RescaleIntercept=-1000)
+        for k in (3, 4)
+    ]
     for ds in again:
         ds.RescaleIntercept = -1024  # 24 HU lower than the first acquisition
     write(tmp_path, [*again, *made.datasets()])
@@ -203,12 +242,20 @@ def test_duplicates_keep_the_first_acquired(tmp_path: Path) -> None:
 
 def test_each_slice_has_its_own_rescale(tmp_path: Path) -> None:
     made = Made()
-    write(tmp_path, [made.dataset(k, RescaleSlope=(1, 2, 0.5)[k % 3], RescaleIntercept=-1000 - 8 * k) for k in range(len(Z))])
+    write(
+        tmp_path,
+        [
+            made.dataset(k, RescaleSlope=(1, 2, 0.5)[k % 3], RescaleIntercept=-1000 - 8 * k)
+            for k in range(len(Z))
+        ],
+    )
     assert np.abs(only(tmp_path).hu.astype(int) - expected()).max() <= 1  # half a slope of 2
 
 
 def test_a_scan_without_rescale_that_is_hu_is_taken(tmp_path: Path) -> None:
-    write(tmp_path, Made().datasets(RescaleSlope=None, RescaleIntercept=None, PixelRepresentation=1))
+    write(
+        tmp_path, Made().datasets(RescaleSlope=None, RescaleIntercept=None, PixelRepresentation=1)
+    )
     volume = only(tmp_path)
     np.testing.assert_array_equal(volume.hu, expected())
     assert codes(volume) == ["rescale"]
@@ -219,7 +266,9 @@ def test_a_scan_without_rescale_that_is_not_hu_is_refused(tmp_path: Path) -> Non
     for ds in datasets:
         del ds.RescaleSlope, ds.RescaleIntercept
     write(tmp_path, datasets)
-    with pytest.raises(UnusableError, match=r"no rescale slope and intercept, and values 24\..\d+ are not HU"):
+    with pytest.raises(
+        UnusableError, match=r"no rescale slope and intercept, and values 24\..\d+ are not HU"
+    ):
         only(tmp_path)
 
 
@@ -234,8 +283,12 @@ def test_rescale_that_is_missing_in_part_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("signed", [0, 1])
 @pytest.mark.parametrize("value", [-2000, 63536])
 def test_padding_is_air(tmp_path: Path, value: int, signed: int) -> None:
-    """Also where the padding value is written as unsigned and the pixels are signed, or the other way round."""
-    datasets = Made().datasets(PixelRepresentation=signed, RescaleIntercept=5000 if signed else -1024)
+    """Also where the padding value is written as unsigned and the pixels are signed, or the other
+    way round.
+    """
+    datasets = Made().datasets(
+        PixelRepresentation=signed, RescaleIntercept=5000 if signed else -1024
+    )
     for ds in datasets:
         pixels = np.frombuffer(ds.PixelData, np.int16).copy()
         pixels[:10] = -2000
@@ -305,11 +358,21 @@ def test_stacks_of_one_series_become_volumes_of_their_own(tmp_path: Path) -> Non
     """Ten slices of another size and a coronal scout under the same series UID."""
     large = Made()
     small = Made([(X[0], Y[0], z) for z in Z[:10]], size=(20, 30), series=large.series)
-    write(tmp_path, [*small.datasets(), *large.datasets(), Made(orientation=(1, 0, 0, 0, 0, -1), series=large.series).dataset(0)])
+    write(
+        tmp_path,
+        [
+            *small.datasets(),
+            *large.datasets(),
+            Made(orientation=(1, 0, 0, 0, 0, -1), series=large.series).dataset(0),
+        ],
+    )
     series, left = find.find([tmp_path])
     assert [o.reason for o in left] == ["slices are coronal, not axial"]
     volumes = {s.uid.rpartition("#")[2]: find.read(s) for s in series}
-    assert {name: v.hu.shape for name, v in volumes.items()} == {"1/2": (20, 30, 40), "2/2": (10, 20, 30)}
+    assert {name: v.hu.shape for name, v in volumes.items()} == {
+        "1/2": (20, 30, 40),
+        "2/2": (10, 20, 30),
+    }
     assert volumes["2/2"].warnings == ("mixed: stack 2 of 2 of the series",)
 
 
@@ -318,7 +381,9 @@ def test_an_odd_slice_among_many_is_left_out(tmp_path: Path) -> None:
     write(tmp_path, [*made.datasets(), Made(size=(16, 16), series=made.series).dataset(0)])
     series, left = find.find([tmp_path])
     assert [s.uid for s in series] == [made.series]
-    assert [o.reason for o in left] == ["1 of 21 slices, unlike the series' others in size, orientation or pixel spacing"]
+    assert [o.reason for o in left] == [
+        "1 of 21 slices, unlike the series' others in size, orientation or pixel spacing"
+    ]
     assert find.read(series[0]).warnings == ()
 
 
@@ -345,7 +410,13 @@ def test_many_slices_at_one_position_are_no_volume(tmp_path: Path) -> None:
 
 def test_without_series_uid_a_folder_is_a_series(tmp_path: Path) -> None:
     for folder in "ab":
-        empty = {"SeriesInstanceUID": "", "PatientID": "", "StudyInstanceUID": "", "SOPClassUID": "", "SOPInstanceUID": None}
+        empty = {
+            "SeriesInstanceUID": "",
+            "PatientID": "",
+            "StudyInstanceUID": "",
+            "SOPClassUID": "",
+            "SOPInstanceUID": None,
+        }
         write(tmp_path / folder, Made().datasets(**empty))
     series, left = find.find([tmp_path])
     assert len(series) == 1
@@ -357,9 +428,18 @@ def test_without_series_uid_a_folder_is_a_series(tmp_path: Path) -> None:
 
 def test_patient_is_id_and_issuer_or_the_study(tmp_path: Path) -> None:
     made = [Made(), Made(), Made()]
-    write(tmp_path, made[0].datasets(IssuerOfPatientID="A") + made[1].datasets(IssuerOfPatientID="B") + made[2].datasets(PatientID=""))
+    write(
+        tmp_path,
+        made[0].datasets(IssuerOfPatientID="A")
+        + made[1].datasets(IssuerOfPatientID="B")
+        + made[2].datasets(PatientID=""),
+    )
     patients = {s.uid: s.patient for s in find.find([tmp_path])[0]}
-    assert patients == {made[0].series: "SECRET-ID|A", made[1].series: "SECRET-ID|B", made[2].series: made[2].study}
+    assert patients == {
+        made[0].series: "SECRET-ID|A",
+        made[1].series: "SECRET-ID|B",
+        made[2].series: made[2].study,
+    }
 
 
 def test_a_single_slice_has_its_thickness_for_a_step(tmp_path: Path) -> None:
@@ -376,11 +456,23 @@ def test_a_single_slice_has_its_thickness_for_a_step(tmp_path: Path) -> None:
     ("tags", "reason"),
     [
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4", "Modality": "MR"}, "MR Image Storage, not CT"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.33", "Modality": "SR"}, "Comprehensive SR Storage, not CT"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.3", "Modality": "RTSTRUCT"}, "RT Structure Set Storage, not CT"),
+        (
+            {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4", "Modality": "MR"},
+            "MR Image Storage, not CT",
+        ),
+        (
+            {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.33", "Modality": "SR"},
+            "Comprehensive SR Storage, not CT",
+        ),
+        (
+            {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.3", "Modality": "RTSTRUCT"},
+            "RT Structure Set Storage, not CT",
+        ),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "Secondary Capture Image Storage, not CT"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.11.1"}, "Grayscale Softcopy Presentation State Storage, not CT"),
+        (
+            {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.11.1"},
+            "Grayscale Softcopy Presentation State Storage, not CT",
+        ),
         ({"SOPClassUID": "1.2.3.4.5"}, "private object, not CT"),
         ({"PixelData": None}, "no pixel data"),
         ({"PixelSpacing": None}, "no usable PixelSpacing"),
@@ -388,9 +480,14 @@ def test_a_single_slice_has_its_thickness_for_a_step(tmp_path: Path) -> None:
         ({"SamplesPerPixel": 3}, "a colour image, not CT"),
     ],
 )
-def test_what_is_no_ct_slice_is_left_out_and_the_rest_goes_on(tmp_path: Path, tags: dict[str, Any], reason: str) -> None:
+def test_what_is_no_ct_slice_is_left_out_and_the_rest_goes_on(
+    tmp_path: Path, tags: dict[str, Any], reason: str
+) -> None:
     made = Made()
-    write(tmp_path, [*made.datasets(), Made(series=made.series).dataset(0, **tags), Made().dataset(1, **tags)])
+    write(
+        tmp_path,
+        [*made.datasets(), Made(series=made.series).dataset(0, **tags), Made().dataset(1, **tags)],
+    )
     series, left = find.find([tmp_path])
     assert [o.reason for o in left] == [reason, reason]
     np.testing.assert_array_equal(find.read(series[0]).hu, expected())
@@ -443,11 +540,15 @@ def encode(path: Path, syntax: int) -> None:
     assert writer.Write()
 
 
-@pytest.mark.parametrize("syntax", ["JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless", "RLELossless"])
+@pytest.mark.parametrize(
+    "syntax", ["JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless", "RLELossless"]
+)
 @pytest.mark.parametrize("signed", [0, 1])
 def test_compressed_pixels(tmp_path: Path, syntax: str, signed: int) -> None:
     made = Made([(X[0], Y[0], z) for z in Z[:6]])
-    for path in write(tmp_path, made.datasets(PixelRepresentation=signed, RescaleIntercept=0 if signed else -1024)):
+    for path in write(
+        tmp_path, made.datasets(PixelRepresentation=signed, RescaleIntercept=0 if signed else -1024)
+    ):
         encode(path, getattr(gdcm.TransferSyntax, syntax))
         assert pydicom.dcmread(path).file_meta.TransferSyntaxUID.is_compressed
     np.testing.assert_array_equal(only(tmp_path).hu, expected()[:6])
@@ -465,7 +566,9 @@ def test_a_damaged_compressed_slice(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.hu, np.delete(expected(), 2, axis=0))
 
 
-@pytest.mark.parametrize("syntax", [DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize(
+    "syntax", [DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
+)
 def test_other_ways_to_write_a_data_set(tmp_path: Path, syntax: str) -> None:
     datasets = Made().datasets()
     for ds in datasets:
@@ -494,7 +597,13 @@ def enhanced(order: np.ndarray[Any, Any], heights: np.ndarray[Any, Any] = Z) -> 
     frames = made.datasets()
     ds = made.dataset(0, SOPClassUID=EnhancedCTImageStorage, NumberOfFrames=len(frames))
     ds.PixelData = b"".join(frame.PixelData for frame in frames)
-    moved = "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept"
+    moved = (
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "SliceThickness",
+        "RescaleSlope",
+        "RescaleIntercept",
+    )
     shared, orientation, measures, values = Dataset(), Dataset(), Dataset(), Dataset()
     for name, part in zip(moved, (orientation, measures, measures, values, values), strict=True):
         setattr(part, name, ds[name].value)
@@ -531,7 +640,12 @@ def test_frames_without_functional_groups_are_refused(tmp_path: Path) -> None:
 
 def test_no_identity_in_warnings_and_reasons(tmp_path: Path) -> None:
     made = Made()
-    datasets = [*made.datasets(), made.dataset(3), Made().dataset(0, PixelData=None), Made().dataset(0, SOPClassUID="1.2.3.4.5")]
+    datasets = [
+        *made.datasets(),
+        made.dataset(3),
+        Made().dataset(0, PixelData=None),
+        Made().dataset(0, SOPClassUID="1.2.3.4.5"),
+    ]
     paths = write(tmp_path, datasets)
     cut(paths[7], 0.8)
     cut(paths[-1], 0.3)
@@ -546,7 +660,10 @@ def test_no_identity_in_warnings_and_reasons(tmp_path: Path) -> None:
 
 
 def test_real_plain_series_equals_its_nifti(shared: Path) -> None:
-    """The same scan went through another converter: same order, same sides, same HU where it was not resized."""
+    """The same scan went through another converter:
+
+    same order, same sides, same HU where it was not resized.
+    """
     (series,), _ = find.find([shared / "ct" / "dicom" / "lungdx_chest_8mm"])
     (nifti,), _ = find.find([shared / "ct" / "torso" / "dashvtk_Lung_Dx-A0002_chest_8mm.nii.gz"])
     ours, theirs = find.read(series), find.read(nifti)
@@ -554,7 +671,10 @@ def test_real_plain_series_equals_its_nifti(shared: Path) -> None:
     assert ours.hu.shape == (30, 512, 512)
     assert theirs.spacing_mm == pytest.approx((8.0, 2 * ours.spacing_mm[1], 2 * ours.spacing_mm[2]))
     halved = ours.hu.reshape(30, 256, 2, 256, 2).mean(axis=(2, 4))
-    similar = [np.corrcoef(halved.ravel(), turned.ravel())[0, 1] for turned in (theirs.hu, theirs.hu[::-1], theirs.hu[:, :, ::-1])]
+    similar = [
+        np.corrcoef(halved.ravel(), turned.ravel())[0, 1]
+        for turned in (theirs.hu, theirs.hu[::-1], theirs.hu[:, :, ::-1])
+    ]
     assert similar[0] > 0.99
     assert similar[0] > max(similar[1:]) + 0.1
 
@@ -570,10 +690,15 @@ def test_real_jpeg_2000_series_without_identifiers(shared: Path) -> None:
 
 
 def test_real_tilted_series(shared: Path) -> None:
-    """A head, 18.5 degrees: with the slices moved back, the middle of the skull cap stays where it is from slice to slice."""
+    """A head, 18.5 degrees: with the slices moved back, the middle of the skull cap stays where it
+    is from slice to slice.
+    """
     (series,), _ = find.find([shared / "ct" / "dicom" / "ge_head_gantry_tilt_uneven"])
     volume = find.read(series)
-    assert volume.warnings == ("tilt: 18.5 degrees; slices moved in-plane by up to 48.2 mm", "uneven: steps of 1.08 to 7.00 mm")
+    assert volume.warnings == (
+        "tilt: 18.5 degrees; slices moved in-plane by up to 48.2 mm",
+        "uneven: steps of 1.08 to 7.00 mm",
+    )
     assert len(volume.hu) == 28
     bone = volume.hu[4:14, :, 256] > 300
     middle_mm = [volume.spacing_mm[1] * np.flatnonzero(row)[[0, -1]].mean() for row in bone]

@@ -1,4 +1,7 @@
-"""NIfTI, NRRD and MetaImage: direction from the header, HU or nothing, one clear reason for what is refused."""
+"""NIfTI, NRRD and MetaImage:
+
+direction from the header, HU or nothing, one clear reason for what is refused.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,12 @@ def grid() -> NDArray[np.int16]:
     return expected().transpose(2, 1, 0)
 
 
-def save(path: Path, data: NDArray[Any], affine: NDArray[Any] = CANONICAL, change: Callable[[Any], None] | None = None) -> Path:
+def save(
+    path: Path,
+    data: NDArray[Any],
+    affine: NDArray[Any] = CANONICAL,
+    change: Callable[[Any], None] | None = None,
+) -> Path:
     image = nib.Nifti1Image(data, affine)
     if change:
         change(image.header)
@@ -52,7 +60,9 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize("axes", permutations(range(3)))
-def test_every_storage_order_and_flip_gives_the_same_volume(tmp_path: Path, axes: tuple[int, ...]) -> None:
+def test_every_storage_order_and_flip_gives_the_same_volume(
+    tmp_path: Path, axes: tuple[int, ...]
+) -> None:
     """All 48 ways to store one grid: six orders of the axes here, eight flips each."""
     for flips in product([False, True], repeat=3):
         data, affine = grid(), CANONICAL.copy()
@@ -69,16 +79,24 @@ def test_every_storage_order_and_flip_gives_the_same_volume(tmp_path: Path, axes
 
 
 def test_scaled_and_float_values(tmp_path: Path) -> None:
-    np.testing.assert_array_equal(only(save(tmp_path / "a.nii.gz", grid().astype(np.float32))).hu, expected())
+    np.testing.assert_array_equal(
+        only(save(tmp_path / "a.nii.gz", grid().astype(np.float32))).hu, expected()
+    )
     for rest in (-0.4, 0.4):
-        np.testing.assert_array_equal(only(save(tmp_path / "c.nii.gz", grid() + rest)).hu, expected())
+        np.testing.assert_array_equal(
+            only(save(tmp_path / "c.nii.gz", grid() + rest)).hu, expected()
+        )
     stored = (grid() + 1000) * 2
-    scaled = save(tmp_path / "b.nii.gz", stored, change=lambda header: header.set_slope_inter(0.5, -1000))
+    scaled = save(
+        tmp_path / "b.nii.gz", stored, change=lambda header: header.set_slope_inter(0.5, -1000)
+    )
     assert nib.load(scaled).dataobj.slope == 0.5
     np.testing.assert_array_equal(only(scaled).hu, expected())
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("mm", 1.0), ("meter", 1e-3), ("micron", 1e3), ("unknown", 1.0)])
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("mm", 1.0), ("meter", 1e-3), ("micron", 1e3), ("unknown", 1.0)]
+)
 def test_units_become_mm(tmp_path: Path, unit: str, factor: float) -> None:
     affine = CANONICAL * np.array([[factor], [factor], [factor], [1]])
     volume = only(save(tmp_path / "ct.nii", grid(), affine, lambda h: h.set_xyzt_units(unit)))
@@ -103,8 +121,14 @@ def test_a_sheared_affine_is_a_tilted_gantry(tmp_path: Path) -> None:
         (np.stack([grid()] * 12, axis=-1), "4-D: 12 volumes; give one 3-D volume a file"),
         (grid()[:, :, 0], "2-D, not a volume"),
         (grid() / 1000.0 + 1, r"values 0..1.* are not HU: nothing is below -200"),
-        ((grid() + 1024).astype(np.int16), r"values 24..\d+ are not HU: nothing is below -200, a CT holds air near -1000"),
-        (np.full(grid().shape, -1000, np.int16), "values -1000..-1000 are not HU: nothing is above -200"),
+        (
+            (grid() + 1024).astype(np.int16),
+            r"values 24..\d+ are not HU: nothing is below -200, a CT holds air near -1000",
+        ),
+        (
+            np.full(grid().shape, -1000, np.int16),
+            "values -1000..-1000 are not HU: nothing is above -200",
+        ),
         (grid() * 1000.0, r"values -1e\+06..\d.* are not HU: \d+% lie above 3071"),
         (np.where(grid() == -1000, np.nan, grid()), r"\d+ of 24000 values are NaN or infinite"),
         (np.where(grid() == 40, np.inf, grid()), r"\d+ of 24000 values are NaN or infinite"),
@@ -148,7 +172,9 @@ def test_sform_and_qform_must_agree_on_direction(tmp_path: Path) -> None:
         ((2, 0.25, 1), "axial pixels of 8.00 x 1.00 mm: these are thick sagittal slices"),
     ],
 )
-def test_impossible_sizes_are_refused(tmp_path: Path, scale: tuple[float, ...], reason: str) -> None:
+def test_impossible_sizes_are_refused(
+    tmp_path: Path, scale: tuple[float, ...], reason: str
+) -> None:
     path = save(tmp_path / "ct.nii", grid(), CANONICAL @ np.diag([*scale, 1]))
     with pytest.raises(UnusableError, match=reason):
         only(path)
@@ -162,7 +188,9 @@ def test_truncated_nifti(tmp_path: Path, name: str, share: float) -> None:
     assert refusal(path) == "damaged or truncated NIfTI file"
 
 
-@pytest.mark.parametrize("content", [b"hello" * 200, gzip.compress(b"hello" * 200), b"\x1f\x8b" + b"\0" * 500])
+@pytest.mark.parametrize(
+    "content", [b"hello" * 200, gzip.compress(b"hello" * 200), b"\x1f\x8b" + b"\0" * 500]
+)
 def test_what_only_calls_itself_nifti(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "ct.nii.gz").write_bytes(content)
     assert refusal(tmp_path / "ct.nii.gz") == "damaged or truncated NIfTI file"
@@ -215,12 +243,24 @@ def test_the_uid_of_a_detached_header_covers_its_data(tmp_path: Path) -> None:
 
 def test_itk_files_without_direction_are_refused(tmp_path: Path) -> None:
     raw = expected().tobytes()
-    header = "ObjectType = Image\nNDims = 3\nDimSize = 40 30 20\nElementSpacing = 4 4 5\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    header = (
+        "ObjectType = Image\nNDims = 3\nDimSize = 40 30 20\nElementSpacing = 4 4 "
+        "5\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
     (tmp_path / "a.mha").write_bytes(header.encode() + raw)
-    header = "NRRD0004\ntype: short\ndimension: 3\nsizes: 40 30 20\nspacings: 4 4 5\nendian: little\nencoding: raw\n\n"
+    header = (
+        "NRRD0004\ntype: short\ndimension: 3\nsizes: 40 30 20\nspacings: 4 4 5\nendian: "
+        "little\nencoding: raw\n\n"
+    )
     (tmp_path / "b.nrrd").write_bytes(header.encode() + raw)
-    assert refusal(tmp_path / "a.mha") == "the header does not say how the image lies in the patient (no TransformMatrix)"
-    assert refusal(tmp_path / "b.nrrd") == "the header does not say how the image lies in the patient (no space directions)"
+    assert (
+        refusal(tmp_path / "a.mha")
+        == "the header does not say how the image lies in the patient (no TransformMatrix)"
+    )
+    assert (
+        refusal(tmp_path / "b.nrrd")
+        == "the header does not say how the image lies in the patient (no space directions)"
+    )
 
 
 def test_itk_refusals(tmp_path: Path) -> None:
@@ -236,7 +276,9 @@ def test_itk_refusals(tmp_path: Path) -> None:
     assert refusal(cut) == "damaged or truncated file, or not what its ending says"
 
 
-def test_without_simpleitk_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_simpleitk_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "ct.mha").write_bytes(b"TransformMatrix")
     normal = builtins.__import__
 
@@ -246,7 +288,10 @@ def test_without_simpleitk_the_extra_is_named(tmp_path: Path, monkeypatch: pytes
         return normal(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert refusal(tmp_path / "ct.mha") == 'reading NRRD and MetaImage needs SimpleITK: pip install "ubr-pretrain[itk]"'
+    assert (
+        refusal(tmp_path / "ct.mha")
+        == 'reading NRRD and MetaImage needs SimpleITK: pip install "ubr-pretrain[itk]"'
+    )
 
 
 # Real scans
@@ -254,7 +299,9 @@ def test_without_simpleitk_the_extra_is_named(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.heavy
 def test_every_real_nifti_is_taken(shared: Path) -> None:
-    """All 129; and where a landmark was read by eye, the lung apex lies above the liver dome, so z runs from head to foot."""
+    """All 129; and where a landmark was read by eye, the lung apex lies above the liver dome, so z
+    runs from head to foot.
+    """
     series, left = find.find([shared / "ct" / "torso", shared / "ct" / "headneck"])
     assert left == []
     assert len(series) == 129
@@ -265,13 +312,19 @@ def test_every_real_nifti_is_taken(shared: Path) -> None:
         if volume.warnings:
             warned[Path(one.files[0]).name] = volume.warnings
     assert warned["ge_head_dcm_qa_ct.nii.gz"] == ("tilt: 18.5 degrees",)
-    assert all(w[0].startswith("clipped") for name, w in warned.items() if not name.startswith("ge_head"))
+    assert all(
+        w[0].startswith("clipped") for name, w in warned.items() if not name.startswith("ge_head")
+    )
 
 
-@pytest.mark.parametrize("name", ["readii_NSCLC-Radiogenomics_R01-001", "fnndsc_LIDC-IDRI-0314", "gate_ct_bg_4mm_neck_to_thigh"])
+@pytest.mark.parametrize(
+    "name",
+    ["readii_NSCLC-Radiogenomics_R01-001", "fnndsc_LIDC-IDRI-0314", "gate_ct_bg_4mm_neck_to_thigh"],
+)
 def test_real_chests_lie_as_the_landmarks_say(shared: Path, name: str) -> None:
-    """Landmarks were read by eye, counted from the head: lung between apex and liver dome, none 60 mm below the dome; spine at the
-    back; liver on the patient's right, which comes first."""
+    """Landmarks were read by eye, counted from the head: lung between apex and liver dome, none 60
+    mm below the dome; spine at the back; liver on the patient's right, which comes first.
+    """
     with (shared / "ct" / "catalog.csv").open(newline="") as file:
         (row,) = (r for r in csv.DictReader(file) if name in r["file"])
     volume = only(shared / "ct" / row["file"])
@@ -283,7 +336,10 @@ def test_real_chests_lie_as_the_landmarks_say(shared: Path, name: str) -> None:
     assert lung[(apex + dome) // 2] > 0.15
     assert lung[below : below + 3].mean() < 0.05
     rows = (volume.hu[apex:dome] > 400).any(axis=(0, 2)).nonzero()[0]
-    spine = np.average(np.arange(height), weights=(volume.hu[apex:dome, :, width // 2 - 3 : width // 2 + 3] > 250).sum(axis=(0, 2)))
+    spine = np.average(
+        np.arange(height),
+        weights=(volume.hu[apex:dome, :, width // 2 - 3 : width // 2 + 3] > 250).sum(axis=(0, 2)),
+    )
     assert spine > rows.mean()
     liver = ((volume.hu[below] > 30) & (volume.hu[below] < 180)).sum(axis=0)
     assert liver[: width // 2].sum() > 1.1 * liver[width // 2 :].sum()

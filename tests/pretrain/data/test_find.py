@@ -44,7 +44,11 @@ def test_one_search_for_all_kinds(tmp_path: Path) -> None:
 
 def test_workers_change_nothing(tmp_path: Path) -> None:
     for k in range(3):
-        write(tmp_path / "d", [Made([(X[0], Y[0], z) for z in Z[: 4 + k]]).dataset(n) for n in range(4 + k)], seed=k)
+        write(
+            tmp_path / "d",
+            [Made([(X[0], Y[0], z) for z in Z[: 4 + k]]).dataset(n) for n in range(4 + k)],
+            seed=k,
+        )
         nifti(tmp_path / f"{k}.nii", expected() + k)
     (tmp_path / "empty").mkdir()
     assert find.find([tmp_path], workers=2) == find.find([tmp_path])
@@ -54,12 +58,17 @@ def test_the_order_of_sources_and_overlaps_change_nothing(tmp_path: Path) -> Non
     write(tmp_path / "a", Made().datasets())
     nifti(tmp_path / "b.nii")
     whole = find.find([tmp_path])
-    assert find.find([tmp_path / "b.nii", tmp_path, tmp_path / "a", tmp_path / "a" / "." / "."]) == whole
+    assert (
+        find.find([tmp_path / "b.nii", tmp_path, tmp_path / "a", tmp_path / "a" / "." / "."])
+        == whole
+    )
     assert len(whole[0]) == 2
 
 
 def test_what_the_user_mistyped_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UnusableError, match="scnas does not exist: give a file or folder that does"):
+    with pytest.raises(
+        UnusableError, match="scnas does not exist: give a file or folder that does"
+    ):
         find.find([tmp_path, tmp_path / "scnas"])
 
 
@@ -104,9 +113,13 @@ def test_links_to_folders_are_followed_once_and_hidden_ones_skipped(tmp_path: Pa
 
 
 @pytest.mark.parametrize("size", [1, 100, 131, 132, 140, 5000])
-@pytest.mark.parametrize("start", [b"", b"\x08\0\x05\0", b"\0" * 128 + b"DICM", b"\x89PNG\r\n\x1a\n"])
+@pytest.mark.parametrize(
+    "start", [b"", b"\x08\0\x05\0", b"\0" * 128 + b"DICM", b"\x89PNG\r\n\x1a\n"]
+)
 def test_noise_is_left_out(tmp_path: Path, size: int, start: bytes) -> None:
-    """Random bytes, also behind the beginning of a DICOM or PNG file, are one line each and no more."""
+    """Random bytes, also behind the beginning of a DICOM or PNG file, are one line each and no
+    more.
+    """
     noise = np.random.default_rng(size).bytes(size)
     (tmp_path / "file").write_bytes((start + noise)[: max(size, len(start))])
     series, left = find.find([tmp_path])
@@ -117,9 +130,16 @@ def test_noise_is_left_out(tmp_path: Path, size: int, start: bytes) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_headers_never_stop_the_search_or_say_who_it_was(tmp_path: Path, seed: int) -> None:
-    """A few bytes of the header changed, or the file cut: a volume or one clear line, without identity."""
+    """A few bytes of the header changed, or the file cut:
+
+    a volume or one clear line, without identity.
+    """
     rng = np.random.default_rng(seed)
-    files = [*write(tmp_path / "d", [Made().dataset(0)]), nifti(tmp_path / "ct.nii"), nifti(tmp_path / "ct.nii.gz")]
+    files = [
+        *write(tmp_path / "d", [Made().dataset(0)]),
+        nifti(tmp_path / "ct.nii"),
+        nifti(tmp_path / "ct.nii.gz"),
+    ]
     whole = {path: path.read_bytes() for path in files}
     outcomes = set()
     for trial in range(60):
@@ -143,13 +163,18 @@ def test_damaged_headers_never_stop_the_search_or_say_who_it_was(tmp_path: Path,
     assert outcomes == {"taken", "refused"}
 
 
-def test_a_header_that_kills_its_process_costs_its_file_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_header_that_kills_its_process_costs_its_file_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(5):
         nifti(tmp_path / f"{number}.nii.gz", expected() + np.int16(number))
     (tmp_path / "kills").write_bytes(b"kills" * 100)
 
     def dying(task: Any, items: Any, workers: object, **_: object) -> Any:
-        yield from ((item, None if any(path.endswith("kills") for path in item) else task(item)) for item in items)
+        yield from (
+            (item, None if any(path.endswith("kills") for path in item) else task(item))
+            for item in items
+        )
 
     monkeypatch.setattr(find, "each", dying)
     series, left = find.find([tmp_path], workers=2)

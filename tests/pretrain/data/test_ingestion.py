@@ -40,7 +40,8 @@ def same_store(a: Path, b: Path) -> bool:
     return all((one.read(r.key) == other.read(r.key)).all() for r in one.usable())
 
 
-# ------------------------------------------------------------------------------------------------------------- good and bad
+# -------------------------------------------------------------------------------------------------------------
+# good and bad
 
 
 @pytest.fixture(scope="module")
@@ -58,21 +59,32 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Ingeste
     (scans / "empty").mkdir()
     patients = scans.parent / "patients.csv"
     patients.write_text(
-        "file,patient\nDOE^JANE 19610304/JANE-DOE-0.nii.gz,MRN-0815\nJANE-DOE-2.nii.gz,MRN-0815\nJANE-DOE-9.nii.gz,x\n",
+        "file,patient\nDOE^JANE "
+        "19610304/JANE-DOE-0.nii.gz,MRN-0815\nJANE-DOE-2.nii.gz,MRN-0815\nJANE-DOE-9.nii.gz,x\n",
         encoding="utf-8-sig",
     )
     store = tmp_path_factory.mktemp("out") / "store"
     return scans, store, run(scans, store=store, patients=patients, min_slices=2)
 
 
-def test_the_good_are_taken_and_the_bad_left_out_with_the_reason(mixed: tuple[Path, Path, Ingested]) -> None:
+def test_the_good_are_taken_and_the_bad_left_out_with_the_reason(
+    mixed: tuple[Path, Path, Ingested],
+) -> None:
     scans, store, done = mixed
     assert sorted(row.kind for row in done.taken) == ["dicom", "nifti", "nifti", "nifti"]
     reasons = {Path(o.path).name: o.reason for o in done.left_out}
     assert len(done.left_out) == 5
-    assert reasons.keys() == {"copy.nii.gz", "single.nii", "truncated.nii.gz", "letter.txt", "empty"}
+    assert reasons.keys() == {
+        "copy.nii.gz",
+        "single.nii",
+        "truncated.nii.gz",
+        "letter.txt",
+        "empty",
+    }
     assert reasons["single.nii"] == "1 slices, fewer than the 2 asked for"
-    assert all(str(scans) not in reason and "JANE" not in reason.upper() for reason in reasons.values())
+    assert all(
+        str(scans) not in reason and "JANE" not in reason.upper() for reason in reasons.values()
+    )
     assert sorted(Store.open(store).catalog()["reason"].to_pylist())[4:] == sorted(reasons.values())
 
 
@@ -86,7 +98,9 @@ def test_the_list_of_patients_joins_series(mixed: tuple[Path, Path, Ingested]) -
     rows = mixed[2].taken
     assert len({r.patient for r in rows}) == 3
     assert mixed[2].unmatched == 1
-    assert sum(r.patient == r.key for r in rows) == 1, "the DICOM header and the list name the others"
+    assert sum(r.patient == r.key for r in rows) == 1, (
+        "the DICOM header and the list name the others"
+    )
 
 
 def test_nothing_identifies_a_patient_outside_private(mixed: tuple[Path, Path, Ingested]) -> None:
@@ -94,15 +108,23 @@ def test_nothing_identifies_a_patient_outside_private(mixed: tuple[Path, Path, I
     store = mixed[1]
     public = [p for p in store.rglob("*") if p.is_file() and "private" not in p.parts]
     assert len(public) > 8
-    texts = {str(p.relative_to(store)): p.read_bytes().lower() for p in public if p.suffix != ".b2nd"}
+    texts = {
+        str(p.relative_to(store)): p.read_bytes().lower() for p in public if p.suffix != ".b2nd"
+    }
     texts["catalogue, decoded"] = repr(Store.open(store).catalog().to_pylist()).lower().encode()
     texts["names"] = " ".join(str(p.relative_to(store)) for p in public).lower().encode()
     for name, text in texts.items():
         for word in planted:
-            assert re.search(rf"(?<![0-9a-f.]){re.escape(word)}(?![0-9a-f])".encode(), text) is None, (name, word)
+            assert (
+                re.search(rf"(?<![0-9a-f.]){re.escape(word)}(?![0-9a-f])".encode(), text) is None
+            ), (name, word)
     for p in public:
         if p.suffix == ".b2nd":  # words long enough not to turn up in compressed pixels by chance
-            assert not [w for w in ("jane", "secret", "mrn-0815", "nii.gz", "1.2.3.4.5.99") if w.encode() in p.read_bytes().lower()]
+            assert not [
+                w
+                for w in ("jane", "secret", "mrn-0815", "nii.gz", "1.2.3.4.5.99")
+                if w.encode() in p.read_bytes().lower()
+            ]
     kept = b"".join(p.read_bytes() for p in (store / "private").rglob("*") if p.is_file())
     assert b"JANE" in kept or b"DOE" in kept, "the test would find what is there"
 
@@ -115,7 +137,9 @@ def test_table(mixed: tuple[Path, Path, Ingested]) -> None:
     assert re.search(r"1 lines of the list of patients fit none", text)
 
 
-def test_again_nothing_is_read_twice_and_what_was_left_out_is_tried_again(mixed: tuple[Path, Path, Ingested], tmp_path: Path) -> None:
+def test_again_nothing_is_read_twice_and_what_was_left_out_is_tried_again(
+    mixed: tuple[Path, Path, Ingested], tmp_path: Path
+) -> None:
     scans, store = tmp_path / "scans", tmp_path / "store"
     shutil.copytree(mixed[0], scans)
     shutil.copytree(mixed[1], store)
@@ -123,10 +147,14 @@ def test_again_nothing_is_read_twice_and_what_was_left_out_is_tried_again(mixed:
     (scans / "letter.txt").unlink()
     write_nifti(scans / "truncated.nii.gz", 50)
     done = run(scans, store=store)
-    assert (len(done.taken), done.already) == (2, 4), "single.nii is long enough now, truncated.nii.gz is whole"
+    assert (len(done.taken), done.already) == (2, 4), (
+        "single.nii is long enough now, truncated.nii.gz is whole"
+    )
     assert {p: p.stat().st_mtime_ns for p in before} == before
     left = Store.open(store).catalog()["reason"].to_pylist()[6:]
-    assert len(done.left_out) == 2 and len(left) == 2 + 4, "what other sources left out stays: letter, truncated, copy, empty"
+    assert len(done.left_out) == 2 and len(left) == 2 + 4, (
+        "what other sources left out stays: letter, truncated, copy, empty"
+    )
     again = run(scans, store=store)
     assert (again.taken, again.already) == ((), 6)
 
@@ -164,21 +192,31 @@ def test_dry(mixed: tuple[Path, Path, Ingested], tmp_path: Path) -> None:
     done = run(mixed[0], store=tmp_path / "store", dry=True)
     assert not (tmp_path / "store").exists()
     assert len(done.would_take) + len(done.left_out) == 9 and not done.taken
-    assert re.search(r"would take +6 series\n( +1 file   nifti .*\n)* +20 files  dicom ", done.table())
+    assert re.search(
+        r"would take +6 series\n( +1 file   nifti .*\n)* +20 files  dicom ", done.table()
+    )
 
 
 def test_patients_by_the_longest_end_of_the_path() -> None:
     from ubr.pretrain.data.volume import Series
 
-    found = [Series("nifti", (f"/data/{p}",), p, "") for p in ("a/x.nii", "b/x.nii", "c/deep/y.nii", "xx.nii")]
+    found = [
+        Series("nifti", (f"/data/{p}",), p, "")
+        for p in ("a/x.nii", "b/x.nii", "c/deep/y.nii", "xx.nii")
+    ]
     found.append(Series("dicom", ("/data/a/x.nii",), "d", "from the header"))
-    named, unmatched = ingestion._name_patients(found, {"x.nii": "1", "b/x.nii": "2", "c": "3", "z.nii": "4"})
+    named, unmatched = ingestion._name_patients(
+        found, {"x.nii": "1", "b/x.nii": "2", "c": "3", "z.nii": "4"}
+    )
     assert [s.patient for s in named] == ["1", "2", "3", "", "1"] and unmatched == 1
 
 
 @pytest.mark.parametrize(
     ("text", "match"),
-    [(b"name,id\na,b\n", "needs the columns file, patient; this one has name, id"), (b"\xff\xfe\x00", "not a readable CSV")],
+    [
+        (b"name,id\na,b\n", "needs the columns file, patient; this one has name, id"),
+        (b"\xff\xfe\x00", "not a readable CSV"),
+    ],
 )
 def test_bad_list_of_patients(tmp_path: Path, text: bytes, match: str) -> None:
     (tmp_path / "list.csv").write_bytes(text)
@@ -207,10 +245,13 @@ def test_nothing_found_makes_a_store_that_says_so(tmp_path: Path) -> None:
         Store.open(tmp_path / "store").usable()
 
 
-# -------------------------------------------------------------------------------------------------------------- what goes wrong
+# --------------------------------------------------------------------------------------------------------------
+# what goes wrong
 
 
-def test_only_reasons_known_to_be_free_of_identity_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_reasons_known_to_be_free_of_identity_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ubr.pretrain.data.volume import Series
 
     def read(series: Series) -> None:
@@ -222,7 +263,9 @@ def test_only_reasons_known_to_be_free_of_identity_are_kept(tmp_path: Path, monk
     assert store.catalog()["reason"].to_pylist() == ["could not be read (KeyError)"]
 
 
-def test_a_series_that_kills_its_process_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_series_that_kills_its_process_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for seed in range(3):
         write_nifti(tmp_path / "scans" / f"{seed}.nii", seed)
 
@@ -239,18 +282,25 @@ def test_a_script_without_guard_is_told_so(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     call = f"ingest([{str(tmp_path / 'scans')!r}], {str(tmp_path / 'store')!r}, workers=1)"
     script.write_text(f"from ubr.pretrain.data.ingestion import ingest\n{call}\n")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1 and "under if __name__ == '__main__'" in done.stderr.splitlines()[-1]
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (
+        done.returncode == 1 and "under if __name__ == '__main__'" in done.stderr.splitlines()[-1]
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------------- being stopped
+# -------------------------------------------------------------------------------------------------------------------
+# being stopped
 
 SERIES = 24
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """Folder, an empty store, and the store that an ingest nobody disturbed made of it; both with one secret."""
+    """Folder, an empty store, and the store that an ingest nobody disturbed made of it; both with
+    one secret.
+    """
     root = tmp_path_factory.mktemp("stopped")
     for seed in range(SERIES):
         write_nifti(root / "scans" / f"{seed}.nii", seed, slices=60, size=96)
@@ -270,25 +320,41 @@ def start(scans: Path, store: Path) -> subprocess.Popen[bytes]:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
             ingest([{str(scans)!r}], {str(store)!r}, workers=2)
     """
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], start_new_session=True, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def wait_for(process: subprocess.Popen[bytes], store: Path, pattern: str, count: int) -> None:
     """Until as many files are there and workers run: a file may be left from an earlier kill."""
     deadline = time.monotonic() + 60
-    while (len(list(store.glob(pattern))) < count or not children(process)) and process.poll() is None:
+    while (
+        len(list(store.glob(pattern))) < count or not children(process)
+    ) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
 def children(process: subprocess.Popen[bytes]) -> list[int]:
     """Those of all its threads."""
-    return [int(child) for thread in Path(f"/proc/{process.pid}/task").glob("*/children") for child in thread.read_text().split()]
+    return [
+        int(child)
+        for thread in Path(f"/proc/{process.pid}/task").glob("*/children")
+        for child in thread.read_text().split()
+    ]
 
 
 @pytest.mark.heavy
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("moments", [[("series/*[!t].json", 1), ("series/*.tmp", 1), ("series/*[!t].json", 12)], [("series/*.b2nd", 5)]])
+@pytest.mark.parametrize(
+    "moments",
+    [
+        [("series/*[!t].json", 1), ("series/*.tmp", 1), ("series/*[!t].json", 12)],
+        [("series/*.b2nd", 5)],
+    ],
+)
 def test_killed_and_started_again_equals_unbroken(
     unbroken: tuple[Path, Path, Path], tmp_path: Path, moments: list[tuple[str, int]]
 ) -> None:
@@ -299,7 +365,9 @@ def test_killed_and_started_again_equals_unbroken(
         wait_for(process, store, pattern, count)
         workers = children(process)
         process.kill()
-        assert process.wait() == -signal.SIGKILL and workers, "it was over before it could be killed"
+        assert process.wait() == -signal.SIGKILL and workers, (
+            "it was over before it could be killed"
+        )
         deadline = time.monotonic() + 10
         while any(Path(f"/proc/{p}").exists() for p in workers):
             assert time.monotonic() < deadline, "workers outlive a parent that was killed"
@@ -312,7 +380,9 @@ def test_killed_and_started_again_equals_unbroken(
 
 @pytest.mark.heavy
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT to a process group")
-def test_interrupted_leaves_a_store_that_can_be_continued(unbroken: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_interrupted_leaves_a_store_that_can_be_continued(
+    unbroken: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
     scans, empty, whole = unbroken
     store = Path(shutil.copytree(empty, tmp_path / "store"))
     process = start(scans, store)
@@ -326,7 +396,9 @@ def test_interrupted_leaves_a_store_that_can_be_continued(unbroken: tuple[Path, 
 
 
 @pytest.mark.heavy
-def test_two_ingests_at_once_make_one_store(unbroken: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_two_ingests_at_once_make_one_store(
+    unbroken: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
     scans, empty, whole = unbroken
     store = Path(shutil.copytree(empty, tmp_path / "store"))
     both = [start(scans, store) for _ in range(2)]
@@ -335,7 +407,8 @@ def test_two_ingests_at_once_make_one_store(unbroken: tuple[Path, Path, Path], t
     assert not list(store.rglob("*.tmp"))
 
 
-# ----------------------------------------------------------------------------------------------------------------------- real scans
+# -----------------------------------------------------------------------------------------------------------------------
+# real scans
 
 
 @pytest.mark.heavy

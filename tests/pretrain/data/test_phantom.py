@@ -1,4 +1,7 @@
-"""The phantom: what it says about each slice is what each slice shows, and what is written is what was made."""
+"""The phantom:
+
+what it says about each slice is what each slice shows, and what is written is what was made.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,16 @@ from ubr.pretrain.data.phantom import LEVELS, REGIONS, Patient, Phantom, Scan, d
 from ubr.pretrain.data.phantom_files import phantoms, write
 from ubr.pretrain.data.volume import HU_RANGE
 
-PLAIN = dict(arms="up", phase="none", metal="none", noise_hu=0.0, obesity=0.4, offset_mm=(0.0, 0.0), scoliosis_mm=0.0, circle=False)
+PLAIN = dict(
+    arms="up",
+    phase="none",
+    metal="none",
+    noise_hu=0.0,
+    obesity=0.4,
+    offset_mm=(0.0, 0.0),
+    scoliosis_mm=0.0,
+    circle=False,
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +58,9 @@ def test_a_seed_determines_every_bit() -> None:
     assert (a.landmarks, a.case, a.volume.spacing_mm) == (b.landmarks, b.case, b.volume.spacing_mm)
     other = make(4, size_px=64)
     assert other.case.patient != a.case.patient
-    assert other.volume.hu.shape != a.volume.hu.shape or (other.volume.hu != a.volume.hu).mean() > 0.3
+    assert (
+        other.volume.hu.shape != a.volume.hu.shape or (other.volume.hu != a.volume.hu).mean() > 0.3
+    )
 
 
 def test_patients_and_scans_differ() -> None:
@@ -81,7 +95,9 @@ def test_truth_is_in_anatomical_order(seed: int) -> None:
             assert first - 1 <= case.landmarks[border] <= first
     # A level is the same anatomy in every patient: the iliac crest is that of the reference body.
     if "iliac_crest" in case.landmarks:
-        assert np.interp(case.landmarks["iliac_crest"], np.arange(len(case.body_mm)), case.body_mm) == pytest.approx(715, abs=1)
+        assert np.interp(
+            case.landmarks["iliac_crest"], np.arange(len(case.body_mm)), case.body_mm
+        ) == pytest.approx(715, abs=1)
 
 
 def test_level_and_position_are_inverse() -> None:
@@ -101,7 +117,9 @@ def test_hu_are_those_of_a_body_in_air(whole: Phantom) -> None:
         assert slices.max() > 500  # bone is the brightest
         assert ((slices > -20) & (slices < 110)).mean() > 0.04  # soft tissue
     brain = (whole.body_mm > 50) & (whole.body_mm < 90)
-    assert (share(whole, 20, 55)[brain] > 0.15).all() and (share(whole, 400, 3000)[brain] > 0.04).all()
+    assert (share(whole, 20, 55)[brain] > 0.15).all() and (
+        share(whole, 400, 3000)[brain] > 0.04
+    ).all()
 
 
 def test_lungs_are_where_the_landmarks_say(whole: Phantom) -> None:
@@ -120,7 +138,14 @@ def test_lungs_are_where_the_landmarks_say(whole: Phantom) -> None:
 
 def test_the_liver_begins_at_its_landmark() -> None:
     for seed, breath in ((1, -12.0), (2, 0.0), (3, 12.0)):
-        p = make(seed, top=420.0, bottom=560.0, spacing_mm=2.0, fov_mm=400.0, **PLAIN | {"breath_mm": breath, "build": 1.0})
+        p = make(
+            seed,
+            top=420.0,
+            bottom=560.0,
+            spacing_mm=2.0,
+            fov_mm=400.0,
+            **PLAIN | {"breath_mm": breath, "build": 1.0},
+        )
         n, (_, _, px) = p.volume.hu.shape[1], p.volume.spacing_mm
         row, column = round((n - 1) / 2), round((n - 1) / 2 - 62 / px)  # below the right dome
         liver = p.volume.hu[:, row - 1 : row + 2, column - 1 : column + 2].mean((1, 2)) > -200
@@ -129,7 +154,14 @@ def test_the_liver_begins_at_its_landmark() -> None:
 
 
 def test_the_pelvis_has_its_bones_where_the_landmarks_say() -> None:
-    p = make(2, top=690.0, bottom=900.0, spacing_mm=2.0, fov_mm=420.0, **PLAIN | {"build": 1.0, "sex": "male", "arms": "beside"})
+    p = make(
+        2,
+        top=690.0,
+        bottom=900.0,
+        spacing_mm=2.0,
+        fov_mm=420.0,
+        **PLAIN | {"build": 1.0, "sex": "male", "arms": "beside"},
+    )
     n, (_, _, px) = p.volume.hu.shape[1], p.volume.spacing_mm
     x = (np.arange(n) - (n - 1) / 2) * px
     crest, head = round(p.landmarks["iliac_crest"]), round(p.landmarks["femoral_head"])
@@ -144,7 +176,10 @@ def test_right_is_left_in_the_image_and_front_is_up(whole: Phantom) -> None:
     n = whole.volume.hu.shape[1]
     liver = at(whole, 560)
     solid = (liver > 40) & (liver < 75)
-    assert solid[n // 4 : 3 * n // 4, : n // 2].sum() > 1.3 * solid[n // 4 : 3 * n // 4, n // 2 :].sum()
+    assert (
+        solid[n // 4 : 3 * n // 4, : n // 2].sum()
+        > 1.3 * solid[n // 4 : 3 * n // 4, n // 2 :].sum()
+    )
     bone = np.argwhere(at(whole, 660) > 250)  # the lumbar spine
     assert bone[:, 0].mean() > n / 2 and abs(bone[:, 1].mean() - (n - 1) / 2) < 3
 
@@ -154,7 +189,12 @@ def test_vertebrae_have_a_rhythm() -> None:
     n, px = thin.volume.hu.shape[1], thin.volume.spacing_mm[1]
     rows = n // 2 + (np.array([38, 60]) * thin.case.patient.build / px).astype(int)
     column = thin.volume.hu[:, rows[0] : rows[1], n // 2 - 3 : n // 2 + 3].mean((1, 2))
-    spectrum = np.abs(np.fft.rfft(column - np.poly1d(np.polyfit(np.arange(len(column)), column, 2))(np.arange(len(column)))))
+    spectrum = np.abs(
+        np.fft.rfft(
+            column
+            - np.poly1d(np.polyfit(np.arange(len(column)), column, 2))(np.arange(len(column)))
+        )
+    )
     levels = thin.body_mm[-1] - thin.body_mm[0]
     strongest = int(np.argmax(spectrum[2:20])) + 2
     assert levels / strongest == pytest.approx(39.6, rel=0.15)  # one lumbar vertebra and its disc
@@ -171,8 +211,16 @@ def test_slices_change_slowly() -> None:
 
 def test_the_same_patient_looks_the_same_on_another_grid() -> None:
     kept = {**PLAIN, "top": 600.0, "bottom": 700.0, "fov_mm": 400.0, "kernel": "soft"}
-    coarse, fine = make(5, spacing_mm=8.0, size_px=64, **kept), make(5, spacing_mm=4.0, size_px=128, **kept)
-    pooled = fine.volume.hu[::2].astype(float).reshape(len(fine.volume.hu[::2]), 64, 2, 64, 2).mean((2, 4))
+    coarse, fine = (
+        make(5, spacing_mm=8.0, size_px=64, **kept),
+        make(5, spacing_mm=4.0, size_px=128, **kept),
+    )
+    pooled = (
+        fine.volume.hu[::2]
+        .astype(float)
+        .reshape(len(fine.volume.hu[::2]), 64, 2, 64, 2)
+        .mean((2, 4))
+    )
     a, b = np.clip(coarse.volume.hu, -200, 300), np.clip(pooled, -200, 300)
     assert len(a) == len(b) and np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.97
 
@@ -187,24 +235,37 @@ def test_ascites_fills_the_belly_and_nothing_else() -> None:
     assert (changed[(dry.body_mm > 520) & (dry.body_mm < 780)] > 0.1).all()
     belly = (dry.body_mm > 640) & (dry.body_mm < 740)
     assert share(wet, -10, 30)[belly].mean() > share(dry, -10, 30)[belly].mean() + 0.1  # fluid
-    assert share(wet, -130, -70)[belly].mean() < share(dry, -130, -70)[belly].mean()  # in the place of fat
+    assert (
+        share(wet, -130, -70)[belly].mean() < share(dry, -130, -70)[belly].mean()
+    )  # in the place of fat
 
 
 def test_what_a_scan_changes() -> None:
     kept = {**PLAIN, "top": 560.0, "bottom": 700.0, "spacing_mm": 10.0, "fov_mm": 420.0, "seed": 4}
     seed = kept.pop("seed")
-    enhanced = [make(seed, **kept | {"phase": phase}).volume.hu for phase in ("none", "arterial", "portal")]
+    enhanced = [
+        make(seed, **kept | {"phase": phase}).volume.hu for phase in ("none", "arterial", "portal")
+    ]
     assert np.percentile(enhanced[1], 99) > np.percentile(enhanced[0], 99)
     assert not np.array_equal(enhanced[1], enhanced[2])
     clean = make(seed, **kept).volume.hu.astype(float)
-    noise = {k: make(seed, **kept | {"noise_hu": 20.0, "kernel": k}).volume.hu - 0.0 for k in ("soft", "sharp")}
+    noise = {
+        k: make(seed, **kept | {"noise_hu": 20.0, "kernel": k}).volume.hu - 0.0
+        for k in ("soft", "sharp")
+    }
     grain = {}
     for k, noisy in noise.items():
         residual = noisy - make(seed, **kept | {"kernel": k}).volume.hu
-        grain[k] = (residual[:, 8:24, 8:24].std(), np.corrcoef(residual[:, 8:24, 8:23].ravel(), residual[:, 8:24, 9:24].ravel())[0, 1])
+        grain[k] = (
+            residual[:, 8:24, 8:24].std(),
+            np.corrcoef(residual[:, 8:24, 8:23].ravel(), residual[:, 8:24, 9:24].ravel())[0, 1],
+        )
     assert grain["sharp"][0] > 1.5 * grain["soft"][0]  # louder
     assert grain["soft"][1] > grain["sharp"][1] + 0.15  # and finer
-    table = make(seed, **kept | {"table": "flat"}).volume.hu.astype(float) - make(seed, **kept | {"table": "none"}).volume.hu
+    table = (
+        make(seed, **kept | {"table": "flat"}).volume.hu.astype(float)
+        - make(seed, **kept | {"table": "none"}).volume.hu
+    )
     rows = np.flatnonzero(np.abs(table).max((0, 2)) > 100)
     assert len(rows) and rows.min() > clean.shape[1] // 2  # behind the patient
     metal = make(seed, **kept | {"metal": "spine"}).volume.hu
@@ -217,7 +278,10 @@ def test_fat_makes_a_patient_wider_and_stature_longer() -> None:
     kept = {**PLAIN, "top": 640.0, "bottom": 740.0, "spacing_mm": 10.0, "fov_mm": 560.0}
     lean, obese = (make(6, **kept | {"obesity": o}).volume.hu[5] > -300 for o in (0.1, 1.8))
     assert obese.sum() > 1.4 * lean.sum()
-    tall, short = (len(draw(6, top=300.0, bottom=900.0, spacing_mm=2.0, stature_mm=s).z_mm) for s in (1900.0, 1520.0))
+    tall, short = (
+        len(draw(6, top=300.0, bottom=900.0, spacing_mm=2.0, stature_mm=s).z_mm)
+        for s in (1900.0, 1520.0)
+    )
     assert tall / short == pytest.approx(1.25, abs=0.01)
 
 
@@ -246,7 +310,8 @@ def test_a_negative_seed_is_refused() -> None:
         make(-1)
 
 
-# --------------------------------------------------------------------------------------------------------------------- files
+# ---------------------------------------------------------------------------------------------------------------------
+# files
 
 
 @pytest.fixture(scope="module")
@@ -260,21 +325,39 @@ def test_dicom_is_read_back_with_the_same_hu_and_geometry(small: Phantom, tmp_pa
     files = sorted(folder.iterdir())
     slices = [pydicom.dcmread(f) for f in files]
     z = np.array([float(s.ImagePositionPatient[2]) for s in slices])
-    assert len(files) == len(small.volume.hu) and not (np.diff(z) < 0).all() and not (np.diff(z) > 0).all()  # names tell nothing
+    assert (
+        len(files) == len(small.volume.hu)
+        and not (np.diff(z) < 0).all()
+        and not (np.diff(z) > 0).all()
+    )  # names tell nothing
     down = np.argsort(-z)  # the patient lies head first, so superior is +z
-    hu = np.stack([slices[i].pixel_array * float(slices[i].RescaleSlope) + float(slices[i].RescaleIntercept) for i in down])
+    hu = np.stack(
+        [
+            slices[i].pixel_array * float(slices[i].RescaleSlope)
+            + float(slices[i].RescaleIntercept)
+            for i in down
+        ]
+    )
     np.testing.assert_array_equal(hu, small.volume.hu)
     np.testing.assert_allclose(-z[down] + z.max(), small.volume.z_mm, atol=1e-4)
     assert [slices[i].InstanceNumber for i in down] == list(range(1, len(slices) + 1))
     one = slices[0]
-    assert list(one.ImageOrientationPatient) == [1, 0, 0, 0, 1, 0] and one.PatientPosition == "HFS" and one.Modality == "CT"
+    assert (
+        list(one.ImageOrientationPatient) == [1, 0, 0, 0, 1, 0]
+        and one.PatientPosition == "HFS"
+        and one.Modality == "CT"
+    )
     assert one.file_meta.MediaStorageSOPClassUID == pydicom.uid.CTImageStorage == one.SOPClassUID
     assert float(one.PixelSpacing[0]) == pytest.approx(small.volume.spacing_mm[1], abs=1e-5)
-    middle = np.array(one.ImagePositionPatient[:2], float) + 23.5 * np.array(one.PixelSpacing, float)
+    middle = np.array(one.ImagePositionPatient[:2], float) + 23.5 * np.array(
+        one.PixelSpacing, float
+    )
     np.testing.assert_allclose(middle, (6, -4), atol=1e-3)
     for tag in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID"):
         assert len({getattr(s, tag) for s in slices}) == 1
-    assert one.PatientID == "PHANTOM-000021" and len({s.SOPInstanceUID for s in slices}) == len(slices)
+    assert one.PatientID == "PHANTOM-000021" and len({s.SOPInstanceUID for s in slices}) == len(
+        slices
+    )
     assert all(pydicom.uid.UID(s.SOPInstanceUID).is_valid for s in slices)
 
 
@@ -284,7 +367,10 @@ def test_dicom_bytes_follow_from_the_seed(small: Phantom, tmp_path: Path) -> Non
         assert file.read_bytes() == (second / file.name).read_bytes()
     other = replace(small, case=replace(small.case, scan=replace(small.case.scan, noise_hu=1.0)))
     third = write(other, tmp_path / "c", "dicom")
-    uids = {pydicom.dcmread(next(f.iterdir()), stop_before_pixels=True).SeriesInstanceUID for f in (first, second, third)}
+    uids = {
+        pydicom.dcmread(next(f.iterdir()), stop_before_pixels=True).SeriesInstanceUID
+        for f in (first, second, third)
+    }
     assert len(uids) == 2
 
 
@@ -296,11 +382,14 @@ def test_nifti_lies_as_the_patient(small: Phantom, tmp_path: Path) -> None:
     np.testing.assert_array_equal(data[::-1, ::-1, ::-1].transpose(2, 1, 0), small.volume.hu)
     assert image.header["sform_code"] == image.header["qform_code"] == 1
     np.testing.assert_allclose(image.header.get_qform(), image.affine, atol=1e-3)
-    # Superior is superior: the uppermost slice has the lung apex's level, at its distance from the vertex.
+    # Superior is superior: the uppermost slice has the lung apex's level, at its distance from the
+    # vertex.
     top = image.affine @ [0, 0, data.shape[2] - 1, 1]
     assert top[2] == pytest.approx(-float(small.case.patient.z_mm(300.0)), abs=0.1)
     middle = image.affine @ [23.5, 23.5, 0, 1]
-    np.testing.assert_allclose(middle[:2], (-6, 4), atol=1e-3)  # RAS: the offset was 6 to the left and 4 to the front
+    np.testing.assert_allclose(
+        middle[:2], (-6, 4), atol=1e-3
+    )  # RAS: the offset was 6 to the left and 4 to the front
 
 
 def test_png_have_deeplesions_layout(small: Phantom, tmp_path: Path) -> None:
@@ -317,7 +406,11 @@ def test_png_have_deeplesions_layout(small: Phantom, tmp_path: Path) -> None:
     assert len(rows) == 2 and len(rows[0]) == 18  # they accumulate
     spacing = [float(v) for v in rows[0]["Spacing_mm_px_"].split(",")]
     np.testing.assert_allclose(spacing, small.volume.spacing_mm[::-1], rtol=1e-5)
-    assert (rows[0]["Bounding_boxes"], rows[0]["Possibly_noisy"], rows[0]["Train_Val_Test"]) == ("", "1", "0")
+    assert (rows[0]["Bounding_boxes"], rows[0]["Possibly_noisy"], rows[0]["Train_Val_Test"]) == (
+        "",
+        "1",
+        "0",
+    )
 
 
 def test_png_rows_keep_those_of_others(small: Phantom, tmp_path: Path, shared: Path) -> None:
@@ -369,12 +462,16 @@ def test_a_run_writes_the_truth_and_resumes(tmp_path: Path) -> None:
         mine = [r for r in rows if r["file"] == name]
         assert [r["region"] for r in mine] == expected.region.tolist()
         assert [int(r["slice"]) for r in mine] == list(range(len(expected.volume.hu)))
-        np.testing.assert_allclose([float(r["z_mm"]) for r in mine], expected.volume.z_mm, atol=1e-3)
+        np.testing.assert_allclose(
+            [float(r["z_mm"]) for r in mine], expected.volume.z_mm, atol=1e-3
+        )
         np.testing.assert_allclose([float(r["body_mm"]) for r in mine], expected.body_mm, atol=1e-2)
         data = np.asanyarray(nib.load(out / name).dataobj)
         np.testing.assert_array_equal(data[::-1, ::-1, ::-1].transpose(2, 1, 0), expected.volume.hu)
         with (out / "landmarks.csv").open(newline="") as file:
-            marks = {r["landmark"]: float(r["slice"]) for r in csv.DictReader(file) if r["file"] == name}
+            marks = {
+                r["landmark"]: float(r["slice"]) for r in csv.DictReader(file) if r["file"] == name
+            }
         assert marks == pytest.approx(expected.landmarks, abs=1e-3)
     # Stopped: one is missing, one is half-written.
     lost, kept = out / "PHANTOM-000041.nii.gz", out / "PHANTOM-000042.nii.gz"
@@ -404,9 +501,15 @@ def test_run_options_out_of_range(options: dict[str, int], tmp_path: Path) -> No
 
 
 def test_processes_write_the_same(tmp_path: Path) -> None:
-    one, two = (phantoms(tmp_path / str(w), n=2, seed=50, form="dicom", size_px=32, workers=w).folder for w in (1, 2))
+    one, two = (
+        phantoms(tmp_path / str(w), n=2, seed=50, form="dicom", size_px=32, workers=w).folder
+        for w in (1, 2)
+    )
     files = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())
-    assert files == sorted(p.relative_to(two) for p in two.rglob("*") if p.is_file()) and len(files) > 100
+    assert (
+        files == sorted(p.relative_to(two) for p in two.rglob("*") if p.is_file())
+        and len(files) > 100
+    )
     assert all((one / f).read_bytes() == (two / f).read_bytes() for f in files)
 
 

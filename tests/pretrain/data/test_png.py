@@ -20,14 +20,23 @@ UNGEOMETRIC = "ungeometric: order from slice numbers, spacing from DL_info.csv"
 
 
 def write(
-    root: Path, numbers: Sequence[int], hu: NDArray[np.int16] | None = None, *, spacing: str = "0.5, 0.5, 2.5", name: str = NAME
+    root: Path,
+    numbers: Sequence[int],
+    hu: NDArray[np.int16] | None = None,
+    *,
+    spacing: str = "0.5, 0.5, 2.5",
+    name: str = NAME,
 ) -> Path:
     folder = root / "Images_png" / name
     folder.mkdir(parents=True)
     slices = expected()[: len(numbers)] if hu is None else hu
     for number, image in zip(numbers, slices, strict=True):
-        Image.fromarray((image.astype(np.int32) + 32768).astype(np.uint16)).save(folder / f"{number:03d}.png")
-    (root / "DL_info.csv").write_text(f'File_name,Key_slice_index,Spacing_mm_px_\n{name}_{numbers[0]:03d}.png,{numbers[0]},"{spacing}"\n')
+        Image.fromarray((image.astype(np.int32) + 32768).astype(np.uint16)).save(
+            folder / f"{number:03d}.png"
+        )
+    (root / "DL_info.csv").write_text(
+        f'File_name,Key_slice_index,Spacing_mm_px_\n{name}_{numbers[0]:03d}.png,{numbers[0]},"{spacing}"\n'
+    )
     return folder
 
 
@@ -43,11 +52,16 @@ def test_order_and_positions_follow_the_numbers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.hu, expected()[:5])
     assert volume.z_mm.tolist() == [0, 2.5, 5, 7.5, 32.5]
     assert volume.spacing_mm == (2.5, 0.5, 0.5)
-    assert volume.warnings == (UNGEOMETRIC, "gap: 1 of up to 25.0 mm, the first after slice 3, usual 2.5 mm")
+    assert volume.warnings == (
+        UNGEOMETRIC,
+        "gap: 1 of up to 25.0 mm, the first after slice 3, usual 2.5 mm",
+    )
 
 
 def test_all_16_bits_arrive(tmp_path: Path) -> None:
-    hu = np.array([[-32768, -1025, -1024, -1, 0, 1, 255, 256, 3071, 3072]], np.int16).repeat(30, axis=0)
+    hu = np.array([[-32768, -1025, -1024, -1, 0, 1, 255, 256, 3071, 3072]], np.int16).repeat(
+        30, axis=0
+    )
     hu[1:, -1] = 0
     write(tmp_path, [7], hu[None])
     volume = only(tmp_path)
@@ -91,7 +105,11 @@ def test_the_table_is_needed_and_must_know_the_folder(tmp_path: Path) -> None:
     with pytest.raises(UnusableError, match="not DeepLesion's table"):
         only(tmp_path)
     table.unlink()
-    with pytest.raises(UnusableError, match=r"no DL_info.csv beside Images_png: PNG hold no spacing, put DeepLesion's table there"):
+    with pytest.raises(
+        UnusableError,
+        match=r"no DL_info.csv beside Images_png: PNG hold no spacing, put DeepLesion's table "
+        r"there",
+    ):
         only(tmp_path)
     (tmp_path / "Images_png" / "DL_info.csv").write_text(text)
     assert only(tmp_path).spacing_mm == (2.5, 0.5, 0.5)
@@ -103,7 +121,10 @@ def test_damaged_and_contradicting_slices(tmp_path: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[:100])
     volume = only(tmp_path)
     np.testing.assert_array_equal(volume.hu, np.delete(expected(), 3, axis=0))
-    assert volume.warnings[1:] == ("unreadable: 1 of 20 files", "gap: 1 of up to 5.0 mm, the first after slice 2, usual 2.5 mm")
+    assert volume.warnings[1:] == (
+        "unreadable: 1 of 20 files",
+        "gap: 1 of up to 5.0 mm, the first after slice 2, usual 2.5 mm",
+    )
     for name in ("005.png", "006.png"):
         (folder / name).write_bytes(damaged.read_bytes())
     with pytest.raises(UnusableError, match="3 of 20 PNG are damaged"):
@@ -135,6 +156,8 @@ def test_real_deeplesion(shared: Path) -> None:
         taken += len(volume.hu)
         assert volume.hu.shape[1:] == (512, 512)
         assert volume.warnings[0] == UNGEOMETRIC
-        assert ((volume.hu > 0) & (volume.hu < 100)).mean() > 0.05  # soft tissue where HU say it should be
+        assert (
+            (volume.hu > 0) & (volume.hu < 100)
+        ).mean() > 0.05  # soft tissue where HU say it should be
     assert taken == 19
     assert set(refused) == {"DL_info.csv has no row for this folder, so its spacing is not known"}

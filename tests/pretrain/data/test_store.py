@@ -1,4 +1,7 @@
-"""The store: what goes in comes out, nothing half made is taken for whole, nothing identifies a patient."""
+"""The store:
+
+what goes in comes out, nothing half made is taken for whole, nothing identifies a patient.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,12 @@ from ubr.pretrain.data.volume import Series, Volume
 def made_volume(seed: int, slices: int = 9) -> Volume:
     rng = np.random.default_rng(seed)
     hu = rng.integers(-1024, 3072, (slices, 20, 30), dtype=np.int16)
-    return Volume(hu, (2.5, 0.75, 1.5), np.arange(slices) * 2.5, ("gap: 1 step of 5.0 mm after slice 3, usual 2.5 mm",))
+    return Volume(
+        hu,
+        (2.5, 0.75, 1.5),
+        np.arange(slices) * 2.5,
+        ("gap: 1 step of 5.0 mm after slice 3, usual 2.5 mm",),
+    )
 
 
 def made_series(seed: int, patient: str = "") -> Series:
@@ -70,11 +78,15 @@ def test_uneven_lists_stay_with_their_series(store: Store) -> None:
         assert row.body.shape == (row.slices, 4) == (len(volumes[row.key].hu), 4)
 
 
-@pytest.mark.parametrize("slices", [[3], [8, 0, 4, 4], [], slice(2, 5), slice(0, 9, 4), [-1], range(1, 9, 3)])
+@pytest.mark.parametrize(
+    "slices", [[3], [8, 0, 4, 4], [], slice(2, 5), slice(0, 9, 4), [-1], range(1, 9, 3)]
+)
 def test_slices_in_the_order_asked_for(store: Store, slices: list[int] | slice) -> None:
     key = add(store, 1)
     found = store.read(key, slices)
-    np.testing.assert_array_equal(found, made_volume(1).hu[slices if isinstance(slices, slice) else list(slices)])
+    np.testing.assert_array_equal(
+        found, made_volume(1).hu[slices if isinstance(slices, slice) else list(slices)]
+    )
     assert found.dtype == np.int16
 
 
@@ -113,12 +125,25 @@ def test_other_processes_read_the_same(store: Store, method: str) -> None:
 
 def test_reading_does_not_grow(store: Store) -> None:
     def resident_kib() -> int:
-        return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS")).split()[1])
+        return int(
+            next(
+                line
+                for line in Path("/proc/self/status").read_text().splitlines()
+                if line.startswith("VmRSS")
+            ).split()[1]
+        )
 
     if not Path("/proc/self/status").exists():
         pytest.skip("resident memory is read from /proc")
-    volume = Volume(np.random.default_rng(0).integers(-1000, 1000, (8, 256, 256), dtype=np.int16), (1, 1, 1), np.arange(8.0))
-    keys = [store.add(made_series(i), replace(volume, hu=volume.hu + np.int16(i)), made_boxes(volume)) for i in range(40)]
+    volume = Volume(
+        np.random.default_rng(0).integers(-1000, 1000, (8, 256, 256), dtype=np.int16),
+        (1, 1, 1),
+        np.arange(8.0),
+    )
+    keys = [
+        store.add(made_series(i), replace(volume, hu=volume.hu + np.int16(i)), made_boxes(volume))
+        for i in range(40)
+    ]
     for key in keys[:10]:
         store.read(key)
     before = resident_kib()
@@ -128,7 +153,8 @@ def test_reading_does_not_grow(store: Store) -> None:
     assert resident_kib() - before < 8 * 1024
 
 
-# ----------------------------------------------------------------------------------------------------------- what is damaged
+# -----------------------------------------------------------------------------------------------------------
+# what is damaged
 
 
 def test_missing_pixels(store: Store) -> None:
@@ -145,7 +171,9 @@ def test_truncated_pixels(store: Store, left: float) -> None:
     key = add(store, 1)
     path = store.path / "series" / f"{key}.b2nd"
     path.write_bytes(path.read_bytes()[: int(left * path.stat().st_size)])
-    with pytest.raises(StoreError, match=f"pixels of series {key} cannot be read.*delete series/{key}.b2nd"):
+    with pytest.raises(
+        StoreError, match=f"pixels of series {key} cannot be read.*delete series/{key}.b2nd"
+    ):
         store.read(key)
 
 
@@ -185,7 +213,9 @@ def test_left_out_and_then_taken(store: Store) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="asks the system which processes live")
-def test_leftovers_of_dead_writers_are_cleaned_and_those_of_living_ones_are_not(store: Store) -> None:
+def test_leftovers_of_dead_writers_are_cleaned_and_those_of_living_ones_are_not(
+    store: Store,
+) -> None:
     from ubr.pretrain.data import store as module
 
     living = module.temporary_name(store.path / "series" / "a.b2nd")
@@ -203,7 +233,8 @@ def test_leftovers_of_dead_writers_are_cleaned_and_those_of_living_ones_are_not(
     assert [p.exists() for p in (living, dead, elsewhere, old)] == [True, False, True, False]
 
 
-# ------------------------------------------------------------------------------------------------------------ opening, making
+# ------------------------------------------------------------------------------------------------------------
+# opening, making
 
 
 def test_not_a_store(tmp_path: Path) -> None:
@@ -216,7 +247,9 @@ def test_not_a_store(tmp_path: Path) -> None:
 
 def test_a_folder_of_other_things_is_not_written_into(tmp_path: Path) -> None:
     (tmp_path / "thesis.docx").write_text("x")
-    with pytest.raises(StoreError, match="exists and is not a store; name a new or an empty folder"):
+    with pytest.raises(
+        StoreError, match="exists and is not a store; name a new or an empty folder"
+    ):
         Store.create(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.docx"]
 
@@ -229,9 +262,15 @@ def test_a_store_half_made_is_made_whole(store: Store) -> None:
 
 
 def test_newer_format(store: Store) -> None:
-    (store.path / "store.json").write_text(json.dumps({"format": 2, "made_with": "ubr-pretrain 9.1"}))
+    (store.path / "store.json").write_text(
+        json.dumps({"format": 2, "made_with": "ubr-pretrain 9.1"})
+    )
     for use in (Store.open, Store.create):
-        with pytest.raises(StoreError, match=r"store format 2, made with ubr-pretrain 9\.1; this version reads up to 1: update"):
+        with pytest.raises(
+            StoreError,
+            match=r"store format 2, made with ubr-pretrain 9\.1; this version reads up to 1: "
+            r"update",
+        ):
             use(store.path)
 
 
@@ -246,7 +285,8 @@ def test_nothing_usable(store: Store) -> None:
     assert len(store.usable()) == 1
 
 
-# ----------------------------------------------------------------------------------------------------------- order and identity
+# -----------------------------------------------------------------------------------------------------------
+# order and identity
 
 
 def test_order_grouping_and_fingerprint_do_not_depend_on_the_secret(tmp_path: Path) -> None:
@@ -266,7 +306,9 @@ def test_order_grouping_and_fingerprint_do_not_depend_on_the_secret(tmp_path: Pa
 
     assert grouping(rows) == grouping(same) and len(set(grouping(rows))) == 4
     named = {one.key(made_series(s)) for s in (1, 2, 3)}
-    assert all((a.patient != b.patient) == (a.key in named) for a, b in zip(rows, same, strict=True))
+    assert all(
+        (a.patient != b.patient) == (a.key in named) for a, b in zip(rows, same, strict=True)
+    )
     assert all(r.patient == r.key for r in rows if r.key not in named)
     keys = [r.key for r in rows]
     assert one.fingerprint(keys) == other.fingerprint(reversed(keys)) != one.fingerprint(keys[1:])
@@ -300,7 +342,9 @@ def test_same_content_under_two_uids_is_taken_once(store: Store) -> None:
     add(store, 2)
     rows = store.rows()
     assert len(rows) == 2
-    assert {r.key for r in rows} == {store.key(made_series(8)), store.key(made_series(2))}, "the one whose patient is known is kept"
+    assert {r.key for r in rows} == {store.key(made_series(8)), store.key(made_series(2))}, (
+        "the one whose patient is known is kept"
+    )
     assert store.catalog()["reason"].to_pylist() == ["", "", SAME_CONTENT, SAME_CONTENT]
 
 
@@ -325,7 +369,11 @@ def test_sources_are_kept_in_private(store: Store) -> None:
     store.note_sources([("k1", ["/scans/a/1.dcm", "/scans/a/b/2.dcm"]), ("k2", ["/scans/c.nii"])])
     store.note_sources([("k3", ["/other/d.nii"])])
     store.note_sources([("k3", ["/other/d.nii"])])
-    assert store.sources() == {"k1": ["/scans/a/1.dcm", "/scans/a/b/2.dcm"], "k2": ["/scans/c.nii"], "k3": ["/other/d.nii"]}
+    assert store.sources() == {
+        "k1": ["/scans/a/1.dcm", "/scans/a/b/2.dcm"],
+        "k2": ["/scans/c.nii"],
+        "k3": ["/other/d.nii"],
+    }
     assert len(list((store.path / "private" / "sources").iterdir())) == 2
 
 
@@ -333,5 +381,14 @@ def test_catalogue_columns_are_the_known_ones(store: Store) -> None:
     """A column more would be a place for identity; whoever adds one should read this."""
     add(store, 1)
     store.catalog()
-    columns = "key patient status reason kind slices rows columns spacing_z_mm spacing_y_mm spacing_x_mm z_mm body"
-    assert pq.read_schema(store.path / "catalog.parquet").names == [*columns.split(), "hu_min", "hu_max", "warnings", "digest"]
+    columns = (
+        "key patient status reason kind slices rows columns spacing_z_mm spacing_y_mm "
+        "spacing_x_mm z_mm body"
+    )
+    assert pq.read_schema(store.path / "catalog.parquet").names == [
+        *columns.split(),
+        "hu_min",
+        "hu_max",
+        "warnings",
+        "digest",
+    ]

@@ -20,7 +20,9 @@ def square(number: int) -> int:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_each__gives_every_item_its_result(workers: int) -> None:
-    assert sorted(each(square, range(20), workers, name="test", progress=False)) == [(n, n * n) for n in range(20)]
+    assert sorted(each(square, range(20), workers, name="test", progress=False)) == [
+        (n, n * n) for n in range(20)
+    ]
 
 
 def _dies(folder: Path, number: int) -> int:

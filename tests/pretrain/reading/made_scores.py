@@ -1,4 +1,7 @@
-"""Scores that are known without training: the made body of `made_dicom` darkens towards the feet, and the darker, the higher the score."""
+"""Scores that are known without training:
+
+the made body of `made_dicom` darkens towards the feet, and the darker, the higher the score.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ def scored_by_darkness() -> Iterator[None]:
 
 
 def weights(seed: int = 0) -> Weights:
-    """Of an untrained regressor: `darkness` scores in its place, everything else is as with a trained one."""
+    """Of an untrained regressor:
+
+    `darkness` scores in its place, everything else is as with a trained one.
+    """
     torch.manual_seed(seed)
     return Regressor(build("timm/test_resnet"), INPUTS).to_weights({}, "none")
 
@@ -43,13 +49,19 @@ def between(upper: int) -> float:
     from ubr.weights.body import body_boxes
 
     hu = expected()
-    scores = darkness(None, INPUTS.to_grid(torch.from_numpy(hu), (4.0, 4.0), body_boxes(hu, (5.0, 4.0, 4.0))))
+    scores = darkness(
+        None, INPUTS.to_grid(torch.from_numpy(hu), (4.0, 4.0), body_boxes(hu, (5.0, 4.0, 4.0)))
+    )
     assert (np.diff(scores) > 0).all()
     return float(scores[upper : upper + 2].mean())
 
 
 def regions(of: Weights) -> Regions:
-    """Landmarks `dome` and `crest` below slices 4 and 14 of the made body, parts between them, `sky` above and `hell` below all of it."""
+    """Landmarks `dome` and `crest` below slices 4 and 14 of the made body, parts between them,
+    `sky` above and `hell` below all of it.
+    """
     scores = {"sky": -1e6, "dome": between(4), "crest": between(14), "hell": 1e6}
     levels = {name: Level(score, None, 1, (), ()) for name, score in scores.items()}
-    return Regions(of.sha256(), ("chest", "abdomen", "pelvis"), (levels["dome"], levels["crest"]), levels)
+    return Regions(
+        of.sha256(), ("chest", "abdomen", "pelvis"), (levels["dome"], levels["crest"]), levels
+    )

@@ -18,7 +18,9 @@ PARTS = ("chest", "abdomen", "pelvis")
 BORDER = Level(0.0, None, 1, (), ())
 
 
-def slices(parts: tuple[str, ...], n: int = 40, seed: int = 0) -> tuple[NDArray[np.float32], list[str]]:
+def slices(
+    parts: tuple[str, ...], n: int = 40, seed: int = 0
+) -> tuple[NDArray[np.float32], list[str]]:
     """Features of which twenty tell each part, among others that do not; one never changes."""
     rng = np.random.default_rng(seed)
     names = [part for part in parts for _ in range(n)]
@@ -35,7 +37,9 @@ def test_classifier__tells_parts_of_unseen_slices(parts: tuple[str, ...]) -> Non
     classifier = fit_classifier(*slices(parts), parts)
     features, names = slices(parts, seed=1)
     assert (classifier.classify(features, parts) == np.array(names)).mean() > 0.9
-    assert np.array(classifier.weights).shape == (len(parts), 512) and len(classifier.offsets) == len(parts)
+    assert np.array(classifier.weights).shape == (len(parts), 512) and len(
+        classifier.offsets
+    ) == len(parts)
 
 
 def test_classifier__is_what_scikit_learn_makes_of_standardised_features() -> None:
@@ -46,7 +50,11 @@ def test_classifier__is_what_scikit_learn_makes_of_standardised_features() -> No
     features, names = slices(PARTS)
     unseen, _ = slices(PARTS, seed=1)
     ours = fit_classifier(features * 3 + 1, names, PARTS).classify(unseen * 3 + 1, PARTS)
-    theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)).fit(features, names).predict(unseen)
+    theirs = (
+        make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+        .fit(features, names)
+        .predict(unseen)
+    )
     assert (ours == theirs).all()
 
 
@@ -68,7 +76,9 @@ def test_regions__refuse_a_classifier_of_other_parts() -> None:
         Classifier(((float("nan"),),), (0.0,))
 
 
-def test_classifier__without_scikit_learn_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_classifier__without_scikit_learn_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(ValueError, match=r'pip install "ubr-pretrain\[labels\]"'):
         fit_classifier(*slices(PARTS), PARTS)

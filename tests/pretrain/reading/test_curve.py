@@ -32,6 +32,8 @@ def test_line_errors_mm__one_slope_for_all_and_an_offset_each() -> None:
     errors = line_errors_mm([even, collapsed], z)
     assert errors[1] > 20 > errors[0]
     noise = np.random.default_rng(0).normal(0, 0.1, 31)
-    assert line_errors_mm([z[0] / 50 + noise], z[:1])[0] == pytest.approx(5, rel=0.3)  # 0.1 of a score at 50 mm a score
+    assert line_errors_mm([z[0] / 50 + noise], z[:1])[0] == pytest.approx(
+        5, rel=0.3
+    )  # 0.1 of a score at 50 mm a score
     assert line_errors_mm([np.zeros(10)], z[1:]) == pytest.approx(z[1:][0].std())
     assert line_errors_mm([-z[1]], z[1:]) == pytest.approx(z[1:][0].std())

@@ -1,4 +1,6 @@
-"""A report says of the right images what the scores say, belongs to the study, and leaves the series as it was."""
+"""A report says of the right images what the scores say, belongs to the study, and leaves the
+series as it was.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ REGIONS = dataclasses.replace(
         "sky": MADE.landmarks["sky"],
     },
 )
-"""As `MADE`, with landmarks that have codes of SNOMED CT, one that has none, and one above the scan."""
+"""As `MADE`, with landmarks that have codes of SNOMED CT, one that has none, and one above the
+scan.
+"""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -61,11 +65,16 @@ def done(tmp_path: Path, which: Regions = REGIONS, *, copies: bool = False) -> A
 
 def groups(tmp_path: Path) -> dict[str, Any]:
     report = sr.srread(tmp_path / "out" / "sr.dcm")
-    return {group.tracking_identifier: group for group in report.content.get_image_measurement_groups()}
+    return {
+        group.tracking_identifier: group for group in report.content.get_image_measurement_groups()
+    }
 
 
 def shown(group: Any) -> list[str]:
-    return [str(image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for image in group.source_images]
+    return [
+        str(image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for image in group.source_images
+    ]
 
 
 def number(group: Any) -> tuple[str, float, str]:
@@ -73,7 +82,9 @@ def number(group: Any) -> tuple[str, float, str]:
     return measured.name.meaning, float(measured.value), measured.unit.value
 
 
-def test_report__names_the_images_of_parts_and_landmarks(tmp_path: Path, made: list[pydicom.Dataset]) -> None:
+def test_report__names_the_images_of_parts_and_landmarks(
+    tmp_path: Path, made: list[pydicom.Dataset]
+) -> None:
     told = done(tmp_path)
     assert (told.parts, told.landmarks) == (("abdomen",), ("liver_dome", "iliac_crest", "my_mark"))
     assert (told.body_part, told.stated, told.copies) == ("ABDOMEN", "HEAD", 0)
@@ -87,7 +98,9 @@ def test_report__names_the_images_of_parts_and_landmarks(tmp_path: Path, made: l
         assert image in (uids[at], uids[at + 1])  # the passage lies between the two
         meaning, score, unit = number(found[name])
         assert (meaning, unit) == ("Body-part regression score", "1")
-        assert abs(score - between(at)) == pytest.approx(abs(between(at) - between(at - 1)) / 2, rel=0.5)
+        assert abs(score - between(at)) == pytest.approx(
+            abs(between(at) - between(at - 1)) / 2, rel=0.5
+        )
 
 
 def test_report__concepts_are_coded(tmp_path: Path, made: list[pydicom.Dataset]) -> None:
@@ -103,7 +116,9 @@ def test_report__concepts_are_coded(tmp_path: Path, made: list[pydicom.Dataset])
     assert sites["liver_dome"].topographical_modifier.value == "264217000"
 
 
-def test_report__belongs_to_the_study_and_is_a_measurement_report(tmp_path: Path, made: list[pydicom.Dataset]) -> None:
+def test_report__belongs_to_the_study_and_is_a_measurement_report(
+    tmp_path: Path, made: list[pydicom.Dataset]
+) -> None:
     done(tmp_path)
     report = pydicom.dcmread(tmp_path / "out" / "sr.dcm")
     for name in ("PatientName", "PatientID", "PatientSex", "StudyInstanceUID", "StudyDate"):
@@ -113,30 +128,50 @@ def test_report__belongs_to_the_study_and_is_a_measurement_report(tmp_path: Path
     assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
     (study,) = report.CurrentRequestedProcedureEvidenceSequence
     (series,) = study.ReferencedSeriesSequence
-    assert {str(item.ReferencedSOPInstanceUID) for item in series.ReferencedSOPSequence} == {str(ds.SOPInstanceUID) for ds in made}
+    assert {str(item.ReferencedSOPInstanceUID) for item in series.ReferencedSOPSequence} == {
+        str(ds.SOPInstanceUID) for ds in made
+    }
     assert WEIGHTS.sha256()[:12] in str(report)
 
 
 def test_originals__neither_bytes_nor_times_change(tmp_path: Path) -> None:
     write(tmp_path / "series", Made().datasets())
-    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "series").iterdir()}
+    before = {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in (tmp_path / "series").iterdir()
+    }
     done(tmp_path, copies=True)
-    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "series").iterdir()} == before
+    assert {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in (tmp_path / "series").iterdir()
+    } == before
     assert {path.name for path in tmp_path.iterdir()} == {"series", "out"}
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_copies__are_a_series_of_their_own_with_the_same_pixels(tmp_path: Path, compressed: bool) -> None:
-    originals = Made().datasets(AnatomicRegionSequence=[], ContributingEquipmentSequence=[pydicom.Dataset()])
+def test_copies__are_a_series_of_their_own_with_the_same_pixels(
+    tmp_path: Path, compressed: bool
+) -> None:
+    originals = Made().datasets(
+        AnatomicRegionSequence=[], ContributingEquipmentSequence=[pydicom.Dataset()]
+    )
     if compressed:
         for ds in originals:
             ds.compress(RLELossless, generate_instance_uid=False)
     write(tmp_path / "series", originals)
     assert done(tmp_path, copies=True).copies == len(Z)
     copies = [pydicom.dcmread(path) for path in sorted((tmp_path / "out" / "copies").iterdir())]
-    assert len({ds.SOPInstanceUID for ds in copies} | {ds.SOPInstanceUID for ds in originals}) == 2 * len(Z)
+    assert len(
+        {ds.SOPInstanceUID for ds in copies} | {ds.SOPInstanceUID for ds in originals}
+    ) == 2 * len(Z)
     assert len({ds.SeriesInstanceUID for ds in copies} | {originals[0].SeriesInstanceUID}) == 2
-    new = {"SOPInstanceUID", "SeriesInstanceUID", "BodyPartExamined", "SourceImageSequence", "DerivationDescription"}
+    new = {
+        "SOPInstanceUID",
+        "SeriesInstanceUID",
+        "BodyPartExamined",
+        "SourceImageSequence",
+        "DerivationDescription",
+    }
     new |= {"ContributingEquipmentSequence", "AnatomicRegionSequence"}
     for copy, original in zip(copies, originals, strict=True):  # both head first
         assert copy.BodyPartExamined == "ABDOMEN"
@@ -145,7 +180,9 @@ def test_copies__are_a_series_of_their_own_with_the_same_pixels(tmp_path: Path, 
         assert copy.SourceImageSequence[0].ReferencedSOPInstanceUID == original.SOPInstanceUID
         assert "AnatomicRegionSequence" not in copy and len(copy.ContributingEquipmentSequence) == 2
         kept = {e.keyword for e in original} - new
-        assert all(copy[name].value == original[name].value for name in kept) and "PixelData" in kept
+        assert (
+            all(copy[name].value == original[name].value for name in kept) and "PixelData" in kept
+        )
         assert {e.keyword for e in copy} - new == kept
 
 
@@ -167,7 +204,9 @@ def test_report__names_the_frames_of_a_multi_frame_file(tmp_path: Path) -> None:
     (source,) = groups(tmp_path)["abdomen"].source_images
     reference = source.ReferencedSOPSequence[0]
     assert reference.ReferencedSOPInstanceUID == image.SOPInstanceUID
-    assert list(reference.ReferencedFrameNumber) == [int(np.flatnonzero(order == i)[0]) + 1 for i in range(5, 15)]
+    assert list(reference.ReferencedFrameNumber) == [
+        int(np.flatnonzero(order == i)[0]) + 1 for i in range(5, 15)
+    ]
 
 
 def test_report__uids_may_stand_in_the_files_head_only(tmp_path: Path) -> None:
@@ -185,24 +224,37 @@ def test_report__uids_may_stand_in_the_files_head_only(tmp_path: Path) -> None:
 def test_report__odd_patient_data_are_told_to_nobody(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    write(tmp_path / "series", Made().datasets(PatientName="Secret Name", PatientBirthDate="Secret"))
+    write(
+        tmp_path / "series", Made().datasets(PatientName="Secret Name", PatientBirthDate="Secret")
+    )
     capfd.readouterr()
     caplog.clear()  # what writing them has said
     with pytest.raises(ValueError, match="headers do not make a valid report") as refused:
         done(tmp_path)
     told = capfd.readouterr()
     assert "ecret" not in f"{refused.value}{told.out}{told.err}{caplog.text}"
-    assert not (tmp_path / "out").exists() and {path.name for path in tmp_path.iterdir()} == {"series"}
+    assert not (tmp_path / "out").exists() and {path.name for path in tmp_path.iterdir()} == {
+        "series"
+    }
 
 
 # What is refused, through the command line
 
 
-def refusal(tmp_path: Path, capsys: pytest.CaptureFixture[str], which: Regions = REGIONS, *more: str) -> str:
+def refusal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], which: Regions = REGIONS, *more: str
+) -> str:
     WEIGHTS.save(tmp_path / "w.safetensors")
     which.save(tmp_path / "regions.json")
     there = sorted(tmp_path.rglob("*"))
-    given = ["--weights", str(tmp_path / "w.safetensors"), "--regions", str(tmp_path / "regions.json"), "--out", str(tmp_path / "out")]
+    given = [
+        "--weights",
+        str(tmp_path / "w.safetensors"),
+        "--regions",
+        str(tmp_path / "regions.json"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main(["annotate", str(tmp_path / "series"), *given, *more]) == 2
     assert sorted(tmp_path.rglob("*")) == there
     (line,) = capsys.readouterr().err.strip().splitlines()
@@ -215,44 +267,67 @@ def test_mistakes__no_dicom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "is not DICOM; a report belongs to a DICOM study" in refusal(tmp_path, capsys)
 
 
-def test_mistakes__an_out_that_exists(tmp_path: Path, made: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes__an_out_that_exists(
+    tmp_path: Path, made: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "out").mkdir()
     assert "exists; give a new --out" in refusal(tmp_path, capsys)
 
 
-def test_mistakes__a_series_without_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes__a_series_without_a_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path / "series", Made(study="").datasets())
-    assert "files of the series have no StudyInstanceUID, which a report refers to" in refusal(tmp_path, capsys)
+    assert "files of the series have no StudyInstanceUID, which a report refers to" in refusal(
+        tmp_path, capsys
+    )
 
 
-def test_mistakes__other_weights(tmp_path: Path, made: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]) -> None:
-    assert "the regions were made with weights" in refusal(tmp_path, capsys, regions(weights(seed=1)))
+def test_mistakes__other_weights(
+    tmp_path: Path, made: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "the regions were made with weights" in refusal(
+        tmp_path, capsys, regions(weights(seed=1))
+    )
 
 
 def test_mistakes__copies_of_a_part_that_dicom_has_no_term_for(
     tmp_path: Path, made: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = dataclasses.replace(REGIONS, parts=("chest", "waist", "pelvis"))
-    assert "DICOM has no term for waist; leave --copies away" in refusal(tmp_path, capsys, odd, "--copies")
+    assert "DICOM has no term for waist; leave --copies away" in refusal(
+        tmp_path, capsys, odd, "--copies"
+    )
 
 
 def test_mistakes__copies_that_contradict_what_the_files_say(
     tmp_path: Path, made: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "the files say HEAD, the scores ABDOMEN" in refusal(tmp_path, capsys, REGIONS, "--copies")
+    assert "the files say HEAD, the scores ABDOMEN" in refusal(
+        tmp_path, capsys, REGIONS, "--copies"
+    )
     assert not (tmp_path / "out").exists()
 
 
-def test_mistakes__nothing_to_report(tmp_path: Path, made: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]) -> None:
-    none = dataclasses.replace(REGIONS, parts=(), borders=(), landmarks={"sky": MADE.landmarks["sky"]})
+def test_mistakes__nothing_to_report(
+    tmp_path: Path, made: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = dataclasses.replace(
+        REGIONS, parts=(), borders=(), landmarks={"sky": MADE.landmarks["sky"]}
+    )
     assert "shows none of the parts and landmarks of the regions" in refusal(tmp_path, capsys, none)
 
 
 def test_mistakes__highdicom_is_not_installed(
-    tmp_path: Path, made: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    made: list[pydicom.Dataset],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "highdicom", None)
-    assert 'annotate needs highdicom: pip install "ubr-pretrain[dicom]"' in refusal(tmp_path, capsys)
+    assert 'annotate needs highdicom: pip install "ubr-pretrain[dicom]"' in refusal(
+        tmp_path, capsys
+    )
 
 
 def test_help__says_that_the_report_names_the_patient(capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,11 +340,18 @@ def test_positions__are_those_of_the_made_body() -> None:
     assert np.diff(Z).tolist() == [-5.0] * 19  # the numbers above rely on it
 
 
-@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed: its dciodvfy judges files by the standard")
-def test_files__are_without_error_by_the_standard(tmp_path: Path, made: list[pydicom.Dataset]) -> None:
+@pytest.mark.skipif(
+    shutil.which("dciodvfy") is None,
+    reason="dicom3tools is not installed: its dciodvfy judges files by the standard",
+)
+def test_files__are_without_error_by_the_standard(
+    tmp_path: Path, made: list[pydicom.Dataset]
+) -> None:
     done(tmp_path, copies=True)
     before = errors(next((tmp_path / "series").iterdir()))
-    assert errors(tmp_path / "out" / "sr.dcm") <= before, "what the report inherits from the study, and nothing else"
+    assert errors(tmp_path / "out" / "sr.dcm") <= before, (
+        "what the report inherits from the study, and nothing else"
+    )
     for copy in (tmp_path / "out" / "copies").iterdir():
         assert errors(copy) <= before
 
@@ -278,4 +360,6 @@ def errors(path: Path) -> set[str]:
     """What dciodvfy calls an error."""
     judged = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True)
     assert judged.stdout or judged.stderr, "it names what it has read"
-    return {line for line in (judged.stdout + judged.stderr).splitlines() if line.startswith("Error")}
+    return {
+        line for line in (judged.stdout + judged.stderr).splitlines() if line.startswith("Error")
+    }

@@ -13,13 +13,19 @@ from ubr.pretrain.reading.faults import KINDS, Finding, Reference, facts, findin
 Floats = NDArray[np.float64]
 SLOPE = 0.02
 STEP = 4.0
-REFERENCE = Reference(SLOPE, spread=0.05, wander_mm=8, step_mm=8, bump_mm=15, kink=0.13, low=-10, high=20)
+REFERENCE = Reference(
+    SLOPE, spread=0.05, wander_mm=8, step_mm=8, bump_mm=15, kink=0.13, low=-10, high=20
+)
 
 
-def sound(seed: int = 0, *, n: int = 120, start_mm: float = 0.0, step: float = STEP) -> tuple[Floats, Floats]:
+def sound(
+    seed: int = 0, *, n: int = 120, start_mm: float = 0.0, step: float = STEP
+) -> tuple[Floats, Floats]:
     """Scores that rise evenly, wander by 8 mm over 50 mm and jitter by 1 mm; and positions."""
     rng, z = np.random.default_rng(seed), np.arange(n) * step
-    wander = np.interp(z, np.arange(0, z[-1] + 50, 50), rng.normal(0, 6, len(np.arange(0, z[-1] + 50, 50))))
+    wander = np.interp(
+        z, np.arange(0, z[-1] + 50, 50), rng.normal(0, 6, len(np.arange(0, z[-1] + 50, 50)))
+    )
     return SLOPE * (start_mm + z + wander + rng.normal(0, 1, n)), z
 
 
@@ -108,15 +114,21 @@ def test_findings__two_stretches_in_each_others_place_are_swapped() -> None:
     assert told(scores[order], z) == [("swapped", 40, 89)]
 
 
-@pytest.mark.parametrize(("first", "last", "off_mm"), [(50, 50, 120), (50, 57, -120), (114, 119, 300), (0, 3, -300)])
-def test_findings__slices_that_leave_the_line_are_abnormal_at_the_ends_if_they_leave_it_far(first: int, last: int, off_mm: float) -> None:
+@pytest.mark.parametrize(
+    ("first", "last", "off_mm"), [(50, 50, 120), (50, 57, -120), (114, 119, 300), (0, 3, -300)]
+)
+def test_findings__slices_that_leave_the_line_are_abnormal_at_the_ends_if_they_leave_it_far(
+    first: int, last: int, off_mm: float
+) -> None:
     scores, z = sound()
     scores[first : last + 1] += SLOPE * off_mm
     assert told(scores, z) == [("abnormal", first, last)]
 
 
 @pytest.mark.parametrize("step", [60.0, 100.0])
-def test_findings__none_where_slices_are_further_apart_than_neighbourhoods_reach(step: float) -> None:
+def test_findings__none_where_slices_are_further_apart_than_neighbourhoods_reach(
+    step: float,
+) -> None:
     scores, z = sound(n=9, step=step)
     assert told(scores, z) == []
     assert told(scores[::-1], z) == [("reversed", 0, 8)]
@@ -128,7 +140,9 @@ def test_findings__noise_without_position_is_out_of_range() -> None:
 
 
 @pytest.mark.parametrize(("part", "border"), [(slice(0, 45), 44), (slice(75, 120), 75)])
-def test_findings__a_part_in_which_scores_hardly_rise_is_out_of_range(part: slice, border: int) -> None:
+def test_findings__a_part_in_which_scores_hardly_rise_is_out_of_range(
+    part: slice, border: int
+) -> None:
     scores, z = sound()
     scores[part] = scores[border] + 0.1 * (scores[part] - scores[border])
     ((kind, first, last),) = told(scores, z)
@@ -163,7 +177,12 @@ def test_findings__a_line_where_no_body_has_scores_is_out_of_range() -> None:
 def test_findings__constant_scores_are_out_of_range_whatever_the_reference() -> None:
     for reference in (REFERENCE, Reference(float("nan"))):
         (found,) = findings(np.full(30, 2.0), np.arange(30.0), reference=reference)
-        assert (found.kind, found.first, found.last, found.confidence) == ("out_of_range", 0, 29, 1.0)
+        assert (found.kind, found.first, found.last, found.confidence) == (
+            "out_of_range",
+            0,
+            29,
+            1.0,
+        )
 
 
 def test_findings__slices_without_a_score_are_named_and_the_others_judged() -> None:
@@ -186,7 +205,9 @@ def test_findings__z_that_does_not_increase_is_named_and_nothing_else() -> None:
 def test_findings__grow_in_confidence_with_the_fault() -> None:
     scores, z = sound()
     small, large = ((np.arange(120) >= 50) * leap for leap in (60, 150))
-    (a,), (b,) = (findings(scores + SLOPE * leap, z, reference=REFERENCE) for leap in (small, large))
+    (a,), (b,) = (
+        findings(scores + SLOPE * leap, z, reference=REFERENCE) for leap in (small, large)
+    )
     assert a.kind == b.kind == "gap"
     assert 0.5 < a.confidence < b.confidence < 1
 
@@ -204,14 +225,19 @@ def test_findings__lengths_that_differ_are_refused() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     scores=st.lists(
-        st.one_of(st.floats(-1e6, 1e6, width=32, allow_subnormal=False), st.sampled_from([0.0, 1.0, float("nan"), float("inf")])),
+        st.one_of(
+            st.floats(-1e6, 1e6, width=32, allow_subnormal=False),
+            st.sampled_from([0.0, 1.0, float("nan"), float("inf")]),
+        ),
         min_size=0,
         max_size=40,
     ),
     step=st.sampled_from([0.0, 0.01, 1.0, 8.0, 500.0]),
     known=st.booleans(),
 )
-def test_findings__any_numbers_give_findings_within_the_series(scores: list[float], step: float, known: bool) -> None:
+def test_findings__any_numbers_give_findings_within_the_series(
+    scores: list[float], step: float, known: bool
+) -> None:
     s, z = np.array(scores, float), np.arange(len(scores)) * step
     for found in findings(s, z, reference=REFERENCE if known else reference_of([(s, z)])):
         assert isinstance(found, Finding)

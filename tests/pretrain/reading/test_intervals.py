@@ -1,4 +1,7 @@
-"""Passages, places and their intervals: the jackknife+ by its definition, its coverage by simulation, and what a few volumes allow."""
+"""Passages, places and their intervals:
+
+the jackknife+ by its definition, its coverage by simulation, and what a few volumes allow.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,23 @@ import pytest
 
 from ubr.pretrain.reading.calibration import landmark
 from ubr.pretrain.reading.curve import Curve, passage
-from ubr.pretrain.reading.intervals import chosen_coverage, enough, highest_coverage, interval, landmark_rows, locate, notes
+from ubr.pretrain.reading.intervals import (
+    chosen_coverage,
+    enough,
+    highest_coverage,
+    interval,
+    landmark_rows,
+    locate,
+    notes,
+)
 from ubr.pretrain.reading.regions import Level, Regions
 
 Z = 5.0 * np.arange(40)
 
 
-def level(score: float, without: tuple[float, ...] = (), residuals_mm: tuple[float, ...] = ()) -> Level:
+def level(
+    score: float, without: tuple[float, ...] = (), residuals_mm: tuple[float, ...] = ()
+) -> Level:
     return Level(score, None, max(1, len(without)), without, residuals_mm)
 
 
@@ -31,7 +44,10 @@ def test_passage__a_few_wrong_slices_do_not_move_it() -> None:
 def test_passage__a_level_that_is_not_reached_is_outside_at_the_nearer_end() -> None:
     assert passage(Z, Z, -1.0) == (0.0, "superior")
     assert passage(Z, Z, 196.0) == (195.0, "inferior")
-    assert passage(np.ones(40), Z, 1.0).outside == "superior" and passage(np.ones(40), Z, 1.1).outside == "inferior"
+    assert (
+        passage(np.ones(40), Z, 1.0).outside == "superior"
+        and passage(np.ones(40), Z, 1.1).outside == "inferior"
+    )
     assert passage(np.array([3.0]), np.array([0.0]), 4.0) == (0.0, "inferior")
 
 
@@ -57,21 +73,31 @@ def test_landmark__mean_and_each_volume_judged_by_the_others() -> None:
     curves = [Curve(Z + shift, Z) for shift in (0.0, 10.0, 40.0)]
     found = landmark([(curve, 20) for curve in curves])
     scores = np.array([100.0, 110.0, 140.0])
-    assert (found.score, found.std, found.volumes) == (pytest.approx(scores.mean()), pytest.approx(scores.std(ddof=1)), 3)
+    assert (found.score, found.std, found.volumes) == (
+        pytest.approx(scores.mean()),
+        pytest.approx(scores.std(ddof=1)),
+        3,
+    )
     assert found.without == pytest.approx([125, 120, 105])
-    assert found.residuals_mm == pytest.approx([22.5, 7.5, 37.5])  # the passage is half a slice above the slice at the level
+    assert found.residuals_mm == pytest.approx(
+        [22.5, 7.5, 37.5]
+    )  # the passage is half a slice above the slice at the level
     single = landmark([(curves[0], 20)])
     assert (single.score, single.std, single.volumes, single.without) == (100.0, None, 1, ())
 
 
 @pytest.mark.parametrize(("volumes", "coverage"), [(9, 0.8), (9, 0.9), (19, 0.9)])
-def test_interval__contains_the_landmark_as_often_as_was_asked(volumes: int, coverage: float) -> None:
+def test_interval__contains_the_landmark_as_often_as_was_asked(
+    volumes: int, coverage: float
+) -> None:
     rng = np.random.default_rng(2)
 
     def drawn() -> tuple[Curve, int]:
         z = np.arange(0, 300, 2.0)
         top = rng.uniform(50, 250)
-        return Curve((z - top + rng.normal(0, 15) + rng.normal(0, 3, len(z))) / 50, z), round(top / 2)
+        return Curve((z - top + rng.normal(0, 15) + rng.normal(0, 3, len(z))) / 50, z), round(
+            top / 2
+        )
 
     hits = []
     for _ in range(800):
@@ -84,9 +110,21 @@ def test_interval__contains_the_landmark_as_often_as_was_asked(volumes: int, cov
 def test_locate__a_level_outside_has_no_position_but_says_at_which_end() -> None:
     nine = level(300.0, (290.0,) * 9, (10.0,) * 9)
     found = locate(Z, Z, nine, 0.9)
-    assert (found.z_mm, found.index, found.outside, found.low_mm, found.high_mm) == (None, None, "inferior", 185.0, 205.0)
+    assert (found.z_mm, found.index, found.outside, found.low_mm, found.high_mm) == (
+        None,
+        None,
+        "inferior",
+        185.0,
+        205.0,
+    )
     found = locate(Z, Z, level(100.0, (100.0,) * 9, (10.0,) * 9), 0.9)
-    assert (found.z_mm, found.index, found.outside, found.low_mm, found.high_mm) == (97.5, 20, "", 87.5, 107.5)
+    assert (found.z_mm, found.index, found.outside, found.low_mm, found.high_mm) == (
+        97.5,
+        20,
+        "",
+        87.5,
+        107.5,
+    )
 
 
 def test_enough__k_volumes_allow_k_of_k_plus_one() -> None:
@@ -99,11 +137,16 @@ def test_enough__k_volumes_allow_k_of_k_plus_one() -> None:
 
 def test_chosen_coverage__between_0_and_1_and_only_with_regions() -> None:
     regions = Regions("ab", ("chest", "abdomen"), (level(0.0),), {})
-    assert chosen_coverage(None, None) == chosen_coverage(None, regions) == 0.9 and chosen_coverage(0.5, regions) == 0.5
+    assert (
+        chosen_coverage(None, None) == chosen_coverage(None, regions) == 0.9
+        and chosen_coverage(0.5, regions) == 0.5
+    )
     for coverage in (0.0, 1.0, -1.0, 90.0):
         with pytest.raises(ValueError, match=r"coverage must be above 0 and below 1"):
             chosen_coverage(coverage, regions)
-    with pytest.raises(ValueError, match=r"coverage 0\.9 is of intervals, .*; give regions, or leave it out"):
+    with pytest.raises(
+        ValueError, match=r"coverage 0\.9 is of intervals, .*; give regions, or leave it out"
+    ):
         chosen_coverage(0.9, None)
 
 
@@ -111,12 +154,22 @@ def test_too_few_volumes__no_interval_and_one_line_that_says_what_they_allow() -
     two, one = level(100.0, (90.0, 110.0), (5.0, 5.0)), level(50.0)
     regions = Regions("0" * 64, (), (), {"dome": two, "apex": one, "carina": level(60.0)})
     assert notes(regions, 0.9) == (
-        "no interval at 90 % for apex, carina: 1 labelled volume allows at most 0 %; label more, or lower --coverage",
-        "no interval at 90 % for dome: 2 labelled volumes allow at most 67 %; label more, or lower --coverage",
+        "no interval at 90 % for apex, carina: 1 labelled volume allows at most 0 %; label more, "
+        "or lower --coverage",
+        "no interval at 90 % for dome: 2 labelled volumes allow at most 67 %; label more, or "
+        "lower --coverage",
     )
     assert len(notes(regions, 0.66)) == 1
     with pytest.raises(ValueError, match="2 labelled volumes allow at most 67 %"):
         interval(Z, Z, two, 0.9)
     rows = landmark_rows(regions, "k", Z, Z, 0.9)
     assert [row["landmark"] for row in rows] == ["apex", "carina", "dome"]  # superior to inferior
-    assert rows[2] == {"series": "k", "landmark": "dome", "z_mm": 97.5, "low_mm": "", "high_mm": "", "index": 20, "outside": ""}
+    assert rows[2] == {
+        "series": "k",
+        "landmark": "dome",
+        "z_mm": 97.5,
+        "low_mm": "",
+        "high_mm": "",
+        "index": 20,
+        "outside": "",
+    }

@@ -10,13 +10,18 @@ from ubr.pretrain.tables import SeriesScores
 
 
 def line(key: str, first: float, slices: int = 20) -> SeriesScores:
-    return SeriesScores(key, (first + np.arange(slices)).astype(np.float32), np.arange(slices) * 3.0, (), key)
+    return SeriesScores(
+        key, (first + np.arange(slices)).astype(np.float32), np.arange(slices) * 3.0, (), key
+    )
 
 
 def test_at_levels__nearest_slice_of_each_volume_that_reaches_the_level() -> None:
     series = [line("a", -10), line("b", -9.6), line("c", 5)]
     rows = at_levels(series, [-5.0, 8.0], columns=3)
-    assert [(s.key, i) for s, i in rows[0]] == [("a", 5), ("b", 5)]  # c begins at 5: it has no slice near -5
+    assert [(s.key, i) for s, i in rows[0]] == [
+        ("a", 5),
+        ("b", 5),
+    ]  # c begins at 5: it has no slice near -5
     assert [(s.key, i) for s, i in rows[1]] == [("a", 18), ("c", 3), ("b", 18)]
     assert [len(row) for row in at_levels(series, [8.0], columns=2)] == [2]
 

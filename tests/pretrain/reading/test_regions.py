@@ -39,10 +39,15 @@ def test_thresholds__no_cut_classifies_better() -> None:
 
 
 def test_thresholds__do_not_part_slices_of_one_score() -> None:
-    """Ten slices of the upper part and one of the lower share a score: a cut there would tell ten wrong."""
+    """Ten slices of the upper part and one of the lower share a score:
+
+    a cut there would tell ten wrong.
+    """
     scores, parts = np.array([5.0] * 11 + [9.0] * 5), ["a"] * 10 + ["b"] * 6
     (cut,) = thresholds(scores, parts, ("a", "b"))
-    assert cut == 7 and (classify(scores, np.array([cut]), ("a", "b")) != np.array(parts)).sum() == 1
+    assert (
+        cut == 7 and (classify(scores, np.array([cut]), ("a", "b")) != np.array(parts)).sum() == 1
+    )
 
 
 def test_thresholds__refuse_an_absent_part_and_a_foreign_label() -> None:
@@ -64,7 +69,11 @@ def regions(**changes: object) -> Regions:
         "weights_sha256": SHA,
         "parts": ORDER,
         "borders": (level(10.0), level(20.0)),
-        "landmarks": {"lung_apex": level(0.0), "femoral_head": level(25.0), "single": Level(5.0, None, 1, (), ())},
+        "landmarks": {
+            "lung_apex": level(0.0),
+            "femoral_head": level(25.0),
+            "single": Level(5.0, None, 1, (), ()),
+        },
         "scale": ("lung_apex", "femoral_head"),
     }
     return Regions(**{**fields, **changes})  # type: ignore[arg-type]
@@ -86,14 +95,31 @@ def test_regions__are_read_back_as_they_were(tmp_path: Path) -> None:
         ({"borders": []}, "damaged regions file .*0 borders between the parts"),
         ({"landmarks": None}, "damaged regions file"),
         ({"scale": ["lung_apex", "nose"]}, "damaged regions file .*'nose' is none"),
-        ({"borders": [asdict(level(20.0)), asdict(level(10.0))]}, "damaged regions file .*increase"),
-        ({"borders": [asdict(level(1.0)), {**asdict(level(2.0)), "residuals_mm": [1.0]}]}, "damaged regions file .*each volume"),
-        ({"borders": [asdict(level(1.0)), {**asdict(level(2.0)), "score": "x"}]}, "damaged regions file"),
-        ({"borders": [asdict(level(1.0)), {**asdict(level(2.0)), "score": float("nan")}]}, "damaged regions file .*finite"),
-        ({"parts": [], "borders": [], "landmarks": {}, "scale": None}, "damaged regions file .*neither"),
+        (
+            {"borders": [asdict(level(20.0)), asdict(level(10.0))]},
+            "damaged regions file .*increase",
+        ),
+        (
+            {"borders": [asdict(level(1.0)), {**asdict(level(2.0)), "residuals_mm": [1.0]}]},
+            "damaged regions file .*each volume",
+        ),
+        (
+            {"borders": [asdict(level(1.0)), {**asdict(level(2.0)), "score": "x"}]},
+            "damaged regions file",
+        ),
+        (
+            {"borders": [asdict(level(1.0)), {**asdict(level(2.0)), "score": float("nan")}]},
+            "damaged regions file .*finite",
+        ),
+        (
+            {"parts": [], "borders": [], "landmarks": {}, "scale": None},
+            "damaged regions file .*neither",
+        ),
     ],
 )
-def test_regions__damaged_or_newer_files_are_refused(change: dict[str, object], reason: str, tmp_path: Path) -> None:
+def test_regions__damaged_or_newer_files_are_refused(
+    change: dict[str, object], reason: str, tmp_path: Path
+) -> None:
     path = regions().save(tmp_path / "r.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ValueError, match=reason):
@@ -135,13 +161,18 @@ def test_covered__a_stray_slice_or_a_margin_makes_no_part() -> None:
 
 
 def test_covered__a_short_series_is_of_the_part_with_most_slices() -> None:
-    assert regions().covered(np.array([9.0, 11.0, 12.0]), np.array([0.0, 5.0, 10.0])) == ("abdomen",)
+    assert regions().covered(np.array([9.0, 11.0, 12.0]), np.array([0.0, 5.0, 10.0])) == (
+        "abdomen",
+    )
     assert regions().covered(np.array([30.0]), np.array([0.0])) == ("pelvis",)
 
 
 def test_summary__gives_the_defined_term_of_dicom_or_none() -> None:
     z = 5.0 * np.arange(40)
-    assert regions().summary(z / 7, z) == {"parts": "chest; abdomen; pelvis", "body_part_examined": "CHESTABDPELVIS"}
+    assert regions().summary(z / 7, z) == {
+        "parts": "chest; abdomen; pelvis",
+        "body_part_examined": "CHESTABDPELVIS",
+    }
     upper = regions(parts=("Neck", "CHEST", "abdomen"))
     assert upper.summary(z / 10, z) == {"parts": "Neck; CHEST", "body_part_examined": "NECKCHEST"}
     odd = regions(parts=("snout", "chest", "abdomen"))
@@ -161,5 +192,7 @@ def test_check__refuses_other_weights() -> None:
 
 @pytest.mark.parametrize("name", ["abdomen", "chest/abdomen"])
 def test_regions__a_landmark_has_a_name_of_its_own(name: str) -> None:
-    with pytest.raises(ValueError, match=f"'{name}' is the name of a landmark and of a part or border"):
+    with pytest.raises(
+        ValueError, match=f"'{name}' is the name of a landmark and of a part or border"
+    ):
         regions(landmarks={name: level(1.0)}, scale=None)

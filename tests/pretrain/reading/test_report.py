@@ -22,7 +22,9 @@ from ubr.pretrain.reading.report import MOST_THUMBNAILS, POINTS, report
 REASON = "</script><b>leaves & the line</b>"
 
 
-def write_scores(folder: Path, keys: list[str], *, slices: int = 30, findings: int = 1, part: bool = False) -> Path:
+def write_scores(
+    folder: Path, keys: list[str], *, slices: int = 30, findings: int = 1, part: bool = False
+) -> Path:
     """Straight curves; the first series has findings."""
     folder.mkdir(parents=True)
     n = len(keys)
@@ -34,10 +36,23 @@ def write_scores(folder: Path, keys: list[str], *, slices: int = 30, findings: i
     }
     if part:
         columns["part"] = np.tile(np.where(np.arange(slices) < slices // 2, "chest", "abdomen"), n)
-    pq.write_table(pa.table(columns, metadata={"ubr": '{"weights_sha256": "ab"}'}), folder / "slices.parquet")
-    rows = [{"series": k, "slices": slices, "pearson_r": 1.0, "score_per_mm": 0.3333, "warnings": ""} for k in keys]
+    pq.write_table(
+        pa.table(columns, metadata={"ubr": '{"weights_sha256": "ab"}'}), folder / "slices.parquet"
+    )
+    rows = [
+        {"series": k, "slices": slices, "pearson_r": 1.0, "score_per_mm": 0.3333, "warnings": ""}
+        for k in keys
+    ]
     faults = [
-        {"series": keys[0], "kind": "gap", "first": i % 9, "last": i % 9 + 8, "confidence": 0.9, "reason": REASON} for i in range(findings)
+        {
+            "series": keys[0],
+            "kind": "gap",
+            "first": i % 9,
+            "last": i % 9 + 8,
+            "confidence": 0.9,
+            "reason": REASON,
+        }
+        for i in range(findings)
     ]
     for name, table in (("series.csv", rows), ("findings.csv", faults)):
         with (folder / name).open("w", newline="") as file:
@@ -49,7 +64,9 @@ def write_scores(folder: Path, keys: list[str], *, slices: int = 30, findings: i
 
 def data_of(page: Path) -> dict[str, Any]:
     """What the page's table and pictures are made of."""
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    found = re.search(
+        r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL
+    )
     assert found
     return dict(json.loads(found[1]))
 
@@ -63,15 +80,28 @@ def test_page__holds_every_series_with_its_findings_and_needs_no_internet(tmp_pa
     keys = [f"{i:016x}" for i in range(1000)]
     page = report(write_scores(tmp_path / "scores", keys, slices=300), tmp_path / "r.html")
     data = data_of(page)
-    assert [one["key"] for one in data["series"]] == keys and all(len(one["curve"]) == POINTS for one in data["series"])
-    assert data["series"][0]["findings"][0]["reason"] == REASON and data["series"][1]["findings"] == []
+    assert [one["key"] for one in data["series"]] == keys and all(
+        len(one["curve"]) == POINTS for one in data["series"]
+    )
+    assert (
+        data["series"][0]["findings"][0]["reason"] == REASON and data["series"][1]["findings"] == []
+    )
     assert sum(data["histogram"]["counts"][0]) > 0.98 * 300 * 1000
     text = page.read_text()
-    assert page.stat().st_size < 3e6 and not re.search(r'(src|href)="(?!data:)', text) and "url(" not in text and "import" not in text
+    assert (
+        page.stat().st_size < 3e6
+        and not re.search(r'(src|href)="(?!data:)', text)
+        and "url(" not in text
+        and "import" not in text
+    )
 
 
 def test_page__parts_are_ordered_and_counted(tmp_path: Path) -> None:
-    data = data_of(report(write_scores(tmp_path / "scores", ["a" * 16, "b" * 16], part=True), tmp_path / "r.html"))
+    data = data_of(
+        report(
+            write_scores(tmp_path / "scores", ["a" * 16, "b" * 16], part=True), tmp_path / "r.html"
+        )
+    )
     assert data["parts"] == ["chest", "abdomen"]
     chest, abdomen = (np.array(counts) for counts in data["histogram"]["counts"])
     assert chest[:30].sum() > 25 and abdomen[:30].sum() == chest[30:].sum() == 0
@@ -81,10 +111,18 @@ def test_page__shows_slices_of_findings_and_at_equal_scores(tmp_path: Path, stor
     keys = sorted(row.key for row in store.rows())
     page = report(write_scores(tmp_path / "scores", keys), tmp_path / "r.html", store=store.path)
     shown = data_of(page)["series"][0]["findings"][0]["pictures"]
-    assert [index for index, _ in shown] == [0, 4, 8] and all(picture.startswith("data:image/webp;base64,") for _, picture in shown)
+    assert [index for index, _ in shown] == [0, 4, 8] and all(
+        picture.startswith("data:image/webp;base64,") for _, picture in shown
+    )
     assert page.read_text().count('<img src="data:image/webp') == 7 * 3  # levels x series
-    many = report(write_scores(tmp_path / "many", keys, findings=250), tmp_path / "many.html", store=store.path)
-    assert sum(len(f["pictures"]) for f in data_of(many)["series"][0]["findings"]) == MOST_THUMBNAILS
+    many = report(
+        write_scores(tmp_path / "many", keys, findings=250),
+        tmp_path / "many.html",
+        store=store.path,
+    )
+    assert (
+        sum(len(f["pictures"]) for f in data_of(many)["series"][0]["findings"]) == MOST_THUMBNAILS
+    )
 
 
 def test_bad_input__is_said_in_one_line(tmp_path: Path, store: Store) -> None:
@@ -108,7 +146,9 @@ def test_browser__draws_rows_curves_and_histogram(tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium or google-chrome on this machine")
-    page = report(write_scores(tmp_path / "scores", ["a" * 16, "b" * 16], part=True), tmp_path / "r.html")
+    page = report(
+        write_scores(tmp_path / "scores", ["a" * 16, "b" * 16], part=True), tmp_path / "r.html"
+    )
     command = [
         browser,
         "--headless",
@@ -119,11 +159,19 @@ def test_browser__draws_rows_curves_and_histogram(tmp_path: Path) -> None:
         page.as_uri(),
     ]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    assert dom.count('class="key"') == 2 and dom.count('class="curve"') == 2 and "2 of 2 series" in dom
-    assert dom.count('class="kind">gap') == 1 and 'aria-sort="ascending"' in dom and dom.count("<rect") > 30
+    assert (
+        dom.count('class="key"') == 2 and dom.count('class="curve"') == 2 and "2 of 2 series" in dom
+    )
+    assert (
+        dom.count('class="kind">gap') == 1
+        and 'aria-sort="ascending"' in dom
+        and dom.count("<rect") > 30
+    )
 
 
-def test_page__series_without_a_correlation_or_of_another_length_in_the_store(tmp_path: Path, store: Store) -> None:
+def test_page__series_without_a_correlation_or_of_another_length_in_the_store(
+    tmp_path: Path, store: Store
+) -> None:
     key = store.rows()[0].key
     scores = write_scores(tmp_path / "scores", [key], slices=12)
     table = (scores / "series.csv").read_text().replace(",1.0,", ",nan,")

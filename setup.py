@@ -21,13 +21,15 @@ setup(
     packages=[
         "ubr.pretrain",
         "ubr.pretrain.data",
-        "ubr.pretrain.data.phantom",
+        "ubr.pretrain.phantom",
         "ubr.pretrain.reading",
         "ubr.weights",
+        "ubr.weights.common",
         "ubr.weights.exports",
         "ubr.downstream",
+        "ubr.downstream.planting",
     ],
-    package_data={"ubr.pretrain.reading": ["report.html"]},
+    package_data={"ubr.pretrain.uses": ["report.html"]},
     install_requires=[
         "blosc2>=3.0",
         "jinja2>=3.1",

@@ -18,7 +18,7 @@ from benchmarks.table1 import Table, about, command_line, going_on, has_row, mea
 from ubr.pretrain.augment import Augment
 from ubr.pretrain.reading.curve import ordered_share, pearson_r
 from ubr.pretrain.recipes import Recipe
-from ubr.pretrain.scoring import scores_of
+from ubr.pretrain.scores.scoring import scores_of
 
 
 def _augment(**changes: float) -> Callable[[Recipe], Recipe]:

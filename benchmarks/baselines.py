@@ -24,8 +24,8 @@ from benchmarks.learning import PARTS
 from ubr.pretrain.data.store import SeriesRow, Store
 from ubr.pretrain.recipes import Recipe
 from ubr.pretrain.training import UBR, Batch
-from ubr.weights import runs
-from ubr.weights.devices import to_device
+from ubr.weights.common import runs
+from ubr.weights.common.devices import to_device
 
 PART_MM = (280.0, 220.0, 230.0)
 """Usual lengths of chest, abdomen and pelvis:

@@ -33,11 +33,11 @@ from benchmarks.learning import (
     stored,
 )
 from benchmarks.rows import append, provenance
-from ubr.pretrain.reading.calibration import Labelled, landmark, pairs_mm
 from ubr.pretrain.reading.curve import Curve, passage
 from ubr.pretrain.reading.intervals import enough, locate
-from ubr.pretrain.reading.levels import half_width_mm
 from ubr.pretrain.reading.regions import Level, Regions
+from ubr.pretrain.uses.calibration import Labelled, landmark, pairs_mm
+from ubr.pretrain.uses.levels import half_width_mm
 
 COVERAGES = (0.8, 0.9)
 VOLUMES = (9, 19)

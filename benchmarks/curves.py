@@ -15,9 +15,9 @@ import numpy as np
 from benchmarks.rows import append
 from benchmarks.table1 import Table, about, command_line, has_row
 from ubr.pretrain.data.jobs import grid_of
-from ubr.pretrain.data.phantom import Phantom, make
+from ubr.pretrain.phantom import Phantom, make
 from ubr.pretrain.reading.curve import pearson_r
-from ubr.pretrain.scoring import scores_of
+from ubr.pretrain.scores.scoring import scores_of
 
 FIRST, BODIES = 70_000, 6
 """Seeds of the bodies; those that are trained on begin at 0."""

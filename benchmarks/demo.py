@@ -12,8 +12,8 @@ from pathlib import Path
 import yaml
 
 from benchmarks.rows import append, provenance
-from ubr.pretrain.demo import demo
 from ubr.pretrain.recipes import recipe
+from ubr.pretrain.uses.demo import demo
 
 
 def main() -> None:

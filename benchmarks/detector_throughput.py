@@ -28,7 +28,7 @@ from ubr.downstream.detector import Detector, faster_rcnn, measure_norms
 from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
 from ubr.downstream.training import Batches, finetune
 from ubr.weights import InputSpec
-from ubr.weights.runs import pick_precision
+from ubr.weights.common.runs import pick_precision
 
 
 def main() -> None:

@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 from benchmarks.rows import append, provenance
 from ubr.pretrain.data.find import find, read
 from ubr.pretrain.data.jobs import grid_of
-from ubr.pretrain.data.phantom import make
-from ubr.pretrain.data.phantom_files import phantoms
 from ubr.pretrain.data.volume import Volume
+from ubr.pretrain.phantom import make
+from ubr.pretrain.phantom.files import phantoms
 from ubr.pretrain.reading.faults import Finding, findings, reference_of
-from ubr.pretrain.scoring import scores_of
+from ubr.pretrain.scores.scoring import scores_of
 from ubr.weights import Regressor, load
 
 BODIES = 80

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from benchmarks.learning import PARTS, parts_of, series_name, stored
 from ubr.pretrain.data.ingestion import ingest
-from ubr.pretrain.data.phantom_files import phantoms
 from ubr.pretrain.data.store import SeriesRow, Store
+from ubr.pretrain.phantom.files import phantoms
 
 PHANTOMS = 64
 

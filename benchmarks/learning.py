@@ -30,10 +30,10 @@ from ubr.pretrain.data.store import SeriesRow, Store
 from ubr.pretrain.reading.curve import line_errors_mm, ordered_share, passage, pearson_r
 from ubr.pretrain.reading.regions import classify, thresholds
 from ubr.pretrain.recipes import RECIPES, Recipe, recipe
-from ubr.pretrain.scoring import scores_of
+from ubr.pretrain.scores.scoring import scores_of
 from ubr.pretrain.training import fit, plan
 from ubr.weights import Regressor, Weights, build, load
-from ubr.weights.devices import to_device
+from ubr.weights.common.devices import to_device
 
 LANDMARKS = ("mandible", "lung_apex", "liver_dome", "iliac_crest", "femoral_head")
 PARTS = ("chest", "abdomen", "pelvis")

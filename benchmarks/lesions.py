@@ -18,10 +18,10 @@ from benchmarks.rows import append, provenance
 from ubr.downstream import check, plant, starting_weights
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.evaluation import evaluate
-from ubr.downstream.planted import scans_of_folder
+from ubr.downstream.planting.write import scans_of_folder
 from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
 from ubr.downstream.training import finetune
-from ubr.pretrain.data.phantom_files import phantoms
+from ubr.pretrain.phantom.files import phantoms
 from ubr.weights import InputSpec, load
 
 KINDS = ("abdomen", "mediastinum", "liver", "lung", "kidney")

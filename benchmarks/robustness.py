@@ -30,7 +30,7 @@ from benchmarks.learning import (
 from benchmarks.rows import append
 from ubr.pretrain.data.jobs import grid_of
 from ubr.pretrain.data.volume import Volume
-from ubr.pretrain.scoring import scores_of
+from ubr.pretrain.scores.scoring import scores_of
 from ubr.weights import Regressor
 
 HU = NDArray[np.int16]

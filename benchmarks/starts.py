@@ -42,8 +42,8 @@ from ubr.downstream.metrics import ImageResult, Recall
 from ubr.downstream.positions import Positions, body_positions
 from ubr.downstream.recipes import RECIPES, DetectorRecipe
 from ubr.weights import Weights, load
-from ubr.weights.devices import to_device
-from ubr.weights.runs import read_metrics
+from ubr.weights.common.devices import to_device
+from ubr.weights.common.runs import read_metrics
 
 CURVE = 4
 """Points of the curve over a run."""

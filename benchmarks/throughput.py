@@ -24,13 +24,13 @@ import torch
 from benchmarks.rows import append, provenance
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.ingestion import ingest
-from ubr.pretrain.data.phantom_files import phantoms
 from ubr.pretrain.data.store import Store
+from ubr.pretrain.phantom.files import phantoms
 from ubr.pretrain.recipes import default
-from ubr.pretrain.scoring import BATCH, score
+from ubr.pretrain.scores.scoring import BATCH, score
 from ubr.pretrain.training import fit
 from ubr.weights import Backbone, start
-from ubr.weights.runs import pick_precision
+from ubr.weights.common.runs import pick_precision
 
 
 def main() -> None:

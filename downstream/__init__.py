@@ -12,7 +12,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "faster_rcnn": "detector",
     "finetune": "training",
-    "plant": "planted",
+    "plant": "planting.write",
     "starting_weights": "detector",
 }
 __all__ = list(_HOMES)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ubr.weights import commandline
-from ubr.weights.commandline import Verb, add_options, arguments, flat, with_recipe
+from ubr.weights.common import commandline
+from ubr.weights.common.commandline import Verb, add_options, arguments, flat, with_recipe
 
 
 def _parser(name: str, description: str) -> Any:
@@ -52,7 +52,7 @@ def _check(argv: list[str]) -> None:
 
 
 def _plant(argv: list[str]) -> None:
-    from .planted import plant, scans_of_folder
+    from .planting.write import plant, scans_of_folder
 
     parser = _parser(
         "plant", "Plant known lesions in CT volumes and write them in DeepLesion's layout."
@@ -77,7 +77,7 @@ def _train(argv: list[str]) -> None:
     from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
     from ubr.weights import InputSpec, load
-    from ubr.weights.runs import is_first_process
+    from ubr.weights.common.runs import is_first_process
 
     from .dataset import DeepLesion
     from .detector import starting_weights

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ubr.weights import InputSpec, build, load
-from ubr.weights.devices import to_device
-from ubr.weights.processes import loader_options
+from ubr.weights.common.devices import to_device
+from ubr.weights.common.processes import loader_options
 
 from .dataset import DeepLesion, collate
 from .detector import Detector, bare_detector

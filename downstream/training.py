@@ -25,8 +25,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ubr.weights import Weights, runs
-from ubr.weights.processes import loader_options
+from ubr.weights import Weights
+from ubr.weights.common import runs
+from ubr.weights.common.processes import loader_options
 
 from .dataset import DeepLesion, collate
 from .detector import Detector, faster_rcnn, measure_norms

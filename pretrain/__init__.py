@@ -9,16 +9,16 @@ from typing import Any
 _HOMES = {
     "ingest": "data.ingestion",
     "Store": "data.store",
-    "phantoms": "data.phantom_files",
+    "phantoms": "phantom.files",
     "fit": "training",
     "Recipe": "recipes",
     "recipe": "recipes",
-    "score": "scoring",
-    "calibrate": "reading.calibration",
-    "crop": "reading.crop",
-    "same_level": "reading.levels",
-    "annotate": "reading.dicom_out",
-    "report": "reading.report",
+    "score": "scores.scoring",
+    "calibrate": "uses.calibration",
+    "crop": "uses.cropping",
+    "same_level": "uses.levels",
+    "annotate": "uses.annotation",
+    "report": "uses.report",
 }
 __all__ = list(_HOMES)
 

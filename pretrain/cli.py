@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ubr.weights import commandline
-from ubr.weights.commandline import Verb, add_options, arguments, with_recipe
+from ubr.weights.common import commandline
+from ubr.weights.common.commandline import Verb, add_options, arguments, with_recipe
 
 
 def _parser(name: str, description: str) -> Any:
@@ -20,7 +20,7 @@ def _parser(name: str, description: str) -> Any:
 
 
 def _phantom(argv: list[str]) -> None:
-    from .data.phantom_files import phantoms
+    from .phantom.files import phantoms
 
     parser = _parser(
         "phantom", "Write computed CT series, with known body position, to try things on."
@@ -67,7 +67,7 @@ def _fit(argv: list[str]) -> None:
 
     from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
-    from ubr.weights.runs import is_first_process
+    from ubr.weights.common.runs import is_first_process
 
     from .data.store import Store
     from .recipes import RECIPES, Recipe, recipe
@@ -123,7 +123,7 @@ def _fit(argv: list[str]) -> None:
 
 
 def _score(argv: list[str]) -> None:
-    from .scoring import score
+    from .scores.scoring import score
 
     parser = _parser(
         "score",
@@ -158,7 +158,7 @@ def _score(argv: list[str]) -> None:
 
 
 def _report(argv: list[str]) -> None:
-    from .reading.report import report
+    from .uses.report import report
 
     parser = _parser(
         "report",
@@ -172,7 +172,7 @@ def _report(argv: list[str]) -> None:
 
 
 def _calibrate(argv: list[str]) -> None:
-    from .reading.calibration import calibrate
+    from .uses.calibration import calibrate
 
     parser = _parser(
         "calibrate",
@@ -209,7 +209,7 @@ def _calibrate(argv: list[str]) -> None:
 
 
 def _crop(argv: list[str]) -> None:
-    from .reading.crop import crop
+    from .uses.cropping import crop
 
     parser = _parser(
         "crop",
@@ -245,7 +245,7 @@ def _crop(argv: list[str]) -> None:
 
 
 def _level(argv: list[str]) -> None:
-    from .reading.levels import same_level, table
+    from .uses.levels import same_level, table
 
     parser = _parser(
         "level", "Where the other exams of a folder of scores are at the level of one slice."
@@ -261,7 +261,7 @@ def _level(argv: list[str]) -> None:
 
 
 def _annotate(argv: list[str]) -> None:
-    from .reading.dicom_out import annotate
+    from .uses.annotation import annotate
 
     parser = _parser(
         "annotate",
@@ -348,7 +348,7 @@ def _shown(about: dict[str, Any]) -> str:
 
 
 def _demo(argv: list[str]) -> None:
-    from .demo import demo
+    from .uses.demo import demo
 
     parser = _parser(
         "demo",

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ubr.weights import Backbone, Head, Regressor, card, runs, start
-from ubr.weights.processes import loader_options
+from ubr.weights import Backbone, Head, Regressor, card, start
+from ubr.weights.common import runs
+from ubr.weights.common.processes import loader_options
 
 from .data.bank import Place, SliceBank, grid_folder, prepare
 from .data.store import SeriesRow, Store

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
-from .process_pool import Died, ProcessPool
+from ubr.weights.common.pool import Died, ProcessPool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

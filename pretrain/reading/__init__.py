@@ -1,1 +1,1 @@
-"""What scores say: curves, body parts, pictures."""
+"""What score curves say: arrays in, findings out. Nothing here reads a scan or a network."""

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.downstream.worlds import lesion_world
-from tests.weights.made import kept
+from tests.made.lesions import lesion_world
+from tests.made.networks import kept
 from ubr.downstream.detector import faster_rcnn
 from ubr.downstream.slices import View
 from ubr.weights import export, verify

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.weights.made import kept
+from tests.made.networks import kept
 from ubr.downstream.detector import (
     ANCHORS_PX,
     Detector,

@@ -21,8 +21,8 @@ import torch
 import yaml
 from PIL import Image
 
-from tests.downstream.worlds import lesion_world, tiny_recipe
-from tests.weights.made import weights_of
+from tests.made.lesions import lesion_world, tiny_recipe
+from tests.made.networks import weights_of
 from ubr.downstream import training
 from ubr.downstream.cli import VERBS, main
 from ubr.downstream.dataset import DeepLesion

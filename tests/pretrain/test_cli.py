@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.toys import toy_store, toy_volume
+from tests.made.toys import toy_store, toy_volume
 from ubr.pretrain.cli import VERBS, main
 from ubr.weights import load
 

@@ -15,7 +15,7 @@ import pytest
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
-from tests.pretrain.data.made_dicom import Made, X, Y, Z, write
+from tests.made.dicom import Made, X, Y, Z, write
 from ubr.pretrain.cli import main
 
 TEXTS = {vr: "zqxplant {n}" for vr in ("PN", "LO", "SH", "ST", "LT", "UT", "UC", "AE")} | {

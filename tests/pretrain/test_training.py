@@ -17,15 +17,15 @@ import torch
 import yaml
 from torch.utils.data import DataLoader
 
-from tests.toys import toy_recipe, toy_store
+from tests.made.toys import toy_recipe, toy_store
 from ubr.pretrain.data.bank import SliceBank, prepare, to_grid
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.recipes import RECIPES, Recipe, large, paper, recipe, reference_code
 from ubr.pretrain.sampler import SliceSampler
-from ubr.pretrain.scoring import score, scores_of
+from ubr.pretrain.scores.scoring import score, scores_of
 from ubr.pretrain.training import UBR, Steps, fit, plan
 from ubr.weights import Head, InputSpec, Regressor, build, load
-from ubr.weights.runs import From
+from ubr.weights.common.runs import From
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_fit__killed_and_run_again_equals_the_unbroken_run_bit_for_bit(
     script = f"""
         import os, signal, sys
         from pathlib import Path
-        from tests.toys import toy_recipe
+        from tests.made.toys import toy_recipe
         from ubr.pretrain import training
         step = training.UBR.training_step
         def killing(self, batch, index):

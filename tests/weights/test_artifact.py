@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from tests.weights.made import BACKBONES, kept, weights_of
+from tests.made.networks import BACKBONES, kept, weights_of
 from ubr.weights import Backbone, Regressor, TransferError, artifact, load
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tests.weights.made import kept
+from tests.made.networks import kept
 from ubr.weights import card, fold
 
 PROVENANCE = {

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.weights.made import BACKBONES, kept
+from tests.made.networks import BACKBONES, kept
 from ubr.weights import TransferError, Weights, export, load_into, start, verify
 from ubr.weights.features import reference_slice
 

@@ -24,7 +24,7 @@ import timm
 import torch
 import yaml
 
-from tests.weights.made import BACKBONES, kept, weights_of
+from tests.made.networks import BACKBONES, kept, weights_of
 from ubr.weights import (
     InputSpec,
     Regressor,

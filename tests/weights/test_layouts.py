@@ -11,7 +11,7 @@ import torch
 from torchvision import models
 from torchvision.models import regnet
 
-from tests.weights.made import BACKBONES, kept
+from tests.made.networks import BACKBONES, kept
 from ubr.weights import build
 from ubr.weights.layouts import COUNTER, FAMILIES, Layout, layouts, locate
 

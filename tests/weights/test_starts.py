@@ -15,7 +15,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from tests.weights.made import weights_of
+from tests.made.networks import weights_of
 from ubr.weights import InputSpec, TransferError, build, start
 from ubr.weights.starts import _scales
 

@@ -20,7 +20,7 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.rpn import AnchorGenerator
 
-from tests.weights.made import BACKBONES, kept
+from tests.made.networks import BACKBONES, kept
 from ubr.weights import (
     InputSpec,
     Regressor,

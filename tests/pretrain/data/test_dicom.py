@@ -28,7 +28,7 @@ from ubr.pretrain.data import find
 from ubr.pretrain.data.orient import step_warnings
 from ubr.pretrain.data.volume import UnusableError, Volume
 
-from .made_dicom import Made, X, Y, Z, body, expected, places, write
+from ...made.dicom import Made, X, Y, Z, body, expected, places, write
 
 
 def only(folder: Path) -> Volume:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ubr.pretrain.data import find
 from ubr.pretrain.data.volume import UnusableError, Volume
 
-from .made_dicom import X, Y, Z, expected
+from ...made.dicom import X, Y, Z, expected
 
 CANONICAL = np.array([[-4.0, 0, 0, -X[0]], [0, -4.0, 0, -Y[0]], [0, 0, -5.0, Z[0]], [0, 0, 0, 1]])
 """RAS affine of `grid()`, whose axes are x, y, z in the project's directions."""

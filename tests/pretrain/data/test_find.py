@@ -14,7 +14,7 @@ from ubr.pretrain.data import find
 from ubr.pretrain.data.volume import UnusableError
 from ubr.pretrain.data.workers import DIED
 
-from .made_dicom import Made, X, Y, Z, expected, write
+from ...made.dicom import Made, X, Y, Z, expected, write
 
 
 def nifti(path: Path, hu: Any = None) -> Path:

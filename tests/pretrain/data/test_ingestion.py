@@ -20,7 +20,7 @@ from ubr.pretrain.data import ingestion
 from ubr.pretrain.data.ingestion import DIED, Ingested, ingest
 from ubr.pretrain.data.store import SAME_CONTENT, Store, StoreError
 
-from .made_dicom import Made, expected, write
+from ...made.dicom import Made, expected, write
 
 
 def write_nifti(path: Path, seed: int, slices: int = 6, size: int = 32) -> None:

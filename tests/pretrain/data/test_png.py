@@ -13,7 +13,7 @@ from PIL import Image
 from ubr.pretrain.data import find
 from ubr.pretrain.data.volume import UnusableError, Volume
 
-from .made_dicom import expected
+from ...made.dicom import expected
 
 NAME = "000001_02_01"
 UNGEOMETRIC = "ungeometric: order from slice numbers, spacing from DL_info.csv"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ubr.pretrain.reading.calibration import landmark
 from ubr.pretrain.reading.curve import Curve, passage
 from ubr.pretrain.reading.intervals import (
     chosen_coverage,
@@ -20,6 +19,7 @@ from ubr.pretrain.reading.intervals import (
     notes,
 )
 from ubr.pretrain.reading.regions import Level, Regions
+from ubr.pretrain.uses.calibration import landmark
 
 Z = 5.0 * np.arange(40)
 

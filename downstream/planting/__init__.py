@@ -1,0 +1,1 @@
+"""Known lesions planted in CT volumes."""

@@ -1,0 +1,1 @@
+"""A folder of scores: made, continued, written and read."""

@@ -1,0 +1,119 @@
+"""A folder of results that can be stopped at any moment and goes on: what is finished is kept, a
+file a series.
+
+    SCORES/settings.json      what the result depends on besides the series
+    SCORES/working/KEY.npz    arrays of one series; the folder is gone once the tables stand
+
+Every file is written under a temporary name, brought to the disk and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.store import rename_durably, temporary_name
+
+
+class Working:
+    """What has been finished in a folder of results; nothing is written before the first series is
+    added.
+
+    Args:
+        folder: SCORES.
+        settings: what the result depends on besides the series, as JSON values.
+        last: the table whose presence says that all stand.
+
+    Raises:
+        ValueError: the folder holds something else, or was begun with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, object], last: str) -> None:
+        self.folder, self.path = folder, folder / "working"
+        self._settings, self._last = dict(settings), last
+        begun = folder / "settings.json"
+        if begun.exists():
+            self._compare(begun)
+        elif folder.exists() and (
+            not folder.is_dir() or any(p.suffix != ".tmp" for p in folder.iterdir())
+        ):
+            raise ValueError(f"{folder} is not empty, or a file; give a new --out")
+
+    def _compare(self, begun: Path) -> None:
+        try:
+            found = dict(json.loads(begun.read_text("utf-8")))
+        except (ValueError, TypeError):
+            raise ValueError(f"{begun} is damaged; give a new --out") from None
+        for name, asked in self._settings.items():
+            if found.get(name) != asked:
+                was, now = (_shown(value) for value in (found.get(name), asked))
+                option = name.removesuffix("_sha256")
+                raise ValueError(
+                    f"{self.folder} was begun with {option} {was}, not {now}; give what it was "
+                    "begun with, or a new --out"
+                )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the tables stand."""
+        return (self.folder / self._last).exists()
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """The series that were there when this was first asked."""
+        return frozenset(p.stem for p in self.path.glob("*.npz"))
+
+    def begin(self) -> None:
+        """Make the folder, where it is not there."""
+        if not self.path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part = temporary_name(self.folder / "settings.json")
+            part.write_text(json.dumps(self._settings), "utf-8")
+            rename_durably(part, self.folder / "settings.json")
+            self.path.mkdir(exist_ok=True)
+
+    def add(self, key: str, **arrays: NDArray[Any]) -> None:
+        """Keep the arrays of a series; it is done from then on."""
+        self.begin()
+        part = temporary_name(self.path / f"{key}.npz")
+        with part.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        rename_durably(part, self.path / f"{key}.npz")
+
+    def read(self, key: str) -> dict[str, NDArray[Any]]:
+        """The arrays of a series."""
+        path = self.path / f"{key}.npz"
+        try:
+            with np.load(path) as arrays:
+                return dict(arrays)
+        except (ValueError, EOFError, BadZipFile):
+            raise ValueError(
+                f"{path} is damaged; delete it, and the same command scores this series again"
+            ) from None
+
+    def finish(self, tables: Sequence[str]) -> None:
+        """Put the tables that were written in the working folder in their place, the last one last,
+        and remove the folder.
+        """
+        for name in sorted(tables, key=lambda name: name == self._last):
+            rename_durably(self.path / name, self.folder / name)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove the working folder, which a kill at the very end may have left."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _shown(value: object) -> str:
+    """A setting in a few words."""
+    if isinstance(value, str) and len(value) > 16:
+        return f"{value[:12]}..."
+    return "none" if value is None else json.dumps(value)

@@ -1,0 +1,1 @@
+"""What scores are used for: parts and landmarks, crops, levels, reports, DICOM."""

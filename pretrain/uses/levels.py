@@ -1,0 +1,163 @@
+"""The same level of the body in other exams: the slices at the score of a given one."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from ..reading.curve import Curve, passage
+from ..reading.intervals import chosen_coverage, rank
+from ..reading.regions import Regions
+from ..scores.tables import read_curves
+
+
+@dataclass(frozen=True)
+class SameLevel:
+    """Where another series is at the given level.
+
+    series: its key. index: the slice nearest to the passage, from the superior end. z_mm: the
+    passage, mm below the series' first slice. low_mm, high_mm: the interval. All are None where the
+    series does not reach the level; the interval alone where there is none.
+    """
+
+    series: str
+    index: int | None = None
+    z_mm: float | None = None
+    low_mm: float | None = None
+    high_mm: float | None = None
+
+
+def same_level(
+    scores: str | Path,
+    series: str,
+    index: int,
+    *,
+    regions: str | Path | Regions | None = None,
+    coverage: float | None = None,
+    out: Path | None = None,
+) -> list[SameLevel]:
+    """The level of one slice in every other series of a SCORES folder.
+
+    A series is at the level where its curve passes the slice's score (`curve.passage`). The
+    interval comes from labelled volumes: it is the distance within which, of every pair of them,
+    the second passes the first's score at a landmark in `coverage` of the cases. It is the same for
+    all series and levels; what it says holds for volumes like the labelled ones, near their
+    landmarks.
+
+    Args:
+        scores: a folder that `score` wrote.
+        series: the key of the series that the slice is of.
+        index: the slice, 0 at the superior end.
+        regions: what `calibrate` made from volumes with landmarks; without it there is no interval.
+        coverage: with regions, the probability with which the interval contains the level; 0.9 by
+            default.
+        out: a new CSV file for the table.
+
+    Raises:
+        ValueError: no such folder, series or slice, a coverage outside 0..1, regions of other
+            weights or with too few volumes for the coverage, or an `out` that exists.
+    """
+    if out is not None and out.exists():
+        raise ValueError(f"{out} exists; give a new --out")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ValueError(f"{out}: its folder does not exist; make it first")
+    regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
+    coverage = chosen_coverage(coverage, regions)
+    curves, weights_sha256 = read_curves(scores)
+    half_mm = None
+    if regions is not None:
+        regions.check(weights_sha256)
+        half_mm = half_width_mm(regions, coverage)
+    if series not in curves:
+        raise ValueError(
+            f"{scores} has no series {series!r}; give one of the {len(curves)} keys in "
+            "series.csv (score --with-paths adds the scan)"
+        )
+    if len(curves) < 2:
+        raise ValueError(f"{scores} holds one series only; score the exams to compare together")
+    given = curves[series].scores
+    if not 0 <= index < len(given):
+        raise ValueError(
+            f"index must be in 0..{len(given) - 1}, the slices of series {series}; got {index}"
+        )
+    rows = [
+        _at(key, curve, float(given[index]), half_mm)
+        for key, curve in curves.items()
+        if key != series
+    ]
+    if out is not None:
+        _write(out, rows)
+    return rows
+
+
+def half_width_mm(regions: Regions, coverage: float) -> float:
+    """Half the interval's length: of the distances that pairs of labelled volumes have, the
+    quantile (n + 1) coverage / n, as a new pair is one more; n is the number of pairs of volumes,
+    either way round.
+
+    Pairs are many, but no more independent than the volumes; so the volumes must suffice for the
+    coverage, as in `intervals`. Raises `ValueError` where they do not.
+    """
+    volumes = max((level.volumes for level in regions.landmarks.values()), default=0)
+    if not regions.pairs_mm or rank(volumes, coverage) > volumes:
+        allowed = (
+            f"allow at most {100 * volumes / (volumes + 1):.0f} %"
+            if regions.pairs_mm
+            else "give no interval"
+        )
+        raise ValueError(
+            f"{volumes} volumes labelled with a landmark {allowed}; label more, or lower --coverage"
+        )
+    pairs = volumes * (volumes - 1) / 2
+    return float(
+        np.quantile(
+            regions.pairs_mm, min(1.0, (pairs + 1) * coverage / pairs), method="inverted_cdf"
+        )
+    )
+
+
+def table(rows: Sequence[SameLevel]) -> str:
+    """Rows as text."""
+    width = max(len("series"), *(len(row.series) for row in rows))
+    interval = any(row.low_mm is not None for row in rows)
+    lines = [f"{'series':<{width}}  {'index':>5}  {'z_mm':>7}{'  interval mm' if interval else ''}"]
+    for row in rows:
+        where = (
+            "does not reach the level" if row.z_mm is None else f"{row.index:>5}  {row.z_mm:>7.1f}"
+        )
+        between = f"  {row.low_mm:.1f} to {row.high_mm:.1f}" if row.low_mm is not None else ""
+        lines.append(f"{row.series:<{width}}  {where}{between}")
+    return "\n".join(
+        [
+            *lines,
+            *(
+                []
+                if interval
+                else ["for an interval, give --regions from volumes with labelled landmarks"]
+            ),
+        ]
+    )
+
+
+def _at(key: str, curve: Curve, level: float, half_mm: float | None) -> SameLevel:
+    z, outside = passage(*curve, level)
+    if outside:
+        return SameLevel(key)
+    low, high = (None, None) if half_mm is None else (round(z - half_mm, 2), round(z + half_mm, 2))
+    return SameLevel(key, int(np.abs(curve.z_mm - z).argmin()), round(z, 2), low, high)
+
+
+def _write(path: Path, rows: Sequence[SameLevel]) -> None:
+    """Write under a temporary name and rename."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([field.name for field in fields(SameLevel)])
+    writer.writerows(astuple(row) for row in rows)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text.getvalue(), newline="")
+    part.replace(path)

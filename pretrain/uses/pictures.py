@@ -1,0 +1,116 @@
+"""Pictures of scores:
+
+the curves of volumes, and slices at equal scores side by side (the paper's Fig. 4a and Fig. 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ..scores.tables import SeriesScores
+
+WINDOW_HU = (-300, 400)
+"""Shows lung borders, soft tissue and bone at once."""
+
+
+class HasScores(Protocol):
+    """A series with a number a slice."""
+
+    @property
+    def scores(self) -> NDArray[Any]: ...
+
+
+Scored = TypeVar("Scored", bound=HasScores)
+
+ReadSlice = Callable[[str, int], NDArray[np.int16]]
+"""The pixels of slice `index` of series `key`, `[y, x]` HU, and so that they can be shown as they
+are (square pixels).
+"""
+
+
+def curves(axes: Axes, series: Sequence[SeriesScores], levels: Sequence[float] = ()) -> None:
+    """Score against position:
+
+    a line a volume, nearly straight where the regressor is sure; dotted lines at `levels`.
+    """
+    for one in series:
+        axes.plot(one.z_mm, one.scores, linewidth=1, alpha=0.8)
+    for level in levels:
+        axes.axhline(level, color="grey", linewidth=0.8, linestyle=":")
+    axes.set_xlabel("mm below the first slice")
+    axes.set_ylabel("score")
+    axes.invert_yaxis()  # the head at the top, as in the body
+    axes.set_title(f"{len(series)} volumes: score against position")
+
+
+def at_levels(
+    series: Sequence[Scored], levels: Sequence[float], columns: int
+) -> list[list[tuple[Scored, int]]]:
+    """For each level up to `columns` slices, one a series, nearest first; none further off than a
+    twentieth of the range of all scores.
+    """
+    span = max(float(s.scores.max()) for s in series) - min(float(s.scores.min()) for s in series)
+    rows = []
+    for level in levels:
+        nearest = [(s, int(np.abs(s.scores - level).argmin())) for s in series]
+        near = [(s, i) for s, i in nearest if abs(float(s.scores[i]) - level) <= span / 20]
+        rows.append(
+            sorted(near, key=lambda found: abs(float(found[0].scores[found[1]]) - level))[:columns]
+        )
+    return rows
+
+
+def figure(
+    series: Sequence[SeriesScores],
+    read_slice: ReadSlice,
+    *,
+    levels: Sequence[float] | None = None,
+    columns: int = 6,
+) -> Figure:
+    """One page: curves on the left, and on the right a row of slices for each level.
+
+    Args:
+        series: scored volumes.
+        read_slice: gives the pixels of a slice.
+        levels: scores of the rows; by default six, evenly spaced between the 2nd and 98th
+            percentile of all scores.
+        columns: slices a row.
+    """
+    from matplotlib.figure import Figure
+
+    everything = np.concatenate([s.scores for s in series])
+    chosen = (
+        list(levels)
+        if levels is not None
+        else np.linspace(np.percentile(everything, 2), np.percentile(everything, 98), 6).tolist()
+    )
+    rows = at_levels(series, chosen, columns)
+    page = Figure(figsize=(5 + 1.5 * columns, 1.55 * len(chosen)), layout="constrained")
+    left, right = page.subfigures(1, 2, squeeze=False, width_ratios=[5, 1.5 * columns])[0]
+    curves(left.subplots(), series, chosen)
+    grid = right.subplots(len(chosen), columns, squeeze=False)
+    for level, cells, axes_row in zip(chosen, rows, grid, strict=True):
+        for axes in axes_row:
+            axes.set_axis_off()
+        axes_row[0].text(
+            -0.06, 0.5, f"{level:.1f}", transform=axes_row[0].transAxes, ha="right", va="center"
+        )
+        for (one, index), axes in zip(cells, axes_row, strict=False):
+            axes.imshow(
+                read_slice(one.key, index),
+                cmap="gray",
+                vmin=WINDOW_HU[0],
+                vmax=WINDOW_HU[1],
+                interpolation="bilinear",
+            )
+            axes.set_title(f"{one.scores[index]:.1f}", fontsize=7, pad=2)
+    right.suptitle("slices at equal scores, a column a volume", fontsize=10)
+    return page

@@ -1,0 +1,67 @@
+"""Scores that are known without training:
+
+the made body of `made_dicom` darkens towards the feet, and the darker, the higher the score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from ubr.pretrain.reading.regions import Level, Regions
+from ubr.pretrain.scores import scoring
+from ubr.weights import InputSpec, Regressor, Weights, build
+
+from .dicom import expected
+
+INPUTS = InputSpec(size_px=32, window_hu=(-1000.0, 1000.0))
+
+
+def darkness(_regressor: Any, grid: torch.Tensor) -> NDArray[np.float32]:
+    """Stands for `scoring.scores_of`."""
+    return (-grid.float().mean(dim=(1, 2)) / 10).numpy()
+
+
+@contextmanager
+def scored_by_darkness() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "scores_of", darkness)
+        yield
+
+
+def weights(seed: int = 0) -> Weights:
+    """Of an untrained regressor:
+
+    `darkness` scores in its place, everything else is as with a trained one.
+    """
+    torch.manual_seed(seed)
+    return Regressor(build("timm/test_resnet"), INPUTS).to_weights({}, "none")
+
+
+def between(upper: int) -> float:
+    """The score midway between slice `upper` of the made body and the next."""
+    from ubr.weights.body import body_boxes
+
+    hu = expected()
+    scores = darkness(
+        None, INPUTS.to_grid(torch.from_numpy(hu), (4.0, 4.0), body_boxes(hu, (5.0, 4.0, 4.0)))
+    )
+    assert (np.diff(scores) > 0).all()
+    return float(scores[upper : upper + 2].mean())
+
+
+def regions(of: Weights) -> Regions:
+    """Landmarks `dome` and `crest` below slices 4 and 14 of the made body, parts between them,
+    `sky` above and `hell` below all of it.
+    """
+    scores = {"sky": -1e6, "dome": between(4), "crest": between(14), "hell": 1e6}
+    levels = {name: Level(score, None, 1, (), ()) for name, score in scores.items()}
+    return Regions(
+        of.sha256(), ("chest", "abdomen", "pelvis"), (levels["dome"], levels["crest"]), levels
+    )

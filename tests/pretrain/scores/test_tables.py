@@ -1,0 +1,131 @@
+"""What the tables of a folder of scores hold."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ubr.pretrain.data.volume import LeftOut
+from ubr.pretrain.reading.faults import Reference, findings
+from ubr.pretrain.reading.regions import Level, Regions
+from ubr.pretrain.scores.tables import Asked, Scored, SeriesScores, read_curves, read_slices, write
+
+LINE = np.arange(100) * 0.08
+SETTINGS = {"weights_sha256": "ab"}
+
+
+def series(key: str, scores: NDArray[np.float64], **more: NDArray[np.float32]) -> SeriesScores:
+    z = np.arange(len(scores)) * 4.0
+    found = findings(scores, z, reference=Reference(0.02))
+    return SeriesScores(
+        key, scores.astype(np.float32), z, (), f"/scans/{key}", findings=found, **more
+    )
+
+
+def written(folder: Path, rows: Sequence[SeriesScores], asked: Asked | None = None) -> Scored:
+    folder.mkdir()
+    write(
+        folder,
+        lambda: iter(rows),
+        [LeftOut("/scans/x", "no slices", "cd")],
+        asked or Asked(),
+        SETTINGS,
+    )
+    return Scored(folder, {row.key: row.source for row in rows})
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_summary__the_row_tells_findings_slope_range_and_the_papers_rule() -> None:
+    row = series("a", np.concatenate([LINE[:50], LINE[75:], LINE[75:]])).summary()
+    assert row["findings"] == "gap; repeated"
+    assert (row["direction"], row["paper_rule"]) == ("down", True)
+    plain = series("b", LINE).summary()
+    assert (plain["findings"], plain["robust_slope"], plain["range"], plain["paper_rule"]) == (
+        "",
+        0.02,
+        "0.00 to 7.92",
+        False,
+    )
+
+
+def test_write__findings_are_judged_beside_the_other_series_and_come_back(tmp_path: Path) -> None:
+    rows = [
+        *(series(f"{i}", LINE) for i in range(6)),
+        series("8", LINE[::-1]),
+        series("9", np.concatenate([LINE[:50], LINE[75:]])),
+    ]
+    scored = written(tmp_path / "scores", rows)
+    assert "findings       2 series: reversed 1, gap 1; r below 0.99: 2" in scored.table()
+    assert [[f.kind for f in one.findings] for one in scored.series[6:]] == [["reversed"], ["gap"]]
+    assert [
+        (row["series"], row["kind"]) for row in table(tmp_path / "scores" / "findings.csv")
+    ] == [("8", "reversed"), ("9", "gap")]
+    assert (
+        "findings       0 series; r below 0.99: 0" in written(tmp_path / "sound", rows[:6]).table()
+    )
+
+
+def test_write__regions_add_parts_and_landmarks(tmp_path: Path) -> None:
+    level = Level(4.0, None, 1, (), ())
+    regions = Regions("ab", ("chest", "abdomen"), (level,), {"liver_dome": level})
+    written(tmp_path / "scores", [series("a", LINE), series("b", LINE[:20])], Asked(regions))
+    slices, settings = read_slices(tmp_path / "scores")
+    assert (
+        settings == SETTINGS and slices["a"]["part"].tolist() == ["chest"] * 50 + ["abdomen"] * 50
+    )
+    assert [row["parts"] for row in table(tmp_path / "scores" / "series.csv")] == [
+        "chest; abdomen",
+        "chest",
+    ]
+    places = {
+        (row["series"], row["landmark"]): row
+        for row in table(tmp_path / "scores" / "landmarks.csv")
+    }
+    assert (
+        float(places["a", "liver_dome"]["z_mm"]) == pytest.approx(198)
+        and places["b", "liver_dome"]["outside"] == "inferior"
+    )
+
+
+def test_write__features_lie_in_the_order_of_the_slices(tmp_path: Path) -> None:
+    features = {
+        key: np.full((len(LINE), 4), value, np.float32) for key, value in (("a", 1), ("b", 2))
+    }
+    written(
+        tmp_path / "scores",
+        [series(key, LINE, features=array) for key, array in features.items()],
+        Asked(features=True),
+    )
+    assert np.load(tmp_path / "scores" / "features.npy")[:, 0].tolist() == [1.0] * 100 + [2.0] * 100
+
+
+def test_write__paths_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    for name, asked in (("without", Asked()), ("with", Asked(with_paths=True))):
+        written(tmp_path / name, [series("a", LINE)], asked)
+        texts = [path.read_bytes() for path in (tmp_path / name).iterdir()]
+        assert (
+            any(b"/scans/a" in text for text in texts)
+            == any(b"/scans/x" in text for text in texts)
+            == asked.with_paths
+        )
+
+
+def test_read_curves__are_whole_and_name_their_weights(tmp_path: Path) -> None:
+    written(tmp_path / "scores", [series("a", LINE), series("b", LINE[:20])])
+    curves, weights = read_curves(tmp_path / "scores")
+    assert (
+        weights == "ab"
+        and curves["b"].scores == pytest.approx(LINE[:20])
+        and curves["b"].z_mm.tolist() == (4.0 * np.arange(20)).tolist()
+    )
+    with pytest.raises(ValueError, match="is not a folder that score wrote"):
+        read_curves(tmp_path)

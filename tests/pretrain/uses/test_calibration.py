@@ -1,0 +1,285 @@
+"""From a few labelled volumes to regions:
+
+the labels' format, what is learned, what is held out, and every refusal in one line.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from ubr.pretrain.reading.regions import Regions
+from ubr.pretrain.scores.tables import read_curves
+from ubr.pretrain.uses.calibration import calibrate, read_labels
+
+SHA = "c" * 64
+N = 60
+Z = 5.0 * np.arange(N)
+HEADER = "series,index,part,landmark\n"
+ONE = "one,0-19,chest,\none,20-39,abdomen,\none,40-59,pelvis,\none,20,,liver_dome\none,40,,iliac_crest\n"
+TWO = "two,0-24,chest,\ntwo,25-44,abdomen,\ntwo,45-59,pelvis,\ntwo,25,,liver_dome\ntwo,45,,iliac_crest\n"
+THREE = "three,0-9,chest,\nthree,10-29,abdomen,\nthree,30-59,pelvis,\nthree,10,,liver_dome\n"
+
+
+def write_scores(folder: Path, curves: dict[str, NDArray[np.float64]]) -> Path:
+    """As `score` writes them, but with rows in any order."""
+    folder.mkdir()
+    rows = [(key, i, 5.0 * i, s) for key, scores in curves.items() for i, s in enumerate(scores)]
+    rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
+    columns = dict(
+        zip(("series", "index", "z_mm", "score"), map(list, zip(*rows, strict=True)), strict=True)
+    )
+    table = pa.table(columns, metadata={"ubr": json.dumps({"weights_sha256": SHA})})
+    pq.write_table(table, folder / "slices.parquet")
+    return folder
+
+
+@pytest.fixture
+def scores(tmp_path: Path) -> Path:
+    """Straight curves in mm / 10, such that a part has the same scores in each, two slices that
+    have almost none, and a flat curve.
+    """
+    curves = {
+        "one": Z / 10,
+        "two": Z / 10 - 2.5,
+        "three": Z / 10 + 5,
+        "four": Z / 10,
+        "short": Z[:2] / 10,
+        "flat": np.ones(N),
+    }
+    return write_scores(tmp_path / "scores", curves)
+
+
+def labels(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    return path
+
+
+def test_read_curves__are_the_curves_in_order_with_their_weights(scores: Path) -> None:
+    curves, sha = read_curves(scores)
+    assert sha == SHA and set(curves) == {"one", "two", "three", "four", "short", "flat"}
+    assert np.array_equal(curves["two"].scores, Z / 10 - 2.5) and np.array_equal(
+        curves["two"].z_mm, Z
+    )
+
+
+def test_labels__ranges_spaces_and_a_byte_order_mark_are_read(scores: Path, tmp_path: Path) -> None:
+    curves, _ = read_curves(scores)
+    text = "\ufeffseries, index, part, landmark\none , 3 - 5 , chest,\n\none,9,chest,carina\n"
+    (found,) = read_labels(labels(tmp_path, text), curves)
+    assert found.parts == {3: "chest", 4: "chest", 5: "chest", 9: "chest"} and found.landmarks == {
+        "carina": 9
+    }
+    (found,) = read_labels(labels(tmp_path, "index,series,part\n7,two,neck\n"), curves)
+    assert found.parts == {7: "neck"}
+
+
+def test_calibrate__two_volumes_give_the_thresholds_between_their_parts(
+    scores: Path, tmp_path: Path
+) -> None:
+    done = calibrate(
+        scores,
+        labels(tmp_path, HEADER + TWO + ONE),
+        tmp_path / "r.json",
+        scale=("liver_dome", "iliac_crest"),
+    )
+    found = Regions.load(tmp_path / "r.json")
+    assert found == done.regions and found.weights_sha256 == SHA
+    assert found.parts == ("chest", "abdomen", "pelvis")
+    assert 9.5 < found.thresholds[0] <= 10 and 19.5 < found.thresholds[1] <= 20
+    assert (
+        found.landmarks["liver_dome"].score == pytest.approx(10)
+        and found.landmarks["iliac_crest"].volumes == 2
+    )
+    assert found.borders[0].residuals_mm == pytest.approx([0, 0], abs=1e-9)
+    assert found.columns(np.array([10.0, 15.0]))["position"] == pytest.approx([0, 50])
+    assert (done.accuracy, done.held_out) == (1.0, None)
+    assert "100.0 % of the labelled slices" in done.table() and "leave one out" not in done.table()
+
+
+def test_calibrate__volumes_are_judged_by_the_others(scores: Path, tmp_path: Path) -> None:
+    moved = THREE.replace("0-9,", "0-14,").replace(
+        "10-29", "15-29"
+    )  # this volume's border lies five slices lower than its scores say
+    done = calibrate(
+        scores,
+        labels(tmp_path, HEADER + ONE + TWO + moved + ONE.replace("one", "four")),
+        tmp_path / "r.json",
+    )
+    assert done.held_out_volumes == 4 and done.held_out == pytest.approx(1 - 5 / 240)
+    assert done.regions.borders[0].volumes == 4 and sorted(
+        done.regions.borders[0].residuals_mm
+    ) == pytest.approx([0, 0, 0, 25], abs=1e-9)
+    assert "(leave one out, 4 volumes)" in done.table()
+
+
+def test_calibrate__a_border_that_one_volume_shows_has_no_residual(
+    scores: Path, tmp_path: Path
+) -> None:
+    text = HEADER + "one,0-19,chest,\none,20-39,abdomen,\ntwo,30-44,abdomen,\ntwo,45-59,pelvis,\n"
+    found = calibrate(scores, labels(tmp_path, text), tmp_path / "r.json").regions
+    assert [(b.volumes, b.residuals_mm) for b in found.borders] == [(1, ()), (1, ())]
+
+
+def test_calibrate__slices_between_the_labelled_ones_show_no_border(
+    scores: Path, tmp_path: Path
+) -> None:
+    text = HEADER + "one,0-15,chest,\none,25-39,abdomen,\ntwo,0-20,chest,\ntwo,30-44,abdomen,\n"
+    (border,) = calibrate(scores, labels(tmp_path, text), tmp_path / "r.json").regions.borders
+    assert border.volumes == 0 and 7.5 < border.score < 12.5
+
+
+def test_calibrate__landmarks_alone_suffice(scores: Path, tmp_path: Path) -> None:
+    done = calibrate(
+        scores,
+        labels(tmp_path, "series,index,landmark\none,20,carina\ntwo,25,carina\n"),
+        tmp_path / "r.json",
+    )
+    assert (
+        done.regions.parts == ()
+        and done.regions.landmarks["carina"].score == pytest.approx(10)
+        and done.accuracy is None
+    )
+
+
+def test_calibrate__parts_are_ordered_as_given_or_by_median_score(
+    scores: Path, tmp_path: Path
+) -> None:
+    path = labels(tmp_path, HEADER + "one,40,zebra,\none,3,yak,\ntwo,30,apple,\n")
+    assert calibrate(scores, path, tmp_path / "r.json").regions.parts == ("yak", "apple", "zebra")
+    with pytest.raises(
+        ValueError,
+        match="has yak at slice 3 above zebra at slice 40, against the order apple, zebra, yak",
+    ):
+        calibrate(scores, path, tmp_path / "s.json", parts=("apple", "zebra", "yak"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", r"has the columns \[\]"),
+        ("series,index\none,3\n", "needed are series, index, and part, landmark or both"),
+        (HEADER, "has no label"),
+        (
+            HEADER + "oen,3,chest,\n",
+            "line 2: no series 'oen' among the 6 scored ones; nearest: one",
+        ),
+        (HEADER + ONE + "one,60,pelvis,\n", "line 7: series one has slices 0 to 59, got 60"),
+        (HEADER + "one,9-3,chest,\n", "slices 0 to 59, got 9-3"),
+        (HEADER + "one,-1,chest,\n", "index must be a slice or a range such as 12-57, got '-1'"),
+        (HEADER + "one,3.5,chest,\n", "got '3.5'"),
+        (HEADER + "one,3,,\n", "neither a part nor a landmark"),
+        (
+            HEADER + ONE + "one,19-21,abdomen,\n",
+            "line 7: slice 19 of series one is labelled chest and abdomen",
+        ),
+        (
+            HEADER + ONE + TWO + "one,21,,liver_dome\n",
+            "line 12: series one has liver_dome twice, at slices 20 and 21",
+        ),
+        (HEADER + "one,3-5,,liver_dome\n", "the landmark liver_dome needs one slice"),
+        (HEADER + "short,0,chest,\n", "series short has 2 slices; a labelled one needs at least 3"),
+        (HEADER + "flat,0-9,chest,\nflat,10-20,abdomen,\n", "one and the same score everywhere"),
+        (
+            HEADER + "one,0-9,abdomen,\none,10-19,chest,\none,20-39,abdomen,\n",
+            "a volume has abdomen at slice 9 above chest|correct the labels",
+        ),
+        (HEADER + "one,0-19,chest,\ntwo,0-9,chest,\n", "only the part chest is labelled"),
+    ],
+)
+def test_calibrate__wrong_labels_are_one_line_and_write_nothing(
+    text: str, reason: str, scores: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=reason) as refusal:
+        calibrate(scores, labels(tmp_path, text), tmp_path / "r.json")
+    assert "\n" not in str(refusal.value) and not (tmp_path / "r.json").exists()
+
+
+def test_calibrate__wrong_options_are_one_line(scores: Path, tmp_path: Path) -> None:
+    path = labels(tmp_path, HEADER + ONE + TWO)
+    for options, reason in (
+        (
+            {"parts": ("neck", "chest", "abdomen", "pelvis")},
+            "no labelled slice of neck; add a volume that shows it",
+        ),
+        ({"parts": ("chest", "abdomen")}, r"labels \['pelvis'\] are not among the parts"),
+        ({"parts": ("chest", "abdomen", "abdomen", "pelvis")}, "parts must differ"),
+        (
+            {"scale": ("liver_dome", "nose")},
+            "the scale needs two landmarks, 'nose' is none; there are: iliac_crest, liver_dome",
+        ),
+        ({"scale": ("liver_dome", "liver_dome")}, "have the same score"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            calibrate(scores, path, tmp_path / "r.json", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "r.json").exists()
+    (tmp_path / "there.json").write_text("mine")
+    with pytest.raises(ValueError, match=r"there\.json exists"):
+        calibrate(scores, path, tmp_path / "there.json")
+
+
+def test_calibrate__what_is_not_scores_or_labels_is_named(scores: Path, tmp_path: Path) -> None:
+    path = labels(tmp_path, HEADER + ONE)
+    with pytest.raises(ValueError, match="is not a folder that score wrote"):
+        calibrate(tmp_path, path, tmp_path / "r.json")
+    pq.write_table(
+        pa.table({"series": ["one"], "index": [0], "z_mm": [0.0], "score": [1.0]}),
+        tmp_path / "slices.parquet",
+    )
+    with pytest.raises(ValueError, match="is not a folder that score wrote"):
+        calibrate(tmp_path, path, tmp_path / "r.json")  # names no weights
+    with pytest.raises(ValueError, match="cannot be read"):
+        calibrate(scores, tmp_path / "none.csv", tmp_path / "r.json")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="cannot be read"):
+        calibrate(scores, path, tmp_path / "r.json")
+
+
+def test_calibrate__features_tell_parts_where_asked_for(scores: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="parts by features need scikit-learn (the extra labels)")
+    text = labels(tmp_path, HEADER + ONE + TWO + THREE)
+    with pytest.raises(
+        ValueError, match=r"has no features\.npy; score with --features into a new folder"
+    ):
+        calibrate(scores, text, tmp_path / "none.json", features=True)
+    curves, _ = read_curves(scores)
+    rng = np.random.default_rng(0)
+    features = {
+        key: rng.normal(0, 0.1, (len(curve.scores), 512)).astype(np.float32)
+        for key, curve in curves.items()
+    }
+    for key, part in (("one", 20), ("two", 25), ("three", 10)):
+        features[key][part:, :50] += 1
+        features[key][part + 20 :, 50:100] += 1
+    np.save(scores / "features.npy", np.concatenate([features[key] for key in curves]))
+    found = calibrate(scores, text, tmp_path / "regions.json", features=True)
+    assert found.by_features is not None and found.held_out is not None and found.by_features > 0.98
+    assert "% by a classifier on the other volumes' features" in found.table()
+    assert Regions.load(tmp_path / "regions.json").classifier is not None
+    np.save(scores / "features.npy", features["one"])
+    with pytest.raises(
+        ValueError, match=r"features\.npy has 60 rows, slices\.parquet 302; score again"
+    ):
+        calibrate(scores, text, tmp_path / "other.json", features=True)
+    landmark = labels(tmp_path, HEADER + "one,20,,liver_dome\n")
+    with pytest.raises(ValueError, match="the labels name none; label parts"):
+        calibrate(scores, landmark, tmp_path / "other.json", features=True)
+
+
+def test_pairs__are_how_far_apart_volumes_see_a_landmark(scores: Path, tmp_path: Path) -> None:
+    text = labels(
+        tmp_path,
+        HEADER + "one,20,,liver_dome\ntwo,25,,liver_dome\nfour,23,,liver_dome\nthree,8,,carina\n",
+    )
+    found = calibrate(scores, text, tmp_path / "regions.json").regions.pairs_mm
+    # one and two are at their landmarks where they score 10; four, the same curve as one, has it
+    # three slices further down
+    assert found == pytest.approx([0, 0, 15, 15, 15, 15], abs=2.6)
+    assert Regions.load(tmp_path / "regions.json").pairs_mm == found

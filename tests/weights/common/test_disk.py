@@ -1,0 +1,83 @@
+"""Files and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ubr.weights.common import disk
+
+
+def test_whole__a_file_appears_at_the_end_and_replaces_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "scores.csv"
+    disk.write_text(target, "old")
+    with disk.whole(target) as part:
+        part.write_text("new")
+        assert part.name == target.name and target.read_text() == "old"
+    assert target.read_text() == "new" and list(target.parent.iterdir()) == [target]
+
+
+def test_whole__an_error_changes_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "scores.csv"
+    target.write_text("old")
+    with pytest.raises(KeyError), disk.whole(target) as part:
+        part.write_text("half")
+        raise KeyError("cut")
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+
+
+def test_whole__a_folder_appears_in_an_empty_ones_place_only(tmp_path: Path) -> None:
+    target = tmp_path / "planted"
+    target.mkdir()
+    with disk.whole(target) as part:
+        part.mkdir()
+        (part / "a").write_text("1")
+        assert not list(target.iterdir())
+    assert (target / "a").read_text() == "1"
+    with pytest.raises(OSError), disk.whole(target) as part:
+        part.mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["planted"]
+
+
+def test_whole__permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    disk.write_text(tmp_path / "whole", "")
+    assert (tmp_path / "whole").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_whole__a_link_at_the_target_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("mine")
+    (tmp_path / "target").symlink_to(other)
+    disk.write_text(tmp_path / "target", "new")
+    assert other.read_text() == "mine" and not (tmp_path / "target").is_symlink()
+
+
+def test_whole__data_is_on_disk_before_the_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (seen.append("fsync"), fsync(fd))[1])
+    monkeypatch.setattr(Path, "replace", lambda a, b: (seen.append("rename"), replace(a, b))[1])
+    disk.write_text(tmp_path / "a", "1")
+    assert seen == ["fsync", "rename", "fsync"]
+
+
+def test_sweep__removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from ubr.weights.common import disk\n"
+        "with disk.whole(sys.argv[1]) as part:\n"
+        "    part.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=False)
+    left = list(tmp_path.iterdir())
+    assert len(left) == 1 and disk.is_part(left[0])
+    with disk.whole(tmp_path / "b") as part:
+        part.write_text("whole")
+        disk.sweep(tmp_path)  # this process runs: its part stays
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]

@@ -1,0 +1,1 @@
+"""What everything else stands on: runs, command lines, processes, devices, files on disk."""

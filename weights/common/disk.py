@@ -1,0 +1,113 @@
+"""Files and folders that appear whole or not at all.
+
+What is written goes into a hidden folder of its own beside the target, is brought to disk, and is
+then renamed. A reader never sees half a file, and a kill leaves nothing but that hidden folder,
+which `sweep` removes once its process is gone. The folder is new and belongs to the writer, so a
+link that somebody left at a temporary name is never followed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from pathlib import Path
+
+_STALE_S = 86400.0
+_PART = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)\.[^.]+\.part")
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """Yield a path to write a file or a folder at; it appears under `path` when the block ends.
+
+    The yielded path has the name and ending of `path`, and parent folders are made. A file that is
+    there is replaced, and so is an empty folder. If the block raises, nothing has changed.
+
+    Raises:
+        OSError: the disk is full, the folder cannot be written to, or `path` is a folder that is
+            not empty.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = tempfile.mkdtemp(
+        prefix=f".{path.name}.{_host()}-{os.getpid()}.", suffix=".part", dir=path.parent
+    )
+    part = Path(made) / path.name
+    try:
+        yield part
+        for file in [*part.rglob("*"), part] if part.is_dir() else [part]:
+            _to_disk(file)
+        part.replace(path)
+        _to_disk(path.parent)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
+    with whole(path) as part:
+        part.write_bytes(data)
+
+
+def is_part(path: Path) -> bool:
+    """Whether a name is that of a hidden folder of `whole`."""
+    return _PART.fullmatch(path.name) is not None
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove what killed processes left in a folder.
+
+    Of other machines' processes nothing is known; what they left goes after a day.
+    """
+    for path in Path(folder).iterdir():
+        if (found := _PART.fullmatch(path.name)) is None:
+            continue
+        with suppress(OSError):  # it was renamed meanwhile, or another process sweeps too
+            here = found["host"] == _host()
+            old = time.time() - path.stat().st_mtime > _STALE_S
+            if old or (here and not _runs(int(found["process"]))):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Bring a file, or the names in a folder, to disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        if path.is_dir():  # some systems do not open folders
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _host() -> str:
+    return blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it runs, and belongs to somebody else
+        return True
+    return True

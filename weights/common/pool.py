@@ -1,0 +1,113 @@
+"""Processes of this machine, each with a pipe of its own: one that is killed costs the call it was
+answering, and nothing else.
+
+The pools of the standard library share one pipe among all processes: when one is killed with half
+of its answer sent, the others can answer no more, and who asked waits for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from .processes import check_guard, end_with_parent
+
+Answer = TypeVar("Answer")
+
+_SPAWN = get_context("spawn")  # not forked: what has started threads must not be forked
+_STARTING = threading.Lock()
+
+
+class Died(Exception):
+    """The process ended before it had answered."""
+
+
+class ProcessPool(Executor):
+    """Up to `count` processes, started when they are needed. A call's future raises what the call
+    raised, or `Died`.
+
+    Raises:
+        RuntimeError: where a script's top level would be run again in each process.
+    """
+
+    def __init__(self, count: int) -> None:
+        check_guard("spawn")
+        self._threads = ThreadPoolExecutor(count)  # each waits for one process
+        self._idle: deque[_Process] = deque()
+
+    def submit(self, call: Callable[..., Answer], /, *args: Any, **kwargs: Any) -> Future[Answer]:
+        """The future answer of a call; the function, what it is given and what it answers can be
+        pickled.
+        """
+        return self._threads.submit(self._answer, call, args, kwargs)
+
+    def _answer(self, *call: Any) -> Any:
+        try:
+            process = self._idle.pop()
+        except IndexError:
+            process = _Process()
+        try:
+            answer, error, told = process.ask(call)
+        except (EOFError, OSError):
+            process.end()
+            raise Died from None
+        self._idle.append(process)
+        if error is not None:
+            raise error from RuntimeError(told)
+        return answer
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let calls end that are being answered, and the others unless they are cancelled; then end
+        the processes.
+        """
+        self._threads.shutdown(wait, cancel_futures=cancel_futures)
+        while self._idle:
+            self._idle.pop().end()
+
+
+class _Process:
+    def __init__(self) -> None:
+        self._pipe, theirs = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_serve, args=(theirs,))
+        with _STARTING:
+            self._process.start()
+        theirs.close()  # the pipe ends with the process
+
+    def ask(self, call: Any) -> Any:
+        self._pipe.send(call)
+        return self._pipe.recv()
+
+    def end(self) -> None:
+        self._pipe.close()
+        self._process.join()
+
+
+def _serve(pipe: Connection) -> None:
+    """Ctrl-C is for the parent, which lets calls end.
+
+    A process whose parent was killed must end by itself.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = (
+        "1"  # one core a process; read when numerical libraries are first imported, which is later
+    )
+    end_with_parent()
+    while True:
+        try:
+            call, args, kwargs = pipe.recv()
+        except EOFError:
+            return
+        answer, failure, told = None, None, ""
+        try:
+            answer = call(*args, **kwargs)
+        except Exception as error:
+            failure, told = error, f"in a process of the pool:\n{traceback.format_exc()}"
+        pipe.send((answer, failure, told))

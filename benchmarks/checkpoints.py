@@ -88,7 +88,7 @@ def main() -> None:
             holdout=held_out,
             validate_every=every,
             callbacks=[judge],
-            licence="none: for the benchmark only",
+            license="none: for the benchmark only",
         )
         if not seen.exists():
             raise SystemExit(

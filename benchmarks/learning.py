@@ -309,7 +309,7 @@ def judged(
         chosen,
         holdout=held_out,
         validate_every=every,
-        licence="none: for the benchmark only",
+        license="none: for the benchmark only",
     )
     return rows_of(regressor_of(load(run.weights)), cohort, held_out)
 

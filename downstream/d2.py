@@ -238,7 +238,7 @@ def lesion_cfg(
             f"{checkpoint} and {fragment.name} beside it are what ubr-pretrain export --to "
             "detectron2 writes; one is missing"
         )
-    foreign = files.read(checkpoint)
+    foreign = files.read_foreign(checkpoint)
     inputs = foreign.inputs()
     if inputs is None:
         raise ValueError(

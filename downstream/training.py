@@ -480,7 +480,7 @@ def _config(
             "inputs": weights.inputs.to_dict(),
         },
         "data": {
-            "sha256": runs.digest(data),
+            "sha256": runs.values_sha256(data),
             **{f"{name}_images": len(keys) for name, keys in data.items()},
         },
     }

@@ -387,7 +387,7 @@ def fit(
     validate_every: int = 100,
     checkpoint_every: int = 100,
     log_every: int = 10,
-    licence: str = "unstated",
+    license: str = "unstated",
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
@@ -413,7 +413,7 @@ def fit(
         validate_every: steps between two looks at the held-out series.
         checkpoint_every: steps between two checkpoints; what a kill can cost.
         log_every: steps between two lines of metrics.jsonl.
-        licence: of the weights, written into them.
+        license: of the weights, written into them.
         progress: show a progress bar.
         callbacks: Lightning's, to look at the training while it goes on.
 
@@ -477,7 +477,7 @@ def fit(
     trainer.save_checkpoint(last)
     if trainer.is_global_zero:
         weights = module.regressor.to_weights(
-            _provenance(module, config, _last_quality(folder)), licence
+            _provenance(module, config, _last_quality(folder)), license
         )
         (folder / "card.md").write_text(card(weights))
         weights.save(weights_file)

@@ -1,10 +1,11 @@
-"""One file for weights and everything they need to be used: `.safetensors`, which holds numbers and
-text and executes nothing.
+"""The weights file: one `.safetensors` with everything that is needed to use the weights.
 
-The trunk is stored as `trunk.<the library's own name>`, the regressor's head, which detectors leave
-out, as `head.<name>`. The file's metadata holds one JSON text under "ubr": format version,
-backbone, input contract, provenance, licence, what the trunk makes of the reference slice, a
-SHA-256 of all that changes an output, and a seal, the SHA-256 of this very text without it.
+Such a file holds numbers and text; reading it executes nothing. The trunk is stored as
+`trunk.<the library's own name>`. The regressor's head, which detectors leave out, is stored as
+`head.<name>`. The metadata holds one JSON text under "ubr": format version, backbone, input
+contract, provenance, license ("licence"), the trunk's features of the reference slice, a SHA-256
+of everything that changes an output, and a seal. The seal is the SHA-256 of this JSON text without
+the seal itself.
 """
 
 from __future__ import annotations
@@ -22,11 +23,10 @@ import torch
 from torch import Tensor
 
 from .backbones import Backbone, build
-from .features import reference_slice
-from .inputs import InputSpec
-from .layouts import layouts
-from .receipts import TransferError
-from .transfer import copy_into
+from .common import disk
+from .inputs import InputSpec, reference_slice
+from .layouts import layouts_of
+from .receipts import TransferError, copy_into
 
 FORMAT = 1
 _FIELDS = ("format", "backbone", "inputs", "provenance", "licence", "reference", "sha256", "seal")
@@ -36,11 +36,15 @@ _FIELDS = ("format", "backbone", "inputs", "provenance", "licence", "reference",
 class Weights:
     """A trained trunk with its contract.
 
-    backbone: a name that `ubr.weights.build` takes. inputs: the contract it was trained under.
-    trunk: tensors by the library's own names. head: the regressor's Conv6 and Fc7 (may be empty).
-    provenance: method, recipe, seed, steps, data fingerprint, metrics, versions; no identities.
-    licence: of the weights. reference: `fingerprint` of the trunk when the file was written; none
-    for weights made in memory.
+    Attributes:
+        backbone: a name that `ubr.weights.build` takes.
+        inputs: the contract that it was trained under.
+        trunk: tensors by the library's own names.
+        head: the regressor's Conv6 and Fc7; may be empty.
+        provenance: method, recipe, seed, steps, data fingerprint, metrics, versions; no identities.
+        license: of the weights.
+        reference: `reference_features` of the trunk when the file was written; None for weights
+            that were made in memory.
     """
 
     backbone: str
@@ -48,45 +52,41 @@ class Weights:
     trunk: Mapping[str, Tensor]
     head: Mapping[str, Tensor] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    licence: str = "unstated"
+    license: str = "unstated"
     reference: tuple[float, ...] | None = None
 
     def sha256(self) -> str:
-        """Digest of what changes an output:
+        """SHA-256 of everything that changes an output.
 
-        backbone, contract, and every tensor's name, kind, shape and bytes.
+        That is the backbone, the contract, and every tensor's name, dtype, shape and bytes.
         """
-        about = json.dumps(
-            [self.backbone, self.inputs.to_dict(), digest(self._tensors())], sort_keys=True
-        )
-        return hashlib.sha256(about.encode()).hexdigest()
+        about = [self.backbone, self.inputs.to_dict(), tensors_sha256(self._tensors())]
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def build(self) -> Backbone:
-        """The backbone with these weights in it, in evaluation mode.
+        """The backbone with these weights, in evaluation mode.
 
         Raises:
-            TransferError: a tensor did not arrive, or the installed library computes something else
-                from them than the one that wrote them.
+            TransferError: a tensor did not arrive, or the installed library computes other features
+                from them than the library that wrote them.
         """
         backbone = build(self.backbone).eval()
         copy_into(backbone.body, self.trunk)
         if self.reference is not None:
-            expected, found = (
-                torch.tensor(self.reference),
-                torch.tensor(fingerprint(backbone, self.inputs)),
-            )
+            expected = torch.tensor(self.reference)
+            found = torch.tensor(reference_features(backbone, self.inputs))
             if not float((expected - found).abs().max()) <= 1e-3 * float(expected.abs().max()):
                 raise TransferError(
                     "the installed libraries compute other features from these weights than "
-                    "those that wrote the file; it was written "
-                    f"with {self.provenance.get('versions', 'unstated versions')}"
+                    "those that wrote the file; it was written with "
+                    f"{self.provenance.get('versions', 'unstated versions')}"
                 )
         return backbone
 
     def about(self) -> dict[str, Any]:
-        """What `inspect` prints, as plain values:
+        """The output of `inspect` as plain values.
 
-        backbone, contract, provenance, licence, digest, layouts, and a row a tensor.
+        Backbone, contract, provenance, license, SHA-256, layouts, and one row per tensor.
         """
         rows = [
             {
@@ -104,19 +104,21 @@ class Weights:
             "backbone": self.backbone,
             "inputs": self.inputs.to_dict(),
             "provenance": dict(self.provenance),
-            "licence": self.licence,
+            "license": self.license,
             "sha256": self.sha256(),
-            "exports_to": [*layouts(self.backbone, self.trunk), *(["onnx"] if self.head else [])],
+            "exports_to": [
+                *layouts_of(self.backbone, self.trunk),
+                *(["onnx"] if self.head else []),
+            ],
             "tensors": rows,
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the file under a temporary name and rename it, so that a kill leaves nothing half
-        made.
+        """Write the file, whole or not at all.
 
         Raises:
             ValueError: a tensor holds NaN or infinity; such a file could not be loaded.
-            TransferError: the trunk is not the backbone's.
+            TransferError: the trunk does not fit the backbone.
         """
         path = Path(path)
         for name, tensor in self._tensors().items():
@@ -127,19 +129,14 @@ class Weights:
             "backbone": self.backbone,
             "inputs": self.inputs.to_dict(),
             "provenance": dict(self.provenance),
-            "licence": self.licence,
-            "reference": fingerprint(self.build(), self.inputs),
+            "licence": self.license,
+            "reference": reference_features(self.build(), self.inputs),
             "sha256": self.sha256(),
         }
         about["seal"] = _seal(about)
-        part = path.with_name(f".{path.name}.part")
-        # Not save_file: its files can be read by their owner only, whatever the umask.
-        part.write_bytes(
-            safetensors.torch.save(
-                self._tensors(), metadata={"ubr": json.dumps(about, sort_keys=True)}
-            )
-        )
-        part.replace(path)
+        metadata = {"ubr": json.dumps(about, sort_keys=True)}
+        # Not save_file: only their owner can read its files, whatever the umask.
+        disk.write_bytes(path, safetensors.torch.save(self._tensors(), metadata=metadata))
 
     def _tensors(self) -> dict[str, Tensor]:
         parts = (("trunk.", self.trunk), ("head.", self.head))
@@ -148,21 +145,21 @@ class Weights:
         }
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of tensors: names, kinds, shapes and bytes."""
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors: names, dtypes, shapes and bytes."""
     total = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(
-            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        )
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        total.update(flat.view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
 
 
-def fingerprint(backbone: Backbone, inputs: InputSpec) -> list[float]:
-    """Sixteen numbers of the map that a backbone in evaluation mode makes of the reference slice:
+def reference_features(backbone: Backbone, inputs: InputSpec) -> list[float]:
+    """Sixteen numbers that identify a backbone's feature map of the reference slice.
 
-    its mean, spread and fourteen values.
+    Mean, standard deviation and fourteen values of the map. The backbone must be in evaluation
+    mode.
     """
     with torch.no_grad():
         flat = backbone(inputs.to_input(reference_slice(inputs))).flatten()
@@ -177,9 +174,10 @@ def _seal(about: Mapping[str, Any]) -> str:
 
 
 def metadata(path: str | Path) -> dict[str, Any] | None:
-    """The project's metadata of a safetensors file, None where it has none.
+    """The project's metadata in a safetensors file, None if there is none.
 
-    Raises `ValueError` where the file cannot be read as one.
+    Raises:
+        ValueError: there is no file, or it cannot be read as safetensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -189,8 +187,8 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
             text = (file.metadata() or {}).get("ubr")
     except Exception as error:  # the library's own error class is not public
         raise ValueError(
-            f"{path}: not a readable .safetensors file ({str(error).splitlines()[0]}); weights "
-            "of this project are"
+            f"{path}: not a readable .safetensors file ({str(error).splitlines()[0]}); give a "
+            "weights file of this project"
         ) from error
     if text is None:
         return None
@@ -201,7 +199,9 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
             f"{path}: the metadata is not JSON ({error}); the file was altered or damaged"
         ) from error
     if not isinstance(about, dict):
-        raise ValueError(f"{path}: the metadata is no table; the file was altered or damaged")
+        raise ValueError(
+            f"{path}: the metadata is not a JSON object; the file was altered or damaged"
+        )
     return about
 
 
@@ -209,17 +209,17 @@ def load(path: str | Path) -> Weights:
     """Read a weights file.
 
     Raises:
-        ValueError: not a safetensors file, another project's, a newer format, a missing field, NaN,
-            or a content that does not match its digest.
+        ValueError: not a safetensors file, not of this project, a newer format, a missing field,
+            NaN, or a content that does not match its digest.
     """
     about = metadata(path)
     if about is None:
         raise ValueError(
-            f"{path}: a .safetensors file, but not of this project (no 'ubr' metadata)"
+            f"{path}: a .safetensors file, but not of this project (it has no 'ubr' metadata)"
         )
     if about.get("format") != FORMAT:
         raise ValueError(
-            f"{path}: format {about.get('format')!r}, this version reads {FORMAT}; upgrade "
+            f"{path}: format {about.get('format')!r}, but this version reads {FORMAT}; upgrade "
             "ubr-pretrain"
         )
     if missing := [name for name in _FIELDS if name not in about]:
@@ -229,7 +229,27 @@ def load(path: str | Path) -> Weights:
             f"{path}: the metadata does not match its seal; it was altered after the file was "
             "written"
         )
-    tensors = safetensors.torch.load_file(path)
+    trunk, head = _parts(path, safetensors.torch.load_file(path))
+    weights = Weights(
+        about["backbone"],
+        InputSpec.from_dict(about["inputs"]),
+        trunk,
+        head,
+        about["provenance"],
+        about["licence"],
+        tuple(about["reference"]),
+    )
+    if weights.sha256() != about["sha256"]:
+        raise ValueError(
+            f"{path}: the content does not match its digest; the file was altered or damaged"
+        )
+    return weights
+
+
+def _parts(
+    path: str | Path, tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors of trunk and head in a file, under their own names."""
     parts: dict[str, dict[str, Tensor]] = {"trunk": {}, "head": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
@@ -240,19 +260,4 @@ def load(path: str | Path) -> Weights:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
         parts[part][rest] = tensor
-    inputs = InputSpec.from_dict(about["inputs"])
-    reference = tuple(about["reference"])
-    weights = Weights(
-        about["backbone"],
-        inputs,
-        parts["trunk"],
-        parts["head"],
-        about["provenance"],
-        about["licence"],
-        reference,
-    )
-    if weights.sha256() != about["sha256"]:
-        raise ValueError(
-            f"{path}: the content does not match its digest; the file was altered or damaged"
-        )
-    return weights
+    return parts["trunk"], parts["head"]

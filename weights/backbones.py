@@ -1,11 +1,10 @@
-"""What a backbone is: a convolutional trunk with its library's own tensor names, and the size of
-the map it returns.
+"""Backbones: convolutional trunks with their library's own tensor names, and the size of their map.
 
-UBR puts its head on VGG-16's conv5_3, and a VGG Faster R-CNN cuts at the same place, so pretraining
-and detector share the module as it is: one backbone, two heads. Pools that are not wanted are
-replaced by identities, never deleted: names keep their indices. timm models are pruned by
-`prune_intermediate_layers` rather than wrapped by `features_only`, which renames tensors. A trunk
-holds no tensor behind its map: what the loss cannot reach is not handed over as trained.
+UBR puts its head on VGG-16's conv5_3, and a VGG Faster R-CNN cuts at the same layer. Pretraining
+and detector therefore share one module: one backbone, two heads. Pools that are not needed are
+replaced by identities rather than deleted, so that the names keep their indices. timm models are
+pruned by `prune_intermediate_layers`, because `features_only` renames tensors. A trunk holds no
+tensor behind its map: what the loss does not reach is not handed over as trained.
 """
 
 from __future__ import annotations
@@ -24,9 +23,15 @@ from torchvision import models
 class Backbone(nn.Module):
     """A trunk: `[N, 3, H, W]` -> `[N, channels, H/stride, W/stride]`.
 
-    name: what `build` takes. body: the module whose `state_dict` has the library's own names.
-    features: (body, input) -> the map. channels, stride: of the map. origin: where its numbers came
-    from, plain values for the provenance; `ubr.weights.start` fills it.
+    Args:
+        name: the argument of `build`.
+        body: the module whose `state_dict` has the library's own names.
+        features: (body, input) -> the map.
+        channels: of the map.
+        stride: of the map.
+
+    Its attribute `origin` says where its weights came from, in plain values for the provenance;
+    `ubr.weights.start` fills it.
     """
 
     def __init__(
@@ -68,15 +73,14 @@ def _timm_map(body: nn.Module, x: Tensor) -> Tensor:
 
 
 def _torchvision(name: str) -> Backbone:
-    with torch.device("meta"):  # the classifier's 100 million numbers are never made
+    with torch.device("meta"):  # the classifier's 100 million parameters are never allocated
         layers = list(TORCHVISION[name].make().features.children())  # type: ignore[union-attr]
     features = nn.Sequential(*layers[:-1], nn.Identity()).to_empty(device="cpu")
     for module in features.modules():
         if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)):
             module.reset_parameters()
-        if isinstance(module, nn.Conv2d) and name.startswith(
-            "vgg"
-        ):  # as torchvision.models.VGG does
+        # As torchvision.models.VGG does.
+        if isinstance(module, nn.Conv2d) and name.startswith("vgg"):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
     body = nn.Module()
@@ -89,7 +93,7 @@ def _timm(name: str) -> Backbone:
     info = getattr(model, "feature_info", None)
     if info is None or not hasattr(model, "forward_intermediates"):
         raise ValueError(
-            f"timm model {name!r} gives no feature map; choose one with forward_intermediates "
+            f"timm model {name!r} has no feature map; choose one with forward_intermediates "
             "(resnet18, convnext_tiny, ...)"
         )
     model.prune_intermediate_layers(indices=1, prune_norm=True, prune_head=True)  # type: ignore[operator]
@@ -103,11 +107,11 @@ def build(name: str) -> Backbone:
     Args:
         name: "vgg16" or "vgg16_bn" (conv1-conv5 without pool5, 512 maps, stride 16), "alexnet"
             (conv1-conv5, 256 maps, stride 16), or "timm/MODEL" for any timm model with a feature
-            map (the deepest one is returned).
+            map (its deepest map is returned).
 
     Raises:
-        ValueError: the name is unknown (the nearest ones are offered) or the model has no feature
-            map.
+        ValueError: the name is unknown (the message offers the nearest ones), or the model has no
+            feature map.
     """
     if name in TORCHVISION:
         return _torchvision(name)

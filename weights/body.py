@@ -1,22 +1,23 @@
 """Where the body is: a bounding box in every axial slice, and one for a whole series.
 
-The box is part of the input contract (pixels outside the body cost time and hold tables, arms and
-blankets), so it is found here, the same way for pretraining, scoring and detectors, and from the
-pixels alone.
+The box is part of the input contract: pixels outside the body cost time and show tables, arms and
+blankets. It is computed here, from the pixels alone, for pretraining, scoring and detectors alike.
 
-1. Pixels are averaged to about 4 mm, which removes wires and tubes, and taken above -400 HU: soft
-tissue, fat and bone. 2. An opening removes what is thinner than about 12 mm: clothing, blankets,
-the shell of the table. 3. Lung is put back: large dark regions whose median is above that of air. A
-field of view inside the chest would otherwise fall apart. 4. Each slice falls apart into
-components. The largest one whose middle half meets the patient's midline is the body; arms beside
-it,
-   and the table below it, are not. Where none does (thighs; raised arms above the vertex) the body is every component at least half as
-   large as the largest.
-5. The box goes round it with a margin of one averaged pixel, since the opening rounds off noses and
-skin folds.
+1. Pixels are averaged to about 4 mm, which removes wires and tubes. Soft tissue, fat and bone are
+   what lies above -400 HU.
+2. A morphological opening removes what is thinner than about 12 mm: clothing, blankets, the shell
+   of the table.
+3. Lung is added back: large dark regions whose median is denser than air. Without it, a field of
+   view inside the chest would break into pieces.
+4. Each slice is split into connected components. The body is the largest component whose middle
+   half meets the patient's midline; this leaves out arms beside it and the table below it. If no
+   component does (thighs, raised arms above the vertex), the body is every component at least half
+   as large as the largest.
+5. The box is drawn with a margin of one averaged pixel, because the opening rounds off noses and
+   skin folds.
 
-A slice without body (air, table only) has the box (0, 0, 0, 0). Arms that touch the trunk stay in
-the box.
+A slice without a body (only air or table) has the box (0, 0, 0, 0). Arms that touch the trunk stay
+in the box.
 """
 
 from __future__ import annotations
@@ -24,24 +25,27 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-AIR_HU = -1024
 THRESHOLD_HU = -400
 WORK_MM = 4.0
-"""In-plane size the search works at."""
+"""In-plane pixel size of the averaged image."""
 SMALLEST_CM2 = 6.0
-"""A slice whose largest component is smaller holds no body."""
+"""Components smaller than this are no body."""
 OUTSIDE_HU = -880
-"""Mattresses reach -900 HU in the median, lungs lie above -870 HU but for severe emphysema."""
+"""Mattresses have medians up to -900 HU; lungs lie above -870 HU, except in severe emphysema."""
 SMALLEST_LUNG_CM2 = 15.0
 IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3], bool)
-"""Neighbours in the slice only: one call labels every slice by itself."""
+"""Neighbours within the slice only, so that one call labels every slice separately."""
 
 
 def body_boxes(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> NDArray[np.int16]:
     """The body's bounding box in each slice.
 
-    hu: `[z, y, x]` Hounsfield units. spacing_mm: (z, y, x). Returns `[z, 4]` int16: y0, y1, x0, x1
-    in pixels, half-open; all zero where a slice holds no body.
+    Args:
+        hu: `[z, y, x]` Hounsfield units.
+        spacing_mm: (z, y, x).
+
+    Returns:
+        `[z, 4]` int16: y0, y1, x0, x1 in pixels, half-open; all zero where a slice holds no body.
     """
     from scipy import ndimage
 
@@ -55,9 +59,8 @@ def body_boxes(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) ->
     boxes = np.zeros((len(hu), 4), np.int16)
     if not count:
         return boxes
-    area_cm2: NDArray[np.float64] = np.bincount(labels.ravel(), minlength=count + 1)[
-        1:
-    ] * np.float64(block_cm2)
+    blocks = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    area_cm2: NDArray[np.float64] = blocks * np.float64(block_cm2)
     where = ndimage.find_objects(labels)
     parts = np.array([(s[0].start, s[1].start, s[1].stop, s[2].start, s[2].stop) for s in where])
     midline = _midline(parts, area_cm2)
@@ -80,10 +83,10 @@ def body_boxes(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) ->
 
 
 def series_box(boxes: NDArray[np.int16]) -> tuple[int, int, int, int]:
-    """One crop (y0, y1, x0, x1) for a whole series: the union of its slices' boxes, less the
-    outermost 2 % on each side.
+    """One crop (y0, y1, x0, x1) for a whole series.
 
-    All zero when no slice holds a body.
+    The union of the slices' boxes without the outermost 2 % on each side; all zero if no slice
+    holds a body.
     """
     body = boxes[boxes[:, 1] > 0]
     if not len(body):
@@ -94,10 +97,10 @@ def series_box(boxes: NDArray[np.int16]) -> tuple[int, int, int, int]:
 
 
 def shown_boxes(boxes: NDArray[np.int16]) -> NDArray[np.int16]:
-    """What of each slice belongs to the body: the union of its own box and those of the slices next
-    to it, `[z, 4]` as `boxes`.
+    """The part of each slice that belongs to the body, `[z, 4]` like `boxes`.
 
-    A box that is too small in a single slice then cuts nothing off.
+    It is the union of the slice's own box and those of the two adjacent slices, so that a box that
+    is too small in a single slice cuts nothing off.
     """
     from scipy import ndimage
 
@@ -110,7 +113,7 @@ def shown_boxes(boxes: NDArray[np.int16]) -> NDArray[np.int16]:
 
 
 def _block_mean(hu: NDArray[np.int16], step_y: int, step_x: int) -> NDArray[np.float32]:
-    """Means of step_y x step_x pixels; the last block is filled up with the edge."""
+    """Means over blocks of step_y x step_x pixels; the last block is padded with the edge."""
     z, y, x = hu.shape
     padded = np.pad(hu, ((0, 0), (0, -y % step_y), (0, -x % step_x)), mode="edge")
     blocks = padded.reshape(z, padded.shape[1] // step_y, step_y, padded.shape[2] // step_x, step_x)
@@ -120,9 +123,7 @@ def _block_mean(hu: NDArray[np.int16], step_y: int, step_x: int) -> NDArray[np.f
 def _lung(
     small: NDArray[np.float32], tissue: NDArray[np.bool_], smallest: float
 ) -> NDArray[np.bool_]:
-    """Regions that are not tissue, of at least `smallest` blocks, whose median is denser than the
-    air around the patient.
-    """
+    """Regions without tissue, of at least `smallest` blocks, whose median is denser than air."""
     from scipy import ndimage
 
     labels, count = ndimage.label(~tissue, IN_PLANE)
@@ -134,9 +135,9 @@ def _lung(
 
 
 def _midline(parts: NDArray[np.int64], area_cm2: NDArray[np.float64]) -> float:
-    """Column (work pixels) of the patient's midline:
+    """Column of the patient's midline, in averaged pixels.
 
-    the middle of each slice's largest component, weighted by area.
+    The area-weighted median of the middles of each slice's largest component.
     """
     middle = (parts[:, 3] + parts[:, 4]) / 2
     largest = np.zeros(parts[:, 0].max() + 1)

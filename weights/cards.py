@@ -1,4 +1,4 @@
-"""The model card: what a set of weights is, for the person who finds it in two years."""
+"""The model card: what the weights are, for a reader who finds them in two years."""
 
 from __future__ import annotations
 
@@ -6,73 +6,80 @@ from collections.abc import Mapping
 from typing import Any
 
 from .artifact import Weights
+from .inputs import InputSpec
 
 
 def card(weights: Weights) -> str:
-    """The card as Markdown. What the provenance does not state is called unstated."""
-    p, i = weights.provenance, weights.inputs
-    field = (
-        f"{i.mm_per_px} mm per pixel, cut or padded with air around the centre"
-        if i.mm_per_px
-        else "stretched to that size"
-    )
-    shown = "square around the body" if i.field == "body" else "whole image"
-    if i.channels == "grey":
-        low, high = i.window_hu
-        of = (
-            f"the slices {i.neighbours_mm:g} mm above and below beside it"
-            if i.neighbours_mm
-            else "one slice copied to three channels"
-        )
-        channels = (
-            f"HU {low:g}..{high:g} to 0..1, clipped; {of}; minus {list(i.mean)}, over {list(i.std)}"
-        )
-    else:
-        channels = (
-            "three channels: HU clipped to {:g}..{:g}, zeros, ones; nothing else is "
-            "subtracted or divided"
-        ).format(*i.window_hu)
+    """The card as Markdown. Whatever the provenance does not state is called unstated."""
+    p = weights.provenance
+    count = sum(t.numel() for t in weights.trunk.values())
     rows = {
         "backbone": weights.backbone,
-        "trunk": f"{len(weights.trunk)} tensors, "
-        f"{sum(t.numel() for t in weights.trunk.values()):,} numbers",
+        "trunk": f"{len(weights.trunk)} tensors, {count:,} numbers",
         "head": "Conv6 and Fc7, for scores"
         if weights.head
         else "none: these weights give features, no scores",
-        "input": f"axial slice, the {shown}, {i.size_px} x {i.size_px} px, {field}",
-        "intensity": channels,
+        "input": _field(weights.inputs),
+        "intensity": _intensity(weights.inputs),
         "start": _start(p.get("start")),
         "data": _data(p.get("data")),
         "quality, no label used": _quality(p.get("held_out")),
         "training": _training(p),
         "versions": ", ".join(f"{k} {v}" for k, v in p.get("versions", {}).items()) or "unstated",
         "commit": p.get("commit") or "unstated",
-        "licence": weights.licence,
+        "license": weights.license,
         "SHA-256 of the content": weights.sha256(),
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return f"""# Body-part regression weights, {weights.backbone}
 
-{p.get("method", "Method unstated")}. A score for every axial CT slice, learned without labels from the order and
-spacing of slices; the trunk is a start for detectors and other networks on CT.
+{p.get("method", "Method unstated")}. A score for every axial CT slice, learned without labels
+from the order and spacing of slices. The trunk is a start for detectors and other networks on CT.
 
 | | |
 |---|---|
 {table}
 
 ## Intended use
-A start for other tasks on CT, and one body-coordinate score for each axial slice: larger is more inferior. Research
-only; not a medical device. Feed it exactly the input above: other windows, means or channel rules give features that
-it was not trained for, without any error.
+A start for other tasks on CT, and one body-coordinate score for each axial slice; larger is more
+inferior. Research only; not a medical device. Feed it exactly the input above. Other windows,
+means or channel rules raise no error, but give features that it was not trained for.
 
 ## Data
-Scans are counted above and named by a digest of their pixels; nothing about a patient is kept in the weights.
+Scans are counted above and identified by a digest of their pixels. The weights hold nothing about
+a patient.
 
 ## Limits
-Scores are relative to this training: thresholds and landmarks must be calibrated for each weights file. Body parts, scanners and ages that
-were rare in the training data are scored less well; the held-out quality above says nothing about other hospitals. The classifier or
-detection heads of a model that takes this trunk are not trained by it.
+Scores are relative to this training: thresholds and landmarks must be calibrated for each weights
+file. Body parts, scanners and ages that were rare in the training data are scored less accurately.
+The held-out quality above says nothing about other hospitals. The classifier or detection heads of
+a model that takes this trunk are not trained by it.
 """
+
+
+def _field(inputs: InputSpec) -> str:
+    shown = "square around the body" if inputs.field == "body" else "whole image"
+    size = f"{inputs.size_px} x {inputs.size_px} px"
+    if inputs.mm_per_px:
+        scale = f"{inputs.mm_per_px} mm per pixel, cropped or padded with air around the centre"
+    else:
+        scale = "stretched to that size"
+    return f"axial slice, the {shown}, {size}, {scale}"
+
+
+def _intensity(inputs: InputSpec) -> str:
+    low, high = inputs.window_hu
+    if inputs.channels == "folded":
+        return (
+            f"three channels: HU clipped to {low:g}..{high:g}, zeros, ones; nothing else is "
+            "subtracted or divided"
+        )
+    if inputs.neighbours_mm:
+        channels = f"the slices {inputs.neighbours_mm:g} mm above and below beside it"
+    else:
+        channels = "one slice copied to three channels"
+    scale = f"minus {list(inputs.mean)}, over {list(inputs.std)}"
+    return f"HU {low:g}..{high:g} to 0..1, clipped; {channels}; {scale}"
 
 
 def _start(start: Mapping[str, Any] | None) -> str:

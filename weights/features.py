@@ -1,65 +1,46 @@
-"""Whether two networks compute the same: equal tensors do not make equal features.
+"""Whether two networks compute the same features; equal tensors do not guarantee it.
 
-Another stride, epsilon or activation, or a detector that subtracts another mean, leaves every
-tensor as it was. So a slice drawn in HU is given to both networks, to each as its user would give
-it, and what every layer of the trunk puts out must be the same.
+A different stride, epsilon or activation, or a detector that subtracts a different mean, leaves
+every tensor unchanged. Both networks are therefore run on the same synthetic slice, each with the
+preprocessing of its own users, and the outputs of every layer of the trunk must agree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .inputs import AIR_HU, InputSpec
-from .layouts import Place
+from .artifact import Weights
+from .inputs import InputSpec, reference_slice
+from .layouts import Location
 from .receipts import TransferError
 
-if TYPE_CHECKING:
-    from .artifact import Weights
-
 TOLERANCE = 1e-4
-"""Largest difference of a layer's output relative to its largest value.
+"""Largest difference of a layer's output that is accepted, relative to its largest value.
 
-Rounding gives 1e-6, another epsilon of BatchNorm 1e-3.
+Rounding gives 1e-6; a different epsilon of BatchNorm gives 1e-3.
 """
 
 
-def reference_slice(inputs: InputSpec) -> Tensor:
-    """The slice that features are compared on:
+def feature_difference(model: nn.Module, weights: Weights, location: Location) -> float:
+    """The largest relative difference of a layer's output on the reference slice.
 
-    a body of waves over all of the window and a little beyond. `[1, S, S]` int16 HU.
-    """
-    low, high = inputs.window_hu
-    y, x = torch.meshgrid(
-        *[torch.linspace(-1, 1, inputs.size_px, dtype=torch.float64)] * 2, indexing="ij"
-    )
-    waves = (torch.sin(9 * x + 4 * y) * torch.cos(7 * y - 3 * x) + 1) / 2
-    hu = low + (high - low) * (1.2 * waves - 0.1)
-    return (
-        torch.where((x / 0.9) ** 2 + (y / 0.7) ** 2 < 1, hu, AIR_HU)
-        .round()
-        .clamp(-32768, 32767)
-        .to(torch.int16)[None]
-    )
-
-
-def feature_difference(model: nn.Module, weights: Weights, place: Place) -> float:
-    """The largest relative difference of any layer's output on the reference slice.
-
-    Raises `TransferError` above the tolerance.
+    Raises:
+        TransferError: the difference exceeds `TOLERANCE`, the detector normalises its images
+            differently, or the model cannot be run on the slice.
     """
     device = next(model.parameters()).device
     backbone = weights.build().to(device)
     hu = reference_slice(weights.inputs).to(device)
     pairs = {}
-    for ours, theirs in place.layout.names.items():
-        own, other = (name.rpartition(".")[0] for name in (ours, place.name(theirs)))
+    for ours, theirs in location.layout.names.items():
+        own, other = (name.rpartition(".")[0] for name in (ours, location.name(theirs)))
         pairs[own] = other
-    # A layer that holds another one inside (detectron2's convolutions hold their norm) puts out
-    # something else than one that does not.
+    # A layer that contains another one (detectron2's convolutions contain their norm) has another
+    # output than a layer that does not.
     body = dict(backbone.body.named_modules()), dict(model.named_modules())
     pairs = {
         a: b for a, b in pairs.items() if a and b and _is_leaf(body[0][a]) == _is_leaf(body[1][b])
@@ -84,13 +65,13 @@ def feature_difference(model: nn.Module, weights: Weights, place: Place) -> floa
 def _difference(what: str, expected: Tensor, found: Tensor) -> float:
     if expected.shape != found.shape:
         raise TransferError(
-            f"features differ: {what} puts out {tuple(found.shape)}, in the source "
+            f"features differ: the output of {what} is {tuple(found.shape)}, in the source "
             f"{tuple(expected.shape)}"
         )
     relative = float((expected - found).abs().max() / expected.abs().max().clamp_min(1e-12))
     if not relative <= TOLERANCE:
         raise TransferError(
-            f"features differ: {what} puts out other values, by {relative:.2g} of its largest "
+            f"features differ: the output of {what} is off by {relative:.2g} of its largest value "
             f"(allowed: {TOLERANCE:g})"
         )
     return relative
@@ -103,16 +84,16 @@ def _is_leaf(module: nn.Module) -> bool:
 def _outputs(
     root: nn.Module, paths: Collection[str], device: torch.device, run: Callable[[], Any]
 ) -> tuple[dict[str, Tensor], Any]:
-    """What the layers at `paths` put out while `run` runs, and what it returns.
+    """The outputs of the layers at `paths` while `run` runs, and what it returns.
 
-    In evaluation mode; the modes are put back.
+    `root` runs in evaluation mode; its own modes are restored afterwards.
     """
     outputs: dict[str, Tensor] = {}
 
     def keep(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: object, output: object) -> None:
             if isinstance(output, Tensor) and path not in outputs:
-                outputs[path] = output.detach().clone()  # the next layer may work in place
+                outputs[path] = output.detach().clone()  # the next layer may be in-place
 
         return hook
 
@@ -121,23 +102,19 @@ def _outputs(
     hooks = [modules[path].register_forward_hook(keep(path)) for path in paths]
     try:
         root.eval()
-        # In full float32: TF32 rounds by more than the tolerance, and two kernels need not round
-        # alike.
+        # Full float32: TF32 rounds by more than the tolerance, and two kernels may round
+        # differently.
         with (
             torch.no_grad(),
             torch.autocast(device.type, enabled=False),
             torch.backends.cudnn.flags(allow_tf32=False),
         ):
             return outputs, run()
-    except (
-        RuntimeError,
-        ValueError,
-        AssertionError,
-        TypeError,
-    ) as error:  # whatever a foreign model makes of the slice
+    # What other libraries' models raise when they cannot process the slice.
+    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TransferError(
-            f"features cannot be compared, the model does not take the reference slice: {reason}"
+            f"features cannot be compared: the model fails on the reference slice: {reason}"
         ) from error
     finally:
         for handle in hooks:
@@ -147,24 +124,23 @@ def _outputs(
 
 
 def _runner(model: nn.Module) -> Callable[[Tensor], Any]:
-    """What to call to run the trunk:
-
-    a detector's backbone; without the classifier where the model has such a way.
-    """
+    """The function that runs the trunk: a detector's backbone, a classifier without its head."""
     if isinstance(backbone := getattr(model, "backbone", None), nn.Module):
         model = backbone
-    for way in ("forward_features", "features"):
-        if callable(function := getattr(model, way, None)):
+    for name in ("forward_features", "features"):
+        if callable(function := getattr(model, name, None)):
             return function  # type: ignore[no-any-return]
     return model
 
 
 def _normalised(model: nn.Module, inputs: InputSpec, hu: Tensor) -> Tensor:
-    """The reference slice as the model's trunk gets it when the model is used: detectors subtract a
-    mean of their own.
+    """The reference slice as the model's trunk receives it in use.
 
-    Raises `TransferError` where that is not the contract's. A detector that normalises nothing
-    (mean 0, std 1) gets what the contract says.
+    Detectors subtract their own mean. A detector that does not normalise (mean 0, std 1) receives
+    what the contract says.
+
+    Raises:
+        TransferError: the detector's mean or std is not the contract's.
     """
     scale = 1.0
     transform = getattr(model, "transform", None)
@@ -192,7 +168,7 @@ def _normalised(model: nn.Module, inputs: InputSpec, hu: Tensor) -> Tensor:
             for name, value in zip(names, wanted, strict=True)
         ]
         raise TransferError(
-            f"another intensity scale: the detector has {', '.join(shown)}; these weights need "
+            f"intensity scales differ: the detector has {', '.join(shown)}; these weights need "
             f"{', '.join(right)}"
         )
     mean, std = (v.view(1, 3, 1, 1).to(hu.device) for v in (mean, std))

@@ -1,8 +1,8 @@
-"""Trunks in files of other libraries: state dicts of torchvision and timm, checkpoints of
-detectron2. Opening one executes nothing.
+"""Trunks in files of other libraries: torchvision, timm and detectron2.
 
-What `export` writes carries a record of its contract (beside or in the file, where the library has
-a place for it), and is refused where tensors and record do not belong together.
+Opening such a file executes nothing. What `export` writes carries a record of its input contract,
+in the file or beside it, depending on the library. A file whose tensors do not match its record is
+refused.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from .artifact import digest
+from .artifact import tensors_sha256
 from .inputs import InputSpec
-from .layouts import COUNTER, layouts, locate
+from .layouts import COUNTER, layouts_of, locate
 from .receipts import TransferError
 
 
 @dataclass(frozen=True)
-class Foreign:
+class ForeignFile:
     """A file of tensors.
 
-    record: what `export` wrote about it, if it did. scale: (mean, std) that its own library's
-    config states.
+    Attributes:
+        record: what `export` wrote about it; empty if the file is not an export.
+        scale: (mean, std) that its library's config states.
     """
 
     path: Path
@@ -39,48 +40,46 @@ class Foreign:
     scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def inputs(self) -> InputSpec | None:
-        """The contract of an export; none of a file that is not one."""
+        """The contract of an export; None if the file is not one."""
         return InputSpec.from_dict(self.record["inputs"]) if self.record else None
 
     def trunk(self, backbone: str, names: Collection[str]) -> dict[str, Tensor]:
         """A backbone's tensors under its own `names`.
 
         Raises:
-            TransferError: a tensor is missing, or the file holds more of such a network than the
-                backbone has.
+            TransferError: no tensor of the backbone is found, or the file holds a larger network.
         """
-        place = locate(layouts(backbone, names), self.tensors)
-        if place is None:
-            raise TransferError(f"{self.path}: holds no tensor of a {backbone}")
-        theirs = {place.name(theirs): theirs for theirs in place.layout.names.values()}
+        location = locate(layouts_of(backbone, names), self.tensors)
+        if location is None:
+            raise TransferError(f"{self.path}: holds no tensor of {backbone}")
+        theirs = {location.name(theirs): theirs for theirs in location.layout.names.values()}
         if foreign := sorted(
-            name for name in self.tensors if place.kin(name) and name not in theirs
+            name for name in self.tensors if location.holds(name) and name not in theirs
         ):
             raise TransferError(
                 f"{self.path}: holds a larger network than {backbone}, with {len(foreign)} "
-                f"tensors more ({foreign[0]})"
+                f"more tensors ({foreign[0]})"
             )
-        trunk = place.layout.to_ours({theirs[n]: t for n, t in self.tensors.items() if n in theirs})
+        trunk = location.layout.to_ours(
+            {theirs[n]: t for n, t in self.tensors.items() if n in theirs}
+        )
         counters = self.record.get("counters", {})
-        return {
-            n: torch.tensor(counters.get(n, 0))
-            for n in names
-            if n.endswith(COUNTER) and n not in trunk
-        } | trunk
+        absent = [n for n in names if n.endswith(COUNTER) and n not in trunk]
+        return {n: torch.tensor(counters.get(n, 0)) for n in absent} | trunk
 
 
 def record_beside(path: Path) -> Path:
-    """Where the record of a state dict lies."""
+    """The path of a state dict's record."""
     return path.with_name(path.name + ".inputs.json")
 
 
-def read(path: Path) -> Foreign:
-    """Read a state dict (.pth, .safetensors) or a detectron2 checkpoint (.pkl), with the record or
-    config beside it.
+def read_foreign(path: Path) -> ForeignFile:
+    """Read a state dict (.pth, .safetensors) or a detectron2 checkpoint (.pkl).
+
+    A record or timm's config beside it is read as well.
 
     Raises:
-        ValueError: not such a file, one that would execute code, or a record that does not belong
-            to the tensors.
+        ValueError: the file is something else, would execute code, or does not match its record.
     """
     record: dict[str, Any] = {}
     scale = None
@@ -101,12 +100,9 @@ def read(path: Path) -> Foreign:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
-    if record and record.get("tensors_sha256") != digest(tensors):
-        raise ValueError(
-            f"{path}: its tensors are not those that its record was written for; export the "
-            "weights anew"
-        )
-    return Foreign(path, tensors, record, scale)
+    if record and record.get("tensors_sha256") != tensors_sha256(tensors):
+        raise ValueError(f"{path}: its tensors do not match its record; export the weights again")
+    return ForeignFile(path, tensors, record, scale)
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
@@ -130,22 +126,30 @@ def _checked(path: Path, loaded: object) -> dict[str, Tensor]:
         or not loaded
         or not all(isinstance(t, Tensor) for t in loaded.values())
     ):
-        raise ValueError(
-            f"{path}: a state dict maps names to tensors; this file holds something else"
-        )
+        raise ValueError(f"{path}: not a state dict, which maps names to tensors")
     return loaded
 
 
 class _Arrays(pickle.Unpickler):
-    """Reads pickles of plain values and NumPy arrays; whatever else a pickle may ask for is
-    refused, so that nothing is executed.
+    """Reads pickles of plain values and NumPy arrays.
+
+    Any other object is refused, so that nothing is executed.
     """
 
     ALLOWED = frozenset(
-        (f"numpy.{core}.{home}", name)
-        for core in ("core", "_core")
-        for home, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
-    ) | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}  # fmt: skip
+        [
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("_codecs", "encode"),
+            # NumPy 1 and NumPy 2.
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy.core.multiarray", "scalar"),
+            ("numpy._core.multiarray", "scalar"),
+            ("numpy.core.numeric", "_frombuffer"),
+            ("numpy._core.numeric", "_frombuffer"),
+        ]
+    )
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.ALLOWED:
@@ -159,7 +163,7 @@ def _detectron2(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {name: torch.from_numpy(array.copy()) for name, array in loaded["model"].items()}
     except Exception as error:
         raise ValueError(
-            f"{path}: not a detectron2 checkpoint of arrays alone that opens without executing "
+            f"{path}: not a detectron2 checkpoint of arrays only, which opens without executing "
             f"code ({type(error).__name__}: {error})"
         ) from error
     return _checked(path, tensors), loaded.get("ubr", {})

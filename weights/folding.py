@@ -1,15 +1,15 @@
-"""The intensity contract folded into the first convolution, so that a trunk takes HU as they are
-(clipped to its window).
+"""The intensity contract folded into the first convolution, so that a trunk takes clipped HU.
 
 With channel weights w_c, window low..low+W, mean m_c and std s_c, a tap of the first convolution
 gives for a slice of h HU
 
-    sum_c w_c ((h - low) / W - m_c) / s_c  =  h * sum_c w_c / (W s_c)  -  1 * sum_c w_c (low / W + m_c) / s_c
+    sum_c w_c ((h - low) / W - m_c) / s_c
+        =  h * sum_c w_c / (W s_c)  -  1 * sum_c w_c (low / W + m_c) / s_c
 
-The second term cannot become the bias: a convolution pads with zeros, which stand for the mean, so
-taps that lie outside the slice must not add it. It goes to a channel of ones instead, which is
-padded with zeros like the slice, and the features are the same up to the border, also where a
-detector pads its batch. The three channels are HU, zeros, ones (`InputSpec.channels` "folded").
+The second term cannot become the bias. A convolution pads with zeros, which stand for the mean, so
+taps outside the slice must not add it. It goes to a channel of ones instead, which is padded with
+zeros like the slice. The features are then equal up to the border, including where a detector pads
+its batch. The three channels are HU, zeros, ones (`InputSpec.channels` "folded").
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ import torch
 
 from .artifact import Weights
 from .backbones import build
-from .features import TOLERANCE, reference_slice
-from .inputs import InputSpec
+from .features import TOLERANCE
+from .inputs import InputSpec, reference_slice
 from .receipts import TransferError
 
 
 def fold(weights: Weights) -> Weights:
-    """The same network with an input contract of plain HU; scores and features stay what they are.
+    """The same network with an input contract of clipped HU; scores and features are unchanged.
 
     Raises:
         ValueError: the weights are folded already, or have no first convolution over three
             channels.
-        TransferError: the features did not stay the same.
+        TransferError: the features differ afterwards.
     """
     spec = weights.inputs
     if spec.channels != "grey":
-        raise ValueError("the contract of these weights is folded already")
+        raise ValueError("the input contract of these weights is already folded")
     if spec.neighbours_mm:
         raise ValueError(
             "the first convolution of these weights takes three slices (neighbours_mm); export "
-            "them unfolded"
+            "them without folding"
         )
-    in_order = build(weights.backbone).body.state_dict()  # files keep their tensors in another
+    in_order = build(weights.backbone).body.state_dict()  # a file's order differs
     first = next((name for name, t in in_order.items() if t.ndim == 4), None)
     if first is None or weights.trunk[first].shape[1] != 3:
         raise ValueError(
@@ -71,6 +71,6 @@ def fold(weights: Weights) -> Weights:
     if not difference <= TOLERANCE:
         raise TransferError(
             f"the features differ by {difference:.2g} of the largest after folding; export these "
-            "weights unfolded"
+            "weights without folding"
         )
     return result

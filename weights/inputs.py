@@ -1,15 +1,16 @@
-"""The input contract: how Hounsfield units become what a backbone's first convolution was trained
-on.
+"""The input contract: how Hounsfield units become the input of a backbone's first convolution.
 
-Preprocessing that drifts between pretraining and detector is the silent killer of transfer
-experiments, so it has this one home. An `InputSpec` is chosen once, travels inside the weights
-file, and both sides build their input through it, in two halves:
+Preprocessing that differs between pretraining and detector ruins a transfer experiment without an
+error. It therefore has one home. An `InputSpec` is chosen once and travels inside the weights
+file. Pretraining and detectors build their input through it, in two stages:
 
-    slices in HU  --to_grid, with_neighbours-->  int16 HU on a square grid  --to_input-->  float [N, 3, S, S]
+    slices in HU
+      -- to_grid, with_neighbours -->  int16 HU on a square grid
+      -- to_input -->                  float [N, 3, S, S]
 
-The first half is geometry only (what part of the slice, at what resolution, beside which other
-slices) and can be done once and kept; the second half is intensity only and is done on the device.
-HU are resampled before they are windowed, so that augmentation can work in HU between the halves.
+The first stage is geometry: which part of the slice, at which resolution, with which neighbouring
+slices. Its result can be stored. The second stage is intensity and runs on the device. HU are
+resampled before they are windowed, so that augmentation can work in HU between the stages.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .body import series_box, shown_boxes
+from .common.hu import AIR_HU
 
-AIR_HU = -1024
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -40,19 +41,19 @@ class InputSpec:
             authors' soft-tissue window.
         size_px: side S of the square input in pixels.
         field: the part of the slice that is shown: the whole "image", or the square around the
-            "body" (`ubr.weights.body`); what lies outside a slice's own part of it, such as arms
-            beside the trunk or head and the table, is then air.
-        mm_per_px: pixel size in mm; the field is then cut or padded with air around its centre to S
-            pixels. Without it the field is stretched to S pixels, whatever its size in mm.
+            "body" (`ubr.weights.body`). With "body", everything outside the body's part of the
+            slice is set to air: the table, and arms beside the trunk or head.
+        mm_per_px: pixel size in mm; the field is then cropped or padded with air around its centre
+            to S pixels. Without it the field is stretched to S pixels, whatever its size in mm.
         channels: what the three channels are. "grey": the windowed slice, 0..1, three times.
             "folded": HU clipped to the window, zeros, ones; for a trunk whose first convolution
             does the rest (`ubr.weights.fold`).
-        neighbours_mm: with it the three channels are slices: the one so far above, the slice
-            itself, the one so far below, each windowed by itself. Between two slices they are
-            interpolated; beyond the ends the last one stands in.
-        mean: subtracted from the channels, a number each.
-        std: divides them after that. The defaults are ImageNet's, on which torchvision's and timm's
-            weights were trained.
+        neighbours_mm: if given, the three channels are three slices: the one this far above, the
+            slice itself, and the one this far below. Each is windowed on its own. Positions
+            between two slices are interpolated; beyond the ends the last slice is repeated.
+        mean: one number per channel, subtracted from it.
+        std: one number per channel, which then divides it. The defaults are ImageNet's, on which
+            torchvision's and timm's weights were trained.
     """
 
     window_hu: tuple[float, float] = (-175.0, 275.0)
@@ -99,9 +100,9 @@ class InputSpec:
         Args:
             hu: `[n, y, x]` HU, any dtype.
             spacing_mm: (y, x) pixel size in mm.
-            boxes: `[n, 4]` the body's box in each slice (`ubr.weights.body.body_boxes`); needed
-                where field is "body".
-            size_px: another side than the contract's, for a caller that crops afterwards; the field
+            boxes: `[n, 4]` the body's box in each slice (`ubr.weights.body.body_boxes`); required
+                if field is "body".
+            size_px: a side other than the contract's, for a caller that crops afterwards; the field
                 in mm stays the same.
 
         Returns:
@@ -128,21 +129,21 @@ class InputSpec:
                 grid, (height_px, width_px), mode="bilinear", antialias=True, align_corners=False
             )
         top, left = (size - height_px) // 2, (size - width_px) // 2
-        # Negative padding cuts: one call centres a field that is smaller or larger than the grid.
+        # Negative padding crops: one call centres a field that is smaller or larger than the grid.
         grid = F.pad(
             grid, (left, size - width_px - left, top, size - height_px - top), value=AIR_HU
         )
         return grid[:, 0].round_().clamp_(-32768, 32767).to(torch.int16)
 
     def with_neighbours(self, grid: Tensor, z_mm: NDArray[np.float64]) -> Tensor:
-        """The slices of a series beside their neighbours, where the contract has any.
+        """Stack each slice of a series with its neighbours, if the contract has neighbours.
 
         Args:
-            grid: `[n, S, S]` HU, what `to_grid` makes of all slices of a series.
+            grid: `[n, S, S]` HU, the output of `to_grid` for all slices of a series.
             z_mm: `[n]` their positions, increasing from superior to inferior.
 
         Returns:
-            `[n, 3, S, S]` int16 HU; `grid` as it is where the contract has no neighbours.
+            `[n, 3, S, S]` int16 HU; `grid` unchanged if the contract has no neighbours.
         """
         if self.neighbours_mm is None:
             return grid
@@ -158,11 +159,11 @@ class InputSpec:
         return torch.stack(planes, dim=1)
 
     def to_image(self, grid: Tensor) -> Tensor:
-        """The three channels before mean and std: `[N, S, S]` HU -> `[N, 3, S, S]` float32. What a
-        detector that normalises takes.
+        """The three channels before mean and std: `[N, S, S]` HU -> `[N, 3, S, S]` float32.
 
-        Three slices, `[N, 3, S, S]`, are a channel each; of a single one all channels are made,
-        also where the contract has neighbours.
+        This is the input of a detector that subtracts mean and std itself. Three slices,
+        `[N, 3, S, S]`, become one channel each. A single slice is copied to all three channels,
+        even if the contract has neighbours.
         """
         low, high = self.window_hu
         hu = grid.float()[:, None] if grid.ndim == 3 else grid.float()
@@ -173,15 +174,13 @@ class InputSpec:
 
     @property
     def pixel_scale(self) -> float:
-        """What `to_image`, mean and std are multiplied by for a library whose images are 0..255
-        (detectron2).
-        """
+        """The factor of `to_image`, mean and std for a library of 0..255 images (detectron2)."""
         return 1.0 if self.channels == "folded" else 255.0
 
     def to_input(self, grid: Tensor) -> Tensor:
-        """Channels, mean and std:
+        """The network's input: `[N, S, S]` or `[N, 3, S, S]` HU -> `[N, 3, S, S]` float32.
 
-        `[N, S, S]` or `[N, 3, S, S]` HU -> `[N, 3, S, S]` float32, channels last in memory.
+        `to_image`, minus mean, over std; in channels-last memory format.
         """
         mean, std = (
             torch.tensor(v, device=grid.device).view(1, 3, 1, 1) for v in (self.mean, self.std)
@@ -189,17 +188,14 @@ class InputSpec:
         return ((self.to_image(grid) - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def intensity(self) -> tuple[object, ...]:
-        """What two contracts must share for weights to go from one to the other:
-
-        window, channels, mean and std.
-        """
+        """Window, channels, mean and std: equal in contracts that weights may move between."""
         return self.window_hu, self.channels, self.mean, self.std
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for metadata.
 
-        Neighbours are told where there are any: digests of contracts without them stay what they
-        were.
+        `neighbours_mm` is left out if it is None, so that digests of contracts from before it
+        existed stay valid.
         """
         return {
             name: value
@@ -211,7 +207,7 @@ class InputSpec:
     def from_dict(cls, values: dict[str, Any]) -> InputSpec:
         """The inverse of `to_dict`.
 
-        Raises `ValueError` for a missing or unknown field: a contract is never guessed.
+        Raises `ValueError` for a missing or unknown field. A contract is never guessed.
         """
         names = {f.name for f in dataclasses.fields(cls)}
         if set(values) | {"neighbours_mm"} != names:
@@ -224,10 +220,26 @@ class InputSpec:
         return cls(**plain)
 
 
-def _body_only(hu: Tensor, boxes: NDArray[np.int16]) -> Tensor:
-    """Slices `[n, y, x]` cut to the series' box, with air outside each slice's own part of it.
+def reference_slice(inputs: InputSpec) -> Tensor:
+    """The synthetic slice on which the features of two networks are compared.
 
-    As they are where no body was found.
+    An ellipse of waves that cover the window and a little beyond, surrounded by air.
+    `[1, S, S]` int16 HU.
+    """
+    low, high = inputs.window_hu
+    y, x = torch.meshgrid(
+        *[torch.linspace(-1, 1, inputs.size_px, dtype=torch.float64)] * 2, indexing="ij"
+    )
+    waves = (torch.sin(9 * x + 4 * y) * torch.cos(7 * y - 3 * x) + 1) / 2
+    hu = low + (high - low) * (1.2 * waves - 0.1)
+    inside = (x / 0.9) ** 2 + (y / 0.7) ** 2 < 1
+    return torch.where(inside, hu, AIR_HU).round().clamp(-32768, 32767).to(torch.int16)[None]
+
+
+def _body_only(hu: Tensor, boxes: NDArray[np.int16]) -> Tensor:
+    """Crop slices `[n, y, x]` to the series' box and set everything outside each body to air.
+
+    Returns the slices unchanged if no body was found.
     """
     top, bottom, left, right = series_box(boxes)
     if bottom <= top or right <= left:

@@ -1,10 +1,9 @@
 """The names that other libraries give to a trunk's tensors, as data, in both directions.
 
-A trunk is kept under the names of the library that its backbone comes from. Where another library
-holds the same network, the renaming is a list of substitutions, which `layouts` turns into a table
-name -> name. A table is a bijection or it is refused, and nothing is ever matched by how a name
-ends: the names under a known prefix are those of the table, all of them, or the transfer is not
-complete.
+A trunk is stored under the names of the library that its backbone comes from. If another library
+has the same network, the renaming is a list of substitutions, which `layouts_of` turns into a table
+name -> name. A table that is not a bijection is refused. Names are never matched by their endings:
+the names under a known prefix must be exactly those of the table, or the transfer is incomplete.
 """
 
 from __future__ import annotations
@@ -13,12 +12,13 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import NamedTuple
 
 from torch import Tensor
 
 COUNTER = ".num_batches_tracked"
-"""BatchNorm's counter of steps. No output depends on it, and frozen norms have no place for it."""
+"""BatchNorm's counter of steps. No output depends on it, and frozen norms do not have it."""
 
 _RESNETS = (
     r"resnet(?:18|34|50|101|152)|wide_resnet(?:50|101)_2|resnext50_32x4d|resnext101_(?:32x8d|64x4d)"
@@ -49,7 +49,7 @@ _REGNET: Rules = (
 _EFFICIENTNET: Rules = (
     (r"^conv_stem\.", "features.0.0."),
     (r"^bn1\.", "features.0.1."),
-    # The first stage's blocks have no expansion, so their layers are counted from one less.
+    # The first stage's blocks have no expansion, so the indices of their layers are lower by one.
     (r"^blocks\.0\.(\d+)\.conv_dw\.", r"features.1.\1.block.0.0."),
     (r"^blocks\.0\.(\d+)\.bn1\.", r"features.1.\1.block.0.1."),
     (r"^blocks\.0\.(\d+)\.se\.", r"features.1.\1.block.1."),
@@ -77,12 +77,15 @@ _DETECTRON2_RESNET: Rules = (
 
 
 class _Family(NamedTuple):
-    """Backbones (a pattern) that a library has too, under a name of its own (a template), and how
-    its tensors are called.
+    """Backbones that a library has as well, and the library's names for them.
 
-    prefix: where the trunk sits in that library's checkpoints. axes: tensors (a pattern) that have
-    further axes of length 1 there. heads: what lies among the trunk's names there and is none of
-    it.
+    Attributes:
+        backbones: a pattern of the backbones' names.
+        model: a template of the library's name.
+        rules: substitutions from our tensor names to the library's.
+        prefix: what precedes the trunk's names in that library's checkpoints.
+        axes: a pattern of tensors that have more axes of length 1 there, and their shape.
+        heads: beginnings of names that look like the trunk's there but are not part of it.
     """
 
     backbones: str
@@ -93,8 +96,8 @@ class _Family(NamedTuple):
     heads: tuple[str, ...] = ()
 
 
-# Not torchvision's DenseNets: their tensors match, but their `features` end before the last ReLU,
-# so a detector would see another map.
+# torchvision's DenseNets are left out: their tensors match, but their `features` end before the
+# last ReLU, so a detector would receive another map.
 FAMILIES: Mapping[str, tuple[_Family, ...]] = {
     "torchvision": (
         _Family(r"(vgg16|vgg16_bn|alexnet)", r"\1"),
@@ -121,7 +124,7 @@ FAMILIES: Mapping[str, tuple[_Family, ...]] = {
     ),
     "detectron2": (
         _Family(rf"timm/({_RESNETS})", r"\1", _DETECTRON2_RESNET, prefix="backbone.bottom_up."),
-        _Family(r"(.+)", r"\1", prefix="backbone.body."),  # ours, registered there
+        _Family(r"(.+)", r"\1", prefix="backbone.body."),  # ours, as registered with detectron2
     ),
 }
 
@@ -130,9 +133,13 @@ FAMILIES: Mapping[str, tuple[_Family, ...]] = {
 class Layout:
     """A backbone's tensors under another library's names.
 
-    library: whose. model: the library's name of the network. names: own name -> theirs. prefix:
-    before their names in a checkpoint. views: their shape, by own name, where it has axes of length
-    1 more. heads: see `_Family`.
+    Attributes:
+        library: the other library.
+        model: the library's name of the network.
+        names: our name -> their name.
+        prefix: what precedes their names in a checkpoint.
+        views: their shape by our name, for tensors that have more axes of length 1 there.
+        heads: beginnings of their names that look like the trunk's but are not part of it.
     """
 
     library: str
@@ -144,21 +151,18 @@ class Layout:
 
     @cached_property
     def parts(self) -> frozenset[str]:
-        """The first components of their names:
-
-        the parts of the network that belong to the trunk.
-        """
+        """The first components of their names: the modules that belong to the trunk."""
         return frozenset(name.split(".")[0] for name in self.names.values())
 
     def to_theirs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Own names -> their names (without the prefix)."""
+        """Our names -> their names, without the prefix."""
         return {
             self.names[n]: t.reshape(self.views[n]) if n in self.views else t
             for n, t in tensors.items()
         }
 
     def to_ours(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Their names (without the prefix) -> own names; the inverse of `to_theirs`."""
+        """Their names, without the prefix -> our names; the inverse of `to_theirs`."""
         own = {theirs: ours for ours, theirs in self.names.items()}
         return {
             own[n]: t.flatten() if own[n] in self.views and t.ndim == len(self.views[own[n]]) else t
@@ -166,8 +170,8 @@ class Layout:
         }
 
 
-def layouts(backbone: str, names: Iterable[str]) -> dict[str, Layout]:
-    """The layouts that a backbone has, by library. names: of the backbone's own tensors."""
+def layouts_of(backbone: str, names: Iterable[str]) -> dict[str, Layout]:
+    """The layouts of a backbone by library; `names` are those of its own tensors."""
     names = tuple(names)
     found = {}
     for library, families in FAMILIES.items():
@@ -203,17 +207,17 @@ PREFIXES = (
     "backbone.bottom_up.",
     "backbone.bottom_up.body.",
 )
-"""Where trunks sit in models and checkpoints:
+"""What precedes the trunk's names in models and checkpoints.
 
-bare, in this project's `Backbone`, in detectors of torchvision and detectron2.
+The trunk alone, this project's `Backbone`, and detectors of torchvision and detectron2.
 """
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a trunk sits among the names of a model or file: a layout under a prefix.
+class Location:
+    """Where a trunk's tensors are among the names of a model or file: a layout under a prefix.
 
-    cut: the beginning of the layout's names that is absent there: "features." where a detector's
+    `cut` is the beginning of the layout's names that is absent there: "features." if a detector's
     backbone is `vgg16().features`.
     """
 
@@ -225,10 +229,10 @@ class Place:
         """The full name of one of the layout's tensors."""
         return self.prefix + theirs.removeprefix(self.cut)
 
-    def kin(self, name: str) -> bool:
-        """Whether a full name belongs among the trunk's:
+    def holds(self, name: str) -> bool:
+        """Whether a full name belongs to the trunk.
 
-        it lies under the prefix, in a part that the trunk has, in no head.
+        It does if it is under the prefix, in a module of the trunk, and in no head.
         """
         if not name.startswith(self.prefix):
             return False
@@ -240,25 +244,19 @@ class Place:
 
 def locate(
     layouts: Mapping[str, Layout], names: Collection[str], prefix: str | None = None
-) -> Place | None:
-    """The place that most of the trunk's tensors have among `names`; none where no tensor has one.
+) -> Location | None:
+    """The location under which most of the trunk's tensors are among `names`.
 
-    prefix: look there only.
+    None if no tensor is found. With `prefix`, no other prefix is tried.
     """
     names = frozenset(names)
+    prefixes = PREFIXES if prefix is None else (prefix,)
     best, most = None, 0
     for layout in layouts.values():
-        cuts = (
-            ("", "features.")
-            if all(n.startswith("features.") for n in layout.names.values())
-            else ("",)
-        )
-        for place in (
-            Place(layout, p, cut)
-            for p in (PREFIXES if prefix is None else (prefix,))
-            for cut in cuts
-        ):
-            present = sum(place.name(theirs) in names for theirs in layout.names.values())
+        in_features = all(n.startswith("features.") for n in layout.names.values())
+        for before, cut in product(prefixes, ("", "features.") if in_features else ("",)):
+            location = Location(layout, before, cut)
+            present = sum(location.name(theirs) in names for theirs in layout.names.values())
             if present > most:
-                best, most = place, present
+                best, most = location, present
     return best

@@ -1,23 +1,31 @@
-"""What a transfer of tensors did, and the error of one that was not complete."""
+"""Copying tensors by name, all or none, with a receipt that says what was done."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a transfer did; names are the target's.
+    """What a transfer did, as names of the target's tensors.
 
-    loaded: hold the source's numbers now. missing: the source has none for them. unexpected: the
-    source's, without a place in the target. other_shape, other_kind: cannot be copied. differing:
-    have a place, and other numbers. left: the target's that are none of the trunk's: heads that
-    this training does not train. layout, prefix: how the names were found. feature_difference: the
-    largest of any layer, relative to its largest value; none where tensors alone were moved.
+    Attributes:
+        loaded: hold the source's values now.
+        missing: the source has no value for them.
+        unexpected: tensors of the source that the target does not have.
+        other_shape: cannot be copied, because the shapes differ.
+        other_kind: cannot be copied, because the dtypes differ.
+        differing: exist in both, with different values.
+        left: tensors of the target outside the trunk, such as heads; they are left unchanged.
+        layout: the library whose names were recognised.
+        prefix: what precedes these names in the target.
+        feature_difference: the largest difference of a layer's output, relative to its largest
+            value; None if only tensors were copied.
     """
 
     loaded: tuple[str, ...]
@@ -32,11 +40,14 @@ class Receipt:
     feature_difference: float | None = None
 
     def faults(self) -> str:
-        """What keeps the transfer from being complete, empty where nothing does."""
+        """Why the transfer is incomplete; empty if it is complete."""
         kinds = (
-            ("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", self.other_shape),
-            ("of another kind", self.other_kind), ("with other numbers", self.differing),
-        )  # fmt: skip
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("of another shape", self.other_shape),
+            ("of another kind", self.other_kind),
+            ("with other numbers", self.differing),
+        )
         return "; ".join(f"{len(names)} {word} ({_some(names)})" for word, names in kinds if names)
 
     def __str__(self) -> str:
@@ -47,21 +58,20 @@ class Receipt:
         ]
         if self.left:
             lines.append(
-                f"{len(self.left)} left as they were, not trained by this method: "
-                f"{_some(self.left)}"
+                f"{len(self.left)} left unchanged, not trained by this method: {_some(self.left)}"
             )
         if self.feature_difference is not None:
             lines.append(
-                "reference slice: every layer puts out the same (largest relative difference "
+                "reference slice: every layer gives the same output (largest relative difference "
                 f"{self.feature_difference:.1g})"
             )
         return "\n".join(lines)
 
 
 class TransferError(ValueError):
-    """A transfer that was not complete; the text says why.
+    """A transfer that is incomplete; the message says why.
 
-    receipt: the details, where tensors were compared.
+    receipt: the details, if tensors were compared.
     """
 
     def __init__(self, text: str, receipt: Receipt | None = None) -> None:
@@ -77,7 +87,13 @@ def _some(names: Collection[str]) -> str:
 def compare(
     target: Mapping[str, Tensor], source: Mapping[str, Tensor], trunk: Collection[str]
 ) -> Receipt:
-    """Compare tensors by name. trunk: those names of the target that the source has to fill."""
+    """Compare tensors by name.
+
+    Args:
+        target: the tensors to copy to.
+        source: the tensors to copy from.
+        trunk: the names in `target` for which `source` must have values.
+    """
     common = sorted(set(target) & set(source))
     shapes = [n for n in common if source[n].shape != target[n].shape]
     kinds = [n for n in common if source[n].dtype != target[n].dtype]
@@ -94,3 +110,33 @@ def compare(
         differing=tuple(differing),
         left=tuple(sorted(set(target) - set(source) - set(trunk))),
     )
+
+
+def copy_compared(
+    target: Mapping[str, Tensor], source: Mapping[str, Tensor], comparison: Receipt
+) -> None:
+    """Copy every tensor that differs.
+
+    Raises:
+        TransferError: `comparison`, what `compare` found, is incomplete; nothing is copied.
+    """
+    if faults := dataclasses.replace(comparison, differing=()).faults():
+        raise TransferError(f"incomplete transfer, nothing was loaded: {faults}", comparison)
+    with torch.no_grad():
+        for name in comparison.differing:
+            target[name].copy_(source[name])
+
+
+def copy_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> Receipt:
+    """Copy `tensors` into a module that has the same names, all of them or none.
+
+    Raises:
+        TransferError: a tensor is missing, unexpected, or of another shape or dtype; the module is
+            then unchanged.
+    """
+    target = module.state_dict()
+    copy_compared(target, tensors, compare(target, tensors, set(target)))
+    after = compare(module.state_dict(), tensors, set(target))
+    if faults := after.faults():
+        raise TransferError(f"tensors differ after loading: {faults}", after)
+    return after

@@ -1,8 +1,9 @@
-"""The regressor: one backbone, one head, one score a slice (the paper, Fig. 1).
+"""The regressor: one backbone, one head, one score per slice (the paper, Fig. 1).
 
-    input [N, 3, S, S] -> backbone -> Conv6 (512 filters 1x1) + ReLU -> global average pool -> 512-D "pool6" -> Fc7 -> score [N]
+    input [N, 3, S, S] -> backbone -> Conv6 (512 filters 1x1) + ReLU
+        -> global average pool -> 512-D "pool6" -> Fc7 -> score [N]
 
-The pool makes the score robust to where the body lies in the slice. Larger scores are more
+The pool makes the score robust to the position of the body in the slice. Larger scores are more
 inferior.
 """
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from .artifact import Weights
 from .backbones import Backbone
 from .inputs import InputSpec
-from .transfer import copy_into
+from .receipts import copy_into
 
 
 class Head(nn.Module):
@@ -22,8 +23,8 @@ class Head(nn.Module):
 
     Args:
         channels: of the backbone's map.
-        std: standard deviation of the Gaussian that weights start from (0.001 in the authors' code,
-            biases 0); none for PyTorch's own.
+        std: standard deviation of the Gaussian that the weights are drawn from, with biases 0
+            (0.001 in the authors' code). None: PyTorch's own initialisation.
     """
 
     def __init__(self, channels: int, std: float | None = None) -> None:
@@ -41,8 +42,8 @@ class Head(nn.Module):
 
     def score(self, pooled: Tensor) -> Tensor:
         """`[N, 512]` -> `[N]`: Fc7."""
-        # Scores differ by far less than bf16 resolves at their size, so the last product is never
-        # done in it.
+        # Differences of scores are far below the resolution of bf16, so the last product is never
+        # computed in it.
         with torch.autocast(pooled.device.type, enabled=False):
             return self.fc7(pooled)[:, 0]  # type: ignore[no-any-return]
 
@@ -63,26 +64,26 @@ class Regressor(nn.Module):
         return self.head(self.backbone(x))  # type: ignore[no-any-return]
 
     def score(self, grid: Tensor) -> Tensor:
-        """`[N, S, S]` HU on the contract's grid (`[N, 3, S, S]` with neighbours) -> `[N]` scores."""
+        """HU on the contract's grid, `[N, S, S]` or `[N, 3, S, S]` -> `[N]` scores."""
         return self(self.inputs.to_input(grid))  # type: ignore[no-any-return]
 
     def pool6(self, grid: Tensor) -> Tensor:
-        """The same -> `[N, 512]`, of which `head.score` makes the scores."""
+        """The same input -> `[N, 512]`, from which `head.score` computes the scores."""
         return self.head.pool6(self.backbone(self.inputs.to_input(grid)))
 
-    def to_weights(self, provenance: dict[str, object], licence: str) -> Weights:
-        """The trained numbers with their contract."""
+    def to_weights(self, provenance: dict[str, object], license: str) -> Weights:
+        """The trained weights with their contract."""
         trunk, head = (
             {k: v.detach().cpu().clone() for k, v in m.state_dict().items()}
             for m in (self.backbone.body, self.head)
         )
-        return Weights(self.backbone.name, self.inputs, trunk, head, provenance, licence)
+        return Weights(self.backbone.name, self.inputs, trunk, head, provenance, license)
 
     @classmethod
     def from_weights(cls, weights: Weights) -> Regressor:
         """The regressor of a weights file.
 
-        Raises `ValueError` where the file holds a trunk only.
+        Raises `ValueError` if the file holds a trunk only.
         """
         if not weights.head:
             raise ValueError(

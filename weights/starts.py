@@ -1,8 +1,8 @@
-"""Where a trunk's numbers come from before training: random, ImageNet, or a file.
+"""Where a trunk's weights come from before training: random, ImageNet, or a file.
 
-A random start is never passed off as anything else: what cannot be had raises, and says what to do
-on a machine without internet. What a start was, and which numbers its first convolution was trained
-on, goes into the provenance of the weights made from it.
+A start that is not available is an error, never a silent random start, and the message says what to
+do on a machine without internet. The provenance of the trained weights records the start and the
+range of inputs that its first convolution was trained on.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from torchvision import models
 from . import artifact, files
 from .backbones import TORCHVISION, Backbone, build
 from .inputs import InputSpec
-from .layouts import layouts
-from .transfer import copy_into
+from .layouts import layouts_of
+from .receipts import copy_into
 
 IMAGENET_TAGS = ("in1k", "in12k", "in21k", "in22k")
-"""In the tags of timm's weights that were trained on ImageNet or its parents."""
+"""Parts of the tags of timm's weights that were trained on ImageNet or a superset of it."""
 
 
 def start(
@@ -39,15 +39,16 @@ def start(
         source: "random" (the library's own initialisation); "random:msra" (the authors': He's
             normal over the inputs of a convolution, biases 0); "imagenet" or "imagenet:TAG"
             (torchvision's or timm's weights, from their cache or the internet; TAG is a member of
-            torchvision's enum, as IMAGENET1K_V1, or a tag of timm's, as a1_in1k); or a file:
-            weights of this project, or a state dict of torchvision, timm or detectron2
-            (.safetensors, .pth, .pkl) for machines without internet.
+            torchvision's enum, such as IMAGENET1K_V1, or a tag of timm, such as a1_in1k); or a
+            file: weights of this project, or a state dict of torchvision, timm or detectron2
+            (.safetensors, .pth, .pkl), for machines without internet.
         inputs: the contract of the coming training; checked against the scale that the weights were
             trained on.
-        seed: of the random numbers.
+        seed: of the random initialisation.
 
     Raises:
-        ValueError: no such file, another backbone or contract, or no way to get ImageNet weights.
+        ValueError: the file does not exist, its backbone or contract differs, or ImageNet weights
+            are not available.
         TransferError: the file does not hold the whole trunk.
     """
     kind, _, tag = source.partition(":")
@@ -67,7 +68,7 @@ def start(
         )
     if kind == "imagenet":
         origin, scale, fetch = _imagenet(backbone, tag)
-        origin |= _scales(inputs, scale, origin["source"])  # before anything is downloaded
+        origin |= _scales(inputs, scale, origin["source"])  # checked before the download
         tensors = fetch()
     else:
         tensors, origin = _file(Path(source), net, inputs)
@@ -88,11 +89,10 @@ _Scale = tuple[Sequence[float], Sequence[float]]
 
 
 def _scales(inputs: InputSpec | None, scale: _Scale, whose: str) -> dict[str, Any]:
-    """How far the first convolution's inputs reach: in the weights' own training, and for grey CT
-    under the contract.
+    """The range of the first convolution's inputs: in its own training, and under the contract.
 
-    Raises `ValueError` where these differ much: by half in width, or by more than 1.5 in place (the
-    authors' own mean is 1.3 off).
+    Raises `ValueError` if the two ranges differ by more than half in width, or by more than 1.5 in
+    their middle (the authors' own mean is off by 1.3).
     """
     mean, std = scale
     saw = _reach(mean, std)
@@ -108,15 +108,14 @@ def _scales(inputs: InputSpec | None, scale: _Scale, whose: str) -> dict[str, An
     ):
         raise ValueError(
             f"{whose}: its first convolution was trained on inputs of {saw[0]:.2f}..{saw[1]:.2f} "
-            "and would get "
-            f"{gets[0]:.2f}..{gets[1]:.2f}; use --inputs.channels grey --inputs.mean "
-            f"'{list(mean)}' --inputs.std '{list(std)}'"
+            f"and would get {gets[0]:.2f}..{gets[1]:.2f}; use inputs.channels='grey', "
+            f"inputs.mean={list(mean)}, inputs.std={list(std)}"
         )
     return about | {"first_convolution_gets": gets, "from_hu": list(inputs.window_hu)}
 
 
 def _reach(mean: Sequence[float], std: Sequence[float]) -> list[float]:
-    """Smallest and largest input that a windowed value of 0..1 gives."""
+    """The smallest and largest input for windowed values in 0..1."""
     pairs = list(zip(mean, std, strict=True))
     return [
         round(min((0 - m) / s for m, s in pairs), 3),
@@ -127,7 +126,7 @@ def _reach(mean: Sequence[float], std: Sequence[float]) -> list[float]:
 def _imagenet(
     backbone: str, tag: str
 ) -> tuple[dict[str, Any], _Scale, Callable[[], dict[str, Tensor]]]:
-    """The origin and scale of a library's ImageNet weights, and how to get them."""
+    """The origin and scale of a library's ImageNet weights, and a function that fetches them."""
     if backbone in TORCHVISION:
         enum: Any = models.get_model_weights(backbone)
         if tag and tag not in enum.__members__:
@@ -149,13 +148,9 @@ def _imagenet(
         for full in timm.list_pretrained(f"{name}.*")
         if full.partition(".")[0] == name
     ]
-    config = (
-        timm.get_pretrained_cfg(name)
-        if not tag
-        else timm.get_pretrained_cfg(f"{name}.{tag}")
-        if tag in tags
-        else None
-    )
+    config = None
+    if not tag or tag in tags:
+        config = timm.get_pretrained_cfg(f"{name}.{tag}" if tag else name)
     if config is None or not config.tag or not tags:
         raise ValueError(
             f"timm has no {name} weights {tag or 'of ImageNet'!r}; allowed: "
@@ -163,8 +158,8 @@ def _imagenet(
         )
     if not any(word in config.tag for word in IMAGENET_TAGS):
         raise ValueError(
-            f"timm's {name} weights {config.tag!r} are not ImageNet's; name others with "
-            f"imagenet:TAG of {', '.join(tags)}"
+            f"timm's {name} weights {config.tag!r} are not ImageNet's; give imagenet:TAG with one "
+            f"of {', '.join(tags)}"
         )
     origin = {"source": f"timm {name}.{config.tag}", "licence": config.license}
     return (
@@ -181,11 +176,11 @@ def _timm(name: str) -> dict[str, Tensor]:
 def _fetched(backbone: str, fetch: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
     try:
         return dict(fetch())
-    except Exception as error:  # urllib, huggingface_hub and timm each have their own
+    except Exception as error:  # urllib, huggingface_hub and timm each raise their own
         raise ValueError(
             f"no ImageNet weights for {backbone} in the cache, and none could be downloaded "
-            f"({type(error).__name__}); offline, copy the "
-            "file from a machine with internet and give it as --start FILE, or use --start random"
+            f"({type(error).__name__}); offline, copy the file from a machine with internet and "
+            "give its path (start=FILE), or use start='random'"
         ) from error
 
 
@@ -200,8 +195,8 @@ def _file(
         weights = artifact.load(path)
         if weights.backbone != net.name:
             raise ValueError(
-                f"{path}: weights of {weights.backbone}, the recipe's backbone is {net.name}; "
-                f"give --backbone {weights.backbone}"
+                f"{path}: weights of {weights.backbone}, but the recipe's backbone is {net.name}; "
+                f"use backbone={weights.backbone!r}"
             )
         _same_intensity(path, weights.inputs, inputs)
         origin = {
@@ -210,7 +205,7 @@ def _file(
             "start": weights.provenance.get("start", {}),
         }
         return dict(weights.trunk), origin
-    foreign = files.read(path)
+    foreign = files.read_foreign(path)
     if (made := foreign.inputs()) is not None:
         _same_intensity(path, made, inputs)
         return foreign.trunk(net.name, net.body.state_dict()), {
@@ -232,10 +227,11 @@ def _file(
 
 
 def _torchvision_member(net: Backbone, sha256: str) -> Any:
-    """Which of torchvision's files this is, told by the digest that their names carry; none where
-    it is none of them.
+    """The member of torchvision's enum whose file this is, None if there is none.
+
+    torchvision's file names end with the beginning of their SHA-256.
     """
-    layout = layouts(net.name, net.body.state_dict()).get("torchvision")
+    layout = layouts_of(net.name, net.body.state_dict()).get("torchvision")
     for member in models.get_model_weights(layout.model) if layout else ():
         found = re.search(r"-([0-9a-f]{8,})\.pth$", member.url)
         if found and sha256.startswith(found[1]):
@@ -246,6 +242,6 @@ def _torchvision_member(net: Backbone, sha256: str) -> Any:
 def _same_intensity(path: Path, made: InputSpec, wanted: InputSpec | None) -> None:
     if wanted is not None and made.intensity() != wanted.intensity():
         raise ValueError(
-            f"{path}: trained with window_hu, channels, mean, std {made.intensity()}, the recipe "
-            f"has {wanted.intensity()}; use the file's"
+            f"{path}: trained with window_hu, channels, mean, std {made.intensity()}, but the "
+            f"recipe has {wanted.intensity()}; use the file's"
         )

@@ -1,72 +1,42 @@
-"""Moving a trunk into a model, with a receipt: a transfer is complete, and gives the same features,
-or it raises.
+"""Moving a trunk into a model: complete and with the same features, or an error is raised.
 
-Nothing is matched by suffix and nothing is skipped silently: half-loaded weights show only as a bad
-average precision, weeks later.
+Names are never matched by suffix and no tensor is skipped silently. Weights that are only partly
+loaded would otherwise show weeks later, as a poor average precision.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from .artifact import Weights
 from .features import feature_difference
-from .layouts import COUNTER, Place, layouts, locate
-from .receipts import Receipt, TransferError, compare
-
-if TYPE_CHECKING:
-    from .artifact import Weights
-
-
-def _copy(target: Mapping[str, Tensor], source: Mapping[str, Tensor], before: Receipt) -> None:
-    """Copy every tensor, or raise before the first."""
-    if faults := dataclasses.replace(before, differing=()).faults():
-        raise TransferError(f"incomplete transfer, nothing was loaded: {faults}", before)
-    with torch.no_grad():
-        for name in before.differing:
-            target[name].copy_(source[name])
-
-
-def copy_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> Receipt:
-    """Copy `tensors` into a module of the same names, every one or none.
-
-    Raises:
-        TransferError: a tensor is missing, unexpected, of another shape or kind; the module is then
-            unchanged.
-    """
-    target = module.state_dict()
-    _copy(target, tensors, compare(target, tensors, set(target)))
-    after = compare(module.state_dict(), tensors, set(target))
-    if faults := after.faults():
-        raise TransferError(f"tensors differ after loading: {faults}", after)
-    return after
+from .layouts import COUNTER, Location, layouts_of, locate
+from .receipts import Receipt, TransferError, compare, copy_compared
 
 
 def load_into(model: nn.Module, weights: Weights, prefix: str | None = None) -> Receipt:
-    """Load a trunk into any model that holds the same network: torchvision, timm, detectron2, alone
-    or inside a detector.
+    """Load a trunk into a model of torchvision, timm or detectron2 that contains the same network.
 
     Args:
-        model: the target, of whatever library; only its trunk changes.
+        model: the network itself or a detector around it; only its trunk changes.
         weights: of this project.
-        prefix: where the trunk sits among the model's names, with its dot; found by itself in the
-            places of `layouts.PREFIXES`.
+        prefix: what precedes the trunk's names in the model, with the dot. By default each of
+            `layouts.PREFIXES` is tried.
 
     Raises:
-        TransferError: a tensor without a place or a place without a tensor, another shape or kind,
-            a detector that normalises its images otherwise, or features that differ. The model is
-            then as it was.
+        TransferError: a tensor is missing, unexpected, or of another shape or dtype; the detector
+            normalises its images differently; or the features differ. The model is then unchanged.
     """
     target = model.state_dict()
-    place, source, before = _match(model, weights, prefix)
+    location, source, before = _match(model, weights, prefix)
     kept = {name: target[name].clone() for name in before.differing}
-    _copy(target, source, before)
+    copy_compared(target, source, before)
     try:
-        return _verified(model, weights, place, source)
+        return _verified(model, weights, location, source)
     except TransferError:
         with torch.no_grad():
             for name, tensor in kept.items():
@@ -75,42 +45,48 @@ def load_into(model: nn.Module, weights: Weights, prefix: str | None = None) -> 
 
 
 def verify(model: nn.Module, weights: Weights, prefix: str | None = None) -> Receipt:
-    """Prove that a model which something else has loaded, a detector's own checkpointer say, holds
-    these weights. See `load_into`.
+    """Prove that a model holds these weights, whatever loaded them.
+
+    Arguments and errors are those of `load_into`.
     """
-    place, source, _ = _match(model, weights, prefix)
-    return _verified(model, weights, place, source)
+    location, source, _ = _match(model, weights, prefix)
+    return _verified(model, weights, location, source)
 
 
 def _match(
     model: nn.Module, weights: Weights, prefix: str | None
-) -> tuple[Place, dict[str, Tensor], Receipt]:
-    """Where the trunk sits, its tensors under the model's names, and how they compare."""
+) -> tuple[Location, dict[str, Tensor], Receipt]:
+    """The trunk's location, its tensors under the model's names, and how they compare."""
     target = model.state_dict()
-    place = locate(layouts(weights.backbone, weights.trunk), target, prefix)
-    if place is None:
-        where = (
-            "under any prefix that is known; give prefix=..."
-            if prefix is None
-            else f"under {prefix!r}"
-        )
+    location = locate(layouts_of(weights.backbone, weights.trunk), target, prefix)
+    if location is None:
+        where = "under any known prefix; give prefix=..." if prefix is None else f"under {prefix!r}"
         raise TransferError(
-            "incomplete transfer, nothing was loaded: the model has no tensor of a "
+            "incomplete transfer, nothing was loaded: the model has no tensor of "
             f"{weights.backbone} {where}"
         )
-    source = {place.name(name): t for name, t in place.layout.to_theirs(weights.trunk).items()}
+    source = {
+        location.name(name): t for name, t in location.layout.to_theirs(weights.trunk).items()
+    }
     source = {name: t for name, t in source.items() if name in target or not name.endswith(COUNTER)}
-    return place, source, compare(target, source, {name for name in target if place.kin(name)})
+    return (
+        location,
+        source,
+        compare(target, source, {name for name in target if location.holds(name)}),
+    )
 
 
 def _verified(
-    model: nn.Module, weights: Weights, place: Place, source: Mapping[str, Tensor]
+    model: nn.Module, weights: Weights, location: Location, source: Mapping[str, Tensor]
 ) -> Receipt:
     target = model.state_dict()
-    receipt = compare(target, source, {name for name in target if place.kin(name)})
+    receipt = compare(target, source, {name for name in target if location.holds(name)})
     if faults := receipt.faults():
         raise TransferError(f"the model does not hold these weights: {faults}", receipt)
-    difference = feature_difference(model, weights, place)
+    difference = feature_difference(model, weights, location)
     return dataclasses.replace(
-        receipt, layout=place.layout.library, prefix=place.prefix, feature_difference=difference
+        receipt,
+        layout=location.layout.library,
+        prefix=location.prefix,
+        feature_difference=difference,
     )

@@ -89,7 +89,7 @@ def demo(
     taken = ingest([scans / "train"], store)
     recipe = dataclasses.replace(default(), steps=steps, augment=MILD, seed=seed)
     recipe = dataclasses.replace(recipe, inputs=dataclasses.replace(recipe.inputs, size_px=48))
-    trained = fit(store, run, recipe, validate_every=max(1, steps // 4), licence="Apache-2.0")
+    trained = fit(store, run, recipe, validate_every=max(1, steps // 4), license="Apache-2.0")
     scored = score(trained.weights, [scans / "unseen"], scores)
 
     labels = read_labels(scans / "unseen" / "labels.csv")

@@ -13,7 +13,7 @@ from tests.made.networks import kept
 from ubr.downstream.detector import faster_rcnn
 from ubr.downstream.slices import View
 from ubr.weights import export, verify
-from ubr.weights.features import reference_slice
+from ubr.weights.inputs import reference_slice
 
 pytest.importorskip(
     "detectron2",

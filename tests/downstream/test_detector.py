@@ -21,7 +21,7 @@ from ubr.downstream.detector import (
     starting_weights,
 )
 from ubr.weights import InputSpec, TransferError
-from ubr.weights.features import reference_slice
+from ubr.weights.inputs import reference_slice
 
 TARGET = {
     "boxes": torch.tensor([[20.0, 20.0, 50.0, 45.0]]),

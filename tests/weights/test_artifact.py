@@ -22,7 +22,7 @@ def test_save_load__bitwise_and_scores_the_same(name: str, tmp_path: Path) -> No
     weights = kept(name)
     weights.save(tmp_path / "w.safetensors")
     read = load(tmp_path / "w.safetensors")
-    assert (read.backbone, read.inputs, read.licence, read.provenance) == (
+    assert (read.backbone, read.inputs, read.license, read.provenance) == (
         name,
         weights.inputs,
         "CC0-1.0",
@@ -80,10 +80,10 @@ CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "not of this project",
     ),
     "metadata that is no JSON": (lambda p: _text(p, "{"), "the metadata is not JSON"),
-    "metadata that is no table": (lambda p: _text(p, "[]"), "the metadata is no table"),
+    "metadata that is no table": (lambda p: _text(p, "[]"), "the metadata is not a JSON object"),
     "newer": (
         lambda p: _meta(p, lambda a: a.update(format=2)),
-        "format 2, this version reads 1; upgrade",
+        "format 2, but this version reads 1; upgrade",
     ),
     **{
         f"without {field}": (

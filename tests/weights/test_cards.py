@@ -54,7 +54,7 @@ def test_card__says_everything_that_is_known() -> None:
 @pytest.mark.parametrize("start", [{}, {"source": "random", "initialisation": "msra", "seed": 0}])
 def test_card__calls_the_rest_unstated(start: dict[str, object]) -> None:
     weights = dataclasses.replace(
-        kept("timm/resnet18"), provenance={"start": start}, head={}, licence="unstated"
+        kept("timm/resnet18"), provenance={"start": start}, head={}, license="unstated"
     )
     text = card(weights)
     assert (

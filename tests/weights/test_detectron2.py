@@ -17,7 +17,7 @@ import torch
 
 from tests.made.networks import BACKBONES, kept
 from ubr.weights import TransferError, Weights, export, load_into, start, verify
-from ubr.weights.features import reference_slice
+from ubr.weights.inputs import reference_slice
 
 pytest.importorskip(
     "detectron2",
@@ -108,12 +108,12 @@ def test_load_into__a_detectron2_model_without_a_file(name: str, tmp_path: Path)
     [
         (
             {"PIXEL_MEAN": [103.53, 116.28, 123.675]},
-            "another intensity scale: the detector has PIXEL_MEAN",
+            "intensity scales differ: the detector has PIXEL_MEAN",
         ),
-        ({"PIXEL_STD": [1.0, 1.0, 1.0]}, "another intensity scale"),
+        ({"PIXEL_STD": [1.0, 1.0, 1.0]}, "intensity scales differ"),
         (
             {"RESNETS__STRIDE_IN_1X1": True},
-            "features differ: backbone.bottom_up.res3.0.conv1.norm puts out",
+            "features differ: the output of backbone.bottom_up.res3.0.conv1.norm",
         ),
         ({"RESNETS__DEPTH": 101}, r"nothing was loaded: \d+ missing \(backbone.bottom_up.res4"),
     ],

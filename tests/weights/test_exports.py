@@ -37,11 +37,11 @@ from ubr.weights import (
     start,
 )
 from ubr.weights.exports import to_onnx
-from ubr.weights.features import reference_slice
-from ubr.weights.layouts import layouts
+from ubr.weights.inputs import reference_slice
+from ubr.weights.layouts import layouts_of
 
 ENDINGS = {"torchvision": ".pth", "timm": "", "detectron2": ".pkl", "onnx": ".onnx"}
-PAIRS = [(name, library) for name in BACKBONES for library in layouts(name, ["x"])]
+PAIRS = [(name, library) for name in BACKBONES for library in layouts_of(name, ["x"])]
 
 
 def file_of(path: Path) -> Path:
@@ -123,10 +123,8 @@ def test_export__comes_back_bit_for_bit_and_is_refused_when_altered(
     undamaged = file_of(path).read_bytes()
     for how in (list(SABOTAGE)[kind] for kind in kinds):
         damaged(path, SABOTAGE[how])
-        with pytest.raises(
-            ValueError, match="its tensors are not those that its record was written for"
-        ):
-            files.read(file_of(path))
+        with pytest.raises(ValueError, match="its tensors do not match its record"):
+            files.read_foreign(file_of(path))
         file_of(path).write_bytes(undamaged)
 
 
@@ -161,7 +159,7 @@ def in_plain_python(code: str, folder: Path) -> None:
 
 
 def the_map(name: str, library: str) -> str:
-    """Python that takes a backbone's map out of a library's model, as a user of that library would."""
+    """Python by which a user of a library takes the backbone's map from its model."""
     if library == "timm":
         which = -2 if name in ("vgg16", "vgg16_bn") else -1
         return (
@@ -194,7 +192,7 @@ def test_export__snippets_work_in_plain_python_and_give_the_trunks_map(
     code, written = [], [lib for n, lib in PAIRS if n == name and lib != "detectron2"]
     for library in written:
         snippet = export(weights, tmp_path / f"{library}{ENDINGS[library]}", to=library)  # type: ignore[arg-type]
-        image = re.search(r"# Of a slice hu \[H, W\]: +(image = .*)", snippet)
+        image = re.search(r"# From a slice hu \[H, W\]: +(image = .*)", snippet)
         assert image is not None
         code += [
             snippet,
@@ -347,7 +345,7 @@ def test_fold__scores_the_same_saves_and_goes_into_detectors(tmp_path: Path) -> 
     assert cfg["MODEL"]["PIXEL_MEAN"] == [0, 0, 0] and cfg["MODEL"]["PIXEL_STD"] == [1, 1, 1]
     with pytest.raises(ValueError, match="trained with window_hu, channels"):
         start("timm/resnet18", str(tmp_path / "x.pkl"), inputs=weights.inputs)
-    with pytest.raises(ValueError, match="folded already"):
+    with pytest.raises(ValueError, match="already folded"):
         fold(folded)
 
 
@@ -408,7 +406,7 @@ def test_exports__say_that_three_slices_make_an_image(tmp_path: Path) -> None:
     assert load(tmp_path / "w.safetensors").inputs.neighbours_mm == 2.5
     told = export(weights, tmp_path / "x.pth", to="torchvision")
     line = re.search(
-        r"# Of hu \[3, H, W\], a slice between those 2.5 mm above and below: +(image = .*)", told
+        r"# From hu \[3, H, W\], a slice between those 2.5 mm above and below: +(image = .*)", told
     )
     assert line
     hu = torch.randint(-1024, 1500, (3, 8, 8)).float()
@@ -423,14 +421,14 @@ def test_onnx__refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     weights = kept("timm/resnet18")
     with pytest.raises(ValueError, match="without the regressor's head"):
         export(dataclasses.replace(weights, head={}), tmp_path / "x.onnx", to="onnx")
-    with pytest.raises(ValueError, match="takes HU as they are; --fold is for the other targets"):
+    with pytest.raises(ValueError, match="takes HU as they are; fold=True is for the other"):
         export(weights, tmp_path / "x.onnx", to="onnx", fold=True)
     monkeypatch.setattr(to_onnx, "PARITY", 0.0)
     with pytest.raises(TransferError, match="scores under onnxruntime differ"):
         export(weights, tmp_path / "x.onnx", to="onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(
-        ValueError, match=r"onnxruntime is not installed; pip install 'ubr-pretrain\[onnx\]'"
+        ValueError, match=r'exporting to ONNX needs onnxruntime: pip install "ubr-pretrain\[onnx'
     ):
         export(weights, tmp_path / "x.onnx", to="onnx")
     assert list(tmp_path.iterdir()) == []
@@ -449,9 +447,9 @@ def small() -> Weights:
             "torchvision",
             "backbone timm/test_resnet has no layout 'torchvision'; it has: timm, detectron2, onnx",
         ),
-        ("x.bin", "detectron2", "this export is a file that ends with .pkl"),
-        ("x.pkl", "onnx", "this export is a file that ends with .onnx"),
-        ("none/x.pkl", "detectron2", "none is not a folder; make it"),
+        ("x.bin", "detectron2", "the name of this export must end with .pkl"),
+        ("x.pkl", "onnx", "the name of this export must end with .onnx"),
+        ("none/x.pkl", "detectron2", "none is not a folder; create it"),
         ("x.pkl", "caffe", "unknown target 'caffe'; allowed: torchvision, timm, detectron2, onnx"),
     ],
 )
@@ -470,14 +468,14 @@ def test_export__replaces_an_export_only_when_told_and_nothing_else_ever(
     export(small, folder, to="timm")
     export(small, file, to="detectron2")
     for path, to in ((folder, "timm"), (file, "detectron2")):
-        with pytest.raises(ValueError, match="exists; give another path or --overwrite"):
+        with pytest.raises(ValueError, match="exists; give another path, or overwrite=True"):
             export(small, path, to=to)  # type: ignore[arg-type]
         export(small, path, to=to, overwrite=True)  # type: ignore[arg-type]
     (folder / "thesis.tex").write_text("years of work")
-    with pytest.raises(ValueError, match="holds other things than an export and is not replaced"):
+    with pytest.raises(ValueError, match="holds other files than an export and will not be"):
         export(small, folder, to="timm", overwrite=True)
     assert (folder / "thesis.tex").read_text() == "years of work"
-    with pytest.raises(ValueError, match="is a file and is not replaced"):
+    with pytest.raises(ValueError, match="is a file and will not be replaced"):
         export(small, file, to="timm", overwrite=True)
     (tmp_path / "y.yaml").write_text("mine")  # what goes beside would replace this
     with pytest.raises(ValueError, match=r"y.yaml exists"):
@@ -485,10 +483,17 @@ def test_export__replaces_an_export_only_when_told_and_nothing_else_ever(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "x.pkl", "x.yaml", "y.yaml"]
 
 
-def test_export__goes_over_what_a_killed_one_left(small: Weights, tmp_path: Path) -> None:
-    (tmp_path / ".folder.part").mkdir()
-    (tmp_path / ".folder.part" / "model.safetensors").write_bytes(b"half")
-    export(small, tmp_path / "folder", to="timm")
+def test_export__removes_what_a_killed_one_left(small: Weights, tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from ubr.weights.common import disk\n"
+        "with disk.whole(sys.argv[1]) as part:\n"
+        "    part.mkdir(); (part / 'model.safetensors').write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), 9)"
+    )
+    folder = tmp_path / "folder"
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=False)
+    assert len(list(tmp_path.iterdir())) == 1 and not folder.exists()
+    export(small, folder, to="timm")
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
 
@@ -518,20 +523,20 @@ def test_files__a_pickle_that_would_execute_something_is_refused(
         path = tmp_path / f"evil{ending}"
         path.write_bytes(pickle.dumps({"model": {"w": Evil()}, "__author__": "x"}))
         with pytest.raises(ValueError, match="without executing code"):
-            files.read(path)
+            files.read_foreign(path)
     assert not (tmp_path / "executed").exists()
 
 
 def test_files__what_is_no_state_dict(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match="a state dict maps names to tensors"):
-        files.read(tmp_path / "list.pth")
+    with pytest.raises(ValueError, match="not a state dict, which maps names to tensors"):
+        files.read_foreign(tmp_path / "list.pth")
     torch.save({"w": torch.tensor([float("nan")])}, tmp_path / "nan.pth")
     with pytest.raises(ValueError, match="tensor 'w' holds NaN"):
-        files.read(tmp_path / "nan.pth")
+        files.read_foreign(tmp_path / "nan.pth")
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"blobs": {}}))
-    with pytest.raises(ValueError, match="not a detectron2 checkpoint of arrays alone"):
-        files.read(tmp_path / "x.pkl")
+    with pytest.raises(ValueError, match="not a detectron2 checkpoint of arrays only"):
+        files.read_foreign(tmp_path / "x.pkl")
 
 
 def test_preparation__of_windows_on_either_side_of_zero() -> None:

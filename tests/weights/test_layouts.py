@@ -13,19 +13,28 @@ from torchvision.models import regnet
 
 from tests.made.networks import BACKBONES, kept
 from ubr.weights import build
-from ubr.weights.layouts import COUNTER, FAMILIES, Layout, layouts, locate
+from ubr.weights.layouts import COUNTER, FAMILIES, Layout, layouts_of, locate
 
+SAME_NAME = """
+    vgg11 vgg19_bn resnet18 resnet34 resnet50 resnet101 resnet152 wide_resnet50_2 wide_resnet101_2
+    resnext50_32x4d resnext101_32x8d resnext101_64x4d
+    convnext_tiny convnext_small convnext_base convnext_large
+    efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4
+"""
+REGNETS = """
+    x_004_tv x_400mf, x_008 x_800mf, x_016 x_1_6gf, x_032 x_3_2gf, x_080 x_8gf, x_160 x_16gf,
+    x_320 x_32gf,
+    y_004 y_400mf, y_008_tv y_800mf, y_016 y_1_6gf, y_032 y_3_2gf, y_080_tv y_8gf, y_160 y_16gf,
+    y_320 y_32gf
+"""
 TORCHVISION_PAIRS = [
-    *(("vgg16", "vgg16"), ("vgg16_bn", "vgg16_bn"), ("alexnet", "alexnet"), ("timm/vgg11", "vgg11"), ("timm/vgg19_bn", "vgg19_bn")),
-    *((f"timm/{n}", n) for n in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")),
-    *((f"timm/{n}", n) for n in ("wide_resnet50_2", "wide_resnet101_2", "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d")),
-    *((f"timm/convnext_{n}", f"convnext_{n}") for n in ("tiny", "small", "base", "large")),
-    *((f"timm/efficientnet_b{i}", f"efficientnet_b{i}") for i in range(5)),
-    *((("timm/regnetx_004_tv", "regnet_x_400mf"), ("timm/regnetx_008", "regnet_x_800mf"), ("timm/regnetx_080", "regnet_x_8gf"))),
-    *((("timm/regnety_004", "regnet_y_400mf"), ("timm/regnety_008_tv", "regnet_y_800mf"), ("timm/regnety_080_tv", "regnet_y_8gf"))),
-    *((f"timm/regnet{k}_{n}", f"regnet_{k}_{m}") for k in "xy" for n, m in (("016", "1_6gf"), ("032", "3_2gf"))),
-    *((f"timm/regnet{k}_{n}0", f"regnet_{k}_{n}gf") for k in "xy" for n in ("16", "32")),
-]  # fmt: skip
+    *((name, name) for name in ("vgg16", "vgg16_bn", "alexnet")),
+    *((f"timm/{name}", name) for name in SAME_NAME.split()),
+    *(
+        (f"timm/regnet{ours}", f"regnet_{theirs}")
+        for ours, theirs in (pair.split() for pair in REGNETS.split(","))
+    ),
+]
 
 
 def shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
@@ -35,7 +44,7 @@ def shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_layouts__are_bijections_bit_for_bit(name: str) -> None:
     trunk = kept(name).trunk
-    found = layouts(name, trunk)
+    found = layouts_of(name, trunk)
     assert set(found) >= {"detectron2"} and all(
         set(layout.names) == set(trunk) for layout in found.values()
     )
@@ -48,7 +57,7 @@ def test_layouts__are_bijections_bit_for_bit(name: str) -> None:
 
 def test_layouts__two_tensors_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="gives two tensors one name"):
-        layouts("timm/resnet18", ["bn1.weight", "stem.conv1.norm.weight"])
+        layouts_of("timm/resnet18", ["bn1.weight", "stem.conv1.norm.weight"])
 
 
 @pytest.mark.parametrize(("backbone", "model"), TORCHVISION_PAIRS)
@@ -73,14 +82,14 @@ def test_torchvision__every_pair_has_the_names_and_shapes_of_its_model(
         )
     if "/" in backbone:
         own.prune_intermediate_layers(indices=1, prune_norm=True, prune_head=True)
-    layout = layouts(backbone, own.state_dict())["torchvision"]
+    layout = layouts_of(backbone, own.state_dict())["torchvision"]
     assert layout.model == model
     expected = shapes(theirs.state_dict())
     assert shapes(layout.to_theirs(own.state_dict())).items() <= expected.items()
-    place = locate({"torchvision": layout}, expected)
-    assert place is not None and (place.prefix, place.cut) == ("", "")
+    location = locate({"torchvision": layout}, expected)
+    assert location is not None and (location.prefix, location.cut) == ("", "")
     assert not [
-        n for n in set(expected) - set(layout.names.values()) if place.kin(n)
+        n for n in set(expected) - set(layout.names.values()) if location.holds(n)
     ]  # nothing of the network is left out
 
 
@@ -104,7 +113,7 @@ def test_layouts__of_networks_that_only_look_alike_there_are_none() -> None:
         "timm/resnet50d",
         "timm/tf_efficientnet_b0",
     ):
-        assert "torchvision" not in layouts(name, build(name).body.state_dict())
+        assert "torchvision" not in layouts_of(name, build(name).body.state_dict())
 
 
 @pytest.mark.parametrize("depth", [18, 50])
@@ -115,18 +124,18 @@ def test_detectron2__resnet_names_are_those_stored_of_it(depth: int) -> None:
     lines = (Path(__file__).parent / f"detectron2_resnet{depth}.txt").read_text().splitlines()
     stored = {line.split()[0]: tuple(int(v) for v in line.split()[1:]) for line in lines}
     trunk = build(f"timm/resnet{depth}").body.state_dict()
-    layout = layouts(f"timm/resnet{depth}", trunk)["detectron2"]
+    layout = layouts_of(f"timm/resnet{depth}", trunk)["detectron2"]
     ours = {layout.prefix + name: tuple(t.shape) for name, t in layout.to_theirs(trunk).items()}
     assert {name: shape for name, shape in ours.items() if not name.endswith(COUNTER)} == stored
 
 
 def located(layout: Layout, names: list[str], prefix: str | None = None) -> tuple[str, str] | None:
-    place = locate({"x": layout}, names, prefix)
-    return (place.prefix, place.cut) if place else None
+    location = locate({"x": layout}, names, prefix)
+    return (location.prefix, location.cut) if location else None
 
 
 def test_locate__known_places_only_and_never_by_the_end_of_a_name() -> None:
-    layout = layouts("vgg16", build("vgg16").body.state_dict())["torchvision"]
+    layout = layouts_of("vgg16", build("vgg16").body.state_dict())["torchvision"]
     names = list(layout.names.values())
     assert located(layout, names) == ("", "")
     assert located(layout, [f"backbone.body.{n}" for n in names]) == ("backbone.body.", "")

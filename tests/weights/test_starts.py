@@ -53,7 +53,7 @@ def test_start__earlier_weights_of_this_project(tmp_path: Path) -> None:
     assert all(torch.equal(net.body.state_dict()[n], t) for n, t in w.trunk.items())
     with pytest.raises(
         ValueError,
-        match=r"weights of timm/test_resnet, the recipe's backbone is alexnet; give --backbone",
+        match=r"weights of timm/test_resnet, but the recipe's backbone is alexnet; use backbone=",
     ):
         start("alexnet", str(tmp_path / "w.safetensors"))
     with pytest.raises(ValueError, match=r"trained with window_hu, channels, mean, std .*-200"):
@@ -80,13 +80,13 @@ def test_start__imagenet_without_weights_says_what_to_do(
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(
         ValueError,
-        match=r"no ImageNet weights for vgg16 in the cache.*--start FILE, or use --start random",
+        match=r"no ImageNet weights for vgg16 in the cache.*start=FILE.*, or use start='random'",
     ):
         start("vgg16", "imagenet")
     with pytest.raises(
         ValueError,
         match=r"its first convolution was trained on inputs of -2.12..2.64 and would get "
-        r"-50.00..-49.00; use --inputs",
+        r"-50.00..-49.00; use inputs",
     ):
         start("vgg16", "imagenet", inputs=InputSpec(mean=(50, 50, 50), std=(1, 1, 1)))
 
@@ -310,11 +310,11 @@ def test_start__a_larger_network_is_not_cut_to_size(tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "r34.pth")
     with pytest.raises(
         TransferError,
-        match=r"holds a larger network than timm/resnet18, with 96 tensors more \(layer1.2",
+        match=r"holds a larger network than timm/resnet18, with 96 more tensors \(layer1.2",
     ):
         start("timm/resnet18", str(tmp_path / "r34.pth"))
     torch.save({"w": torch.zeros(1)}, tmp_path / "w.pth")
-    with pytest.raises(TransferError, match="holds no tensor of a timm/resnet18"):
+    with pytest.raises(TransferError, match="holds no tensor of timm/resnet18"):
         start("timm/resnet18", str(tmp_path / "w.pth"))
 
 

@@ -31,18 +31,18 @@ from ubr.weights import (
     start,
     verify,
 )
-from ubr.weights.features import reference_slice
-from ubr.weights.layouts import layouts
-from ubr.weights.transfer import copy_into
+from ubr.weights.inputs import reference_slice
+from ubr.weights.layouts import layouts_of
+from ubr.weights.receipts import copy_into
 
-PAIRS = [(n, lib) for n in BACKBONES for lib in layouts(n, ["x"]) if lib != "detectron2"]
+PAIRS = [(n, lib) for n in BACKBONES for lib in layouts_of(n, ["x"]) if lib != "detectron2"]
 """Networks and the libraries that have a model of it; detectron2's are in test_detectron2.py."""
 
 
 @lru_cache(maxsize=2)
 def consumer(name: str, library: str) -> nn.Module:
     """The library's own model of a network."""
-    model = layouts(name, ["x"])[library].model
+    model = layouts_of(name, ["x"])[library].model
     return (
         getattr(torchvision.models, model)()
         if library == "torchvision"
@@ -284,7 +284,7 @@ def test_faster_rcnn__that_normalises_otherwise_is_refused_and_left_as_it_was(na
         detector.transform.image_mean, detector.transform.image_std = mean, std
         with pytest.raises(
             TransferError,
-            match=r"another intensity scale: the detector has image_mean .* these weights need "
+            match=r"intensity scales differ: the detector has image_mean .* these weights need "
             r"image_mean \[0.485",
         ):
             load_into(detector, weights)
@@ -333,7 +333,7 @@ def test_load_into__the_same_tensors_in_a_network_that_computes_otherwise(how: s
 
 def test_load_into__a_map_without_its_last_activation() -> None:
     layers = torchvision.models.vgg16().features[:29]  # conv5_3, but not its ReLU
-    with pytest.raises(TransferError, match="features differ: the map puts out other values"):
+    with pytest.raises(TransferError, match="features differ: the output of the map is off"):
         load_into(layers, kept("vgg16"))
 
 
@@ -346,7 +346,7 @@ def test_load_into__a_larger_or_another_network() -> None:
     with pytest.raises(TransferError, match=r"nothing was loaded: 8 missing \(features.28.bias"):
         load_into(torchvision.models.vgg19(), dataclasses.replace(kept("vgg16"), trunk=_as_vgg19()))
     with pytest.raises(
-        TransferError, match=r"the model has no tensor of a alexnet under any prefix"
+        TransferError, match=r"the model has no tensor of alexnet under any known prefix"
     ):
         load_into(timm.create_model("test_vit"), kept("alexnet"))
     with pytest.raises(TransferError, match=r"the model has no tensor of a vgg16 under 'encoder.'"):

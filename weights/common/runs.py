@@ -195,7 +195,7 @@ def claim(folder: Path, config: Mapping[str, Any]) -> None:
     part.replace(folder / "config.yaml")
 
 
-def digest(values: Any) -> str:
+def values_sha256(values: Any) -> str:
     """SHA-256 of plain values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -1,22 +1,22 @@
-"""Files that other libraries open, with the input contract in their own terms, and a snippet that
-loads them. A module a library.
+"""Export to other libraries: files that they open, with the input contract in their own terms.
 
-Nothing gets its name before it was read back and, where the library is installed anyway, loaded
-into that library's own model and proven by `verify`. Every export carries a record (backbone,
-contract, provenance, digests) in a place that its library ignores, so that it can come back as a
-start.
+One module per library. A file appears under its name only after it has been read back. torchvision
+and timm, which are always installed, have then also loaded it into their own model, and `verify`
+has proven it. Every export carries a record (backbone, contract, provenance, digests) where its
+library ignores it, so that it can be used as a start again.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from ..artifact import Weights
+from ..common import disk
 from ..folding import fold as folded
-from ..layouts import layouts
+from ..layouts import layouts_of
 from . import to_detectron2, to_onnx, to_timm, to_torchvision
 from .common import Writer
 
@@ -41,76 +41,67 @@ def export(
 
     Args:
         weights: to export.
-        path: for torchvision a .pth file (its contract goes beside it), for timm a new folder, for
-            detectron2 a .pkl file (its cfg fragment goes beside it as .yaml), for onnx an .onnx
-            file.
-        to: for whom. "onnx" is the whole regressor, HU in and scores out; the others are the trunk.
+        path: for torchvision a .pth file (its contract is written beside it), for timm a new
+            folder, for detectron2 a .pkl file (its config is written beside it as .yaml), for onnx
+            an .onnx file.
+        to: the library. "onnx" is the whole regressor, HU in and scores out; the others take the
+            trunk.
         fold: put the intensity contract into the first convolution, so that the trunk takes HU
             (`ubr.weights.fold`).
-        overwrite: replace what an earlier export wrote there.
+        overwrite: replace an earlier export at the same path.
 
     Returns:
         A snippet that loads the file.
 
     Raises:
-        ValueError: the backbone has no such layout, the path has the wrong ending, or something is
-            there already.
-        TransferError: the library's own model did not take every tensor, or gives other features.
+        ValueError: the backbone has no such layout, the path has the wrong ending, or something
+            exists there.
+        TransferError: a tensor did not arrive in the library's own model, or its features differ.
     """
     path = Path(path)
     if to not in WRITERS:
         raise ValueError(f"unknown target {to!r}; allowed: {', '.join(WRITERS)}")
-    layout = layouts(weights.backbone, weights.trunk).get(to)
+    layout = layouts_of(weights.backbone, weights.trunk).get(to)
     if to != "onnx" and layout is None:
-        known = ", ".join([*layouts(weights.backbone, weights.trunk), "onnx"])
+        known = ", ".join([*layouts_of(weights.backbone, weights.trunk), "onnx"])
         raise ValueError(f"backbone {weights.backbone} has no layout {to!r}; it has: {known}")
     if to == "onnx" and fold:
-        raise ValueError("an onnx file takes HU as they are; --fold is for the other targets")
+        raise ValueError("an onnx file takes HU as they are; fold=True is for the other targets")
     writer = WRITERS[to]
     _check_place(path, writer, overwrite)
-    weights.build()  # complete, and computed here as where they were written
+    weights.build()  # raises unless they are complete and give the features of the file
     if fold:
         weights = folded(weights)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    written = [part, *writer.beside(part)]
-    _remove(written)  # what a killed export left
-    try:
+    disk.sweep(path.absolute().parent)
+    with disk.whole(path) as part:
         snippet = writer.write(weights, layout, part, path)
+        # What belongs beside the file appears before the file itself.
+        for made, final in zip(writer.beside(part), writer.beside(path), strict=True):
+            with disk.whole(final) as beside:
+                made.replace(beside)
         if path.is_dir():
             shutil.rmtree(path)
-        for made, final in reversed(
-            list(zip(written, [path, *writer.beside(path)], strict=True))
-        ):  # the file itself last
-            made.replace(final)
-    finally:
-        _remove(written)
     return snippet
 
 
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path)
-        path.unlink(missing_ok=True)
-
-
 def _check_place(path: Path, writer: Writer, overwrite: bool) -> None:
-    """Raises `ValueError` where nothing may be written; a folder is replaced only if it holds
-    nothing but an export.
+    """Raise `ValueError` if nothing may be written to `path`.
+
+    An existing folder may be replaced only if it holds nothing but an export.
     """
     if writer.ending and path.suffix != writer.ending:
-        raise ValueError(f"{path}: this export is a file that ends with {writer.ending}")
+        raise ValueError(f"{path}: the name of this export must end with {writer.ending}")
     if not path.absolute().parent.is_dir():
-        raise ValueError(f"{path.parent} is not a folder; make it, or give another path")
+        raise ValueError(f"{path.parent} is not a folder; create it, or give another path")
     there = [p for p in (path, *writer.beside(path)) if p.exists()]
     if there and not overwrite:
-        raise ValueError(f"{there[0]} exists; give another path or --overwrite")
+        raise ValueError(f"{there[0]} exists; give another path, or overwrite=True")
     if path.exists() and path.is_dir() == bool(writer.ending):
         raise ValueError(
-            f"{path} is a {'folder' if path.is_dir() else 'file'} and is not replaced; give "
+            f"{path} is a {'folder' if path.is_dir() else 'file'} and will not be replaced; give "
             "another path"
         )
     if path.is_dir() and not {p.name for p in path.iterdir()} <= writer.contents:
         raise ValueError(
-            f"{path} holds other things than an export and is not replaced; give another path"
+            f"{path} holds other files than an export and will not be replaced; give another path"
         )

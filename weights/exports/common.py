@@ -1,7 +1,4 @@
-"""What exports share:
-
-the record that lets one come back, the preparation of an image as text, the reading back.
-"""
+"""What all exports share: the record, the image preparation as text, and the check of the file."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import files
-from ..artifact import Weights, digest
+from ..artifact import Weights, tensors_sha256
 from ..inputs import InputSpec
 from ..layouts import Layout
 from ..receipts import TransferError
@@ -22,8 +19,11 @@ from ..receipts import TransferError
 class Writer(NamedTuple):
     """How one library's export is written.
 
-    write: (weights, layout, where to write, where it will lie) -> snippet. ending: of the file;
-    none for a folder with `contents`. beside: further files that are written with it.
+    Attributes:
+        write: (weights, layout, path to write to, final path) -> snippet.
+        ending: of the file; empty for a folder with `contents`.
+        contents: the files in the folder.
+        beside: path -> further files that are written beside it.
     """
 
     write: Callable[[Weights, Any, Path, Path], str]
@@ -33,22 +33,22 @@ class Writer(NamedTuple):
 
 
 def record(weights: Weights, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What an export says of itself:
+    """What an export says about itself.
 
-    enough to take it back as a start, and to refuse it where it was altered.
+    Enough to use it as a start again, and to refuse it if it was altered.
     """
     return {
         "backbone": weights.backbone,
         "inputs": weights.inputs.to_dict(),
-        "licence": weights.licence,
+        "licence": weights.license,
         "provenance": dict(weights.provenance),
         "weights_sha256": weights.sha256(),
-        "tensors_sha256": digest(tensors),
+        "tensors_sha256": tensors_sha256(tensors),
     }
 
 
 def preparation(inputs: InputSpec, scale: float = 1.0) -> str:
-    """Python that makes a detector's image `[3, H, W]` of `given`, before mean and std."""
+    """Python that turns `given` into a detector's image `[3, H, W]`, before mean and std."""
     low, high = inputs.window_hu
     clipped = f"hu.clamp({low:g}, {high:g})"
     if inputs.channels == "folded":
@@ -66,19 +66,15 @@ def given(inputs: InputSpec) -> str:
 
 
 def prove_it_comes_back(weights: Weights, file: Path) -> None:
-    """The file, read as a start would, gives every tensor bit for bit."""
-    found = files.read(file).trunk(weights.backbone, weights.trunk)
+    """Raise `TransferError` unless the file, read as a start, gives every tensor bit for bit."""
+    found = files.read_foreign(file).trunk(weights.backbone, weights.trunk)
     if set(found) != set(weights.trunk) or not all(
         torch.equal(found[n], t) for n, t in weights.trunk.items()
     ):
-        raise TransferError(f"{file.name} does not give back the tensors that were written")
+        raise TransferError(f"{file.name} does not return the tensors that were written")
 
 
 def heads(layout: Layout, left: tuple[str, ...]) -> tuple[str, ...]:
-    """The parts of a library's model that the trunk leaves as they were, as beginnings of names."""
-    return tuple(
-        sorted(
-            {f"{n.split('.')[0]}." for n in left if not n.startswith(layout.heads)}
-            | set(layout.heads)
-        )
-    )
+    """The modules of a library's model that are not in the trunk, as beginnings of names."""
+    others = {f"{n.split('.')[0]}." for n in left if not n.startswith(layout.heads)}
+    return tuple(sorted(others | set(layout.heads)))

@@ -1,9 +1,8 @@
-"""detectron2: a checkpoint of arrays with exact names, and beside it the cfg fragment that its
-model has to be built by.
+"""detectron2: a checkpoint of arrays with exact names, and beside it the config of its model.
 
-detectron2's own ResNets go under its names at the base of an FPN; every other backbone under those
-of this project's registered one (`ubr.downstream.d2`), with a single map, as in the paper.
-detectron2 itself is not needed to write either.
+ResNets that detectron2 has are written under its own names, as the bottom-up part of an FPN. Every
+other backbone is written under the names of the backbone that `ubr.downstream.d2` registers, with a
+single map as in the paper. detectron2 itself is not needed to write either.
 """
 
 from __future__ import annotations
@@ -33,10 +32,7 @@ _RESNETS: dict[str, dict[str, Any]] = {
 
 
 def _model(weights: Weights, layout: Layout) -> dict[str, Any]:
-    """The MODEL part of the fragment:
-
-    the backbone, and what hangs on its maps. Anchors as lesions are.
-    """
+    """The config's MODEL: the backbone, the parts that use its maps, and anchors of lesion size."""
     ratios = [[0.5, 1.0, 2.0]]
     if layout.model not in _RESNETS:
         return {
@@ -48,7 +44,7 @@ def _model(weights: Weights, layout: Layout) -> dict[str, Any]:
     maps = ["res2", "res3", "res4", "res5"]
     return {
         "BACKBONE": {"NAME": "build_resnet_fpn_backbone", "FREEZE_AT": 0},
-        # Stride in the 3x3 convolution, as torchvision and timm compute these networks.
+        # The stride is in the 3x3 convolution, as in torchvision and timm.
         "RESNETS": {**_RESNETS[layout.model], "STRIDE_IN_1X1": False, "OUT_FEATURES": maps},
         "FPN": {"IN_FEATURES": list(maps)},
         "ANCHOR_GENERATOR": {"SIZES": [[16], [24], [32], [48], [96]], "ASPECT_RATIOS": ratios},
@@ -83,26 +79,25 @@ def _fragment(weights: Weights, layout: Layout, path: Path) -> dict[str, Any]:
     }
 
 
-def _write(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
+def _write_detectron2(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
     own = layout.model in _RESNETS
     state = {layout.prefix + name: t for name, t in layout.to_theirs(weights.trunk).items()}
     counters = {}
-    if own:  # its norms are frozen and have no place for a counter
+    if own:  # detectron2's norms are frozen and have no counter
         state = {name: t for name, t in state.items() if not name.endswith(COUNTER)}
         counters = {name: int(t) for name, t in weights.trunk.items() if name.endswith(COUNTER)}
     arrays = {name: t.numpy() for name, t in state.items()}
     about = {**record(weights, state), "counters": counters}
     with part.open("wb") as file:
-        # Exact names, so nothing for detectron2 to guess; the author is what tells it that this is
-        # no Caffe2 file.
+        # The names are exact, so detectron2 need not guess any. "__author__" marks the file as
+        # detectron2's format; without it, it is read as Caffe2's.
         pickle.dump({"model": arrays, "__author__": "ubr-pretrain", "ubr": about}, file, protocol=4)
     prove_it_comes_back(weights, part)
     comment = (
-        "# Settings of detectron2 for these weights, with anchors for lesions: "
+        "# detectron2's settings for these weights, with anchors for lesions: "
         "cfg.merge_from_file(THIS FILE).\n"
-        "# WEIGHTS is looked for in the folder that you run in. The mapper has to give float "
-        "images; "
-        f"of {given(weights.inputs)}:\n"
+        "# WEIGHTS is relative to the working directory. The mapper must give float images, made "
+        f"from {given(weights.inputs)}:\n"
         f"#   {preparation(weights.inputs, weights.inputs.pixel_scale)}\n"
     )
     cfg = yaml.safe_dump(_fragment(weights, layout, path), sort_keys=False, default_flow_style=None)
@@ -117,8 +112,10 @@ cfg.merge_from_file({str(path.with_suffix(".yaml"))!r})
 cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 model = build_model(cfg)
 DetectionCheckpointer(model).load({str(path)!r})
-state = model.state_dict()  # nothing in detectron2 fails where names do not match, so compare
-assert all(torch.equal(state[n].cpu(), torch.from_numpy(a)) for n, a in pickle.load(open({str(path)!r}, "rb"))["model"].items())"""
+# detectron2 does not fail if names do not match, so compare.
+state = model.state_dict()
+arrays = pickle.load(open({str(path)!r}, "rb"))["model"]
+assert all(torch.equal(state[n].cpu(), torch.from_numpy(a)) for n, a in arrays.items())"""
 
 
-WRITER = Writer(_write, ".pkl", beside=lambda path: [path.with_suffix(".yaml")])
+WRITER = Writer(_write_detectron2, ".pkl", beside=lambda path: [path.with_suffix(".yaml")])

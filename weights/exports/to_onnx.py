@@ -1,7 +1,6 @@
-"""ONNX: the whole regressor, `[N, S, S]` HU in (with neighbours `[N, 3, S, S]`), one score a slice
-out, any N.
+"""ONNX: the whole regressor, `[N, S, S]` HU in, one score per slice out, for any N.
 
-The intensity contract is part of the graph.
+With neighbours the input is `[N, 3, S, S]`. The intensity contract is part of the graph.
 """
 
 from __future__ import annotations
@@ -13,14 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from ..artifact import Weights
-from ..features import reference_slice
+from ..common.optional import optional
+from ..inputs import reference_slice
 from ..receipts import TransferError
 from ..regressor import Regressor
 from .common import Writer
 
 PARITY = 1e-4
-"""Largest difference of a score under onnxruntime, in units of score, or relative to it where it is
-above 1.
+"""Largest difference of a score under onnxruntime that is accepted.
+
+In units of score; relative to the score if that is above 1.
 """
 
 
@@ -33,18 +34,16 @@ class _Scorer(nn.Module):
         return self.regressor.score(hu)
 
 
-def _write(weights: Weights, layout: None, part: Path, path: Path) -> str:
-    """Raises `ValueError` where a package or the head is missing, `TransferError` where scores
-    differ by more than `PARITY`.
+def _write_onnx(weights: Weights, layout: None, part: Path, path: Path) -> str:
+    """Raise `ValueError` if a package or the head is missing.
+
+    Raise `TransferError` if scores under onnxruntime differ by more than `PARITY`.
     """
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401  (what torch's exporter is written in)
-    except ImportError as error:
-        raise ValueError(
-            f"{error.name} is not installed; pip install 'ubr-pretrain[onnx]'"
-        ) from error
+    # torch's exporter is written in onnxscript.
+    onnx, onnxruntime, _ = (
+        optional(name, extra="onnx", purpose="exporting to ONNX")
+        for name in ("onnx", "onnxruntime", "onnxscript")
+    )
     scorer = _Scorer(Regressor.from_weights(weights)).eval()
     hu = reference_slice(weights.inputs).float()
     batch = torch.cat([hu, hu.flip(1), hu - 50])
@@ -65,7 +64,7 @@ def _write(weights: Weights, layout: None, part: Path, path: Path) -> str:
     about = {
         "backbone": weights.backbone,
         "inputs": weights.inputs.to_dict(),
-        "licence": weights.licence,
+        "licence": weights.license,
         "weights_sha256": weights.sha256(),
     }
     onnx.helper.set_model_props(model, {"ubr": json.dumps(about)})
@@ -83,8 +82,9 @@ def _write(weights: Weights, layout: None, part: Path, path: Path) -> str:
     shape = ", ".join(map(str, batch.shape[1:]))
     return f"""import numpy, onnxruntime
 session = onnxruntime.InferenceSession({str(path)!r})
-hu = numpy.full((5, {shape}), -1000, numpy.float32)  # slices on the contract's grid, in HU as they are
+# Slices on the contract's grid, in HU.
+hu = numpy.full((5, {shape}), -1000, numpy.float32)
 (scores,) = session.run(["score"], {{"hu": hu}})"""
 
 
-WRITER = Writer(_write, ".onnx")
+WRITER = Writer(_write_onnx, ".onnx")

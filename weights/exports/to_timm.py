@@ -1,7 +1,6 @@
-"""timm:
+"""timm: a folder with config.json, model.safetensors and a card.
 
-a folder with config.json, model.safetensors and a card, which `timm.create_model` opens offline and
-the Hugging Face hub takes.
+`timm.create_model` opens it offline, and the Hugging Face hub accepts it.
 """
 
 from __future__ import annotations
@@ -23,21 +22,21 @@ from .common import Writer, given, preparation, prove_it_comes_back, record
 FILES = frozenset({"config.json", "model.safetensors", "README.md"})
 
 
-def _write(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
+def _write_timm(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = timm.create_model(layout.model, num_classes=0)
     left = load_into(model, weights).left
     state = model.state_dict()
-    # What timm's model has behind the trunk is stored as it was initialised, so that timm can load
-    # strictly. Not where it is larger than the trunk (VGG's 120 million numbers): then timm is told
-    # not to be strict, and `verify` below is what proves the file.
+    # What timm's model has behind the trunk is stored as initialised, so that timm can load
+    # strictly. If it is larger than the trunk (VGG's 120 million parameters), it is left out and
+    # timm is configured not to be strict; `verify` below then proves the file.
     strict = sum(state[name].numel() for name in left) < sum(
         t.numel() for t in weights.trunk.values()
     )
     stored = {name: t.contiguous() for name, t in state.items() if strict or name not in left}
     part.mkdir()
-    # Not save_file: its files can be read by their owner only, whatever the umask.
+    # Not save_file: only their owner can read its files, whatever the umask.
     (part / "model.safetensors").write_bytes(
         safetensors.torch.save(stored, metadata={"format": "pt"})
     )
@@ -58,7 +57,7 @@ def _write(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
                 "mean": i.mean,
                 "std": i.std,
             },
-            **{"num_classes": 0, "license": weights.licence},
+            **{"num_classes": 0, "license": weights.license},
         },
         "ubr": {**record(weights, stored), "image": preparation(i), "untrained": left},
     }
@@ -69,29 +68,30 @@ def _write(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
     prove_it_comes_back(weights, part / "model.safetensors")
     verify(timm.create_model(f"local-dir:{part}", pretrained=True), weights)
     return f"""import timm, torch
-model = timm.create_model({f"local-dir:{path}"!r}, pretrained=True)  # num_classes=N for a classifier, features_only=True for maps
-# Of {given(i)}:  {preparation(i)}
-# then (image - mean) / std, which are model.pretrained_cfg["mean"] and ["std"]: {list(i.mean)}, {list(i.std)}"""
+# num_classes=N makes a classifier, features_only=True gives maps.
+model = timm.create_model({f"local-dir:{path}"!r}, pretrained=True)
+# From {given(i)}:  {preparation(i)}
+# Then (image - mean) / std. Both are in model.pretrained_cfg: {list(i.mean)}, {list(i.std)}"""
 
 
 def _front_matter(weights: Weights) -> str:
-    """What the hub reads at the top of a card."""
-    licence = "unknown" if weights.licence == "unstated" else weights.licence.lower()
+    """The metadata that the hub reads at the top of a card."""
+    license = "unknown" if weights.license == "unstated" else weights.license.lower()
     about = {
         "library_name": "timm",
-        "license": licence,
+        "license": license,
         "tags": ["timm", "medical", "ct", "body-part-regression"],
     }
     return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n"
 
 
 def _untrained(left: tuple[str, ...]) -> str:
+    if not left:
+        return ""
     return (
-        "\n## Untrained tensors\nAs timm initialises them, not trained by this method: "
+        "\n## Untrained tensors\nInitialised by timm and not trained by this method: "
         f"{', '.join(left)}.\n"
-        if left
-        else ""
     )
 
 
-WRITER = Writer(_write, contents=FILES)
+WRITER = Writer(_write_timm, contents=FILES)

@@ -1,6 +1,6 @@
-"""torchvision:
+"""torchvision: a state dict, and beside it the contract as JSON.
 
-a state dict, and beside it the contract as JSON with `image_mean` and `image_std`.
+The contract has torchvision's own names, `image_mean` and `image_std`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ..transfer import verify
 from .common import Writer, given, heads, preparation, prove_it_comes_back, record
 
 
-def _write(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
+def _write_torchvision(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
     state = {name: t.contiguous() for name, t in layout.to_theirs(weights.trunk).items()}
     torch.save(state, part)
     i = weights.inputs
     contract = {
-        "image": f"{preparation(i)}  # of {given(i)}, float",
+        "image": f"{preparation(i)}  # from {given(i)}, float",
         "image_mean": i.mean,
         "image_std": i.std,
         **record(weights, state),
@@ -36,9 +36,11 @@ def _write(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
     return f"""import torch, torchvision
 model = torchvision.models.{layout.model}()
 loaded = model.load_state_dict(torch.load({str(path)!r}, weights_only=True), strict=False)
-assert not loaded.unexpected_keys and all(k.startswith({left!r}) for k in loaded.missing_keys), loaded
-# Of {given(i)}:  {preparation(i)}
-# In a detector: FasterRCNN(..., image_mean={list(i.mean)}, image_std={list(i.std)}); elsewhere (image - mean) / std."""
+assert not loaded.unexpected_keys, loaded
+assert all(k.startswith({left!r}) for k in loaded.missing_keys), loaded
+# From {given(i)}:  {preparation(i)}
+# In a detector: FasterRCNN(..., image_mean={list(i.mean)}, image_std={list(i.std)})
+# Elsewhere: (image - mean) / std"""
 
 
-WRITER = Writer(_write, ".pth", beside=lambda path: [files.record_beside(path)])
+WRITER = Writer(_write_torchvision, ".pth", beside=lambda path: [files.record_beside(path)])

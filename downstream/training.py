@@ -150,7 +150,7 @@ class Finetuning(Training[LesionDetection]):
         if self.recipe.batch % processes:
             raise ValueError(
                 f"a batch of {self.recipe.batch} images cannot be shared by {processes} processes "
-                "alike; change batch or devices"
+                "alike; change `batch` or `devices`"
             )
 
     def begin(self, module: LesionDetection, *, resumes: bool) -> None:

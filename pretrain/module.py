@@ -263,6 +263,6 @@ def _check_size(backbone: Backbone, size_px: int) -> None:
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"{backbone.name} cannot take slices of {size_px} px ({error}); change "
-            "--inputs.size_px or --backbone"
+            "`inputs.size_px` or `backbone`"
         ) from error
     backbone.train()

@@ -76,6 +76,6 @@ def plan(store: Store, recipe: Recipe, holdout: float | Sequence[str] = 0.1) -> 
         raise ValueError(
             f"{len(train)} series can be trained on, fewer than g = {recipe.g} a step (holding "
             f"out {len(held_out)}, {short} too short); "
-            f"add scans or lower g"
+            f"add scans or lower `g`"
         )
     return Plan(recipe, train, held_out, tuple(notes))

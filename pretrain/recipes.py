@@ -116,7 +116,7 @@ class Recipe:
         return cosine_rate(step, self.steps) if self.schedule == "cosine" else 1.0
 
     def sha256(self) -> str:
-        """Digest of the configuration. Rows and runs with the same one were made by the same recipe."""
+        """Digest of the configuration: equal digests mean the same recipe."""
         return values_sha256(self.described())
 
     def described(self) -> dict[str, Any]:

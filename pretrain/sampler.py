@@ -60,11 +60,11 @@ class SliceSampler:
         if not 1 <= g <= len(z_mm):
             raise ValueError(
                 f"g (volumes a step) must be in 1..{len(z_mm)}, the usable volumes; got {g}; add "
-                "volumes or lower g"
+                "volumes or lower `g`"
             )
         if (shortest := min(len(z) for z in z_mm)) < m:
             raise ValueError(
-                f"a volume of {shortest} slices cannot give m = {m}; leave it out or lower m"
+                f"a volume of {shortest} slices cannot give m = {m}; leave it out or lower `m`"
             )
         self.z_mm = [np.asarray(z, dtype=np.float64) for z in z_mm]
         self.g, self.m, self.unit, self.begin, self.seed = g, m, unit, begin, seed

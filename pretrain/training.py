@@ -85,7 +85,7 @@ class Pretraining(Training[UBR]):
         if processes > self.recipe.g:
             raise ValueError(
                 f"{processes} processes cannot share g = {self.recipe.g} volumes per step; lower "
-                "devices, or raise g"
+                "`devices`, or raise `g`"
             )
 
     def adapt(self, module: UBR, trainer: L.Trainer) -> None:

@@ -79,7 +79,7 @@ def test_fit__finishes_the_half_done_run_of_an_earlier_version(before: Path) -> 
     lines = [json.loads(line) for line in (before / "half" / "metrics.jsonl").open()]
     assert [line["step"] for line in lines if "val/r" in line] == [3, 6, 9, 12]
     ended, whole = weights.load(run.weights), weights.load(BEFORE / "whole" / "weights.safetensors")
-    # With one thread on the processor that wrote them the digests are equal; others round otherwise.
+    # With one thread, on the processor that wrote them, digests are equal; others round otherwise.
     for name, tensor in whole.trunk.items():
         assert torch.allclose(ended.trunk[name].double(), tensor.double(), atol=1e-3), name
     for name, tensor in whole.head.items():

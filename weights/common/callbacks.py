@@ -50,7 +50,7 @@ class MetricsFile(Callback):
         seconds, steps = now - self._since[0], step - self._since[1]
         if not math.isfinite(trainer.callback_metrics[self.loss]):
             raise Diverged(
-                f"the loss is not finite after {step} steps: lower lr and give a new out"
+                f"the loss is not finite after {step} steps: lower `lr` and give a new `out`"
             )
         self._since = (time.perf_counter(), step)
         lr = trainer.optimizers[0].param_groups[0]["lr"]

@@ -45,14 +45,14 @@ def check(folder: Path, config: Mapping[str, Mapping[str, Any]]) -> None:
         if differing:
             raise ValueError(
                 f"{folder} holds another run (other {', '.join(differing[:4])}); give a new "
-                "out, or the run's own options"
+                "`out`, or the run's own options"
             )
     elif folder.exists() and (not folder.is_dir() or not all(map(disk.is_part, folder.iterdir()))):
-        raise ValueError(f"{folder} is not empty and holds no run; give a new out")
+        raise ValueError(f"{folder} is not empty and holds no run; give a new `out`")
 
 
 def claim(folder: Path, config: Mapping[str, Any]) -> None:
-    """Make the folder, write its config.yaml, and remove what a killed process left half written."""
+    """Make the folder, write its config.yaml, and remove files that a killed process left."""
     disk.write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
     for inner in (folder, folder / "checkpoints"):
         if inner.is_dir():

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 STORED = {"optimizer": "optimiser", "license": "licence"}
 """Name in the API -> key in files."""
-_NAMES = {key: name for name, key in STORED.items()}
+NAMES = {key: name for name, key in STORED.items()}
+"""Key in files -> name in the API."""
 
 
 def to_stored(options: DataclassInstance) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def to_stored(options: DataclassInstance) -> dict[str, Any]:
 
 def from_stored(values: Mapping[str, Any]) -> dict[str, Any]:
     """Stored values under the names of the API; these are understood, too."""
-    return {_NAMES.get(key, key): value for key, value in values.items()}
+    return {NAMES.get(key, key): value for key, value in values.items()}
 
 
 def values_sha256(values: Any) -> str:

@@ -171,4 +171,4 @@ def train_from_last(trainer: L.Trainer, module: L.LightningModule, last: Path) -
                 raise KeyboardInterrupt from None
             raise
     if not all(torch.isfinite(tensor).all() for tensor in module.state_dict().values()):
-        raise Diverged("the trained weights hold NaN or infinity: lower lr and give a new out")
+        raise Diverged("the trained weights hold NaN or infinity: lower `lr` and give a new `out`")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ubr.weights.common import commandline
-from ubr.weights.common.commandline import Verb, add_options, arguments, flat, with_recipe
+from ubr.weights.common.commandline import Verb, add_options, arguments, flat, taken, with_recipe
 
 
 def _parser(name: str, description: str) -> Any:
@@ -76,14 +76,14 @@ def _plant(argv: list[str]) -> None:
 def _train(argv: list[str]) -> None:
     from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
-    from ubr.weights import InputSpec, load
-    from ubr.weights.common.runs import is_first_process
+    from ubr.weights import InputSpec, Intervals, Machine, load
+    from ubr.weights.common.trainer import is_first_process
 
     from .dataset import DeepLesion
     from .detector import starting_weights
     from .positions import body_positions
     from .recipes import RECIPES, DetectorRecipe, recipe
-    from .training import finetune
+    from .training import INTERVALS, MACHINE, finetune
 
     parser = _parser(
         "train", "Train a lesion detector from a start. Run again, it goes on where it was."
@@ -139,12 +139,13 @@ def _train(argv: list[str]) -> None:
     )
     parser.add_class_arguments(DetectorRecipe, fail_untyped=True)
     parser.add_class_arguments(InputSpec, "inputs", fail_untyped=True)
-    add_options(parser, finetune, {"weights", "train", "val", "out", "recipe", "positions"})
+    parser.add_class_arguments(Machine, skip={"place"}, fail_untyped=True)
+    parser.add_class_arguments(Intervals, skip={"progress"}, fail_untyped=True)
     parser.set_defaults({f"inputs.{n}": v for n, v in flat(InputSpec()).items()})
+    defaults = flat(MACHINE) | flat(INTERVALS)
+    parser.set_defaults({n: v for n, v in defaults.items() if n not in ("place", "progress")})
     options = with_recipe(parser, argv, recipe, "small")
-    chosen = DetectorRecipe(
-        **{field: options[field] for field in DetectorRecipe.__dataclass_fields__}
-    )
+    chosen = taken(DetectorRecipe, options)
     if chosen.position != bool(options.scorer):
         raise ValueError(
             f"--position {str(chosen.position).lower()} with --scorer {options.scorer}: give "
@@ -189,21 +190,16 @@ def _train(argv: list[str]) -> None:
             )
     if options.dry:
         return
-    rest = {
-        n: options[n]
-        for n in (
-            "accelerator",
-            "devices",
-            "nodes",
-            "workers",
-            "validate_every",
-            "checkpoint_every",
-            "log_every",
-        )
-    }
     positions = body_positions(load(options.scorer), *data.values()) if options.scorer else None
     run = finetune(
-        weights, data["train"], data["val"], options.out, chosen, positions=positions, **rest
+        weights,
+        data["train"],
+        data["val"],
+        options.out,
+        chosen,
+        machine=taken(Machine, options),
+        intervals=taken(Intervals, options),
+        positions=positions,
     )
     if is_first_process():
         quality = (

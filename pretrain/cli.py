@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ubr.weights.common import commandline
-from ubr.weights.common.commandline import Verb, add_options, arguments, with_recipe
+from ubr.weights.common.commandline import Verb, add_options, arguments, taken, with_recipe
 
 
 def _parser(name: str, description: str) -> Any:
@@ -67,11 +67,13 @@ def _fit(argv: list[str]) -> None:
 
     from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
-    from ubr.weights.common.runs import is_first_process
+    from ubr.weights import Intervals, Machine
+    from ubr.weights.common.trainer import is_first_process
 
     from .data.store import Store
+    from .planning import plan
     from .recipes import RECIPES, Recipe, recipe
-    from .training import fit, plan
+    from .training import fit
 
     parser = _parser(
         "fit",
@@ -92,22 +94,26 @@ def _fit(argv: list[str]) -> None:
         "--dry", action="store_true", help="say what would be trained on what, and stop"
     )
     parser.add_class_arguments(Recipe, fail_untyped=True)
-    add_options(parser, fit, {"store", "out", "recipe", "callbacks"})
+    parser.add_class_arguments(Machine, fail_untyped=True)
+    parser.add_class_arguments(Intervals, skip={"progress"}, fail_untyped=True)
+    add_options(parser, fit, {"store", "out", "recipe", "machine", "intervals", "callbacks"})
     options = with_recipe(parser, argv, recipe, "default")
-    fields = Recipe.__dataclass_fields__
-    chosen = Recipe(**{field: options[field] for field in fields})
+    chosen = taken(Recipe, options)
     store = Store.open(options.store)
     speaks = is_first_process()
     if speaks:
         print(plan(store, chosen, options.holdout), flush=True)
     if options.dry:
         return
-    rest = {
-        key: value
-        for key, value in options.as_dict().items()
-        if key not in {*fields, "store", "recipe", "config", "dry"}
-    }
-    run = fit(store, recipe=chosen, **rest)
+    run = fit(
+        store,
+        options.out,
+        chosen,
+        holdout=options.holdout,
+        machine=taken(Machine, options),
+        intervals=taken(Intervals, options),
+        license=options.license,
+    )
     if speaks:
         quality = (
             ", ".join(f"{name} {value:.4f}" for name, value in run.metrics.items()) or "nothing was"

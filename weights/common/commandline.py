@@ -11,7 +11,9 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+T = TypeVar("T")
 
 
 class Verb(NamedTuple):
@@ -71,6 +73,16 @@ def add_options(to: Any, function: Callable[..., Any], given: set[str]) -> None:
 def arguments(parsed: Any) -> dict[str, Any]:
     """What was parsed, as keyword arguments."""
     return {name: value for name, value in parsed.as_dict().items() if name != "config"}
+
+
+def taken(kind: Callable[..., T], parsed: Any) -> T:
+    """A dataclass made from the options of its fields; those that were not offered keep their
+    defaults.
+    """
+    import dataclasses
+
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: parsed[name] for name in names if name in parsed})
 
 
 def flat(configuration: Any) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stdout, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -63,10 +65,10 @@ def dashed(option: str) -> str:
 @cache
 def options(program: str, verb: str) -> frozenset[str]:
     """The options in a verb's help, spelled with dashes."""
-    code = f"from {CLI[program]} import main; main(['{verb}', '--help'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return frozenset(dashed(option) for option in re.findall(r"--[\w.-]+", done.stdout))
+    shown = io.StringIO()
+    with redirect_stdout(shown), suppress(SystemExit):
+        import_module(CLI[program]).main([verb, "--help"])
+    return frozenset(dashed(option) for option in re.findall(r"--[\w.-]+", shown.getvalue()))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,6 +1,7 @@
-"""The currency: what a backbone is, which input it expects, and how its numbers travel.
+"""Weights: what a backbone is, which input it expects, and how its tensors are exchanged.
 
-Names are loaded when first used: a process that only needs the body's box does not wait for torch.
+Names are loaded when first used, so that a process that only needs the body's box does not load
+torch.
 """
 
 from importlib import import_module

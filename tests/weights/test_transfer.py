@@ -349,7 +349,7 @@ def test_load_into__a_larger_or_another_network() -> None:
         TransferError, match=r"the model has no tensor of alexnet under any known prefix"
     ):
         load_into(timm.create_model("test_vit"), kept("alexnet"))
-    with pytest.raises(TransferError, match=r"the model has no tensor of a vgg16 under 'encoder.'"):
+    with pytest.raises(TransferError, match=r"the model has no tensor of vgg16 under 'encoder.'"):
         load_into(torchvision.models.vgg16(), kept("vgg16"), prefix="encoder.")
 
 

@@ -1,4 +1,4 @@
-"""Where a network runs: the device that a user names."""
+"""The device that a network runs on, by the name that a user gives."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ def to_device(module: nn.Module, name: str) -> torch.device:
     """Move a network to a device and return it.
 
     Args:
-        name: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
+        name: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
 
     Raises:
-        ValueError: a device that this machine has not.
+        ValueError: this machine does not have the device.
     """
     try:
         device = torch.device(

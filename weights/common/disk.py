@@ -1,9 +1,9 @@
 """Files and folders that appear whole or not at all.
 
-What is written goes into a hidden folder of its own beside the target, is brought to disk, and is
-then renamed. A reader never sees half a file, and a kill leaves nothing but that hidden folder,
-which `sweep` removes once its process is gone. The folder is new and belongs to the writer, so a
-link that somebody left at a temporary name is never followed.
+A file is written into a new hidden folder beside the target, flushed to disk, and then renamed. A
+reader never sees a partial file. A killed process leaves only the hidden folder, which `sweep`
+removes once the process is gone. The folder is new and belongs to the writer, so a link that
+somebody left at a temporary name is never followed.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _PART = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)\.[^.]+\.part")
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
-    """Yield a path to write a file or a folder at; it appears under `path` when the block ends.
+    """Yield a path at which to write a file or folder; it appears at `path` when the block ends.
 
-    The yielded path has the name and ending of `path`, and parent folders are made. A file that is
-    there is replaced, and so is an empty folder. If the block raises, nothing has changed.
+    The yielded path has the name and ending of `path`. Parent folders are created. An existing file
+    or empty folder is replaced. If the block raises, nothing is changed.
 
     Raises:
         OSError: the disk is full, the folder cannot be written to, or `path` is a folder that is
@@ -69,7 +69,7 @@ def is_part(path: Path) -> bool:
 def sweep(folder: str | Path) -> None:
     """Remove what killed processes left in a folder.
 
-    Of other machines' processes nothing is known; what they left goes after a day.
+    Whether another machine's process runs is unknown; what it left is removed after a day.
     """
     for path in Path(folder).iterdir():
         if (found := _PART.fullmatch(path.name)) is None:
@@ -103,7 +103,7 @@ def _host() -> str:
 
 
 def _runs(process: int) -> bool:
-    """Whether a process of this machine runs."""
+    """Whether a process runs on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

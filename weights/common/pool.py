@@ -1,8 +1,7 @@
-"""Processes of this machine, each with a pipe of its own: one that is killed costs the call it was
-answering, and nothing else.
+"""A pool of processes, each with its own pipe: a killed process costs only the call it was running.
 
-The pools of the standard library share one pipe among all processes: when one is killed with half
-of its answer sent, the others can answer no more, and who asked waits for ever.
+The pools of the standard library share one pipe among all processes. If a process is killed while
+it sends an answer, the others can no longer answer and the caller waits forever.
 """
 
 from __future__ import annotations
@@ -22,20 +21,21 @@ from .processes import check_guard, end_with_parent
 
 Answer = TypeVar("Answer")
 
-_SPAWN = get_context("spawn")  # not forked: what has started threads must not be forked
+_SPAWN = get_context("spawn")  # a process that has started threads must not be forked
 _STARTING = threading.Lock()
 
 
 class Died(Exception):
-    """The process ended before it had answered."""
+    """The process ended before it answered."""
 
 
 class ProcessPool(Executor):
-    """Up to `count` processes, started when they are needed. A call's future raises what the call
-    raised, or `Died`.
+    """Up to `count` processes, started when needed.
+
+    A call's future raises what the call raised, or `Died`.
 
     Raises:
-        RuntimeError: where a script's top level would be run again in each process.
+        RuntimeError: the script's top level would run again in each process.
     """
 
     def __init__(self, count: int) -> None:
@@ -44,9 +44,7 @@ class ProcessPool(Executor):
         self._idle: deque[_Process] = deque()
 
     def submit(self, call: Callable[..., Answer], /, *args: Any, **kwargs: Any) -> Future[Answer]:
-        """The future answer of a call; the function, what it is given and what it answers can be
-        pickled.
-        """
+        """A future of the call's result. Function, arguments and result must be picklable."""
         return self._threads.submit(self._answer, call, args, kwargs)
 
     def _answer(self, *call: Any) -> Any:
@@ -65,9 +63,7 @@ class ProcessPool(Executor):
         return answer
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let calls end that are being answered, and the others unless they are cancelled; then end
-        the processes.
-        """
+        """Finish the running calls, and the waiting ones unless cancelled; then end the processes."""
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
         while self._idle:
             self._idle.pop().end()
@@ -91,14 +87,13 @@ class _Process:
 
 
 def _serve(pipe: Connection) -> None:
-    """Ctrl-C is for the parent, which lets calls end.
+    """Run calls until the pipe ends or the parent dies.
 
-    A process whose parent was killed must end by itself.
+    Ctrl-C is left to the parent, which lets calls finish.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = (
-        "1"  # one core a process; read when numerical libraries are first imported, which is later
-    )
+    # One core per process. Numerical libraries read this when they are first imported, later.
+    os.environ["OMP_NUM_THREADS"] = "1"
     end_with_parent()
     while True:
         try:

@@ -1,8 +1,9 @@
-"""Worker processes: how they start, and that they end with the process they work for.
+"""Worker processes: how they start, and that they end with their parent.
 
-What has started threads must not be forked, and what is forked shares its pages: each has to be
-copied when the trainer next writes it, which on a CPU costs seconds, and slower steps long after.
-Workers of a loader are therefore forked from a small server that holds nothing.
+A process that has started threads must not be forked. A forked process also shares the trainer's
+pages, each of which is copied when the trainer next writes it; on a CPU this costs seconds and
+slows steps long afterwards. Loader workers are therefore forked from a small server process that
+holds no data.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ UNGUARDED = (
 
 
 def loader_options(workers: int) -> dict[str, Any]:
-    """Options of a `DataLoader` with so many worker processes; with 0 it loads in this one.
+    """Options of a `DataLoader` with this many worker processes; 0 loads in this process.
 
     Raises:
-        RuntimeError: where a script's top level would be run again in each worker.
+        RuntimeError: the script's top level would run again in each worker.
     """
     if not workers:
         return {}
@@ -39,26 +40,27 @@ def loader_options(workers: int) -> dict[str, Any]:
 
 @cache
 def check_guard(method: str) -> None:
-    """Raise `RuntimeError` where a script's top level would be run again in each process that is
-    started so ("spawn", "forkserver").
+    """Raise `RuntimeError` if the script's top level would run again in each process.
+
+    `method` is how processes are started: "spawn" or "forkserver".
     """
     context: Any = multiprocessing.get_context(method)
     try:
         trial = context.Process(target=os.getpid)
         trial.start()
         trial.join()
-        works = (
-            trial.exitcode is not None and trial.exitcode <= 0
-        )  # below 0: killed, which is another matter
-    except (OSError, EOFError):  # it died before it was told what to do
+        # A negative code means that it was killed, which says nothing about the script.
+        works = trial.exitcode is not None and trial.exitcode <= 0
+    except (OSError, EOFError):  # it died before it received its task
         works = False
     if not works:
         raise RuntimeError(UNGUARDED)
 
 
 def _start_loading(_: int) -> None:
-    """On a CPU a worker wants the cores that training computes on, and batches ahead are in no
-    hurry.
+    """Give the worker a low priority.
+
+    On a CPU it competes with training for the same cores, and prefetched batches are not urgent.
     """
     end_with_parent()
     if hasattr(os, "nice"):
@@ -66,8 +68,9 @@ def _start_loading(_: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Let this process end by itself when the one that started it is gone, even killed; a server in
-    between would not tell it.
+    """End this process when its parent ends, even if killed.
+
+    With a fork server in between, it would not notice otherwise.
     """
     threading.Thread(target=_wait_and_end, daemon=True).start()
 

@@ -27,8 +27,8 @@ from ubr.weights import InputSpec, build, files
 from .dataset import Augmentation, DeepLesion
 from .detector import hold_norms
 from .metrics import ImageResult, report
+from .module import result
 from .slices import View
-from .training import result
 
 try:
     from detectron2.config import get_cfg

@@ -36,8 +36,9 @@ LAYOUT = {
 
 def train(options: Options, words: Sequence[str]) -> None:
     """A detector from a start."""
-    from ubr.weights import load
-    from ubr.weights.common.runs import is_first_process
+    from ubr.weights import Intervals, Machine, load
+    from ubr.weights.common.options import taken
+    from ubr.weights.common.trainer import is_first_process
 
     from ..positions import body_positions
     from ..recipes import DetectorRecipe, recipe
@@ -45,29 +46,37 @@ def train(options: Options, words: Sequence[str]) -> None:
 
     _offer(options)
     given = options.read_with_recipe(words, recipe, "small")
-    chosen = DetectorRecipe(**{n: given.pop(n) for n in DetectorRecipe.__dataclass_fields__})
+    chosen, machine = taken(DetectorRecipe, given), taken(Machine, given)
+    intervals = taken(Intervals, given)
     _check(given, chosen)
     weights = _start(given, chosen)
     sides = _data(given, chosen, weights.inputs)
-    speaks = is_first_process()
-    if speaks:
+    if is_first_process():
         show(_planned(given, chosen, weights, sides))
     if given["dry"]:
         return
     scorer, (images, held_out) = given["scorer"], sides.values()
     positions = body_positions(load(scorer), images, held_out) if scorer else None
-    rest = {name: given[name] for name in (*LAYOUT["Machine"], *LAYOUT["Output"], "devices")}
-    run = finetune(weights, images, held_out, given["out"], chosen, positions=positions, **rest)
-    if speaks:
+    run = finetune(
+        weights,
+        images,
+        held_out,
+        given["out"],
+        chosen,
+        machine=machine,
+        intervals=intervals,
+        positions=positions,
+    )
+    if is_first_process():
         show(_finished(run, sides))
 
 
 def _offer(options: Options) -> None:
-    from ubr.weights import InputSpec
+    from ubr.weights import InputSpec, Intervals, Machine
     from ubr.weights.common.options import flat
 
-    from ..recipes import DetectorRecipe
-    from ..training import finetune
+    from ..recipes import RECIPES, DetectorRecipe
+    from ..training import INTERVALS, MACHINE
 
     options.description = "Train a lesion detector from a start. Repeat the command to resume it."
     options.layout = LAYOUT
@@ -78,7 +87,7 @@ def _offer(options: Options) -> None:
     )
     options.add_argument("--out", required=True, metavar="FOLDER", help="the run's folder")
     _offer_start(options)
-    options.offer_config()
+    options.offer_recipe(RECIPES, "small")
     options.add_argument(
         "--unreadable",
         choices=("stop", "skip"),
@@ -93,13 +102,16 @@ def _offer(options: Options) -> None:
     )
     options.offer(DetectorRecipe)
     options.offer(InputSpec, under="inputs")
-    options.offer(finetune, {"weights", "train", "val", "out", "recipe", "positions"})
-    options.set_defaults({f"inputs.{n}": v for n, v in flat(InputSpec()).items()})
+    options.offer(Machine, {"place"})  # images are always read from files
+    options.offer(Intervals)
+    defaults = {f"inputs.{n}": v for n, v in flat(InputSpec()).items()}
+    defaults |= {
+        n: v for n, v in {**flat(MACHINE), **flat(INTERVALS)}.items() if n in options.flags()
+    }
+    options.set_defaults(defaults)
 
 
 def _offer_start(options: Options) -> None:
-    from ..recipes import RECIPES
-
     options.add_argument(
         "--weights",
         metavar="FILE",
@@ -120,12 +132,6 @@ def _offer_start(options: Options) -> None:
         "--scorer",
         metavar="FILE",
         help="with --position true: weights of ubr-pretrain fit that score the slices",
-    )
-    options.add_argument(
-        "--recipe",
-        default="small",
-        metavar="NAME",
-        help=f"complete configuration that the other options change: {', '.join(RECIPES)}",
     )
 
 

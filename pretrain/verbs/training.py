@@ -10,7 +10,8 @@ from ubr.weights.common.commandline import show
 if TYPE_CHECKING:
     from ubr.weights.common.options import Options
 
-    from ..training import Plan, Run
+    from ..planning import Plan
+    from ..training import Run
 
 LAYOUT = {
     "Most used": (
@@ -32,33 +33,48 @@ LAYOUT = {
 
 def fit(options: Options, words: Sequence[str]) -> None:
     """A regressor from a store."""
-    from ubr.weights.common.runs import is_first_process
+    from ubr.weights import Intervals, Machine
+    from ubr.weights.common.options import taken
 
     from ..data.store import Store
+    from ..planning import plan
     from ..recipes import Recipe, recipe
-    from ..training import fit, plan
 
     _offer(options)
     given = options.read_with_recipe(words, recipe, "default")
-    dry, as_json, store = given.pop("dry"), given.pop("json"), Store.open(given.pop("store"))
-    if as_json and not dry:
-        raise ValueError("`json` describes a plan; add --dry")
-    del given["recipe"]
-    chosen = Recipe(**{field: given.pop(field) for field in Recipe.__dataclass_fields__})
-    speaks = is_first_process()
-    if speaks:
-        planned = plan(store, chosen, given["holdout"])
-        show(_described(planned) if as_json else str(planned))
-    if dry:
+    if given["json"] and not given["dry"]:
+        raise ValueError("`json` prints the plan of `dry`; give both")
+    chosen, holdout = taken(Recipe, given), given["holdout"]
+    machine, intervals = taken(Machine, given), taken(Intervals, given)
+    store = Store.open(given["store"])
+    planned = plan(store, chosen, holdout)
+    if given["dry"]:
+        show(_described(planned) if given["json"] else str(planned))
         return
-    run = fit(store, recipe=chosen, **given)
-    if speaks:
+    from ubr.weights.common.trainer import is_first_process
+
+    from ..training import fit  # here, because Lightning takes seconds to import
+
+    if is_first_process():
+        show(str(planned))
+    run = fit(
+        store,
+        given["out"],
+        chosen,
+        holdout=holdout,
+        machine=machine,
+        intervals=intervals,
+        license=given["license"],
+    )
+    if is_first_process():
         show(_finished(run))
 
 
 def _offer(options: Options) -> None:
+    from ubr.weights import Intervals, Machine
+
+    from ..planning import plan
     from ..recipes import RECIPES, Recipe
-    from ..training import fit
 
     options.description = (
         "Train a body-part regressor on a store, without labels. Repeat the command to resume it."
@@ -66,19 +82,21 @@ def _offer(options: Options) -> None:
     options.layout = LAYOUT
     options.add_argument("store", metavar="STORE", help="a store that ingest made")
     options.add_argument("--out", required=True, metavar="FOLDER", help="the run's folder")
-    options.add_argument(
-        "--recipe",
-        default="default",
-        metavar="NAME",
-        help=f"complete configuration that the other options change: {', '.join(RECIPES)}",
-    )
-    options.offer_config()
+    options.offer_recipe(RECIPES, "default")
     options.add_argument(
         "--dry", action="store_true", help="print what would be trained on what, and stop"
     )
     options.offer_json("the plan of --dry")
     options.offer(Recipe)
-    options.offer(fit, {"store", "out", "recipe", "callbacks"})
+    options.offer(plan, {"store", "recipe"})
+    options.offer(Machine)
+    options.offer(Intervals)
+    options.add_argument(
+        "--license",
+        default="unstated",
+        metavar="TEXT",
+        help="license of the weights, written into them",
+    )
 
 
 def _described(planned: Plan) -> Mapping[str, Any]:

@@ -442,7 +442,7 @@ def test_fit__a_run_that_diverges_says_so_and_leaves_no_weights(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wild = [
-        "--optimiser",
+        "--optimizer",
         "sgd",
         "--lr",
         "10",

@@ -11,11 +11,13 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
 
 from . import helptext, messages
+
+T = TypeVar("T")
 
 OLD_SPELLINGS = {"licence": "license", "optimiser": "optimizer"}
 """Names of options in earlier versions, accepted without a word."""
@@ -51,10 +53,6 @@ class Options(ArgumentParser):
             skip &= set(inspect.signature(source).parameters)
             self.add_function_arguments(source, skip=skip, fail_untyped=True)
 
-    def offer_config(self) -> None:
-        """Offer --config."""
-        self.add_argument("--config", action=ActionConfigFile, metavar="FILE", help=CONFIG)
-
     def offer_json(self, of: str) -> None:
         """Offer --json."""
         self.add_argument(
@@ -62,6 +60,16 @@ class Options(ArgumentParser):
             action="store_true",
             help=f"print {of} as JSON, alone on standard output",
         )
+
+    def offer_recipe(self, names: Collection[str], default: str) -> None:
+        """Offer --recipe and --config."""
+        self.add_argument(
+            "--recipe",
+            default=default,
+            metavar="NAME",
+            help=f"complete configuration that the other options change: {', '.join(names)}",
+        )
+        self.add_argument("--config", action=ActionConfigFile, metavar="FILE", help=CONFIG)
 
     def read(self, words: Sequence[str]) -> dict[str, Any]:
         """Parameter -> value."""
@@ -144,6 +152,12 @@ def flat(configuration: Any) -> dict[str, Any]:
         else:
             found[field.name] = value
     return found
+
+
+def taken(kind: Callable[..., T], given: Mapping[str, Any]) -> T:
+    """A dataclass of the values of its options; fields that were not offered keep defaults."""
+    names = inspect.signature(kind).parameters
+    return kind(**{name: given[name] for name in names if name in given})
 
 
 def _values(parsed: Any) -> dict[str, Any]:

@@ -29,13 +29,11 @@ from .detector import Detector, faster_rcnn, measure_norms
 from .module import LesionDetection
 from .pictures import recall_curves
 from .positions import Positions
-from .recipes import DetectorRecipe
+from .recipes import INTERVALS, MACHINE, DetectorRecipe
 from .recipes import recipe as named_recipe
 
 MEASURED = 96
 """Images over which statistics of norms are measured."""
-MACHINE = Machine(workers=1)
-INTERVALS = Intervals(validate_every=250, checkpoint_every=250)
 
 
 class Best(Callback):

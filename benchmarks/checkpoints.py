@@ -43,9 +43,7 @@ class Judge(Callback):
     def __init__(self, file: Path, every: int, cohort: Cohort, held_out: Sequence[str]) -> None:
         self.file, self.every, self.cohort, self.held_out = file, every, cohort, held_out
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Judge if it is time."""
         if trainer.global_step % self.every:
             return
@@ -91,7 +89,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "program first"
             )
         judged = {line["step"]: line for line in map(json.loads, seen.read_text().splitlines())}
-        append("checkpoints", [{**columns, "fold": fold, **judged[step]} for step in sorted(judged)])
+        append(
+            "checkpoints", [{**columns, "fold": fold, **judged[step]} for step in sorted(judged)]
+        )
     print(correlations(matching("checkpoints", columns, ("config", "data_sha256"))))
 
 

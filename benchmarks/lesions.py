@@ -88,7 +88,8 @@ def start_of(options: argparse.Namespace) -> Weights:
     if options.weights:
         return load(options.weights)
     inputs = InputSpec(window_hu=tuple(options.window))
-    return starting_weights(options.backbone, options.start, inputs, options.seed)
+    weights: Weights = starting_weights(options.backbone, options.start, inputs, options.seed)
+    return weights
 
 
 def start_name(options: argparse.Namespace) -> str:

@@ -96,7 +96,9 @@ def held_out_trunks(
 
 
 def _scored(regressor: Regressor, hu: HU, spacing_mm: Spacing) -> NDArray[np.float64]:
-    volume = Volume(np.ascontiguousarray(hu), spacing_mm, spacing_mm[0] * np.arange(len(hu)))
+    volume = Volume(
+        np.ascontiguousarray(hu), spacing_mm, spacing_mm[0] * np.arange(len(hu), dtype=float)
+    )
     return scores_of(regressor, grid_of(regressor.inputs, volume)).astype(np.float64)
 
 

@@ -4,8 +4,8 @@
         [--recipe quick|paper --start random --seeds 0 1 2]
 
 Rows go to results/sampling.csv. g x m stays what it is in the recipe (96 in the paper) as far as
-there are volumes, and the losses are the paper's. Accuracy is measured as in `benchmarks.table1`, by
-thresholds from two labelled volumes. With m = 2 there is no distance loss. What has a row is
+there are volumes, and the losses are the paper's. Accuracy is measured as in `benchmarks.table1`,
+by thresholds from two labelled volumes. With m = 2 there is no distance loss. What has a row is
 skipped; a training that was interrupted resumes.
 """
 

@@ -4,10 +4,10 @@
         [--recipe quick|default|paper --steps N --seeds 0 1 2]
 
 Rows go to results/table1.csv, one per method, and results/histogram.csv. Every method learns from
-the same patients and is tested on the labelled slices of the others. `many` are all labelled volumes
-to learn from, `two` are pairs of them that show the three parts: accuracy is the mean over pairs.
-The interval is over patients (bootstrap). Methods that have rows are skipped; a training that was
-interrupted resumes. A method that diverges gets a row without an accuracy.
+the same patients and is tested on the labelled slices of the others. `many` are all labelled
+volumes to learn from, `two` are pairs of them that show the three parts: accuracy is the mean over
+pairs. The interval is over patients (bootstrap). Methods that have rows are skipped; a training
+that was interrupted resumes. A method that diverges gets a row without an accuracy.
 """
 
 from __future__ import annotations

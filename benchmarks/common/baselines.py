@@ -139,8 +139,8 @@ def places(ranks: NDArray[np.int64], z_mm: NDArray[np.float64]) -> NDArray[np.fl
     """Fine-grained labels: the place of each slice in the body.
 
     It is 0 to 1 in the chest, 1 to 2 in the abdomen, 2 to 3 in the pelvis, and linear in mm between
-    two borders that the volume shows. Beyond its first and last border, a part has its usual length.
-    NaN if the volume shows no border, or the slice has no part.
+    two borders that the volume shows. Beyond its first and last border, a part has its usual
+    length. NaN if the volume shows no border, or the slice has no part.
     """
     known = np.flatnonzero(ranks >= 0)
     if not len(known) or ranks[known[0]] == ranks[known[-1]]:

@@ -8,9 +8,10 @@ p is twice the share of draws on the other side of 0, and no smaller than a sign
 patients allows, 2 / 2^patients. With eight patients and five seeds of equal starts (simulated), it
 falls below 0.05 in up to 5 %. With one seed or one patient there is no interval.
 
-Holm's method corrects p for all differences of an experiment (the same scans and length of training)
-that answer one question: which start is better, over shares of the labels and UBR trainings; or what
-the positions of slices bring to a detector that starts as "ubr". Other experiments do not count.
+Holm's method corrects p for all differences of an experiment (the same scans and length of
+training) that answer one question: which start is better, over shares of the labels and UBR
+trainings; or what the positions of slices bring to a detector that starts as "ubr". Other
+experiments do not count.
 """
 
 from __future__ import annotations
@@ -77,12 +78,13 @@ def null_check(rows: Iterable[Mapping[str, str]]) -> tuple[int, int]:
     these comparisons give an uncorrected p below 5 %, and how many there were.
     """
     different = tried = 0
-    for *pair, one, other in _pairs(list(rows)):
+    for pretraining, share, a, b, one, other in _pairs(list(rows)):
         for signs in product((False, True), repeat=len(one) - 1):
             if any(signs):  # the first seed keeps its names: all exchanged is none exchanged
                 swapped = np.array([False, *signs])[:, None, None]
                 mixed = np.where(swapped, other, one), np.where(swapped, one, other)
-                different += _difference(*pair, *mixed, draws=500).p < LEVEL
+                drawn = _difference(pretraining, share, a, b, *mixed, draws=500)
+                different += drawn.p < LEVEL
                 tried += 1
     return different, tried
 
@@ -92,8 +94,8 @@ def as_text(found: Sequence[Difference]) -> str:
     if not found:
         return "no two starts have rows of the same seed"
     lines = [
-        f"{'labels':>7}  "
-        f"{'difference':<40}{'seeds':>6}{'recall@5 %':>14}{'difference (95 %)':>26}{'p':>9}{'corrected':>11}"
+        f"{'labels':>7}  {'difference':<40}{'seeds':>6}{'recall@5 %':>14}"
+        f"{'difference (95 %)':>26}{'p':>9}{'corrected':>11}"
     ]
     for pretraining in sorted({d.pretraining for d in found}):
         lines += [f"UBR of {pretraining}"] if pretraining else []

@@ -5,7 +5,7 @@ Each raises `ValueError` if rows are missing or do not belong together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from benchmarks.common.bodies import drawn
 from benchmarks.common.comparison import ORDER, by_pretraining, experiments
 from benchmarks.common.landmarks import PARTS
-from benchmarks.common.tables import Row, Rows, percent, together
+from benchmarks.common.tables import Rows, percent, together
 
 COLOURS = {"chest": "#3b6fb6", "abdomen": "#d98c21", "pelvis": "#4f9a57"}
 STARTS = dict(
     zip(ORDER, ("#888888", "#3b6fb6", "#d98c21", "#4f9a57", "#7a4fa3", "#b3618c"), strict=True)
 )
+
 
 def fig2(rows: Rows) -> Figure:
     """Slices of different bodies at equal scores, one line per score."""

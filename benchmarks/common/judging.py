@@ -45,7 +45,8 @@ def rows_of(
 
     The series of the other patients give the score of each landmark.
     """
-    known, unseen = [], []
+    known: list[MarkedCurve] = []
+    unseen: list[MarkedCurve] = []
     for series in cohort.store.usable():
         if cohort.marks(series) or series.patient in held_out:
             (unseen if series.patient in held_out else known).append(

@@ -3,10 +3,10 @@
     --data phantom   computed scans, made in WORK/scans
     --data FOLDER    CT series with a labels.csv, or with a catalog.csv of landmarks
 
-A labels.csv has the columns file, slice and region; file is the file or folder of a series, relative
-to the folder. A catalog.csv beside it, with the columns file and patient, says whose the series are
-if the files do not. Without a labels.csv, the catalog.csv has the columns file, patient, and the
-slice of lung_apex, liver_dome, iliac_crest and femoral_head.
+A labels.csv has the columns file, slice and region; file is the file or folder of a series,
+relative to the folder. A catalog.csv beside it, with the columns file and patient, says whose the
+series are if the files do not. Without a labels.csv, the catalog.csv has the columns file, patient,
+and the slice of lung_apex, liver_dome, iliac_crest and femoral_head.
 
 Parts are chest, abdomen and pelvis. The abdomen reaches from the upper border of the liver to that
 of the ilium, as in the paper.

@@ -222,7 +222,8 @@ class Methods:
         self, regressor: Regressor, rows: Sequence[SeriesRow]
     ) -> tuple[NDArray[np.float32], list[str]]:
         """Features and parts of the labelled slices."""
-        features, parts = [], []
+        features: list[NDArray[np.float32]] = []
+        parts: list[str] = []
         device = next(regressor.parameters()).device
         for row in rows:
             grid = self.grid(row)[list(self.data.parts[row.key])]

@@ -14,7 +14,8 @@ Paint = Callable[[NDArray[np.int16], float, Rng], NDArray[np.floating]]
 
 def to_int16(hu: NDArray[np.floating]) -> NDArray[np.int16]:
     """Round and clip to what a scan can hold."""
-    return np.rint(hu).clip(-1024, 3071).astype(np.int16)
+    rounded: NDArray[np.int16] = np.rint(hu).clip(-1024, 3071).astype(np.int16)
+    return rounded
 
 
 def metal(hu: NDArray[np.int16], pixel_mm: float, rng: Rng) -> NDArray[np.floating]:

@@ -47,9 +47,7 @@ def read(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def matching(
-    name: str, row: Mapping[str, object], columns: Sequence[str]
-) -> list[dict[str, str]]:
+def matching(name: str, row: Mapping[str, object], columns: Sequence[str]) -> list[dict[str, str]]:
     """Rows of results/NAME.csv that have the values of `row` in these columns."""
     return [
         found

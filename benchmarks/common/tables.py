@@ -38,8 +38,8 @@ def together(rows: Rows, what: str) -> Rows:
     """Return the same rows, if they belong together.
 
     Raises:
-        ValueError: there are none, or those of one line are of several data or configurations, apart
-            from their seeds.
+        ValueError: there are none, or those of one line are of several data or configurations,
+            apart from their seeds.
     """
     if not rows:
         raise ValueError(f"no rows of {what}")
@@ -65,8 +65,8 @@ def together(rows: Rows, what: str) -> Rows:
 def table1(rows: Rows) -> list[list[str]]:
     """Lines of Table 1, with the cells of `TABLE1_HEAD`.
 
-    Accuracy is the mean over seeds, with their range. Rows without an accuracy are of trainings that
-    diverged.
+    Accuracy is the mean over seeds, with their range. Rows without an accuracy are of trainings
+    that diverged.
     """
     together(rows, "table1")
     lines = []

@@ -1,7 +1,4 @@
-"""Starts compared:
-
-intervals that hold what they should, corrections, refusals, and rows that are made once.
-"""
+"""Starts compared: intervals, corrections, refusals, and rows that are made once."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import lesions as planted
-from benchmarks import rows as result_rows
 from benchmarks import starts
-from benchmarks.comparison import differences, experiments, null_check, table
+from benchmarks.common import planted
+from benchmarks.common import rows as result_rows
+from benchmarks.common.comparison import as_text, differences, experiments, null_check
 from tests.made.lesions import lesion_world, tiny_recipe
 from tests.made.networks import weights_of
 from ubr.downstream.recipes import RECIPES
@@ -69,7 +66,7 @@ def test_differences__a_true_one_is_found_and_its_interval_holds_it() -> None:
     assert (one.a, one.b, one.seeds, one.patients) == ("random", "ubr", SEEDS, PATIENTS)
     assert 0.02 < one.low < 0.1 < one.high < 0.18 and one.p < 0.01
     assert one.value == pytest.approx(one.recall_b - one.recall_a)
-    assert "ubr - random" in table([one]) and f"{100 * one.value:+.1f}" in table([one])
+    assert "ubr - random" in as_text([one]) and f"{100 * one.value:+.1f}" in as_text([one])
 
 
 @pytest.mark.parametrize(("patients", "seeds"), [(12, 6), (8, 5), (4, 2)])
@@ -114,7 +111,7 @@ def test_differences__several_ubr_trainings_are_told_apart_and_corrected_for_tog
     assert len(found) == 5 and {one.value for one in first} < {one.value for one in found}
     corrected = {one.value: one.corrected for one in found}
     assert all(corrected[one.value] >= one.corrected for one in first)
-    assert table(found).count("UBR of ") == 2 and table(found).endswith(
+    assert as_text(found).count("UBR of ") == 2 and as_text(found).endswith(
         "corrected for by Holm: 5 of starts"
     )
 
@@ -129,7 +126,7 @@ def test_differences__what_positions_bring_is_a_question_of_its_own() -> None:
         ("ubr, shuffled position", "ubr, position"),
     ]
     assert found[0].corrected == found[0].p
-    assert table(found).endswith(
+    assert as_text(found).endswith(
         "differences of this experiment corrected for by Holm: 1 of starts, 3 of positions"
     )
 
@@ -156,7 +153,7 @@ def test_differences__seeds_that_only_one_has_do_not_count() -> None:
     ]
     assert differences(rows)[0].seeds == 4
     assert (
-        table(differences([row for row in rows if row["start"] == "ubr"]))
+        as_text(differences([row for row in rows if row["start"] == "ubr"]))
         == "no two starts have rows of the same seed"
     )
 
@@ -195,21 +192,21 @@ def test_lesions__are_planted_once_and_data_are_told_apart(
 ) -> None:
     monkeypatch.setattr(planted, "PHANTOMS", 3)
     monkeypatch.setattr(planted, "PHANTOM_PX", 160)
-    data, about = planted.lesions("phantom", tmp_path, per_scan=2, studies=1)
+    data, about = planted.lesion_folder("phantom", tmp_path, per_scan=2, studies=1)
     assert data == tmp_path / "planted-phantom-2-1" and about["data"] == "phantom"
     free = (tmp_path / "planted-phantom-2-1-pretraining.txt").read_text().split()
     assert (
         len(free) == 1 and Path(free[0]).is_file()
     )  # of three patients one is validated and one tested on
-    assert planted.lesions("phantom", tmp_path, per_scan=2, studies=1) == (data, about)
-    other, about_other = planted.lesions(
+    assert planted.lesion_folder("phantom", tmp_path, per_scan=2, studies=1) == (data, about)
+    other, about_other = planted.lesion_folder(
         str(lesion_world(tmp_path / "world")), tmp_path, per_scan=2, studies=1
     )
     assert other == tmp_path / "world" and about_other["data"] == "world"
     assert about_other["data_sha256"] != about["data_sha256"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit, match="empty"):
-        planted.lesions(str(tmp_path / "empty"), tmp_path, per_scan=2, studies=1)
+        planted.lesion_folder(str(tmp_path / "empty"), tmp_path, per_scan=2, studies=1)
 
 
 @pytest.mark.heavy

@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.common.commandline import new_parser
 from benchmarks.common.comparison import as_text, differences, experiments, null_check
 from benchmarks.common.figures import FIGURES
-from benchmarks.common.recipes import name_on_command_line
+from benchmarks.common.recipe_names import name_on_command_line
 from benchmarks.common.rows import read
 from benchmarks.common.tables import ABLATION_HEAD, TABLE1_HEAD, Rows, ablation, table1
 from ubr.weights.common import disk

@@ -11,7 +11,8 @@ from pathlib import Path
 from benchmarks.common.commandline import new_parser
 from benchmarks.common.labelled import Labelled, read_labelled
 from benchmarks.common.machine import provenance
-from benchmarks.common.recipes import RECIPES, name_in_rows
+from benchmarks.common.recipe_names import name_in_rows
+from benchmarks.common.recipes import RECIPES
 from ubr.pretrain.recipes import Recipe
 
 

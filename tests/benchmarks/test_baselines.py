@@ -47,7 +47,7 @@ def test_places__without_a_border_nothing_is_known() -> None:
     assert one[19] == pytest.approx(2 - 5 / PART_MM[1]) and one[0] == pytest.approx(
         2 - 195 / PART_MM[1]
     )
-    long = places(ranks(40, 15, 0), Z)  # a chest that is longer than usual goes on evenly
+    long = places(ranks(40, 15, 0), Z)  # a chest that is longer than usual continues evenly
     assert long[0] < 0 and long[1] - long[0] == pytest.approx(10 / PART_MM[0])
 
 
@@ -91,7 +91,7 @@ def test_labelled__a_folder_without_labels_is_refused(folder: Path, tmp_path: Pa
 
 
 @pytest.mark.heavy
-def test_baselines__learn_what_they_are_for_and_go_on(folder: Path, tmp_path: Path) -> None:
+def test_baselines__learn_and_are_trained_once(folder: Path, tmp_path: Path) -> None:
     data = read_labelled(str(folder), tmp_path / "work")
     rows = [row for row in data.store.usable() if row.slices >= 4]
     known = [data.ranks(row) for row in rows]
@@ -99,13 +99,13 @@ def test_baselines__learn_what_they_are_for_and_go_on(folder: Path, tmp_path: Pa
     module = trained(Supervised(recipe, data.store, rows, known), tmp_path / "supervised")
     assert isinstance(module, Supervised)
     with torch.inference_mode():
-        told = [
+        found = [
             module.logits(to_grid(data.store, row, recipe.inputs)).argmax(1).numpy() for row in rows
         ]
     right = np.concatenate(
-        [(one == truth)[truth >= 0] for one, truth in zip(told, known, strict=True)]
+        [(one == truth)[truth >= 0] for one, truth in zip(found, known, strict=True)]
     )
-    assert right.mean() > 0.55, "it tells the parts of what it was trained on"
+    assert right.mean() > 0.55, "it classifies what it was trained on"
     again = trained(Supervised(recipe, data.store, rows, known), tmp_path / "supervised")
     for a, b in zip(module.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b)

@@ -11,7 +11,8 @@ import pytest
 from benchmarks.common import rows as result_rows
 from benchmarks.common.cohort_options import cohort_options, cohort_parser
 from benchmarks.common.methods import has_row
-from benchmarks.common.recipes import RECIPES, name_in_rows, name_on_command_line
+from benchmarks.common.recipe_names import name_in_rows, name_on_command_line
+from benchmarks.common.recipes import RECIPES
 
 
 def test_append__is_one_write_and_keeps_the_columns(

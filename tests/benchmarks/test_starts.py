@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -96,7 +95,9 @@ def test_differences__are_corrected_for_how_many_there_are() -> None:
     assert all(one.p <= one.corrected <= 1 for one in found)
 
 
-def test_differences__several_ubr_trainings_are_told_apart_and_corrected_for_together() -> None:
+def test_differences__several_ubr_trainings_are_compared_separately_and_corrected_together() -> (
+    None
+):
     rows = made({"random": 0.5, "imagenet": 0.5, "ubr": 0.6})
     first = differences(rows)
     other = [{**row, "pretraining": "128 px", "weights": "w"} for row in made({"ubr": 0.7}, 1)]
@@ -187,7 +188,7 @@ def test_null_check__starts_whose_names_are_exchanged_are_alike() -> None:
 
 
 @pytest.mark.heavy
-def test_lesions__are_planted_once_and_data_are_told_apart(
+def test_lesions__are_planted_once_and_data_have_digests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planted, "PHANTOMS", 3)
@@ -209,83 +210,64 @@ def test_lesions__are_planted_once_and_data_are_told_apart(
         planted.lesion_folder(str(tmp_path / "empty"), tmp_path, per_scan=2, studies=1)
 
 
-@pytest.mark.heavy
-def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def argv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options of a small comparison, where ImageNet's weights cannot be had."""
     world = lesion_world(tmp_path / "world")
     w = weights_of("timm/test_resnet")
     w.provenance["start"] = {"source": "random"}
     w.save(tmp_path / "ubr.safetensors")
     monkeypatch.setattr(result_rows, "RESULTS", tmp_path / "results")
     monkeypatch.setitem(RECIPES, "small", lambda: tiny_recipe(norms="measured", drops=(0.5,)))
+    real = starts.starting_weights
 
-    def no_internet(backbone: str, source: str, *_: object) -> object:
+    def no_internet(backbone: str, source: str, *more: object) -> object:
         if source == "imagenet":
             raise ValueError("no ImageNet weights here")
-        return real(backbone, source, *_)
+        return real(backbone, source, *more)
 
-    real = starts.starting_weights
     monkeypatch.setattr(starts, "starting_weights", no_internet)
-    argv = [
-        "starts",
-        "--data",
-        str(world),
-        "--work",
-        str(tmp_path / "work"),
-        "--ubr",
-        str(tmp_path / "ubr.safetensors"),
-    ]
-    monkeypatch.setattr(
-        sys, "argv", [*argv, "--steps", "3", "--shares", "0.5", "--seeds", "0", "--position"]
-    )
-    starts.main()
+    data = ["--data", str(world), "--work", str(tmp_path / "work")]
+    return [*data, "--ubr", str(tmp_path / "ubr.safetensors")]
+
+
+@pytest.mark.heavy
+def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = [*argv, "--steps", "3", "--shares", "0.5", "--seeds", "0"]
+    starts.main([*short, "--position"])
     said = capsys.readouterr().out
     assert "without ImageNet: no ImageNet weights here" in said and "ubr - random" in said
     rows = result_rows.read("starts")
     assert len(rows) == 4 * 6  # patients of both validation and test
-    assert {row["start"] for row in rows} == {
-        "random",
-        "ubr",
-        "ubr, position",
-        "ubr, shuffled position",
-    }
+    names = {"random", "ubr", "ubr, position", "ubr, shuffled position"}
+    assert {row["start"] for row in rows} == names
     assert {(row["share"], row["train_images"]) for row in rows} == {("0.5", "5")}
     assert {row["step"] for row in result_rows.read("starts_curve")} == {"1", "2", "3"}
-    starts.main()
+    starts.main([*short, "--position"])
     assert result_rows.read("starts") == rows
-    monkeypatch.setattr(sys, "argv", [*argv, "--only", "random", "imagenet"])
-    with pytest.raises(
-        SystemExit,
-        match=r"--only imagenet: not among the starts that can be had here: random, ubr$",
-    ):
-        starts.main()
     capsys.readouterr()
-    monkeypatch.setattr(
-        sys, "argv", [*argv, "--steps", "3", "--shares", "0.5", "--seeds", "0", "--only", "random"]
-    )
-    starts.main()
+    starts.main([*short, "--only", "random"])
     assert capsys.readouterr().out.count("skipped") == 1
-    monkeypatch.setattr(sys, "argv", [*argv, "--imagenet-ubr", str(tmp_path / "ubr.safetensors")])
-    with pytest.raises(
-        SystemExit,
-        match="--imagenet-ubr was trained from the start 'random', not imagenet; give other "
-        "weights",
-    ):
-        starts.main()
+
+
+@pytest.mark.heavy
+def test_starts__weights_that_do_not_fit_are_refused(argv: list[str], tmp_path: Path) -> None:
+    missing = r"--only imagenet: not among the starts that can be had here: random, ubr$"
+    with pytest.raises(SystemExit, match=missing):
+        starts.main([*argv, "--only", "random", "imagenet"])
+    not_imagenet = (
+        "--imagenet-ubr was trained from the start 'random', not imagenet; give other weights"
+    )
+    with pytest.raises(SystemExit, match=not_imagenet):
+        starts.main([*argv, "--imagenet-ubr", str(tmp_path / "ubr.safetensors")])
     other = weights_of("timm/test_convnext")
     other.provenance["start"] = {"source": "timm test_convnext.r160_in1k"}
     other.save(tmp_path / "imagenet-ubr.safetensors")
-    monkeypatch.setattr(
-        sys, "argv", [*argv, "--imagenet-ubr", str(tmp_path / "imagenet-ubr.safetensors")]
-    )
-    with pytest.raises(
-        SystemExit, match=r"--imagenet-ubr has the backbone and intensity .*; train both alike"
-    ):
-        starts.main()
-    monkeypatch.setattr(sys, "argv", argv[:5])
-    with pytest.raises(
-        SystemExit,
-        match=r"give --ubr WEIGHTS, trained on scans that .* does not validate and test on",
-    ):
-        starts.main()
+    unlike = r"--imagenet-ubr has the backbone and intensity .*; train both alike"
+    with pytest.raises(SystemExit, match=unlike):
+        starts.main([*argv, "--imagenet-ubr", str(tmp_path / "imagenet-ubr.safetensors")])
+    without = r"give --ubr WEIGHTS, trained on scans that .* does not validate and test on"
+    with pytest.raises(SystemExit, match=without):
+        starts.main(argv[:4])

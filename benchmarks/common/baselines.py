@@ -1,10 +1,12 @@
-"""What the paper compares UBR with (Table 1), trained as UBR is: the same trunk, head, views,
-slices a step, optimizer and schedule.
+"""What the paper compares UBR with (Table 1), trained as UBR is.
+
+Trunk, head, views, slices a step, optimizer and schedule are the same.
 
 `Supervised`: a classifier of three parts on labelled slices (Yan et al.'s reference [2]).
-`PairOrder`: which of two slices is higher, told from their features side by side (Zhang et al.,
-ISBI 2017: the concatenated Fc6 features; here the 512 pooled ones, on which UBR's own score lies).
-`FineTuned`: a score that is regressed on labelled volumes, from what PairOrder has learned.
+`PairOrder`: a classifier of which of two slices is higher, from their features side by side (Zhang
+et al., ISBI 2017: the concatenated Fc6 features; here the 512 pooled ones, which UBR's own score is
+computed from).
+`FineTuned`: a score that is regressed on labelled volumes, beginning with what PairOrder learned.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.learning import PARTS
+from benchmarks.common.landmarks import PARTS
 from ubr.pretrain.data.store import SeriesRow, Store
 from ubr.pretrain.module import UBR, Batch
 from ubr.pretrain.recipes import Recipe
@@ -30,16 +32,14 @@ from ubr.weights.common.devices import to_device
 from ubr.weights.common.trainer import build_trainer, train_from_last
 
 PART_MM = (280.0, 220.0, 230.0)
-"""Usual lengths of chest, abdomen and pelvis:
-
-a slice beyond a volume's last border is placed by them.
-"""
+"""Usual lengths of chest, abdomen and pelvis; they place slices beyond a volume's last border."""
 
 
 class Supervised(UBR):
     """Cross entropy over the labelled slices of a step.
 
-    ranks: of each series in `train`, `Labelled.ranks`.
+    Args:
+        ranks: `Labelled.ranks` of each series in `train`.
     """
 
     def __init__(
@@ -68,8 +68,9 @@ class Supervised(UBR):
 
 
 class PairOrder(UBR):
-    """Binary cross entropy on pairs of slices of one volume, the upper one first or second by
-    chance. The recipe's m is 2.
+    """Binary cross entropy on pairs of slices of one volume, in random order.
+
+    The recipe's m is 2.
     """
 
     def __init__(
@@ -91,8 +92,9 @@ class PairOrder(UBR):
 
 
 class FineTuned(UBR):
-    """Smooth L1 between scores and places in the body (`places`), over the slices of a step that
-    have one.
+    """Smooth L1 between scores and places in the body (`places`).
+
+    It is taken over the slices of a step that have a place.
     """
 
     def __init__(
@@ -121,26 +123,26 @@ class FineTuned(UBR):
 
 
 def _seeded(recipe: Recipe, inputs: int, outputs: int) -> nn.Linear:
-    """A layer whose first numbers the recipe's seed gives."""
+    """A layer that is initialised from the recipe's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed + 2)
         return nn.Linear(inputs, outputs)
 
 
 def _reduced(recipe: Recipe, loss: Tensor, terms: int) -> Tensor:
-    """A summed loss as the recipe has UBR's:
+    """Reduce a summed loss as the recipe reduces UBR's.
 
-    at one learning rate a mean would be a hundredth of the step.
+    At the same learning rate, the step of a mean would be a hundredth of that of a sum.
     """
     return loss / max(1, terms) if recipe.mean_losses else loss
 
 
 def places(ranks: NDArray[np.int64], z_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fine-grained labels: where each slice of a volume lies in the body, 0 to 1 in the chest, 1 to
-    2 in the abdomen, 2 to 3 in the pelvis.
+    """Fine-grained labels: the place of each slice in the body.
 
-    Between two borders that the volume shows it is linear in mm; beyond its first and last border a
-    part has its usual length. NaN where the volume shows no border, or the slice has no part.
+    It is 0 to 1 in the chest, 1 to 2 in the abdomen, 2 to 3 in the pelvis, and linear in mm between
+    two borders that the volume shows. Beyond its first and last border, a part has its usual
+    length. NaN if the volume shows no border, or the slice has no part.
     """
     known = np.flatnonzero(ranks >= 0)
     if not len(known) or ranks[known[0]] == ranks[known[-1]]:
@@ -162,10 +164,14 @@ def places(ranks: NDArray[np.int64], z_mm: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def trained(module: UBR, folder: Path, begin: Mapping[str, Tensor] | None = None) -> UBR:
-    """Train a module, or take what an earlier call has trained; a cut one goes on. It comes back on
-    a GPU where there is one.
+    """Train a module, or load what an earlier call has trained.
 
-    begin: numbers of the regressor to begin with.
+    A training that was interrupted resumes. The module is returned on a GPU if there is one.
+
+    Args:
+        module: to train.
+        folder: of the training.
+        begin: state of the regressor to begin with.
     """
     done = folder / "trained.pt"
     if done.exists():

@@ -1,15 +1,17 @@
-"""Starts compared from the rows of `benchmarks.starts`: differences of recall with intervals,
-corrected for how many there are.
+"""Compare starts from the rows of `benchmarks.starts`: differences of recall with intervals.
 
-Patients and seeds are drawn anew together, the same ones for both starts of a difference: the
-uncertainty is that of other patients and of other trainings of the detector. What is drawn once is
-not in it: one UBR training for all seeds, and the scans that it saw. p is the share of draws on the
-other side of 0, twice, and no smaller than a sign test of so many patients allows, 2 / 2^patients;
-with eight patients and five seeds of equal starts (simulated) it falls below 0.05 in up to 5 %. Of
-one seed or patient there is no interval. Holm's method corrects p for all differences of an
-experiment (the same scans and length of training) that answer a question: which start is better,
-over shares of the labels and UBR trainings; or what slices' positions bring a detector that begins
-as "ubr". What other experiments found is not counted.
+Patients and seeds are drawn anew together, the same ones for both starts of a difference. So the
+uncertainty is that of other patients and of other trainings of the detector. It does not contain
+what is drawn once: one UBR training for all seeds, and the scans that it saw.
+
+p is twice the share of draws on the other side of 0, and no smaller than a sign test of as many
+patients allows, 2 / 2^patients. With eight patients and five seeds of equal starts (simulated), it
+falls below 0.05 in up to 5 %. With one seed or one patient there is no interval.
+
+Holm's method corrects p for all differences of an experiment (the same scans and length of
+training) that answer one question: which start is better, over shares of the labels and UBR
+trainings; or what the positions of slices bring to a detector that starts as "ubr". Other
+experiments do not count.
 """
 
 from __future__ import annotations
@@ -30,10 +32,10 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Difference:
-    """Recall of `b` less that of `a` at a share of the labels, with its 95 % interval; p before and
-    after correction.
+    """Recall of `b` minus that of `a` at a share of the labels, with its 95 % interval.
 
-    `pretraining` says which UBR training they are of; empty where neither is of one.
+    `p` is before and `corrected` after correction. `pretraining` names the UBR training of the
+    starts; it is empty if neither has one.
     """
 
     pretraining: str
@@ -52,13 +54,15 @@ class Difference:
 
 
 def differences(rows: Iterable[Mapping[str, str]]) -> list[Difference]:
-    """Every pair of starts at every share, over the seeds that both have; of each UBR training by
-    itself, corrected for all of a question.
+    """Every pair of starts at every share, over the seeds that both have.
 
-    Raises `ValueError` for rows of several configurations.
+    UBR trainings are compared separately, and corrected together for each question.
+
+    Raises:
+        ValueError: the rows are of several configurations.
     """
     rows = list(rows)
-    one_configuration(rows)
+    check_one_configuration(rows)
     found = [_difference(*pair) for pair in _pairs(rows)]
     return [
         one
@@ -68,29 +72,30 @@ def differences(rows: Iterable[Mapping[str, str]]) -> list[Difference]:
 
 
 def null_check(rows: Iterable[Mapping[str, str]]) -> tuple[int, int]:
-    """How often starts that are alike are called different: of some seeds, two starts' names are
-    exchanged, in every way there is.
+    """How often equal starts are called different.
 
-    Returns how many of these comparisons give a p below 5 %, uncorrected, and how many there were.
+    The names of two starts are exchanged in some seeds, in every way there is. Returns how many of
+    these comparisons give an uncorrected p below 5 %, and how many there were.
     """
     different = tried = 0
-    for *pair, one, other in _pairs(list(rows)):
+    for pretraining, share, a, b, one, other in _pairs(list(rows)):
         for signs in product((False, True), repeat=len(one) - 1):
             if any(signs):  # the first seed keeps its names: all exchanged is none exchanged
                 swapped = np.array([False, *signs])[:, None, None]
                 mixed = np.where(swapped, other, one), np.where(swapped, one, other)
-                different += _difference(*pair, *mixed, draws=500).p < LEVEL
+                drawn = _difference(pretraining, share, a, b, *mixed, draws=500)
+                different += drawn.p < LEVEL
                 tried += 1
     return different, tried
 
 
-def table(found: Sequence[Difference]) -> str:
-    """Differences as text."""
+def as_text(found: Sequence[Difference]) -> str:
+    """Differences as a table in plain text."""
     if not found:
         return "no two starts have rows of the same seed"
     lines = [
-        f"{'labels':>7}  "
-        f"{'difference':<40}{'seeds':>6}{'recall@5 %':>14}{'difference (95 %)':>26}{'p':>9}{'corrected':>11}"
+        f"{'labels':>7}  {'difference':<40}{'seeds':>6}{'recall@5 %':>14}"
+        f"{'difference (95 %)':>26}{'p':>9}{'corrected':>11}"
     ]
     for pretraining in sorted({d.pretraining for d in found}):
         lines += [f"UBR of {pretraining}"] if pretraining else []
@@ -112,10 +117,11 @@ def table(found: Sequence[Difference]) -> str:
     return "\n".join([*lines, about])
 
 
-def one_configuration(rows: Sequence[Mapping[str, str]]) -> None:
-    """Rows that are compared differ in seed, share, start and pretraining, and in nothing else.
+def check_one_configuration(rows: Sequence[Mapping[str, str]]) -> None:
+    """Check that rows differ in seed, share, start and pretraining, and in nothing else.
 
-    Raises `ValueError`.
+    Raises:
+        ValueError: they differ in something else.
     """
     for column in ALIKE:
         values = sorted({row[column] for row in rows})
@@ -137,7 +143,7 @@ def one_configuration(rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def experiments(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[str, str]]]:
-    """The rows that are compared with each other, by what these experiments are called."""
+    """The rows of each experiment, which are compared with each other, by its name."""
     found: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
     for row in rows:
         found.setdefault(tuple(row[column] for column in ALIKE), []).append(row)
@@ -150,8 +156,9 @@ def experiments(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[str
 
 
 def by_pretraining(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[str, str]]]:
-    """The rows of each UBR training, with those that are of none beside them; of what has no UBR,
-    all under an empty name.
+    """The rows of each UBR training, each with the rows that have none.
+
+    Without any UBR training, all rows are under an empty name.
     """
     rows = list(rows)
     names = sorted({row["pretraining"] for row in rows} - {""}) or [""]
@@ -159,17 +166,17 @@ def by_pretraining(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[
 
 
 def has_position(start: str) -> bool:
-    """Whether detectors are also given their slices' positions."""
+    """Whether detectors are also given the positions of their slices."""
     return "position" in start
 
 
 def _pairs(
     rows: Sequence[Mapping[str, str]],
 ) -> Iterator[tuple[str, float, str, str, NDArray[np.float64], NDArray[np.float64]]]:
-    """Every two starts of a question at every share: training, share, names, and the counts of the
-    seeds that both have.
+    """Every two starts of a question at every share.
 
-    Counts are `[seeds, patients, 2]`.
+    Yields UBR training, share, names, and the counts of the seeds that both have, each
+    `[seeds, patients, 2]`.
     """
     for share in sorted({float(row["share"]) for row in rows}):
         of_start: dict[tuple[int, str], list[Mapping[str, str]]] = {}
@@ -191,7 +198,7 @@ def _pairs(
 
 
 def _counts(rows: Sequence[Mapping[str, str]]) -> dict[int, NDArray[np.float64]]:
-    """By seed: `[patients, 2]`, lesions and how many were found."""
+    """By seed, `[patients, 2]`: lesions, and how many were found."""
     found: dict[int, dict[int, tuple[int, int]]] = {}
     for row in rows:
         found.setdefault(int(row["seed"]), {})[int(row["patient"])] = (
@@ -222,13 +229,12 @@ def _difference(
     )
 
     def recall(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of each draw; the last is that of all as they are."""
-        by_seed = counts[:, np.concatenate([drawn_patients, [np.arange(patients)]])].sum(
-            2
-        )  # [seeds, draws + 1, 2]
+        """Of each draw; the last is that of all patients and seeds as they are."""
+        chosen_patients = np.concatenate([drawn_patients, [np.arange(patients)]])
+        by_seed = counts[:, chosen_patients].sum(2)  # [seeds, draws + 1, 2]
         shares = by_seed[..., 1] / by_seed[..., 0]
-        chosen = np.concatenate([drawn_seeds, [np.arange(seeds)]])
-        return np.array(np.take_along_axis(shares.T, chosen, axis=1).mean(1))
+        chosen_seeds = np.concatenate([drawn_seeds, [np.arange(seeds)]])
+        return np.array(np.take_along_axis(shares.T, chosen_seeds, axis=1).mean(1))
 
     before, after = recall(one), recall(other)
     drawn, value = (after - before)[:-1], float(after[-1] - before[-1])
@@ -257,7 +263,10 @@ def _difference(
 
 
 def _holm(found: Sequence[Difference]) -> list[Difference]:
-    """The smallest p times the number of differences, the next times one less, ..., never falling."""
+    """Multiply the smallest p by the number of differences, the next by one less, and so on.
+
+    No corrected p is below that of a smaller p.
+    """
     corrected, highest = dict[int, float](), 0.0
     for rank, i in enumerate(sorted(range(len(found)), key=lambda i: found[i].p)):
         highest = max(highest, min(1.0, found[i].p * (len(found) - rank)))

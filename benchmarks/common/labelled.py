@@ -1,13 +1,15 @@
-"""CT series whose slices have a known body part: computed ones, the folder with landmarks, or a
-user's own.
+"""CT series whose slices have a known body part: computed ones, or those of a folder.
 
-    --data phantom   computed scans, made into WORK/scans
-    --data FOLDER    CT series with a labels.csv (columns file, slice, region; file is a series' file or folder, relative to it), and a
-                     catalog.csv (columns file, patient) where files do not say whose they are; or with landmarks instead of labels, a
-                     catalog.csv with the columns file, patient, and the slice of lung_apex, liver_dome, iliac_crest, femoral_head
+    --data phantom   computed scans, made in WORK/scans
+    --data FOLDER    CT series with a labels.csv, or with a catalog.csv of landmarks
 
-Parts are chest, abdomen and pelvis; the abdomen goes from the upper border of the liver to that of
-the ilium, as in the paper.
+A labels.csv has the columns file, slice and region; file is the file or folder of a series,
+relative to the folder. A catalog.csv beside it, with the columns file and patient, says whose the
+series are if the files do not. Without a labels.csv, the catalog.csv has the columns file, patient,
+and the slice of lung_apex, liver_dome, iliac_crest and femoral_head.
+
+Parts are chest, abdomen and pelvis. The abdomen reaches from the upper border of the liver to that
+of the ilium, as in the paper.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.learning import PARTS, parts_of, series_name, stored
+from benchmarks.common.cohort import ingest_cohort, series_name
+from benchmarks.common.landmarks import PARTS, parts_of
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.store import SeriesRow, Store
 from ubr.pretrain.phantom.files import phantoms
@@ -31,41 +34,46 @@ PHANTOMS = 64
 
 @dataclass(frozen=True)
 class Labelled:
-    """A store, and of its labelled series the part of each slice."""
+    """A store, and the part of each slice of its labelled series."""
 
     store: Store
     parts: Mapping[str, Mapping[int, str]]
 
     def split(self, seed: int, tested: float = 0.4) -> tuple[list[SeriesRow], list[SeriesRow]]:
-        """Series to learn from and series to test on, a patient's all on one side; unlabelled ones
-        are learned from.
+        """Series to learn from and series to test on, all of a patient on one side.
 
-        tested: share of the patients with labels that are tested on.
+        Series without labels are learned from.
+
+        Args:
+            seed: of the split.
+            tested: share of the patients with labels that are tested on.
         """
         rows = self.store.usable()
         # In the order of the store's content: patients' keys differ from store to store.
         patients = list(dict.fromkeys(row.patient for row in rows if row.key in self.parts))
         order = np.random.default_rng([seed, 5]).permutation(len(patients))
         aside = {patients[i] for i in order[: max(1, round(tested * len(patients)))]}
-        return [r for r in rows if r.patient not in aside], [
-            r for r in rows if r.patient in aside and r.key in self.parts
-        ]
+        train = [row for row in rows if row.patient not in aside]
+        return train, [row for row in rows if row.patient in aside and row.key in self.parts]
 
     def digest(self, rows: Sequence[SeriesRow]) -> str:
-        """Of the pixels and labels of series, whatever their order."""
-        told = sorted(f"{row.digest} {sorted(self.parts.get(row.key, {}).items())}" for row in rows)
-        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+        """Digest of the pixels and labels of series, whatever their order."""
+        lines = sorted(
+            f"{row.digest} {sorted(self.parts.get(row.key, {}).items())}" for row in rows
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def ranks(self, row: SeriesRow) -> NDArray[np.int64]:
-        """The part of each slice as its number in `PARTS`; -1 where it has none."""
+        """The part of each slice as its number in `PARTS`; -1 if it has none."""
         known = self.parts.get(row.key, {})
         return np.array([PARTS.index(known[i]) if i in known else -1 for i in range(row.slices)])
 
 
-def labelled(data: str, work: Path) -> Labelled:
+def read_labelled(data: str, work: Path) -> Labelled:
     """Read or make the series, in a folder of their own below `work`.
 
-    Raises `ValueError` where a folder has no labels.
+    Raises:
+        ValueError: a folder has no labels.
     """
     work = work / ("phantom" if data == "phantom" else Path(data).resolve().name)
     work.mkdir(parents=True, exist_ok=True)
@@ -76,7 +84,7 @@ def labelled(data: str, work: Path) -> Labelled:
     if (folder / "labels.csv").is_file():
         return _from_labels(folder, work)
     if (folder / "catalog.csv").is_file():
-        cohort = stored(folder, work)
+        cohort = ingest_cohort(folder, work)
         found = {row.key: parts_of(cohort.marks(row), row.z_mm) for row in cohort.store.usable()}
         return Labelled(cohort.store, {key: parts for key, parts in found.items() if parts})
     raise ValueError(

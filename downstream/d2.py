@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from ubr.weights import InputSpec, build, files
 
-from .dataset import Augmentation, DeepLesion
+from .augmentation import Augmentation
+from .dataset import DeepLesion
 from .detector import hold_norms
 from .metrics import ImageResult, report
 from .slices import View

@@ -95,7 +95,7 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
 
 
 def _recipe(values: dict[str, Any]) -> DetectorRecipe:
-    from .dataset import Augmentation
+    from .augmentation import Augmentation
 
     view = View(**values["view"])
     augment = Augmentation(**{**values["augment"], "scale": tuple(values["augment"]["scale"])})

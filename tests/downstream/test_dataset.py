@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from tests.downstream.test_deeplesion import lesions, row, write_slice, write_table
-from ubr.downstream.dataset import Augmentation, DeepLesion, collate
-from ubr.downstream.slices import View, load_hu, slice_path
+from tests.made.deeplesion import row, write_slice, write_table
+from ubr.downstream.augmentation import Augmentation
+from ubr.downstream.dataset import DeepLesion, collate
+from ubr.downstream.slices import View
+from ubr.pretrain.data.deeplesion.images import load_hu, slice_path
 from ubr.weights import InputSpec
 
-__all__ = ["lesions"]  # a fixture
 PLAIN = InputSpec()
 SIZE = 64
 

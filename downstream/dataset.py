@@ -36,11 +36,12 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
 
     An item is (image, target). image: float32 `[3, H, W]`, windowed, before mean and std. target:
 
-        boxes     float32 [n, 4]: x1, y1, x2, y2 in the image, cut at its edges (a few official boxes reach beyond their slice)
+        boxes     float32 [n, 4]: x1, y1, x2, y2 in the image, cut at its edges (a few official
+                  boxes reach beyond their slice)
         labels    int64 [n]: 1, lesion
-        image_id  int64: the key slice's place in `read_table` for this split, noisy or not as here
-        geometry  `slices.Geometry`: from the slice to the image and back
-        key       `deeplesion.KeySlice`: with the boxes as annotated
+        image_id  int64: the key slice's index in `read_table` for this split, noisy or not as here
+        geometry  `geometry.Geometry`: from the slice to the image and back
+        key       `KeySlice`: with the boxes as annotated
 
     Args:
         folder: in DeepLesion's layout.
@@ -50,16 +51,16 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
             by itself.
         augment: random views; none for validation.
         keep_noisy: keep boxes that are marked as possibly noisy.
-        unreadable: what to do about an image that cannot be read. "stop": raise. "skip": give the
-            next one in its place, and list it in `unreadable_names`; files that are absent from the
+        unreadable: what to do about an image that cannot be read. "stop": raise. "skip": return the
+            next one instead, and list it in `unreadable_names`; files that are absent from the
             start are left out at once. An evaluation must stop, or it counts some images twice.
-        share: of the images, to see what few labels give: at least one, drawn by `seed`; a smaller
-            share of a seed is part of a larger.
+        share: share of the images, drawn by `seed`, at least one image; for studies with few
+            labels. A smaller share is part of a larger one of the same seed.
         seed: see share.
 
     Raises:
-        ValueError: for a share outside 0..1, a table that cannot be read, a view that the contract
-            or a trunk's three channels cannot hold, and absent files.
+        ValueError: the share is outside 0..1, the table cannot be read, the contract or a trunk's
+            three channels cannot hold the view, or files are absent.
     """
 
     def __init__(
@@ -115,14 +116,12 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
 
     @property
     def keys(self) -> list[KeySlice]:
-        """The key slices, an item each."""
+        """The key slice of each item."""
         return [k for _, k in self._items]
 
     @property
     def unreadable_names(self) -> tuple[str, ...]:
-        """Images that were asked for and could not be read, by any worker, and those that are
-        absent.
-        """
+        """Images that a worker failed to read, and those that are absent."""
         return self._absent + tuple(
             self._items[i][1].name for i in self._damaged.nonzero()[:, 0].tolist()
         )
@@ -134,7 +133,7 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
         return self.at(i, 0)
 
     def at(self, i: int, epoch: int) -> tuple[Tensor, dict[str, Any]]:
-        """Item i as it is seen in an epoch, which its random view depends on."""
+        """Item i in the random view of an epoch."""
         first = range(len(self))[i]
         for step in range(len(self)):
             item = (first + step) % len(self)

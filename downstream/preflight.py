@@ -206,7 +206,7 @@ def _check_images(
                 "fault",
                 "absent images",
                 [key.name],
-                "get their archives, or train without them: --unreadable skip",
+                "get their archives, or train without them: unreadable='skip'",
             )
         if got.error:
             diagnostics.add("fault", "images that cannot be read", [got.error])

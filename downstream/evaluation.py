@@ -211,7 +211,7 @@ def _write_detections(path: Path, images: DeepLesion, results: list[ImageResult]
 def _draw(
     out: Path, images: DeepLesion, results: list[ImageResult], found: dict[str, Any], count: int
 ) -> None:
-    from .pictures import drawn, froc_curve
+    from .pictures import draw_detections, froc_curve
 
     points = [
         (
@@ -226,5 +226,6 @@ def _draw(
         key, one = images.keys[i], results[i]
         low, high = images.inputs.window_hu
         hu = load_hu(slice_path(images.images, key.folder, key.index)).astype(float)
-        page = drawn(((hu - low) / (high - low)).clip(0, 1), one.truth, one.predicted, one.scores)
+        shown = ((hu - low) / (high - low)).clip(0, 1)
+        page = draw_detections(shown, one.truth, one.predicted, one.scores)
         page.savefig(out / f"{key.folder}_{key.index:03d}.png", dpi=90)

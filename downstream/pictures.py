@@ -54,7 +54,7 @@ def froc_curve(curves: Mapping[str, Curve]) -> Figure:
     return page
 
 
-def drawn(
+def draw_detections(
     image: NDArray[np.floating],
     truth: ArrayLike,
     predicted: ArrayLike,
@@ -100,27 +100,8 @@ def drawn(
     for box in result.truth:
         _outline(axes, box, TRUTH, "dashed")
     for index in best[::-1]:  # the best on top
-        colour = HIT if hits[index] else FALSE
-        x1, y1, _, y2 = result.predicted[index].tolist()
-        _outline(axes, result.predicted[index], colour, "solid")
-        # Numbers of hits above, of others below, so that they do not hide each other; unless the
-        # number would leave the slice.
-        above = y1 > 0.05 * height if hits[index] else y2 > 0.95 * height
-        axes.annotate(
-            f"{result.scores[index]:.2f}",
-            (x1, y1 if above else y2),
-            (0, 3 if above else -3),
-            textcoords="offset points",
-            va="bottom" if above else "top",
-            color=colour,
-            fontsize=9,
-            bbox={
-                "boxstyle": "square,pad=0.1",
-                "facecolor": "black",
-                "edgecolor": "none",
-                "alpha": 0.6,
-            },
-        )
+        _outline(axes, result.predicted[index], HIT if hits[index] else FALSE, "solid")
+        _score(axes, result, int(index), bool(hits[index]), height)
     found = int(hits[best].sum())
     entries: list[tuple[str, str, LineStyle]] = [
         (f"lesion: {found} of {len(lesions)} found", TRUTH, "dashed"),
@@ -160,6 +141,31 @@ def _outline(axes: Axes, box: NDArray[np.float64], colour: str, style: LineStyle
         Rectangle(
             (x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linestyle=style, linewidth=1.6
         )
+    )
+
+
+def _score(axes: Axes, result: ImageResult, index: int, hit: bool, height: int) -> None:
+    """Write a detection's score at its box.
+
+    Scores of hits stand above and of others below, so that they do not hide each other, unless the
+    text would leave the slice.
+    """
+    x1, y1, _, y2 = result.predicted[index].tolist()
+    above = y1 > 0.05 * height if hit else y2 > 0.95 * height
+    axes.annotate(
+        f"{result.scores[index]:.2f}",
+        (x1, y1 if above else y2),
+        (0, 3 if above else -3),
+        textcoords="offset points",
+        va="bottom" if above else "top",
+        color=HIT if hit else FALSE,
+        fontsize=9,
+        bbox={
+            "boxstyle": "square,pad=0.1",
+            "facecolor": "black",
+            "edgecolor": "none",
+            "alpha": 0.6,
+        },
     )
 
 

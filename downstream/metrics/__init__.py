@@ -1,7 +1,6 @@
-"""How well a detector finds lesions: recall at k, FROC and COCO's AP, and their uncertainty when
-patients are drawn anew.
+"""How well a detector finds lesions: recall at k, FROC and COCO's AP, with intervals by patients.
 
-Every tool counts differently, so here is how this one does:
+Every tool counts differently. This one counts as follows:
 
 * A box is (x1, y1, x2, y2), its area (x2 - x1)(y2 - y1), without the pixel that some published
   evaluations of DeepLesion add.
@@ -15,9 +14,9 @@ Every tool counts differently, so here is how this one does:
 * An image without a lesion adds only its false positives. Where there is no lesion at all, a share
   of lesions is NaN.
 
-A metric is prepared once, `Recall(k=5).on(results)`: lesions are matched there, and what comes back
-is a function of how many times each image counts. The bootstrap then asks it a thousand times, at
-the price of a few sums.
+A metric is prepared once, as `Recall(k=5).on(results)`. Lesions are matched there; the result is a
+function of how many times each image counts. The bootstrap then calls it a thousand times, at the
+price of a few sums.
 """
 
 from .ap import AveragePrecision, CocoAp, coco_ap

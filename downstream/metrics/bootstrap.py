@@ -29,18 +29,18 @@ def intervals(
     seed: int = 0,
     level: float = 0.95,
 ) -> list[Interval]:
-    """An interval for each of the metric's values: its quantiles when patients are drawn with
-    replacement, all their images together.
+    """Compute an interval for each of the metric's values.
 
-    A draw in which a value does not exist (no lesion of a group) is left out of its interval. One
-    patient alone gives no interval: NaN. Where all lesions are found, or none, every draw agrees
-    and the interval has no width, which is no proof of certainty.
+    It spans the quantiles of the value when patients are drawn with replacement, all their images
+    together. A draw in which a value does not exist (no lesion of a group) is left out of its
+    interval. A single patient gives no interval: NaN. Where all lesions are found, or none, every
+    draw agrees and the interval has no width, which does not prove certainty.
 
     Raises:
-        ValueError: no images, no draws, or a level outside (0, 1).
+        ValueError: there are no images or no draws, or the level is outside (0, 1).
     """
     value = metric.on(results)
-    drawn = [value(counts) for counts in _drawn(results, draws, seed)]
+    drawn = [value(counts) for counts in _draw_patients(results, draws, seed)]
     return _quantiles(value(np.ones(len(results))), np.array(drawn), level, count_patients(results))
 
 
@@ -52,9 +52,7 @@ def interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """The interval of a metric with one value, such as `Recall(k=5)` or `Sensitivity((4,))`; how,
-    see `intervals`.
-    """
+    """Compute the interval of a metric with one value, such as `Recall(k=5)`; see `intervals`."""
     return _only(intervals(results, metric, draws=draws, seed=seed, level=level))
 
 
@@ -67,12 +65,12 @@ def paired_bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """The interval of the difference b - a of two detectors on the same images: both are measured
-    on the same patients in each draw.
+    """Compute the interval of the difference b - a of two detectors on the same images.
+
+    Both are measured on the same patients in each draw.
 
     Raises:
-        ValueError: the two are not of the same images in the same order (patient and lesions are
-            compared), and what `intervals` raises.
+        ValueError: patient or lesions of an image differ between the two; or as `intervals` raises.
     """
     if len(a) != len(b):
         raise ValueError(
@@ -85,7 +83,7 @@ def paired_bootstrap(
                 "order: run both detectors on one split"
             )
     before, after = metric.on(a), metric.on(b)
-    drawn = [after(counts) - before(counts) for counts in _drawn(a, draws, seed)]
+    drawn = [after(counts) - before(counts) for counts in _draw_patients(a, draws, seed)]
     once = np.ones(len(a))
     return _only(_quantiles(after(once) - before(once), np.array(drawn), level, count_patients(a)))
 
@@ -99,10 +97,10 @@ def by_group(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """Recall among the lesions of each group, such as `TYPES` or `SIZES`. The detections of an
-    image compete for k whatever their group.
+    """Compute recall among the lesions of each group, such as `TYPES` or `SIZES`.
 
-    A group without lesions has the value NaN, one with lesions of a single patient has no interval.
+    All detections of an image compete for the k places, whatever their group. A group without
+    lesions has the value NaN; one with lesions of a single patient has no interval.
     """
     found = intervals(
         results, replace(metric, among=tuple(groups.values())), draws=draws, seed=seed, level=level
@@ -116,11 +114,12 @@ def by_group(
 
 
 def count_patients(results: Sequence[ImageResult]) -> int:
+    """Number of different patients."""
     return len({r.patient for r in results})
 
 
-def _drawn(results: Sequence[ImageResult], draws: int, seed: int) -> Iterator[Floats]:
-    """How many times each image counts, draw by draw."""
+def _draw_patients(results: Sequence[ImageResult], draws: int, seed: int) -> Iterator[Floats]:
+    """Yield, draw by draw, how many times each image counts."""
     if draws < 1:
         raise ValueError(f"draws={draws}, expected at least 1; 1000 give steady 95 % intervals")
     numbers: dict[str | int, int] = {}

@@ -15,12 +15,12 @@ FPS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """FROC: the largest share of lesions found by any score threshold with at most `fps` false
-    positives per image, for each of `fps`.
+    """Sensitivity at given numbers of false positives per image, one value for each of `fps`.
 
-    That is a threshold one can set: between two thresholds nothing is interpolated. Detections of
-    equal score pass a threshold together. Where the detector never makes that many false positives
-    its last sensitivity stands: the tail is clamped, not extrapolated.
+    It is the largest share of lesions found by any score threshold with at most so many false
+    positives per image. Such a threshold can be set: nothing is interpolated between two
+    thresholds. Detections of equal score pass a threshold together. Where the detector never makes
+    that many false positives its last sensitivity counts: the tail is clamped, not extrapolated.
     """
 
     fps: tuple[float, ...] = FPS

@@ -19,10 +19,10 @@ Value = Callable[[Floats], Floats]
 
 @dataclass(frozen=True, eq=False)
 class ImageResult:
-    """The lesions of one image and what a detector says of it. Arrays are copied and read-only.
+    """The lesions and the detections of one image. Arrays are copied and read-only.
 
     Args:
-        patient: whose image; images of one patient are drawn together.
+        patient: key of the patient; images of one patient are drawn together.
         truth: lesions `[n, 4]` (x1, y1, x2, y2) in pixels, x1 < x2 and y1 < y2.
         predicted: detections `[m, 4]`, x1 <= x2 and y1 <= y2.
         scores: `[m]`, larger is surer.
@@ -109,10 +109,10 @@ class ImageResult:
 
 
 def taken_lesions(overlaps: Floats, iou: float, *, or_equal: bool = False) -> Indices:
-    """For each detection the lesion that it takes, -1 where none; of equally good ones the last, as
-    COCO does.
+    """The lesion that each detection takes, -1 for none.
 
-    overlaps: IoU `[m, n]`, the best detection first.
+    Of equally good ones it is the last, as in COCO's code. overlaps: IoU `[m, n]`, the best
+    detection first.
     """
     reached = overlaps >= iou if or_equal else overlaps > iou
     taken = np.full(len(overlaps), -1, np.intp)
@@ -126,11 +126,10 @@ def taken_lesions(overlaps: Floats, iou: float, *, or_equal: bool = False) -> In
 
 
 def matched(result: ImageResult, iou: float = 0.5) -> Flags:
-    """Which detections find a lesion `[m]`, in the order of `result.predicted`; their number is
-    that of the lesions found.
+    """Which detections find a lesion `[m]`, in the order of `result.predicted`.
 
     In order of score each detection takes the lesion that it overlaps best among those still free,
-    if the IoU is greater than `iou`.
+    if the IoU is greater than `iou`. So as many lesions are found as detections are marked.
     """
     flags = np.zeros(len(result.scores), np.bool_)
     flags[result.order] = taken_lesions(result.overlaps, iou) >= 0
@@ -150,9 +149,9 @@ def on_all(metric: Metric, results: Sequence[ImageResult]) -> Floats:
 
 
 def ranked(results: Sequence[ImageResult], most: int | None = None) -> tuple[Indices, Floats]:
-    """Image and score of each detection:
+    """Image and score of each detection, image by image.
 
-    image by image, in each the best first and no more than `most`.
+    In each image the best come first, and no more than `most`.
     """
     scores = [r.scores[r.order][:most] for r in results]
     return np.repeat(np.arange(len(results)), [len(s) for s in scores]), np.concatenate(scores)

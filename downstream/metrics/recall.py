@@ -44,11 +44,10 @@ SIZES: Mapping[str, Group] = {
 
 @dataclass(frozen=True)
 class Recall:
-    """Share of lesions that the k best detections of their image find: one value for each group of
-    `among`.
+    """Share of lesions that the k best detections of their image find.
 
-    Detections are matched with all lesions, and a lesion counts in its group. One value, of all
-    lesions, by default.
+    There is one value for each group of `among`, by default one of all lesions. Detections are
+    matched with all lesions, and a lesion counts in its group.
     """
 
     k: int = 5
@@ -75,7 +74,8 @@ class Recall:
 
 
 def recall_at(results: Sequence[ImageResult], k: int = 5, iou: float = 0.5) -> float:
-    """Share of all lesions that the k best detections of their image find with IoU > `iou` (the
-    paper's Fig. 3c: k = 5, 0.5).
+    """Share of all lesions that the k best detections of their image find with IoU > `iou`.
+
+    The paper's Fig. 3c has k = 5 and IoU > 0.5.
     """
     return float(on_all(Recall(k, iou), results)[0])

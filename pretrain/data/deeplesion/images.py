@@ -53,8 +53,11 @@ def load_hu(path: Path) -> NDArray[np.int16]:
     return (stored ^ np.uint16(OFFSET)).view(np.int16)
 
 
-def save_hu(path: Path, hu: NDArray[np.int16], *, compress_level: int = 6) -> None:
-    """Write a slice `[y, x]` in HU; the folder must exist."""
+def save_hu(path: Path, hu: NDArray[np.int16], *, compress_level: int = -1) -> None:
+    """Write a slice `[y, x]` in HU; the folder must exist.
+
+    compress_level: zlib's, -1 for its default.
+    """
     from PIL import Image
 
     stored = np.ascontiguousarray(hu).view(np.uint16) ^ np.uint16(OFFSET)

@@ -1,5 +1,5 @@
 """What the paper compares UBR with (Table 1), trained as UBR is: the same trunk, head, views,
-slices a step, optimiser and schedule.
+slices a step, optimizer and schedule.
 
 `Supervised`: a classifier of three parts on labelled slices (Yan et al.'s reference [2]).
 `PairOrder`: which of two slices is higher, told from their features side by side (Zhang et al.,
@@ -22,10 +22,12 @@ from torch.nn import functional as F
 
 from benchmarks.learning import PARTS
 from ubr.pretrain.data.store import SeriesRow, Store
+from ubr.pretrain.module import UBR, Batch
 from ubr.pretrain.recipes import Recipe
-from ubr.pretrain.training import UBR, Batch
-from ubr.weights.common import runs
+from ubr.weights import Intervals, Machine
+from ubr.weights.common.checkpoints import torch_save
 from ubr.weights.common.devices import to_device
+from ubr.weights.common.trainer import build_trainer, train_from_last
 
 PART_MM = (280.0, 220.0, 230.0)
 """Usual lengths of chest, abdomen and pelvis:
@@ -172,28 +174,19 @@ def trained(module: UBR, folder: Path, begin: Mapping[str, Tensor] | None = None
         if begin is not None:
             module.regressor.load_state_dict(dict(begin))
         _train(module, folder)
-        runs.save(module.state_dict(), done)
+        torch_save(module.state_dict(), done)
     to_device(module, "auto")
     return module.eval()
 
 
 def _train(module: UBR, folder: Path) -> None:
-    recipe, (device, _) = module.recipe, runs.pick_devices("auto", 1)
+    recipe = module.recipe
     folder.mkdir(parents=True, exist_ok=True)
-    trainer = runs.trainer(
+    trainer = build_trainer(
         folder,
-        [],
-        accelerator=device,
-        devices=1,
-        nodes=1,
-        strategy="ddp",
-        precision=runs.pick_precision(recipe.precision, recipe.backbone, device),
-        steps=recipe.steps,
-        clip_norm=recipe.clip_norm,
-        validate_every=recipe.steps,
-        checkpoint_every=100,
-        log_every=10,
-        bar=runs.Bar(10, {}),
+        recipe,
+        recipe.backbone,
+        machine=Machine(devices=1),
+        intervals=Intervals(validate_every=recipe.steps),
     )
-    runs.train(trainer, module, folder / "checkpoints" / "last.ckpt")
-    runs.check_finite(module)
+    train_from_last(trainer, module, folder / "checkpoints" / "last.ckpt")

@@ -33,7 +33,9 @@ from benchmarks.learning import (
     summary,
 )
 from benchmarks.rows import append
-from ubr.pretrain.training import UBR, fit
+from ubr.pretrain.module import UBR
+from ubr.pretrain.training import fit
+from ubr.weights import Intervals
 
 LOOKS = 15
 QUALITIES = ("r", "ordered", "line_error_mm")
@@ -86,9 +88,9 @@ def main() -> None:
             run,
             chosen,
             holdout=held_out,
-            validate_every=every,
+            intervals=Intervals(validate_every=every),
             callbacks=[judge],
-            licence="none: for the benchmark only",
+            license="none: for the benchmark only",
         )
         if not seen.exists():
             raise SystemExit(

@@ -3,7 +3,7 @@ one process: rows in results/detector_throughput.csv.
 
     python -m benchmarks.detector_throughput --data /scratch/lesions/planted --work /scratch/throughput [--backbone vgg16 --recipe paper]
 
-The yardstick is forward, backward, the recipe's clipping and optimiser step of the same detector on
+The yardstick is forward, backward, the recipe's clipping and optimizer step of the same detector on
 the same batches, which lie ready in memory. Bare and whole are measured in turn, and the ratio is
 taken within each pair, because machines drift.
 """
@@ -25,10 +25,11 @@ from benchmarks.rows import append, provenance
 from ubr.downstream import starting_weights
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.detector import Detector, faster_rcnn, measure_norms
+from ubr.downstream.module import Batches
 from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
-from ubr.downstream.training import Batches, finetune
-from ubr.weights import InputSpec
-from ubr.weights.common.runs import pick_precision
+from ubr.downstream.training import finetune
+from ubr.weights import InputSpec, Intervals, Machine
+from ubr.weights.common.optimizer import pick_precision
 
 
 def main() -> None:
@@ -71,10 +72,8 @@ def main() -> None:
             None,
             options.work / "run",
             chosen,
-            devices=1,
-            workers=options.workers,
-            log_every=8,
-            progress=False,
+            machine=Machine(devices=1, workers=options.workers),
+            intervals=Intervals(250, 250, log_every=8, progress=False),
         )
         lines = [
             json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()
@@ -117,8 +116,8 @@ def _bare(
     precision: str,
 ) -> float:
     """Images a second of the plain loop, its first eight steps left out as in the whole."""
-    kind: Any = torch.optim.AdamW if chosen.optimiser == "adamw" else torch.optim.SGD
-    optimiser = kind(
+    kind: Any = torch.optim.AdamW if chosen.optimizer == "adamw" else torch.optim.SGD
+    optimizer = kind(
         [p for p in detector.parameters() if p.requires_grad], lr=chosen.lr, fused=True
     )
     detector.train()
@@ -131,11 +130,11 @@ def _bare(
             batch[0].device.type, torch.bfloat16, enabled=precision.startswith("bf16")
         ):
             loss = torch.stack(list(detector(batch, targets).values())).sum()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         if chosen.clip_norm:
             torch.nn.utils.clip_grad_norm_(detector.parameters(), chosen.clip_norm)
-        optimiser.step()
+        optimizer.step()
         images += len(batch)
     _wait()
     return images / (time.perf_counter() - began)

@@ -27,13 +27,15 @@ from benchmarks.rows import append, provenance, read, recorded
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.store import SeriesRow, Store
+from ubr.pretrain.planning import plan
 from ubr.pretrain.reading.curve import line_errors_mm, ordered_share, passage, pearson_r
 from ubr.pretrain.reading.regions import classify, thresholds
 from ubr.pretrain.recipes import RECIPES, Recipe, recipe
 from ubr.pretrain.scores.scoring import scores_of
-from ubr.pretrain.training import fit, plan
-from ubr.weights import Regressor, Weights, build, load
+from ubr.pretrain.training import fit
+from ubr.weights import Intervals, Regressor, Weights, build, load
 from ubr.weights.common.devices import to_device
+from ubr.weights.common.stored import STORED
 
 LANDMARKS = ("mandible", "lung_apex", "liver_dome", "iliac_crest", "femoral_head")
 PARTS = ("chest", "abdomen", "pelvis")
@@ -90,7 +92,7 @@ def command_line(about: str | None) -> tuple[argparse.Namespace, Recipe]:
     parser.add_argument("--recipe", default="default", choices=list(RECIPES))
     parser.add_argument("--backbone", help="other than the recipe's")
     parser.add_argument("--steps", type=int, help="other than the recipe's")
-    parser.add_argument("--optimiser", choices=("adamw", "sgd"), help="other than the recipe's")
+    parser.add_argument("--optimizer", choices=("adamw", "sgd"), help="other than the recipe's")
     parser.add_argument("--lr", type=float, help="other than the recipe's")
     parser.add_argument("--weight-decay", type=float, help="other than the recipe's")
     parser.add_argument("--start", help="other than the recipe's")
@@ -99,7 +101,7 @@ def command_line(about: str | None) -> tuple[argparse.Namespace, Recipe]:
     parser.add_argument("--fold", type=int, choices=range(FOLDS), help="only this one")
     options = parser.parse_args()
     options.work = options.work / options.data.resolve().name
-    names = ("backbone", "steps", "optimiser", "lr", "weight_decay", "start")
+    names = ("backbone", "steps", "optimizer", "lr", "weight_decay", "start")
     changes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     try:
         chosen = dataclasses.replace(recipe(options.recipe), seed=options.seed, **changes)
@@ -210,7 +212,8 @@ def described(options: argparse.Namespace, cohort: Cohort, chosen: Recipe) -> di
     rest.
     """
     named = {
-        name: getattr(chosen, name) for name in ("backbone", "start", "steps", "optimiser", "lr")
+        STORED.get(name, name): getattr(chosen, name)
+        for name in ("backbone", "start", "steps", "optimizer", "lr")
     }
     about = {
         **provenance(chosen.sha256(), chosen.seed),
@@ -308,8 +311,8 @@ def judged(
         folder,
         chosen,
         holdout=held_out,
-        validate_every=every,
-        licence="none: for the benchmark only",
+        intervals=Intervals(validate_every=every),
+        license="none: for the benchmark only",
     )
     return rows_of(regressor_of(load(run.weights)), cohort, held_out)
 

@@ -23,7 +23,7 @@ from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
 from ubr.downstream.training import finetune
 from ubr.pretrain.data.scans import is_store
 from ubr.pretrain.phantom.files import phantoms
-from ubr.weights import InputSpec, load
+from ubr.weights import InputSpec, Intervals, Machine, load
 
 KINDS = ("abdomen", "mediastinum", "liver", "lung", "kidney")
 """DeepLesion's types that planted lesions have; the first two are nodes."""
@@ -74,7 +74,15 @@ def main() -> None:
     start = "ubr" if options.weights else "file" if Path(options.start).is_file() else options.start
     folder = options.work / f"{options.recipe}-{weights.sha256()[:8]}-{chosen.sha256()[:8]}"
     began, whole = time.monotonic(), not folder.exists()
-    run = finetune(weights, train, val, folder, chosen, devices=1, validate_every=chosen.steps)
+    run = finetune(
+        weights,
+        train,
+        val,
+        folder,
+        chosen,
+        machine=Machine(devices=1, workers=1),
+        intervals=Intervals(validate_every=chosen.steps, checkpoint_every=250),
+    )
     minutes = (time.monotonic() - began) / 60
     judged = evaluate(run.folder, data, folder / f"test-{time.strftime('%H%M%S')}", split="test")
     r = judged.report

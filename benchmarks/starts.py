@@ -41,7 +41,7 @@ from ubr.downstream.evaluation import detect, load_detector
 from ubr.downstream.metrics import ImageResult, Recall
 from ubr.downstream.positions import Positions, body_positions
 from ubr.downstream.recipes import RECIPES, DetectorRecipe
-from ubr.weights import Weights, load
+from ubr.weights import Intervals, Machine, Weights, load
 from ubr.weights.common.devices import to_device
 from ubr.weights.common.runs import read_metrics
 
@@ -262,8 +262,8 @@ def run_one(
         val,
         folder,
         chosen,
-        devices=1,
-        validate_every=max(1, chosen.steps // CURVE),
+        machine=Machine(devices=1, workers=1),
+        intervals=Intervals(validate_every=max(1, chosen.steps // CURVE), checkpoint_every=250),
         positions=places,
     )
     minutes = round((time.monotonic() - began) / 60, 1)

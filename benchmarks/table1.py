@@ -29,14 +29,14 @@ from benchmarks.learning import PARTS
 from benchmarks.rows import append, provenance, recorded
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.store import SeriesRow
+from ubr.pretrain.module import UBR
 from ubr.pretrain.reading.classifier import fit_classifier
 from ubr.pretrain.reading.regions import classify, thresholds
 from ubr.pretrain.recipes import Recipe, default, paper
 from ubr.pretrain.scores.scoring import BATCH, scores_of
-from ubr.pretrain.training import UBR
 from ubr.pretrain.uses.demo import MILD
 from ubr.weights import Regressor
-from ubr.weights.common.runs import Diverged
+from ubr.weights.common.callbacks import Diverged
 
 PAIRS = 20
 """Pairs of volumes that thresholds are calibrated on; with two labelled volumes, which two matters.

@@ -29,8 +29,8 @@ from ubr.pretrain.phantom.files import phantoms
 from ubr.pretrain.recipes import default
 from ubr.pretrain.scores.scoring import BATCH, score
 from ubr.pretrain.training import fit
-from ubr.weights import Backbone, start
-from ubr.weights.common.runs import pick_precision
+from ubr.weights import Backbone, Intervals, start
+from ubr.weights.common.optimizer import pick_precision
 
 
 def main() -> None:
@@ -74,8 +74,7 @@ def main() -> None:
             runs / "run",
             recipe,
             holdout=0,
-            log_every=max(1, options.steps // 6),
-            progress=False,
+            intervals=Intervals(log_every=max(1, options.steps // 6), progress=False),
         )
         lines = [
             json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()

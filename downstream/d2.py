@@ -28,8 +28,8 @@ from .augmentation import Augmentation
 from .dataset import DeepLesion
 from .detector import hold_norms
 from .metrics import ImageResult, report
+from .module import result
 from .slices import View
-from .training import result
 
 try:
     from detectron2.config import get_cfg

@@ -21,10 +21,9 @@ from ubr.weights.common.processes import loader_options
 from .dataset import DeepLesion, collate
 from .detector import Detector, bare_detector
 from .metrics import FPS, ImageResult, report
+from .module import result
 from .positions import Positions, body_positions
 from .recipes import DetectorRecipe
-from .slices import View
-from .training import result
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
             "train"
         )
     about = yaml.safe_load(config.read_text())
-    recipe, start = _recipe(about["recipe"]), about["start"]
+    recipe, start = DetectorRecipe.from_described(about["recipe"]), about["start"]
     inputs = InputSpec.from_dict(start["inputs"])
     detector = bare_detector(build(start["backbone"]), inputs, **recipe.parts())
     state = torch.load(file, map_location="cpu", weights_only=True)["model"]
@@ -91,16 +90,6 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
             f"{file} does not fit its config.yaml: {' '.join(str(error).split())[:200]}"
         ) from error
     return detector.eval(), recipe, inputs
-
-
-def _recipe(values: dict[str, Any]) -> DetectorRecipe:
-    from .augmentation import Augmentation
-
-    view = View(**values["view"])
-    augment = Augmentation(**{**values["augment"], "scale": tuple(values["augment"]["scale"])})
-    return DetectorRecipe(
-        **{**values, "view": view, "augment": augment, "drops": tuple(values["drops"])}
-    )
 
 
 @torch.inference_mode()

@@ -16,7 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ubr.weights.common.checks import check_choices, check_ranges
+
 AIR_HU = -1024
+_RANGES: dict[str, tuple[float, float]] = {
+    "crop_area": (0.05, 1),
+    "crop_mass": (0, 1),
+    "field_of_view": (1, 4),
+    "rotation_deg": (0, 180),
+    "flip": (0, 1),
+    "hu_shift": (0, 1000),
+    "hu_scale": (0, 0.9),
+    "noise_hu": (0, 1000),
+}
 
 
 @dataclass(frozen=True)
@@ -47,15 +59,8 @@ class Augment:
     noise_hu: float = 0.0
 
     def __post_init__(self) -> None:
-        allowed = (
-            ("crop_area", 0.05, 1), ("crop_mass", 0, 1), ("field_of_view", 1, 4), ("rotation_deg", 0, 180), ("flip", 0, 1),
-            ("hu_shift", 0, 1000), ("hu_scale", 0, 0.9), ("noise_hu", 0, 1000),
-        )  # fmt: skip
-        for name, low, high in allowed:
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(
-                    f"augment.{name} must be in {low}..{high}, got {getattr(self, name)}"
-                )
+        check_choices(self, "augment.")
+        check_ranges(self, _RANGES, "augment.")
 
     @property
     def magnifies(self) -> float:

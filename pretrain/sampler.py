@@ -13,6 +13,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ubr.weights.common.checks import check_choice
+
+Unit = Literal["index", "mm"]
+Begin = Literal["uniform", "ends"]
+
 
 class SliceSampler:
     """G random volumes and M equidistant slices of each, start and interval random (the paper,
@@ -33,7 +38,8 @@ class SliceSampler:
         seed: with the step it determines everything.
 
     Raises:
-        ValueError: fewer volumes than g, a volume of fewer than m slices, m < 2 or g < 1.
+        ValueError: fewer volumes than g, a volume of fewer than m slices, m < 2, g < 1, or an
+            unknown unit or begin.
     """
 
     def __init__(
@@ -42,21 +48,23 @@ class SliceSampler:
         *,
         g: int = 12,
         m: int = 8,
-        unit: Literal["index", "mm"] = "index",
-        begin: Literal["uniform", "ends"] = "uniform",
+        unit: Unit = "index",
+        begin: Begin = "uniform",
         share: NDArray[np.float64] | None = None,
         seed: int = 0,
     ) -> None:
+        check_choice("unit", unit, Unit)
+        check_choice("begin", begin, Begin)
         if m < 2:
             raise ValueError(f"m (slices a volume) must be at least 2, got {m}")
         if not 1 <= g <= len(z_mm):
             raise ValueError(
                 f"g (volumes a step) must be in 1..{len(z_mm)}, the usable volumes; got {g}; add "
-                "volumes or lower --g"
+                "volumes or lower `g`"
             )
         if (shortest := min(len(z) for z in z_mm)) < m:
             raise ValueError(
-                f"a volume of {shortest} slices cannot give m = {m}; leave it out or lower --m"
+                f"a volume of {shortest} slices cannot give m = {m}; leave it out or lower `m`"
             )
         self.z_mm = [np.asarray(z, dtype=np.float64) for z in z_mm]
         self.g, self.m, self.unit, self.begin, self.seed = g, m, unit, begin, seed

@@ -19,8 +19,8 @@ from benchmarks.labelled import labelled
 from benchmarks.learning import PARTS
 from tests.made.toys import toy_recipe
 from ubr.pretrain.data.bank import to_grid
+from ubr.pretrain.module import UBR
 from ubr.pretrain.phantom.files import phantoms
-from ubr.pretrain.training import UBR
 
 Z = 10.0 * np.arange(60)
 

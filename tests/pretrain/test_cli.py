@@ -126,13 +126,13 @@ def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> 
         ),
         (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'; nearest: timm/resnet"),
         (["--g", "40"], "11 series can be trained on, fewer than g = 40 a step"),
-        (["--m", "1"], "m must be in 2..256, got 1"),
-        (["--steps", "0"], "steps must be in 1"),
-        (["--holdout", "2"], "holdout must be in 0..1"),
-        (["--augment.crop-area", "0"], "augment.crop_area must be in 0.05..1, got 0"),
-        (["--inputs.window-hu", "[100, 0]"], "low < high"),
+        (["--m", "1"], "--m must be in 2..256, got 1"),
+        (["--steps", "0"], "--steps must be in 1"),
+        (["--holdout", "2"], "--holdout must be in 0..1"),
+        (["--augment.crop-area", "0"], "--augment.crop-area must be in 0.05..1, got 0"),
+        (["--inputs.window-hu", "[100, 0]"], "--inputs.window-hu must be (low, high)"),
         (["--start", "nowhere.pth"], "unknown start 'nowhere.pth'"),
-        (["--place", "gpu"], "place 'gpu' needs a GPU"),
+        (["--place", "gpu"], "--place 'gpu' needs a GPU"),
     ],
 )
 def test_fit__mistakes_are_one_line_and_leave_no_run(
@@ -442,7 +442,7 @@ def test_fit__a_run_that_diverges_says_so_and_leaves_no_weights(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wild = [
-        "--optimiser",
+        "--optimizer",
         "sgd",
         "--lr",
         "10",

@@ -20,7 +20,7 @@ from ubr.weights.common.trainer import StepsFrom, TrainingModule
 
 from .dataset import DeepLesion, collate
 from .detector import Detector
-from .metrics import FPS, ImageResult, froc, recall_at
+from .metrics import FPS, ImageResult, recall_at, sensitivity_at
 from .positions import Positions
 from .recipes import DetectorRecipe
 
@@ -153,7 +153,7 @@ class LesionDetection(TrainingModule):
         if self.results:
             quality = {
                 "val/recall5": recall_at(self.results, k=5),
-                "val/froc": float(np.mean(froc(self.results, FPS))),
+                "val/froc": float(np.mean(sensitivity_at(self.results, FPS))),
             }
             self.log_dict(
                 {name: torch.tensor(value, dtype=torch.float32) for name, value in quality.items()}

@@ -13,7 +13,7 @@ from ubr.weights.common.execution import Intervals, Machine
 from ubr.weights.common.recipes import Optimizer, Precision, check_recipe, stepwise_rate
 from ubr.weights.common.stored import from_stored, to_stored, values_sha256
 
-from .dataset import Augmentation
+from .augmentation import Augmentation
 from .slices import View
 
 MACHINE = Machine(workers=1)

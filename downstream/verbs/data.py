@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ubr.weights.common import disk
@@ -48,13 +47,14 @@ def check(options: Options, words: Sequence[str]) -> None:
 
 def plant(options: Options, words: Sequence[str]) -> None:
     """Known lesions in volumes."""
-    from ..planting.write import plant, scans_of_folder
+    from ..planting.scans import find_scans
+    from ..planting.write import plant
 
     options.description = "Plant known lesions in CT volumes and write them in DeepLesion's layout."
     options.add_argument(
         "source",
         metavar="STORE_OR_FOLDER",
-        help="a store that ubr-pretrain ingest made, or a folder of NIfTI files",
+        help="a store that ubr-pretrain ingest made, or a file or folder that it takes",
     )
     options.add_argument(
         "--patients",
@@ -64,5 +64,5 @@ def plant(options: Options, words: Sequence[str]) -> None:
     )
     options.offer(plant, {"scans"})
     given = options.read(words)
-    source, patients = Path(given.pop("source")), given.pop("patients")
-    show(str(plant(scans_of_folder(source, Path(patients) if patients else None), **given)))
+    source, patients = given.pop("source"), given.pop("patients")
+    show(str(plant(find_scans(source, patients), **given)))

@@ -527,7 +527,7 @@ def test_check__says_whether_training_may_start(
 def test_plant__writes_what_check_passes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "is not a folder" in refused(
+    assert "does not exist" in refused(
         ["plant", str(tmp_path / "none"), "--out", str(tmp_path / "x")], capsys
     )
     assert "holds no .nii" in refused(

@@ -22,7 +22,7 @@ from benchmarks.common.landmarks import PARTS
 from benchmarks.common.methods import MEASURED, Methods, divergence_reported, has_row, measured
 from benchmarks.common.rows import append
 from ubr.pretrain.scores.scoring import scores_of
-from ubr.weights.common.runs import Diverged
+from ubr.weights.common.callbacks import Diverged
 
 BINS = np.linspace(-20, 20, 81)
 

@@ -19,13 +19,13 @@ from benchmarks.common.landmarks import PARTS
 from benchmarks.common.rows import recorded
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.store import SeriesRow
+from ubr.pretrain.module import UBR
 from ubr.pretrain.reading.classifier import fit_classifier
 from ubr.pretrain.reading.regions import classify, thresholds
 from ubr.pretrain.recipes import Recipe
 from ubr.pretrain.scores.scoring import BATCH, scores_of
-from ubr.pretrain.training import UBR
 from ubr.weights import Regressor
-from ubr.weights.common.runs import Diverged
+from ubr.weights.common.callbacks import Diverged
 
 PAIRS = 20
 """Pairs of volumes that give thresholds; with two labelled volumes, it matters which two."""

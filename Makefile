@@ -1,14 +1,17 @@
-# Two commands on a fresh machine with Python >= 3.11: `make demo` and `make test`. Both create the environment if it is missing.
+# Two commands on a fresh machine with Python >= 3.11: `make demo` and `make test`. Every target
+# makes the environment if it is missing.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: env demo test quick-test check evidence wheel clean
+.PHONY: env demo test quick-test check docs evidence wheel clean
 
 env: $(VENV)/installed
 
 $(VENV)/installed: setup.py pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python >= 3.11 is needed, $(PYTHON) is {sys.version.split()[0]}; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  f"Python >= 3.11 is needed, $(PYTHON) is {sys.version.split()[0]}; " + \
+	  "try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt setuptools
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
@@ -27,9 +30,13 @@ check: env  ## linter and type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	mkdir -p build/types && ln -sfn ../.. build/types/ubr
-	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p ubr.weights -p ubr.pretrain -p ubr.downstream
+	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml \
+	  -p ubr.weights -p ubr.pretrain -p ubr.downstream
 
-evidence: env  ## the paper's tables and figures from the committed rows, as one page; the pictures that README shows
+docs: env  ## the documentation, in build/site; --quiet would let dead links pass
+	$(BIN)/mkdocs build --strict
+
+evidence: env  ## the paper's tables and figures from the committed rows, as one page
 	rm -rf build/evidence
 	$(BIN)/python -m benchmarks.evidence
 	mkdir -p benchmarks/pictures && cp build/evidence/*.png benchmarks/pictures/
@@ -38,7 +45,10 @@ wheel: env  ## build the wheel, install it elsewhere, use it from outside the tr
 	rm -rf build/wheel build/elsewhere
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
 	$(BIN)/pip install --quiet --no-deps --target build/elsewhere build/wheel/*.whl
-	cd / && PYTHONPATH=$(CURDIR)/build/elsewhere $(abspath $(BIN))/python -c 'import ubr.weights, ubr.downstream.cli, ubr.weights.exports, ubr.pretrain.cli as c; assert "elsewhere" in c.__file__ and "elsewhere" in ubr.weights.__file__, c.__file__; c.main(["--help"])'
+	cd / && PYTHONPATH=$(CURDIR)/build/elsewhere $(abspath $(BIN))/python -c 'import \
+	  ubr.weights, ubr.downstream.cli, ubr.weights.exports, ubr.pretrain.cli as c; \
+	  assert all("elsewhere" in f for f in (c.__file__, ubr.weights.__file__)), c.__file__; \
+	  c.main(["--help"])'
 
 clean:
 	rm -rf build dist demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,46 +1,51 @@
-"""What single options of a recipe bring: rows in results/ablation.csv, accuracy by two volumes as
-in `benchmarks.table1`, and r.
+"""What single options of a recipe bring: accuracy by two volumes as in Table 1, and r.
 
-    python -m benchmarks.ablation --data phantom --work /scratch/table1 [--recipe small --seeds 0 1 2 --only "steps in slices"]
+    python -m benchmarks.ablation --data phantom --work /scratch/table1 \\
+        [--recipe quick --seeds 0 1 2 --only "steps in slices"]
 
-Each line changes one option of the recipe. What has a row is skipped; a cut training goes on.
+Rows go to results/ablation.csv. Each row changes one option of the recipe. What has a row is
+skipped; a training that was interrupted resumes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import append
-from benchmarks.table1 import Table, about, command_line, going_on, has_row, measured
+from benchmarks.common.labelled_options import labelled_options, labelled_parser
+from benchmarks.common.methods import Methods, divergence_reported, has_row, measured
+from benchmarks.common.rows import append
 from ubr.pretrain.augment import Augment
 from ubr.pretrain.reading.curve import ordered_share, pearson_r
 from ubr.pretrain.recipes import Recipe
 from ubr.pretrain.scores.scoring import scores_of
 
+Change = Callable[[Recipe], Recipe]
 
-def _augment(**changes: float) -> Callable[[Recipe], Recipe]:
+
+def _augment(**changes: Any) -> Change:
     return lambda r: dataclasses.replace(r, augment=dataclasses.replace(r.augment, **changes))
 
 
-def _inputs(**changes: object) -> Callable[[Recipe], Recipe]:
-    return lambda r: dataclasses.replace(r, inputs=dataclasses.replace(r.inputs, **changes))  # type: ignore[arg-type]
+def _inputs(**changes: Any) -> Change:
+    return lambda r: dataclasses.replace(r, inputs=dataclasses.replace(r.inputs, **changes))
 
 
-def _recipe(**changes: object) -> Callable[[Recipe], Recipe]:
-    return lambda r: dataclasses.replace(r, **changes)  # type: ignore[arg-type]
+def _recipe(**changes: Any) -> Change:
+    return lambda r: dataclasses.replace(r, **changes)
 
 
-CHANGES: dict[str, Callable[[Recipe], Recipe]] = {
+CHANGES: dict[str, Change] = {
     "none": lambda r: r,
     "the paper's losses": _recipe(order_scale=1.0, distance_weight=1.0, position_weight=0.0),
     "order loss only": _recipe(position_weight=0.0),
     "steps in slices": _recipe(unit="index"),
     "ends seen more often": _recipe(begin="ends"),
     "volumes drawn alike": _recipe(balance="volumes"),
-    "no random views": lambda r: dataclasses.replace(r, augment=Augment()),
+    "no random views": _recipe(augment=Augment()),
     "no crops": _augment(crop_area=1.0),
     "mirrored bodies": _augment(flip=0.5),
     "fields of view within a factor of 1.5": _augment(field_of_view=1.5),
@@ -50,35 +55,37 @@ CHANGES: dict[str, Callable[[Recipe], Recipe]] = {
     "the paper's window": _inputs(window_hu=(-175.0, 275.0)),
     "three quarters of the pixels": lambda r: _inputs(size_px=round(0.75 * r.inputs.size_px))(r),
 }
+"""By the value of the column `method`."""
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Train what has no row, test, append."""
-    options, data, recipes = command_line(__doc__, only=list(CHANGES))
-    for recipe in recipes:
+    parser = labelled_parser(__doc__, only=list(CHANGES))
+    options = labelled_options(parser.parse_args(argv))
+    for recipe in options.recipes:
         for name, change in CHANGES.items():
             chosen = change(recipe)
-            row = about(options, data, chosen) | {"method": name}
+            row = options.columns(chosen) | {"method": name}
             if options.only not in (None, name) or has_row("ablation", row):
                 continue
-            with going_on(f"seed {chosen.seed}  {name}"):
-                row |= judged(Table(data, chosen, options.work))
+            with divergence_reported(f"seed {chosen.seed}  {name}"):
+                row |= judged(Methods(options.data, chosen, options.work))
                 append("ablation", [row])
                 print(
-                    f"seed {chosen.seed}  {name:<40} accuracy {row['accuracy']:.4f}  r "
-                    f"{row['r']:.4f}",
+                    f"seed {chosen.seed}  {name:<40} accuracy {row['accuracy']:.4f}  "
+                    f"r {row['r']:.4f}",
                     flush=True,
                 )
 
 
-def judged(table: Table) -> dict[str, object]:
-    """Train, and tell what is measured of it."""
-    recipe = table.recipe
-    regressor = table.ubr(recipe.backbone)
-    found = measured(table.by_thresholds(regressor), table.tested)
+def judged(methods: Methods) -> dict[str, object]:
+    """Train, and measure accuracy, r and the share of ordered pairs."""
+    recipe = methods.recipe
+    regressor = methods.ubr(recipe.backbone)
+    found = measured(methods.by_thresholds(regressor), methods.tested)
     curves = [
-        (scores_of(regressor, table.grid(series)).astype(np.float64), series.z_mm)
-        for series in table.tested
+        (scores_of(regressor, methods.grid(series)).astype(np.float64), series.z_mm)
+        for series in methods.tested
     ]
     r = float(np.median([pearson_r(scores, z_mm) for scores, z_mm in curves]))
     ordered = float(np.median([ordered_share(scores) for scores, _ in curves]))

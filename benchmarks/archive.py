@@ -1,11 +1,11 @@
-"""Score many tiny series while workers and whole runs are killed at random: rows in
-results/archive.csv.
+"""Score many tiny series while workers and whole runs are killed at random.
 
     python -m benchmarks.archive --work /scratch/archive --series 5000 --by pool dask
 
-The command line scores a folder of small NIfTI files, once undisturbed and once killed (SIGKILL)
-and started again, with processes of this machine and with a Dask cluster on it. The tables of the
-two must be the same bytes, and hold each series once. Linux only.
+Rows go to results/archive.csv. The command line scores a folder of small NIfTI files, once
+undisturbed, and once killed (SIGKILL) and started again; both with processes of this machine and
+with a Dask cluster on it. The tables of the two must be the same bytes, and hold each series once.
+Linux only.
 """
 
 from __future__ import annotations
@@ -19,28 +19,30 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel
 import numpy as np
 
-from benchmarks.rows import append, provenance
+from benchmarks.common.commandline import new_parser
+from benchmarks.common.machine import provenance
+from benchmarks.common.rows import append
 from ubr.weights import InputSpec, Regressor, build
+from ubr.weights.common import disk
+from ubr.weights.common.optional import optional
 
 SLICES, SIZE_PX = 6, 32
 TABLES = ("slices.parquet", "series.csv", "left_out.csv")
 
 Pids = Callable[[int], list[int]]
-"""The workers of a run, by the run's process id."""
+"""Gives the process ids of a run's workers, by that of the run."""
 
 
-def main() -> None:
-    """Measure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(argv: Sequence[str] | None = None) -> None:
+    """Score, kill, compare, append rows."""
+    parser = new_parser(__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--series", type=int, default=5000)
     parser.add_argument("--by", nargs="+", default=["pool", "dask"], choices=["pool", "dask"])
@@ -49,66 +51,58 @@ def main() -> None:
     )
     parser.add_argument("--every", type=float, default=20, help="mean seconds between kills")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    scans, weights = (
-        _scans(options.work / f"scans-{options.series}", options.series),
-        options.work / "weights.safetensors",
-    )
-    Regressor(build("timm/test_resnet"), InputSpec(size_px=SIZE_PX)).to_weights(
-        {"method": "none"}, "CC0-1.0"
-    ).save(weights)
+    options = parser.parse_args(argv)
+    scans = _scans(options.work / f"scans-{options.series}", options.series)
+    weights = options.work / "weights.safetensors"
+    regressor = Regressor(build("timm/test_resnet"), InputSpec(size_px=SIZE_PX))
+    regressor.to_weights({"method": "none"}, "CC0-1.0").save(weights)
     for by in options.by:
-        with _workers(by) as (words, pids):
-            command = [
-                sys.executable,
-                "-m",
-                "ubr.pretrain.cli",
-                "score",
-                str(weights),
-                str(scans),
-                "--device",
-                "cpu",
-                *words,
-                "--out",
-            ]
-            whole, broken = options.work / f"whole-{by}", options.work / f"broken-{by}"
-            for folder in (whole, broken):
-                shutil.rmtree(folder, ignore_errors=True)
-            undisturbed_s, *_ = _run([*command, str(whole)], pids, 0, options.every, options.seed)
-            seconds, workers, runs = _run(
-                [*command, str(broken)], pids, options.kills, options.every, options.seed
-            )
-        with (broken / "series.csv").open(newline="") as file:
-            keys = [row["series"] for row in csv.DictReader(file)]
-        row = {
-            **provenance("", options.seed),
-            "by": by,
-            "series": options.series,
-            "slices": options.series * SLICES,
-            "killed_workers": workers,
-            "killed_runs": runs,
-            "seconds": round(seconds),
-            "seconds_undisturbed": round(undisturbed_s),
-            "slices_per_s_undisturbed": round(options.series * SLICES / undisturbed_s, 1),
-            "each_series_once": len(keys) == len(set(keys)) == options.series,
-            "equal": all(
-                (whole / table).read_bytes() == (broken / table).read_bytes() for table in TABLES
-            ),
-        }
+        row = {**provenance("", options.seed), **measured(options, by, weights, scans)}
         print(row, flush=True)
         print(f"row in {append('archive', [row])}", flush=True)
 
 
+def measured(options: argparse.Namespace, by: str, weights: Path, scans: Path) -> dict[str, object]:
+    """Score undisturbed, score while processes are killed, and compare the tables."""
+    command = [sys.executable, "-m", "ubr.pretrain.cli", "score", str(weights), str(scans)]
+    whole, broken = options.work / f"whole-{by}", options.work / f"broken-{by}"
+    for folder in (whole, broken):
+        shutil.rmtree(folder, ignore_errors=True)
+    with _workers(by) as (words, pids):
+        command += ["--device", "cpu", *words, "--out"]
+        undisturbed_s, *_ = _run([*command, str(whole)], pids, 0, options.every, options.seed)
+        seconds, workers, runs = _run(
+            [*command, str(broken)], pids, options.kills, options.every, options.seed
+        )
+    with (broken / "series.csv").open(newline="") as file:
+        keys = [row["series"] for row in csv.DictReader(file)]
+    slices = options.series * SLICES
+    return {
+        "by": by,
+        "series": options.series,
+        "slices": slices,
+        "killed_workers": workers,
+        "killed_runs": runs,
+        "seconds": round(seconds),
+        "seconds_undisturbed": round(undisturbed_s),
+        "slices_per_s_undisturbed": round(slices / undisturbed_s, 1),
+        "each_series_once": len(keys) == len(set(keys)) == options.series,
+        "equal": all(
+            (whole / table).read_bytes() == (broken / table).read_bytes() for table in TABLES
+        ),
+    }
+
+
 def _scans(folder: Path, series: int) -> Path:
-    """Small series of noise: what matters here is that each is another one."""
+    """Make small series of noise; it only matters that no two are the same."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(len(list(folder.iterdir())), series):
+    for number in range(len(list(folder.glob("*.nii"))), series):
         hu = np.random.default_rng(number).integers(
             -1000, 1000, (SIZE_PX, SIZE_PX, SLICES), dtype=np.int16
         )
-        nibabel.save(
-            nibabel.Nifti1Image(hu, np.diag([2.0, 2.0, 3.0, 1.0])), folder / f"{number:06}.nii"
-        )
+        image = nibabel.Nifti1Image(hu, np.diag([2.0, 2.0, 3.0, 1.0]))  # type: ignore[no-untyped-call]
+        with disk.whole(folder / f"{number:06}.nii") as part:
+            nibabel.save(image, part)
     return folder
 
 
@@ -118,18 +112,22 @@ def _workers(by: str) -> Iterator[tuple[list[str], Pids]]:
     if by == "pool":
         yield ["--workers", "2"], _spawned
         return
-    import dask
-    from distributed import LocalCluster
-
+    dask, distributed = (
+        optional(module, extra="cluster", purpose="--by dask") for module in ("dask", "distributed")
+    )
     # A local cluster gives up a worker that is not back in 15 s, and replaces none; a busy machine
     # needs longer to start one.
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "300s"}),
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
     ):
 
         def running(_: int) -> list[int]:
-            """A worker killed while it starts makes Dask's nanny give up; on a cluster whatever
+            """The workers that have started.
+
+            A worker killed while it starts makes Dask's nanny give up; on a real cluster, whatever
             started it would start another.
             """
             processes = [nanny.process for nanny in cluster.workers.values()]
@@ -158,8 +156,9 @@ def _spawned(run: int) -> list[int]:
 def _run(
     command: list[str], pids: Pids, kills: int, every_s: float, seed: int
 ) -> tuple[float, int, int]:
-    """Seconds until the command came to its end, and how many of its workers and how many runs of
-    it were killed on the way.
+    """Run a command, and kill its workers and the command itself on the way.
+
+    Returns the seconds until it ended, the number of workers killed, and the number of runs killed.
     """
     dice, began = random.Random(seed), time.monotonic()
     workers = runs = 0

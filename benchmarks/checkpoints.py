@@ -1,18 +1,19 @@
-"""Does a quality without labels tell which checkpoint of a training finds landmarks best? Rows in
-results/checkpoints.csv.
+"""Whether a quality that needs no labels chooses the checkpoint that finds landmarks best.
 
-    python -m benchmarks.checkpoints --data ../shared/ct --work /scratch/learning [--fold 0]
+    python -m benchmarks.checkpoints --data /data/ct --work /scratch/learning [--fold 0]
 
-Trains the folds of `benchmarks.learning`, which takes the finished runs, and judges the network
-`LOOKS` times on the held-out patients: without labels (r, share of ordered pairs, distance from
-lines of one slope in mm) and with them (landmarks, parts). Training is not changed by being looked
-at. Folds that have rows are skipped; a cut one goes on. With all folds there, prints Spearman's
-correlations and what choosing would bring.
+Rows go to results/checkpoints.csv. The program trains the folds of `benchmarks.learning`, which
+takes the finished runs, and judges the network `LOOKS` times on the held-out patients: without
+labels (r, share of ordered pairs, distance from lines of one slope in mm) and with them (landmarks,
+parts). Judging does not change the training. Folds that have rows are skipped; a fold that was
+interrupted resumes. At the end, the program prints Spearman's correlations, and the error of the
+checkpoints that each quality chooses.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,11 @@ import numpy as np
 from lightning.pytorch.callbacks import Callback
 from scipy.stats import spearmanr
 
-from benchmarks.learning import (
-    command_line,
-    described,
-    folder_of,
-    is_head,
-    remaining,
-    rows_alike,
-    rows_of,
-    stored,
-    summary,
-)
-from benchmarks.rows import append
+from benchmarks.common.cohort import Cohort, ingest_cohort, is_head
+from benchmarks.common.cohort_options import cohort_options, cohort_parser
+from benchmarks.common.folds import LICENSE, remaining, run_folder
+from benchmarks.common.judging import rows_of, summary
+from benchmarks.common.rows import append, matching
 from ubr.pretrain.training import UBR, fit
 
 LOOKS = 15
@@ -41,72 +35,71 @@ QUALITIES = ("r", "ordered", "line_error_mm")
 
 
 class Judge(Callback):
-    """Judges a network in training every so many steps, a line of JSON each:
+    """Judges a network every so many steps of its training.
 
-    a run that was cut and goes on repeats some.
+    It appends one line of JSON each time. A run that was interrupted and resumes repeats some.
     """
 
-    def __init__(self, file: Path, every: int, *given: Any) -> None:
-        self.file, self.every, self.given = file, every, given
+    def __init__(self, file: Path, every: int, cohort: Cohort, held_out: Sequence[str]) -> None:
+        self.file, self.every, self.cohort, self.held_out = file, every, cohort, held_out
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: UBR, *_: Any) -> None:
-        if trainer.global_step % self.every == 0:
-            module.eval()
-            found = [
-                {name: str(value) for name, value in row.items()}
-                for row in rows_of(module.regressor, *self.given)
-            ]
-            module.train()
-            trunk = [row for row in found if not is_head(row["file"])]
-            seen = {q: float(np.median([float(row[q]) for row in trunk])) for q in QUALITIES}
-            judged = summary(found)
-            labelled = {
-                name: judged[name] for name in ("landmark_error_mm_median", "part_accuracy")
-            }
-            with self.file.open("a") as file:
-                line = {
-                    "step": trainer.global_step,
-                    **{f"trunk_{q}": round(v, 4) for q, v in seen.items()},
-                    **labelled,
-                }
-                print(json.dumps(line), file=file)
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Judge if it is time."""
+        if trainer.global_step % self.every:
+            return
+        assert isinstance(pl_module, UBR)
+        pl_module.eval()
+        found = [
+            {name: str(value) for name, value in row.items()}
+            for row in rows_of(pl_module.regressor, self.cohort, self.held_out)
+        ]
+        pl_module.train()
+        trunk = [row for row in found if not is_head(row["file"])]
+        seen = {q: float(np.median([float(row[q]) for row in trunk])) for q in QUALITIES}
+        of_all = summary(found)
+        line = {
+            "step": trainer.global_step,
+            **{f"trunk_{q}": round(value, 4) for q, value in seen.items()},
+            **{name: of_all[name] for name in ("landmark_error_mm_median", "part_accuracy")},
+        }
+        with self.file.open("a") as file:
+            file.write(json.dumps(line) + "\n")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Train, judge, append rows, correlate."""
-    options, chosen = command_line(__doc__)
-    cohort = stored(options.data, options.work)
-    about, every = described(options, cohort, chosen), max(1, chosen.steps // LOOKS)
-    for number, held_out in remaining(cohort, options.fold, about, "checkpoints"):
-        run = folder_of(options.work, chosen, number)
+    options = cohort_options(cohort_parser(__doc__).parse_args(argv))
+    recipe, cohort = options.recipe, ingest_cohort(options.data, options.work)
+    columns, every = options.columns(cohort), max(1, recipe.steps // LOOKS)
+    for fold, held_out in remaining(cohort, options.fold, columns, "checkpoints"):
+        run = run_folder(options.work, recipe, fold)
         seen = run.with_suffix(".jsonl")
-        judge = Judge(seen, every, cohort, held_out)
         fit(
             cohort.store,
             run,
-            chosen,
+            recipe,
             holdout=held_out,
             validate_every=every,
-            callbacks=[judge],
-            license="none: for the benchmark only",
+            callbacks=[Judge(seen, every, cohort, held_out)],
+            licence=LICENSE,
         )
         if not seen.exists():
             raise SystemExit(
-                f"{run} was trained without being looked at; give another --work, or run this "
+                f"{run} was trained without being judged; give another --work, or run this "
                 "program first"
             )
         judged = {line["step"]: line for line in map(json.loads, seen.read_text().splitlines())}
         append(
-            "checkpoints", [{**about, "fold": number, **judged[step]} for step in sorted(judged)]
+            "checkpoints", [{**columns, "fold": fold, **judged[step]} for step in sorted(judged)]
         )
-    print(told(rows_alike("checkpoints", about)))
+    print(correlations(matching("checkpoints", columns, ("config", "data_sha256"))))
 
 
-def told(rows: list[dict[str, str]]) -> str:
-    """A line a quality:
+def correlations(rows: Sequence[Mapping[str, str]]) -> str:
+    """One line per quality, as text.
 
-    its correlation with the landmarks' error within a fold, and what the checkpoint that it chooses
-    has for one.
+    It has the quality's correlation with the error of landmarks within a fold, and the error of the
+    checkpoint that the quality chooses.
     """
     by_fold = [
         [row for row in rows if row["fold"] == fold]

@@ -1,43 +1,45 @@
 """How often a landmark lies in its interval: nominal against empirical coverage.
 
-    python -m benchmarks.coverage                                               # computed curves
-    python -m benchmarks.coverage --data ../shared/ct --work /scratch/learning  # real CT, by the models of benchmarks.learning
+    python -m benchmarks.coverage
+    python -m benchmarks.coverage --data /data/ct --work /scratch/learning
 
-Rows go to results/coverage.csv. `computed`: volumes whose curves are drawn alike. `drawn`: real
-volumes that a model was trained on (without labels), split at random into labelled and new ones, so
-that these are exchangeable. `unseen`: all of those are labelled, and the volumes of patients held
-out from the training are new; the two are not exchangeable, as models know the former better.
-`pairs` in the name of the volumes is the interval of `level`: the place in one new volume where the
-landmark of another is looked for. `outside` is the share that is called so although the volume
-shows the landmark; its interval lies about that end and counts like others.
+Without --data, curves are computed; with it, the models of benchmarks.learning score real CT. Rows
+go to results/coverage.csv; the column `volumes_from` says which volumes were tried:
+
+computed  volumes whose curves are drawn alike
+drawn     real volumes that a model was trained on (without labels), split at random into labelled
+          and new ones, so that these are exchangeable
+unseen    all of those are labelled, and the volumes of patients held out from the training are new;
+          the two are not exchangeable, because models know the former better
+
+`pairs` in the name is the interval of `level`: the place in one new volume where the landmark of
+another is looked for. `outside` is the share of tests in which the landmark is called outside
+although the volume shows it; its interval lies about that end and counts like others.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.learning import (
-    LANDMARKS,
-    command_line,
-    curve_of,
-    folder_of,
-    folds,
-    model_of,
-    stored,
-)
-from benchmarks.rows import append, provenance
+from benchmarks.common.cohort import Cohort, ingest_cohort
+from benchmarks.common.cohort_options import CohortOptions, cohort_options, cohort_parser
+from benchmarks.common.folds import held_out_patients, run_folder, trained_regressor
+from benchmarks.common.judging import curve_of
+from benchmarks.common.landmarks import LANDMARKS
+from benchmarks.common.machine import provenance
+from benchmarks.common.rows import append
 from ubr.pretrain.reading.curve import Curve, passage
 from ubr.pretrain.reading.intervals import enough, locate
 from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.uses.calibration import Labelled, landmark, pairs_mm
 from ubr.pretrain.uses.levels import half_width_mm
+from ubr.weights import Regressor
 
 COVERAGES = (0.8, 0.9)
 VOLUMES = (9, 19)
@@ -46,30 +48,23 @@ Shown = tuple[Curve, int]
 """A volume and the slice of the landmark."""
 
 
-def main() -> None:
-    """Computed curves, or real CT where --data is given."""
-    rows = list(_real() if "--data" in sys.argv else _computed())
+def main(argv: Sequence[str] | None = None) -> None:
+    """Try computed curves, or real CT if --data is given; append rows."""
+    parser = cohort_parser(__doc__, required=False)
+    given = parser.parse_args(argv)
+    if given.data and not given.work:
+        parser.error("--data needs --work, the folder of benchmarks.learning")
+    rows = list(on_cohort(cohort_options(given)) if given.data else on_computed())
+    shown = ("volumes_from", "landmark", "volumes", "tests", "nominal", "covered", "outside")
     for row in rows:
-        print(
-            *(
-                f"{row[name]!s:>14}"
-                for name in (
-                    "volumes_from",
-                    "landmark",
-                    "volumes",
-                    "tests",
-                    "nominal",
-                    "covered",
-                    "outside",
-                )
-            )
-        )
+        print(*(f"{row[name]!s:>14}" for name in shown))
     print(f"rows in {append('coverage', rows)}")
 
 
-def _computed() -> Iterator[dict[str, object]]:
+def on_computed() -> Iterator[dict[str, object]]:
+    """Rows of computed curves."""
     rng = np.random.default_rng(0)
-    about = {
+    columns = {
         **provenance(hashlib.sha256(f"{VOLUMES} {DRAWS}".encode()).hexdigest(), 0),
         "data": "computed",
         "data_sha256": "",
@@ -79,14 +74,7 @@ def _computed() -> Iterator[dict[str, object]]:
         for _ in range(DRAWS):
             known = [computed_volume(rng) for _ in range(volumes)]
             tally.add([computed_volume(rng)], landmark(known), coverage)
-        yield {
-            **about,
-            "volumes_from": "computed",
-            "landmark": "computed",
-            "volumes": volumes,
-            "nominal": coverage,
-            **tally.row(),
-        }
+        yield columns | _row("computed", "computed", volumes, coverage, tally)
         tally = Tally()
         for _ in range(DRAWS // 5):
             tally.add_pairs(
@@ -94,21 +82,14 @@ def _computed() -> Iterator[dict[str, object]]:
                 [computed_volume(rng) for _ in range(volumes)],
                 coverage,
             )
-        yield {
-            **about,
-            "volumes_from": "computed pairs",
-            "landmark": "computed",
-            "volumes": volumes,
-            "nominal": coverage,
-            **tally.row(),
-        }
+        yield columns | _row("computed pairs", "computed", volumes, coverage, tally)
 
 
 def computed_volume(rng: np.random.Generator) -> Shown:
-    """A curve as they are:
+    """A curve like those of real volumes.
 
-    a straight line in mm, bent smoothly, noisy from slice to slice, of any range, spacing and size
-    of body.
+    It is a straight line in mm, bent smoothly and noisy from slice to slice, of any range, spacing
+    and size of body.
     """
     step, above, below = (
         rng.choice([1.25, 3.0, 5.0, 8.0]),
@@ -120,68 +101,81 @@ def computed_volume(rng: np.random.Generator) -> Shown:
     waves = sum(
         rng.normal(0, 12) * np.sin(z / rng.uniform(40, 120) + rng.uniform(0, 6.3)) for _ in range(3)
     )
-    anatomy = rng.normal(
-        0, 8
-    )  # mm by which this patient's landmark lies off the level of its surroundings
+    # By so many mm the landmark of this patient lies off the level of its surroundings.
+    anatomy = rng.normal(0, 8)
     mm = (z - above) * size + waves + rng.standard_t(3, len(z)) * 4 + anatomy
     return Curve(mm / 50, z), min(round(above / step), len(z) - 1)
 
 
-def _real() -> Iterator[dict[str, object]]:
-    options, chosen = command_line(__doc__)
-    cohort = stored(options.data, options.work)
+def on_cohort(options: CohortOptions) -> Iterator[dict[str, object]]:
+    """Rows of real CT, by the model of each fold."""
+    recipe, cohort = options.recipe, ingest_cohort(options.data, options.work)
     tallies: dict[tuple[str, str, float, int], Tally] = {}
-    for number, held_out in enumerate(folds(cohort)):
-        regressor = model_of(folder_of(options.work, chosen, number), cohort, chosen, held_out)
-        known: dict[str, list[Shown]] = {name: [] for name in LANDMARKS}
-        unseen: dict[str, list[Shown]] = {name: [] for name in LANDMARKS}
-        patients = set()
-        for series in cohort.store.usable():
-            marks = cohort.marks(series)
-            if (
-                marks and series.patient not in patients
-            ):  # one volume a patient, or they are not drawn alike
-                patients.add(series.patient)
-                one = curve_of(regressor, cohort, series)
-                for name, index in marks.items():
-                    (unseen if series.patient in held_out else known)[name].append(
-                        (Curve(one.scores, series.z_mm), index)
-                    )
-        rng = np.random.default_rng(number)
+
+    def tally(source: str, name: str, coverage: float, volumes: int) -> Tally:
+        return tallies.setdefault((source, name, coverage, volumes), Tally())
+
+    for fold, held_out in enumerate(held_out_patients(cohort)):
+        folder = run_folder(options.work, recipe, fold)
+        regressor = trained_regressor(folder, cohort, recipe, held_out)
+        known, unseen, patients = marked_volumes(regressor, cohort, held_out)
+        rng = np.random.default_rng(fold)
         for name, coverage in product(LANDMARKS, COVERAGES):
-            _draw(
-                rng,
-                known[name],
-                VOLUMES[0],
-                coverage,
-                tallies.setdefault(("drawn", name, coverage, VOLUMES[0]), Tally()),
-            )
+            drawn = tally("drawn", name, coverage, VOLUMES[0])
+            _draw(rng, known[name], VOLUMES[0], coverage, drawn)
             level = landmark(known[name]) if known[name] else None
             if level and enough(level, coverage):
-                tallies.setdefault(("unseen", name, coverage, 0), Tally()).add(
-                    unseen[name], level, coverage
-                )
-                tallies.setdefault(("unseen pairs", name, coverage, 0), Tally()).add_pairs(
-                    unseen[name], known[name], coverage
-                )
-        print(f"fold {number}: {len(patients)} patients with landmarks", flush=True)
-    about = provenance(chosen.sha256(), chosen.seed) | cohort.columns()
-    for (source, name, coverage, volumes), tally in tallies.items():
-        if tally.tests:
-            yield {
-                **about,
-                "volumes_from": source,
-                "landmark": name,
-                "volumes": volumes or "all",
-                "nominal": coverage,
-                **tally.row(),
-            }
+                tally("unseen", name, coverage, 0).add(unseen[name], level, coverage)
+                pairs = tally("unseen pairs", name, coverage, 0)
+                pairs.add_pairs(unseen[name], known[name], coverage)
+        print(f"fold {fold}: {patients} patients with landmarks", flush=True)
+    columns = provenance(recipe.sha256(), recipe.seed) | cohort.columns()
+    for (source, name, coverage, volumes), counted in tallies.items():
+        if counted.tests:
+            yield columns | _row(source, name, volumes or "all", coverage, counted)
+
+
+Volumes = dict[str, list[Shown]]
+"""By landmark."""
+
+
+def marked_volumes(
+    regressor: Regressor, cohort: Cohort, held_out: Sequence[str]
+) -> tuple[Volumes, Volumes, int]:
+    """Volumes of the patients that were trained on, those held out, and the number of patients.
+
+    A patient gives one volume only, or volumes would not be drawn alike.
+    """
+    known: Volumes = {name: [] for name in LANDMARKS}
+    unseen: Volumes = {name: [] for name in LANDMARKS}
+    patients = set()
+    for series in cohort.store.usable():
+        marks = cohort.marks(series)
+        if not marks or series.patient in patients:
+            continue
+        patients.add(series.patient)
+        curve = Curve(curve_of(regressor, cohort, series).scores, series.z_mm)
+        for name, index in marks.items():
+            (unseen if series.patient in held_out else known)[name].append((curve, index))
+    return known, unseen, len(patients)
+
+
+def _row(
+    source: str, name: str, volumes: int | str, coverage: float, tally: Tally
+) -> dict[str, object]:
+    return {
+        "volumes_from": source,
+        "landmark": name,
+        "volumes": volumes,
+        "nominal": coverage,
+        **tally.row(),
+    }
 
 
 def _draw(
     rng: np.random.Generator, shown: Sequence[Shown], volumes: int, coverage: float, tally: Tally
 ) -> None:
-    """Split at random into `volumes` labelled and all other, new ones, many times."""
+    """Split at random into `volumes` labelled ones and all other, new ones; many times."""
     for _ in range(DRAWS // 10 if len(shown) > volumes else 0):
         order: NDArray[np.int64] = rng.permutation(len(shown))
         tally.add(
@@ -191,18 +185,21 @@ def _draw(
         )
 
 
-@dataclasses.dataclass
+@dataclass
 class Tally:
-    """Counts of new volumes:
+    """Counts of tests on new volumes.
 
-    tests, those whose landmark lies in the interval, those called outside; and the widths of
-    intervals in mm.
+    Attributes:
+        tests: all of them.
+        covered: those whose landmark lies in the interval.
+        outside: those whose landmark is called outside.
+        widths: of the intervals, in mm.
     """
 
     tests: int = 0
     covered: int = 0
     outside: int = 0
-    widths: list[float] = dataclasses.field(default_factory=list)
+    widths: list[float] = field(default_factory=list)
 
     def add(self, new: Sequence[Shown], level: Level, coverage: float) -> None:
         """Look for the landmark in volumes that show it."""
@@ -210,9 +207,8 @@ class Tally:
             place = locate(*curve, level, coverage)
             self.tests += 1
             self.outside += bool(place.outside)
-            assert (
-                place.low_mm is not None and place.high_mm is not None
-            )  # levels with too few volumes are not tried
+            # Levels with too few volumes are not tried.
+            assert place.low_mm is not None and place.high_mm is not None
             self.covered += place.low_mm <= curve.z_mm[index] <= place.high_mm
             self.widths.append(place.high_mm - place.low_mm)
 

@@ -5,27 +5,27 @@ python -m benchmarks.demo --work /scratch/demo [--seed 1]
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from benchmarks.rows import append, provenance
+from benchmarks.common.commandline import new_parser
+from benchmarks.common.machine import provenance
+from benchmarks.common.rows import append
 from ubr.pretrain.recipes import recipe
 from ubr.pretrain.uses.demo import demo
 
 
-def main() -> None:
-    """Run."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the demo, append a row."""
+    parser = new_parser(__doc__)
     parser.add_argument(
         "--work", type=Path, required=True, help="a new folder, or that of a finished demo"
     )
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     began = time.monotonic()
     result = demo(options.work, seed=options.seed)
     seconds = time.monotonic() - began

@@ -1,41 +1,84 @@
-"""Images a second of a detector's training against a bare loop over the same torchvision model, in
-one process: rows in results/detector_throughput.csv.
+"""Images a second of a detector's training against a bare loop over the same torchvision model.
 
-    python -m benchmarks.detector_throughput --data /scratch/lesions/planted --work /scratch/throughput [--backbone vgg16 --recipe paper]
+    python -m benchmarks.detector_throughput --data /scratch/lesions/planted \\
+        --work /scratch/throughput [--backbone vgg16 --recipe paper]
 
-The yardstick is forward, backward, the recipe's clipping and optimiser step of the same detector on
-the same batches, which lie ready in memory. Bare and whole are measured in turn, and the ratio is
-taken within each pair, because machines drift.
+Rows go to results/detector_throughput.csv. The yardstick is forward, backward, the recipe's
+clipping and optimizer step of the same detector on the same batches, which lie ready in memory.
+Bare and whole are measured in turn in one process, and the ratio is taken within each pair, because
+machines drift.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import shutil
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.rows import append, provenance
+from benchmarks.common.commandline import new_parser
+from benchmarks.common.machine import provenance
+from benchmarks.common.rows import append
+from benchmarks.common.speed import logged_speeds, ratio_text, speed_columns, wait
 from ubr.downstream import starting_weights
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.detector import Detector, faster_rcnn, measure_norms
+from ubr.downstream.module import Batches
 from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
 from ubr.downstream.training import Batches, finetune
-from ubr.weights import InputSpec
+from ubr.weights import InputSpec, Weights
 from ubr.weights.common.runs import pick_precision
 
+LOG_EVERY = 8
+"""Steps between two measurements; the first ones are left out."""
 
-def main() -> None:
-    """Measure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured, and on what."""
+
+    weights: Weights
+    train: DeepLesion
+    recipe: DetectorRecipe
+    device: torch.device
+    precision: str
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, append a row."""
+    options = parse(argv)
+    setting = setting_of(options)
+    chosen = setting.recipe
+    batches = Batches(setting.train, chosen.batch, chosen.seed)
+    ready = [_on(setting.device, *batches[step]) for step in range(chosen.steps)]
+    bare, whole = [], []
+    for pair in range(options.pairs):
+        bare.append(bare_speed(setting, ready))
+        whole.append(whole_speed(setting, options.work / "run", options.workers))
+        print(f"pair {pair}: {whole[-1]:.2f} of {bare[-1]:.2f} images/s")
+    row = {
+        **provenance(chosen.sha256(), chosen.seed),
+        "recipe": options.recipe,
+        "backbone": options.backbone,
+        "precision": setting.precision,
+        "workers": options.workers,
+        "pairs": options.pairs,
+        **speed_columns(bare, whole, 2),
+    }
+    print(ratio_text(bare, whole))
+    print(f"row in {append('detector_throughput', [row])}")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options."""
+    parser = new_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a folder in DeepLesion's layout")
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--backbone", default="timm/resnet18")
@@ -43,8 +86,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--steps", type=int, default=48, help="a measurement")
     parser.add_argument("--pairs", type=int, default=3)
-    options = parser.parse_args()
+    return parser.parse_args(argv)
 
+
+def setting_of(options: argparse.Namespace) -> Setting:
+    """What is measured, from the options."""
     chosen = dataclasses.replace(recipe(options.recipe), steps=options.steps)
     weights = starting_weights(options.backbone, "random", InputSpec())
     train = DeepLesion(
@@ -54,52 +100,35 @@ def main() -> None:
     precision = pick_precision(
         chosen.precision, options.backbone, "gpu" if device.type == "cuda" else "cpu"
     )
-    batches = Batches(train, chosen.batch, chosen.seed)
-    ready = [_on(device, *batches[step]) for step in range(chosen.steps)]
-    pairs = []
-    for pair in range(options.pairs):
-        detector, _ = faster_rcnn(weights, seed=chosen.seed, **chosen.parts())
-        if chosen.norms == "measured":
-            measure_norms(detector, [[i.cpu() for i in ready[0][0]]])
-        bare = _bare(
-            detector.to(device, memory_format=torch.channels_last), ready, chosen, precision
-        )
-        shutil.rmtree(options.work / "run", ignore_errors=True)
-        run = finetune(
-            weights,
-            train,
-            None,
-            options.work / "run",
-            chosen,
-            devices=1,
-            workers=options.workers,
-            log_every=8,
-            progress=False,
-        )
-        lines = [
-            json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()
-        ]
-        # Of intervals of the same length the harmonic mean is the whole's speed. The first has the
-        # start in it.
-        whole = 1 / float(np.mean([1 / line["images_per_s"] for line in lines[1:]]))
-        pairs.append((bare, whole))
-        print(f"pair {pair}: {whole:.2f} of {bare:.2f} images/s")
-    ratio = np.array([whole / bare for bare, whole in pairs])
-    row = {
-        **provenance(chosen.sha256(), chosen.seed),
-        "recipe": options.recipe,
-        "backbone": options.backbone,
-        "precision": precision,
-        "workers": options.workers,
-        "pairs": options.pairs,
-        "bare_images_per_s": round(float(np.median([bare for bare, _ in pairs])), 2),
-        "images_per_s": round(float(np.median([whole for _, whole in pairs])), 2),
-        "ratio_median": round(float(np.median(ratio)), 3),
-        "ratio_min": round(float(ratio.min()), 3),
-        "ratio_max": round(float(ratio.max()), 3),
-    }
-    print(f"median ratio {np.median(ratio):.3f} ({ratio.min():.3f}..{ratio.max():.3f})")
-    print(f"row in {append('detector_throughput', [row])}")
+    return Setting(weights, train, chosen, device, precision)
+
+
+def whole_speed(setting: Setting, folder: Path, workers: int) -> float:
+    """Images a second of a training."""
+    shutil.rmtree(folder, ignore_errors=True)
+    run = finetune(
+        setting.weights,
+        setting.train,
+        None,
+        folder,
+        setting.recipe,
+        devices=1,
+        workers=workers,
+        log_every=LOG_EVERY,
+        progress=False,
+    )
+    # Of intervals of the same length, the harmonic mean is the speed of the whole.
+    return 1 / float(np.mean([1 / speed for speed in logged_speeds(run.folder)]))
+
+
+def bare_speed(setting: Setting, batches: list[tuple[list[Any], list[dict[str, Any]]]]) -> float:
+    """Images a second of the plain loop."""
+    chosen = setting.recipe
+    detector, _ = faster_rcnn(setting.weights, seed=chosen.seed, **chosen.parts())
+    if chosen.norms == "measured":
+        measure_norms(detector, [[image.cpu() for image in batches[0][0]]])
+    on_device: Detector = detector.to(setting.device, memory_format=torch.channels_last)
+    return _bare(on_device, batches, chosen, setting.precision)
 
 
 def _on(
@@ -116,34 +145,28 @@ def _bare(
     chosen: DetectorRecipe,
     precision: str,
 ) -> float:
-    """Images a second of the plain loop, its first eight steps left out as in the whole."""
     kind: Any = torch.optim.AdamW if chosen.optimiser == "adamw" else torch.optim.SGD
-    optimiser = kind(
+    optimizer = kind(
         [p for p in detector.parameters() if p.requires_grad], lr=chosen.lr, fused=True
     )
     detector.train()
     began, images = 0.0, 0
     for step, (batch, targets) in enumerate(batches):
-        if step == 8:
-            _wait()
+        if step == LOG_EVERY:
+            wait()
             began, images = time.perf_counter(), 0
         with torch.autocast(
             batch[0].device.type, torch.bfloat16, enabled=precision.startswith("bf16")
         ):
             loss = torch.stack(list(detector(batch, targets).values())).sum()
-        optimiser.zero_grad()
-        loss.backward()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
         if chosen.clip_norm:
             torch.nn.utils.clip_grad_norm_(detector.parameters(), chosen.clip_norm)
-        optimiser.step()
+        optimizer.step()
         images += len(batch)
-    _wait()
+    wait()
     return images / (time.perf_counter() - began)
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

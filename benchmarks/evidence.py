@@ -1,13 +1,14 @@
-"""All tables and figures from the committed rows: one page, evidence.html, and a PNG file a figure.
+"""All tables and figures from the committed rows: one page, evidence.html, and a PNG per figure.
 
-    python -m benchmarks.evidence [--out build/evidence] [--only fig3a --data ct --recipe small]
+    python -m benchmarks.evidence [--out build/evidence] \\
+        [--only fig3a --data ct --recipe small]
 
-Nothing is measured here. What has no rows is named with the command that makes them.
+Nothing is measured here. What has no rows is named with the command that makes them. --data and
+--recipe choose rows by their columns.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import html
 import io
@@ -15,18 +16,23 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.comparison import differences, experiments, null_check, table
-from benchmarks.figures import ABLATION_HEAD, FIGURES, TABLE1_HEAD, Rows, ablation, table1
-from benchmarks.rows import read
+from benchmarks.common.commandline import new_parser
+from benchmarks.common.comparison import as_text, differences, experiments, null_check
+from benchmarks.common.figures import FIGURES
+from benchmarks.common.recipe_names import name_on_command_line
+from benchmarks.common.rows import read
+from benchmarks.common.tables import ABLATION_HEAD, TABLE1_HEAD, Rows, ablation, table1
+from ubr.weights.common import disk
 
+ON_STARTS = "python -m benchmarks.starts --data SCANS --work WORK --ubr WEIGHTS"
 COMMANDS = {
     "table1": "python -m benchmarks.table1 --work WORK --seeds 0 1 2",
     "histogram": "python -m benchmarks.table1 --work WORK",
     "sampling": "python -m benchmarks.sampling --work WORK --seeds 0 1 2",
     "ablation": "python -m benchmarks.ablation --work WORK --seeds 0 1 2",
     "curves": "python -m benchmarks.curves --work WORK",
-    "starts": "python -m benchmarks.starts --data SCANS --work WORK --ubr WEIGHTS",
-    "starts_curve": "python -m benchmarks.starts --data SCANS --work WORK --ubr WEIGHTS",
+    "starts": ON_STARTS,
+    "starts_curve": ON_STARTS,
 }
 TITLES = {
     "table1": "Table 1. Body parts told from slices",
@@ -38,6 +44,8 @@ TITLES = {
     "ablation": "What single options bring",
 }
 TABLES = {"table1": (TABLE1_HEAD, table1), "ablation": (ABLATION_HEAD, ablation)}
+USUAL = ("phantom", "small")
+"""Data and recipe that most rows have; names of pictures leave them out."""
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 "
     "1rem;color:#222}"
@@ -49,9 +57,7 @@ STYLE = (
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw the page, or one figure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument(
         "--out",
         type=Path,
@@ -65,7 +71,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--recipe", help="of the rows (default: all, each by itself)")
     options = parser.parse_args(argv)
-    options.out.mkdir(parents=True, exist_ok=True)
     parts = []
     for name in [options.only] if options.only else TITLES:
         parts.append(f"<h2>{html.escape(TITLES[name])}</h2>")
@@ -86,29 +91,32 @@ def main(argv: Sequence[str] | None = None) -> None:
         "<h1>Evidence</h1><p>Drawn from the rows in benchmarks/results, each data and recipe "
         "by itself.</p>"
     )
-    page.write_text("\n".join([head, about, *parts, "</html>"]), encoding="utf-8")
+    disk.write_text(page, "\n".join([head, about, *parts, "</html>"]))
     print(page)
 
 
 def kinds(name: str, data: str | None, recipe: str | None) -> list[tuple[str, str]]:
-    """The data and recipes that a table or figure has rows of, among those that are asked for;
-    where it has none, what could be made.
+    """The data and recipes that a table or figure has rows of, among those that are asked for.
+
+    If it has none, these are the ones that could be made.
     """
     found = dict.fromkeys((row["data"], row["recipe"]) for row in read(source_of(name)))
     asked = [(d, r) for d, r in found if data in (None, d) and recipe in (None, r)]
-    return asked or [(data or "phantom", recipe or "small")]
+    return asked or [(data or USUAL[0], recipe or USUAL[1])]
 
 
 def source_of(name: str) -> str:
-    """The results/NAME.csv of a table or figure."""
+    """The NAME in results/NAME.csv of a table or figure."""
     return FIGURES[name][0] if name in FIGURES else name
 
 
 def section(name: str, data: str, recipe: str, out: Path) -> str:
-    """A table or figure as HTML; a figure is also written, to out/NAME-DATA-RECIPE.png, where
-    phantom and small are left out.
+    """A table or figure as HTML.
 
-    Raises `ValueError` without rows.
+    A figure is also written to out/NAME-DATA-RECIPE.png, without the usual data and recipe.
+
+    Raises:
+        ValueError: there are no rows.
     """
     rows = rows_of(source_of(name), data, recipe)
     if name in TABLES:
@@ -116,31 +124,30 @@ def section(name: str, data: str, recipe: str, out: Path) -> str:
         return _table(head, lines(rows)) + _made(rows)
     picture = io.BytesIO()
     FIGURES[name][1](rows).savefig(picture, format="png", dpi=130)
-    apart = [what for what, usual in ((data, "phantom"), (recipe, "small")) if what != usual]
-    (out / f"{re.sub('[^A-Za-z0-9.-]+', '-', '-'.join([name, *apart]))}.png").write_bytes(
-        picture.getvalue()
-    )
+    apart = [what for what, usual in zip((data, recipe), USUAL, strict=True) if what != usual]
+    file = re.sub("[^A-Za-z0-9.-]+", "-", "-".join([name, *apart]))
+    disk.write_bytes(out / f"{file}.png", picture.getvalue())
     text = html.escape(f"{TITLES[name]}: {data}, recipe {recipe}")
-    shown = (
-        f'<img alt="{text}" '
-        f'src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
-    )
-    return (
-        shown
-        + (_compared(rows_of("starts", data, recipe)) if name == "fig3c" else "")
-        + _made(rows)
-    )
+    encoded = base64.b64encode(picture.getvalue()).decode()
+    shown = f'<img alt="{text}" src="data:image/png;base64,{encoded}">'
+    compared = _compared(rows_of("starts", data, recipe)) if name == "fig3c" else ""
+    return shown + compared + _made(rows)
 
 
 def rows_of(name: str, data: str, recipe: str) -> Rows:
-    """Rows of results/NAME.csv. Raises `ValueError` where there are none."""
+    """Rows of results/NAME.csv.
+
+    Raises:
+        ValueError: there are none.
+    """
     rows = [row for row in read(name) if (row["recipe"], row["data"]) == (recipe, data)]
     if not rows:
-        scans = "" if data == "phantom" or "--data" in COMMANDS[name] else " --data FOLDER"
-        command = f"{COMMANDS[name]}{scans} --recipe {recipe}"
+        command = COMMANDS[name]
+        scans = "" if data == "phantom" or "--data" in command else " --data FOLDER"
+        asked = recipe if command == ON_STARTS else name_on_command_line(recipe)
         raise ValueError(
             f"no rows of {data} with recipe {recipe} in results/{name}.csv; make them with: "
-            f"{command}"
+            f"{command}{scans} --recipe {asked}"
         )
     return rows
 
@@ -148,7 +155,7 @@ def rows_of(name: str, data: str, recipe: str) -> Rows:
 def _compared(starts: Rows) -> str:
     shown = ""
     for name, rows in experiments(starts).items():
-        text = table(differences(rows))
+        text = as_text(differences(rows))
         different, tried = null_check(rows)
         if tried:
             text += (

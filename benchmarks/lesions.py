@@ -1,47 +1,69 @@
-"""A lesion detector on planted lesions in real CT, from one start: rows in results/lesions.csv.
+"""A lesion detector on planted lesions in real CT, from one start.
 
-    python -m benchmarks.lesions --data ../shared/ct/torso --work /scratch/lesions [--weights runs/first/weights.safetensors] [--seed 1]
+    python -m benchmarks.lesions --data /data/ct/torso --work /scratch/lesions \\
+        [--weights runs/first/weights.safetensors] [--seed 1]
 
---data takes `phantom`, a folder of NIfTI scans or a store, in which lesions are planted, or a
-folder in DeepLesion's layout. Patients of the test split are seen neither in training nor when the
-best step is chosen.
+Rows go to results/lesions.csv. --data takes `phantom`, a folder of NIfTI scans or a store, in which
+lesions are planted, or a folder in DeepLesion's layout. Patients of the test split are seen neither
+in training nor when the best step is chosen.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.rows import append, provenance
-from ubr.downstream import check, plant, starting_weights
+from benchmarks.common.commandline import new_parser
+from benchmarks.common.machine import provenance
+from benchmarks.common.planted import add_lesion_options, lesion_folder, seeded
+from benchmarks.common.rows import append
+from ubr.downstream import starting_weights
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.evaluation import evaluate
-from ubr.downstream.planting.write import scans_of_folder
-from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
+from ubr.downstream.recipes import RECIPES
 from ubr.downstream.training import finetune
-from ubr.pretrain.phantom.files import phantoms
-from ubr.weights import InputSpec, load
+from ubr.weights import InputSpec, Weights, load
 
 KINDS = ("abdomen", "mediastinum", "liver", "lung", "kidney")
 """DeepLesion's types that planted lesions have; the first two are nodes."""
-PHANTOMS = 64
-PHANTOM_PX = 256
-"""1.5 to 2 mm a pixel: small lesions are some pixels wide."""
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Train, judge, append a row."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", required=True)
-    parser.add_argument(
-        "--work", type=Path, required=True, help="folder for planted lesions and runs"
-    )
-    parser.add_argument("--per-scan", type=int, default=6, help="lesions planted a study")
-    parser.add_argument("--studies", type=int, default=24, help="studies planted of a scan")
+    options = parse(argv)
+    data, columns = lesion_folder(options.data, options.work, options.per_scan, options.studies)
+    recipe = seeded(options.recipe, options.steps, options.seed)
+    weights = start_of(options)
+    train = DeepLesion(data, "train", weights.inputs, view=recipe.view, augment=recipe.augment)
+    val = DeepLesion(data, "val", weights.inputs, view=recipe.view)
+    folder = options.work / f"{options.recipe}-{weights.sha256()[:8]}-{recipe.sha256()[:8]}"
+    began, is_new = time.monotonic(), not folder.exists()
+    run = finetune(weights, train, val, folder, recipe, devices=1, validate_every=recipe.steps)
+    minutes = round((time.monotonic() - began) / 60, 1)
+    judged = evaluate(run.folder, data, folder / f"test-{time.strftime('%H%M%S')}", split="test")
+    row = {
+        **provenance(recipe.sha256(), recipe.seed),
+        **columns,
+        "recipe": options.recipe,
+        "backbone": weights.backbone,
+        "start": start_name(options),
+        "window_hu": "{:g} {:g}".format(*weights.inputs.window_hu),
+        "steps": recipe.steps,
+        "train_images": len(train),
+        **measured(judged.report),
+        "minutes": minutes if is_new else "",  # of a run that resumed, only a part is known
+    }
+    print(judged)
+    print(f"row in {append('lesions', [row])}")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options."""
+    parser = new_parser(__doc__)
+    add_lesion_options(parser)
     parser.add_argument("--recipe", default="small", choices=sorted(RECIPES))
     parser.add_argument("--weights", type=Path, help="start from a weights file")
     parser.add_argument(
@@ -58,93 +80,38 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    return parser.parse_args(argv)
 
-    data, about = lesions(options.data, options.work, options.per_scan, options.studies)
-    chosen = seeded(options.recipe, options.steps, options.seed)
+
+def start_of(options: argparse.Namespace) -> Weights:
+    """The weights that the detector starts from."""
+    if options.weights:
+        return load(options.weights)
     inputs = InputSpec(window_hu=tuple(options.window))
-    weights = (
-        load(options.weights)
-        if options.weights
-        else starting_weights(options.backbone, options.start, inputs, options.seed)
-    )
-    train = DeepLesion(data, "train", weights.inputs, view=chosen.view, augment=chosen.augment)
-    val = DeepLesion(data, "val", weights.inputs, view=chosen.view)
-    start = "ubr" if options.weights else "file" if Path(options.start).is_file() else options.start
-    folder = options.work / f"{options.recipe}-{weights.sha256()[:8]}-{chosen.sha256()[:8]}"
-    began, whole = time.monotonic(), not folder.exists()
-    run = finetune(weights, train, val, folder, chosen, devices=1, validate_every=chosen.steps)
-    minutes = (time.monotonic() - began) / 60
-    judged = evaluate(run.folder, data, folder / f"test-{time.strftime('%H%M%S')}", split="test")
-    r = judged.report
-    row = {
-        **provenance(chosen.sha256(), chosen.seed),
-        **about,
-        "recipe": options.recipe,
-        "backbone": weights.backbone,
-        "start": start,
-        "window_hu": "{:g} {:g}".format(*weights.inputs.window_hu),
-        "steps": chosen.steps,
-        "train_images": len(train),
-        "test_images": r["images"],
-        "test_patients": r["patients"],
-        "test_lesions": r["lesions"],
-        **{
-            f"recall5{n}": _rounded(r["recall"][v])
-            for n, v in (("", "value"), ("_low", "low"), ("_high", "high"))
-        },
-        **{f"recall5_{kind}": _rounded(r["recall_by_type"][kind]["value"]) for kind in KINDS},
-        "ap50": _rounded(r["ap50"]["value"]),
-        **{f"sensitivity_{p['fp_per_image']:g}": _rounded(p["value"]) for p in r["froc"]},
-        "minutes": round(minutes, 1)
-        if whole
-        else "",  # of a run that went on, only a part is known
+    weights: Weights = starting_weights(options.backbone, options.start, inputs, options.seed)
+    return weights
+
+
+def start_name(options: argparse.Namespace) -> str:
+    """What the column `start` calls the start."""
+    if options.weights:
+        return "ubr"
+    return "file" if Path(options.start).is_file() else str(options.start)
+
+
+def measured(report: Mapping[str, Any]) -> dict[str, object]:
+    """The columns of a row that an evaluation gives."""
+    recall, by_type = report["recall"], report["recall_by_type"]
+    ends = (("", "value"), ("_low", "low"), ("_high", "high"))
+    return {
+        "test_images": report["images"],
+        "test_patients": report["patients"],
+        "test_lesions": report["lesions"],
+        **{f"recall5{name}": _rounded(recall[key]) for name, key in ends},
+        **{f"recall5_{kind}": _rounded(by_type[kind]["value"]) for kind in KINDS},
+        "ap50": _rounded(report["ap50"]["value"]),
+        **{f"sensitivity_{p['fp_per_image']:g}": _rounded(p["value"]) for p in report["froc"]},
     }
-    print(judged)
-    print(f"row in {append('lesions', [row])}")
-
-
-def seeded(name: str, steps: int | None, seed: int) -> DetectorRecipe:
-    """The recipe of this name with a seed, and in other steps than its own if they are given."""
-    chosen = recipe(name)
-    augment = dataclasses.replace(chosen.augment, seed=seed)
-    return dataclasses.replace(chosen, steps=steps or chosen.steps, seed=seed, augment=augment)
-
-
-def lesions(given: str, work: Path, per_scan: int, studies: int) -> tuple[Path, dict[str, object]]:
-    """A folder in DeepLesion's layout, `given` itself or lesions planted in its scans; and the
-    columns that say whose they are.
-
-    Beside planted ones, `<folder>-pretraining.txt`, which is written last, lists the scans that may
-    be learned from without labels: all but those of patients who are validated or tested on.
-    """
-    data = Path(given)
-    name = data.resolve().name
-    if not (data / "DL_info.csv").is_file():
-        planted = work / f"planted-{name}-{per_scan}-{studies}"
-        listed = planted.with_name(f"{planted.name}-pretraining.txt")
-        if not listed.is_file():
-            try:
-                if given == "phantom":
-                    data = phantoms(
-                        work / "phantom", n=PHANTOMS, form="nifti", size_px=PHANTOM_PX
-                    ).folder
-                scans = scans_of_folder(data)
-                made = plant(scans, planted, per_scan=per_scan, studies=studies)
-            except ValueError as error:
-                raise SystemExit(str(error)) from None
-            free = [
-                str(path.resolve())
-                for path, key in scans.patients().items()
-                if made.split.get(key, "train") == "train"
-            ]
-            listed.write_text("\n".join(free) + "\n")
-            print(made)
-        data = planted
-    report = check(data)
-    if not report.ok:
-        raise SystemExit(report.table())
-    return data, {"data": name, "data_sha256": report.digest[:12]}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -1,25 +1,26 @@
-"""Resident memory of `fit` when slices are read from files, for a small and a large store: rows in
-results/memory.csv.
+"""Resident memory of `fit` when slices are read from files, for a small and a large store.
 
     python -m benchmarks.memory --work /scratch/memory
 
-Stores of 10 and 300 series are trained on by the command line with place "file" and two loader
-workers, while the resident memory of the process and its workers is read from /proc (Linux) five
-times a second.
+Rows go to results/memory.csv. The command line trains on stores of 10 and 300 series with place
+"file" and two loader workers, while the resident memory of the process and its workers is read from
+/proc (Linux) five times a second.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.rows import append, provenance
+from benchmarks.common.commandline import new_parser
+from benchmarks.common.machine import provenance
+from benchmarks.common.rows import append
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.data.volume import Series, Volume
 from ubr.weights.body import body_boxes
@@ -27,62 +28,26 @@ from ubr.weights.body import body_boxes
 SLICES, SIZE_PX = 120, 128
 
 
-def main() -> None:
-    """Measure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, append rows."""
+    parser = new_parser(__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--volumes", type=int, nargs="+", default=[10, 300])
     parser.add_argument("--steps", type=int, default=150)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     rows = []
     for volumes in options.volumes:
         store = _store(options.work / f"store-{volumes}", volumes)
-        run = options.work / f"run-{volumes}"
-        shutil.rmtree(run, ignore_errors=True)
-        command = [
-            sys.executable,
-            "-m",
-            "ubr.pretrain.cli",
-            "fit",
-            str(store),
-            "--out",
-            str(run),
-            "--backbone",
-            "timm/test_resnet",
-        ]
-        command += [
-            "--place",
-            "file",
-            "--workers",
-            "2",
-            "--g",
-            "8",
-            "--steps",
-            str(options.steps),
-            "--inputs.size_px",
-            str(SIZE_PX),
-        ]
-        command += ["--holdout", "0", "--checkpoint_every", "1000", "--log_every", "1"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        seen = []
-        while process.poll() is None:
-            # Only while it trains: preparing the grids comes first and is another matter.
-            if (run / "metrics.jsonl").exists():
-                seen.append(_resident_mib(process.pid))
-            time.sleep(0.2)
-        if process.returncode:
-            raise SystemExit(f"fit ended with status {process.returncode}: {' '.join(command)}")
-        half = seen[len(seen) // 2 :]
+        seen = memory_of_fit(store, options.work / f"run-{volumes}", options.steps)
+        half = len(seen) // 2
         rows.append(
             {
                 **provenance("", 0),
                 "volumes": volumes,
                 "slices": volumes * SLICES,
                 "grid_mib": round(volumes * SLICES * SIZE_PX**2 * 2 / 2**20),
-                "resident_mib_first_half": round(float(np.median(seen[: len(seen) // 2]))),
-                "resident_mib_second_half": round(float(np.median(half))),
+                "resident_mib_first_half": round(float(np.median(seen[:half]))),
+                "resident_mib_second_half": round(float(np.median(seen[half:]))),
                 "resident_mib_peak": round(max(seen)),
             }
         )
@@ -90,10 +55,29 @@ def main() -> None:
     print(f"rows in {append('memory', rows)}")
 
 
-def _store(path: Path, volumes: int) -> Path:
-    """Series of noise around a body:
+def memory_of_fit(store: Path, run: Path, steps: int) -> list[float]:
+    """Resident memory in MiB, five times a second while the command line trains."""
+    shutil.rmtree(run, ignore_errors=True)
+    options = f"--backbone timm/test_resnet --place file --workers 2 --g 8 --steps {steps}"
+    options += f" --inputs.size_px {SIZE_PX} --holdout 0 --checkpoint_every 1000 --log_every 1"
+    command = [sys.executable, "-m", "ubr.pretrain.cli", "fit", str(store), "--out", str(run)]
+    command += options.split()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    seen = []
+    while process.poll() is None:
+        # Only while it trains: preparing the grids comes first and is another matter.
+        if (run / "metrics.jsonl").exists():
+            seen.append(_resident_mib(process.pid))
+        time.sleep(0.2)
+    if process.returncode:
+        raise SystemExit(f"fit ended with status {process.returncode}: {' '.join(command)}")
+    return seen
 
-    their content does not matter here, only that each is a file of its own.
+
+def _store(path: Path, volumes: int) -> Path:
+    """Make a store of series of noise around a body.
+
+    Their content does not matter here, only that each is a file of its own.
     """
     store = Store.create(path)
     rng = np.random.default_rng(0)
@@ -104,15 +88,15 @@ def _store(path: Path, volumes: int) -> Path:
         if store.has(store.key(series)):
             continue
         hu = (body + rng.integers(-20, 20, (SLICES, SIZE_PX, SIZE_PX))).astype(np.int16)
-        volume = Volume(hu, (3.0, 3.0, 3.0), np.arange(SLICES) * 3.0)
+        volume = Volume(hu, (3.0, 3.0, 3.0), 3.0 * np.arange(SLICES, dtype=np.float64))
         store.add(series, volume, body_boxes(hu, volume.spacing_mm))
     return path
 
 
 def _resident_mib(pid: int) -> float:
-    """Resident memory of a process and its children, shared pages in proportion (PSS):
+    """Resident memory of a process and its children, with shared pages in proportion (PSS).
 
-    forked workers are not counted twice.
+    So forked workers are not counted twice.
     """
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -1,34 +1,30 @@
-"""What changes of a scan do to its scores, on patients the model has not seen: rows in
-results/robustness.csv.
+"""What changes of a scan do to its scores, on patients the model has not seen.
 
-    python -m benchmarks.robustness --data ../shared/ct --work /scratch/learning [--recipe default --seed 0]
+    python -m benchmarks.robustness --data /data/ct --work /scratch/learning \\
+        [--recipe default --seed 0]
 
---work is that of benchmarks.learning, whose models are taken, of as many folds as there are: each
-series is scored by the one that was trained without its patient. A change is made to the volume in
-HU, before the body is looked for, and the score of each slice is compared with that of the plain
-slice; the difference is given in mm, by the slope of the plain curves.
+Rows go to results/robustness.csv. --work is that of benchmarks.learning, whose models are taken, of
+as many folds as there are: each series is scored by the one that was trained without its patient. A
+change is made to the volume in HU, before the body is looked for. The score of each slice is
+compared with that of the plain slice; the difference is given in mm, by the slope of the plain
+curves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.learning import (
-    FOLDS,
-    command_line,
-    described,
-    folder_of,
-    folds,
-    is_head,
-    model_of,
-    stored,
-)
-from benchmarks.rows import append
+from benchmarks.common.cohort import Cohort, ingest_cohort, is_head
+from benchmarks.common.cohort_options import CohortOptions, cohort_options, cohort_parser
+from benchmarks.common.folds import FOLDS, held_out_patients, run_folder, trained_regressor
+from benchmarks.common.painting import to_int16
+from benchmarks.common.rows import append
 from ubr.pretrain.data.jobs import grid_of
+from ubr.pretrain.data.store import SeriesRow
 from ubr.pretrain.data.volume import Volume
 from ubr.pretrain.scores.scoring import scores_of
 from ubr.weights import Regressor
@@ -39,48 +35,28 @@ EVERY = 3
 """Slices between two that are compared."""
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Change, score, compare, append rows."""
-    options, chosen = command_line(__doc__)
-    cohort = stored(options.data, options.work)
-    done = [
-        n
-        for n in range(FOLDS)
-        if options.fold in (None, n)
-        and (folder_of(options.work, chosen, n) / "weights.safetensors").exists()
-    ]
-    if not done:
-        raise SystemExit(
-            f"{options.work} holds no model of this recipe; run benchmarks.learning with these "
-            "options first"
-        )
+    options = cohort_options(cohort_parser(__doc__).parse_args(argv))
+    cohort = ingest_cohort(options.data, options.work)
+    folds = trained_folds(options)
     plain: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
     apart: dict[str, list[NDArray[np.float64]]] = {name: [] for name in CHANGES}
-    for number, held_out in enumerate(folds(cohort)):
-        if number not in done:
-            continue
-        regressor = model_of(folder_of(options.work, chosen, number), cohort, chosen, held_out)
-        for row in cohort.store.usable():
-            if (
-                row.patient not in held_out
-                or is_head(cohort.names[row.key])
-                or row.slices < 3 * EVERY
-            ):
-                continue
-            hu, spacing = cohort.store.read(row.key), row.spacing_mm
-            before = _scored(regressor, hu, spacing)
-            plain.append((before, row.z_mm))
-            for name, change in CHANGES.items():
-                after = _scored(regressor, change(hu, spacing), spacing)
-                apart[name].append(np.abs(after - before)[::EVERY])
+    for regressor, series in held_out_trunks(options, cohort, folds):
+        hu, spacing = cohort.store.read(series.key), series.spacing_mm
+        before = _scored(regressor, hu, spacing)
+        plain.append((before, series.z_mm))
+        for name, change in CHANGES.items():
+            after = _scored(regressor, change(hu, spacing), spacing)
+            apart[name].append(np.abs(after - before)[::EVERY])
     s, z = ([v - v.mean() for v in values] for values in zip(*plain, strict=True))
     slope = sum(float(a @ b) for a, b in zip(s, z, strict=True)) / sum(float(b @ b) for b in z)
     rows = []
     for name, values in apart.items():
         mm = np.concatenate(values) / abs(slope)
         quantiles = {f"q{q}_mm": round(float(np.quantile(mm, q / 100)), 1) for q in (50, 90)}
-        seen = {"folds": " ".join(map(str, done)), "series": len(values), "slices": len(mm)}
-        rows.append({**described(options, cohort, chosen), "change": name, **seen, **quantiles})
+        seen = {"folds": " ".join(map(str, folds)), "series": len(values), "slices": len(mm)}
+        rows.append({**options.columns(cohort), "change": name, **seen, **quantiles})
         print(
             f"{name:24} median {quantiles['q50_mm']:6.1f} mm, 90 % within "
             f"{quantiles['q90_mm']:6.1f} mm"
@@ -88,17 +64,46 @@ def main() -> None:
     print(f"rows in {append('robustness', rows)}")
 
 
+def trained_folds(options: CohortOptions) -> list[int]:
+    """The folds that are asked for and have a model. Exits if there is none."""
+    found = [
+        fold
+        for fold in range(FOLDS)
+        if options.fold in (None, fold)
+        and (run_folder(options.work, options.recipe, fold) / "weights.safetensors").exists()
+    ]
+    if not found:
+        raise SystemExit(
+            f"{options.work} holds no model of this recipe; run benchmarks.learning with these "
+            "options first"
+        )
+    return found
+
+
+def held_out_trunks(
+    options: CohortOptions, cohort: Cohort, folds: Sequence[int]
+) -> Iterator[tuple[Regressor, SeriesRow]]:
+    """The series of trunks that these folds hold out, each with the model of its fold."""
+    for fold, held_out in enumerate(held_out_patients(cohort)):
+        if fold not in folds:
+            continue
+        folder = run_folder(options.work, options.recipe, fold)
+        regressor = trained_regressor(folder, cohort, options.recipe, held_out)
+        for series in cohort.store.usable():
+            is_trunk = not is_head(cohort.names[series.key])
+            if series.patient in held_out and is_trunk and series.slices >= 3 * EVERY:
+                yield regressor, series
+
+
 def _scored(regressor: Regressor, hu: HU, spacing_mm: Spacing) -> NDArray[np.float64]:
-    volume = Volume(np.ascontiguousarray(hu), spacing_mm, spacing_mm[0] * np.arange(len(hu)))
+    volume = Volume(
+        np.ascontiguousarray(hu), spacing_mm, spacing_mm[0] * np.arange(len(hu), dtype=float)
+    )
     return scores_of(regressor, grid_of(regressor.inputs, volume)).astype(np.float64)
 
 
-def _to_int16(hu: NDArray[np.floating]) -> HU:
-    return np.rint(hu).clip(-1024, 3071).astype(np.int16)
-
-
 def _inside(hu: HU) -> NDArray[np.bool_]:
-    """The body in each slice: the largest part that is denser than -400 HU, filled."""
+    """The body in each slice: the largest region above -400 HU, filled."""
     masks = np.zeros(hu.shape, bool)
     for mask, plane in zip(masks, hu, strict=True):
         labels, count = ndimage.label(ndimage.binary_opening(plane > -400, iterations=2))
@@ -126,14 +131,14 @@ def _field(mm: float) -> Callable[[HU, Spacing], HU]:
 
 
 def _noise(sigma_hu: float) -> Callable[[HU, Spacing], HU]:
-    return lambda hu, spacing_mm: _to_int16(
+    return lambda hu, spacing_mm: to_int16(
         hu + np.random.default_rng(0).normal(0, sigma_hu, hu.shape)
     )
 
 
 def _thick(mm: float) -> Callable[[HU, Spacing], HU]:
-    """Each slice the mean over this thickness, as a scanner that sums would give it."""
-    return lambda hu, spacing_mm: _to_int16(
+    """Each slice is the mean over this thickness, as a scanner that sums would give it."""
+    return lambda hu, spacing_mm: to_int16(
         ndimage.uniform_filter1d(hu.astype(np.float32), max(1, round(mm / spacing_mm[0])), 0)
     )
 
@@ -157,9 +162,9 @@ def _table(hu: HU, spacing_mm: Spacing) -> HU:
 
 
 def _arms(hu: HU, spacing_mm: Spacing) -> HU:
-    """Arms beside the trunk in every slice:
+    """Arms beside the trunk in every slice: discs of 90 mm with a bone of 25 mm.
 
-    ellipses of 90 mm with a bone of 25 mm, 15 mm from the skin.
+    They lie 15 mm from the skin.
     """
     wide = round(120 / spacing_mm[2])
     out = np.pad(hu, ((0, 0), (0, 0), (wide, wide)), constant_values=-1024)
@@ -177,23 +182,20 @@ def _arms(hu: HU, spacing_mm: Spacing) -> HU:
 
 
 def _metal(hu: HU, spacing_mm: Spacing) -> HU:
-    """Two rods of 20 mm in the body, 120 mm apart, and the dark band that they cast on each other."""
+    """Two rods of 20 mm in the body, 120 mm apart, with a dark band between them."""
     y, x = (np.arange(n) * s for n, s in zip(hu.shape[1:], spacing_mm[1:], strict=True))
     middle_y, middle_x = y.mean(), x.mean()
     band = (np.abs(y[:, None] - middle_y) < 8) & (np.abs(x[None] - middle_x) < 150)
     out = hu.astype(np.float32) - 250 * band
     for at in (-60, 60):
         out[:, np.hypot(y[:, None] - middle_y, x[None] - middle_x - at) < 10] = 3071
-    return _to_int16(out)
+    return to_int16(out)
 
 
 def _contrast(hu: HU, spacing_mm: Spacing) -> HU:
-    """Soft tissue of more than 20 HU brightened by 60, bone and fat left alone:
-
-    an exam after contrast medium.
-    """
+    """Contrast medium: soft tissue of 20 to 130 HU is brightened by 60 HU, bone and fat are not."""
     smooth = ndimage.gaussian_filter(hu.astype(np.float32), (0, 1, 1))
-    return _to_int16(hu + 60 * ((smooth > 20) & (smooth < 130)))
+    return to_int16(hu + 60 * ((smooth > 20) & (smooth < 130)))
 
 
 CHANGES: dict[str, Callable[[HU, Spacing], HU]] = {

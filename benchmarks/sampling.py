@@ -1,48 +1,48 @@
-"""Slices a volume against accuracy, with and without the distance loss (the paper, Fig. 3b): rows
-in results/sampling.csv.
+"""Slices per volume against accuracy, with and without the distance loss (the paper, Fig. 3b).
 
-    python -m benchmarks.sampling --data phantom --work /scratch/table1 [--recipe small|paper --start random --seeds 0 1 2]
+    python -m benchmarks.sampling --data phantom --work /scratch/table1 \\
+        [--recipe quick|paper --start random --seeds 0 1 2]
 
-g x m stays what it is in the recipe (96 in the paper) as far as there are volumes, the losses are
-the paper's, and accuracy is measured as in `benchmarks.table1`, by thresholds from two labelled
-volumes. With m = 2 there is no distance loss. What has a row is skipped; a cut training goes on.
+Rows go to results/sampling.csv. g x m stays what it is in the recipe (96 in the paper) as far as
+there are volumes, and the losses are the paper's. Accuracy is measured as in `benchmarks.table1`,
+by thresholds from two labelled volumes. With m = 2 there is no distance loss. What has a row is
+skipped; a training that was interrupted resumes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from benchmarks.rows import append
-from benchmarks.table1 import Table, about, command_line, going_on, has_row, measured
+from benchmarks.common.labelled_options import labelled_options, labelled_parser
+from benchmarks.common.methods import Methods, divergence_reported, has_row, measured
+from benchmarks.common.rows import append
 from ubr.pretrain.recipes import Recipe
 
 SLICES = (2, 4, 6, 8, 12, 16, 24)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Train what has no row, test, append."""
-    options, data, recipes = command_line(__doc__)
-    for recipe in recipes:
-        for chosen in variants(recipe):
-            row = about(options, data, chosen)
-            if has_row("sampling", row):
-                continue
-            table = Table(
-                data, chosen, options.work, shortest=max(SLICES)
-            )  # the same volumes for every m
-            name = f"seed {chosen.seed}  m {chosen.m:>2}  distance {chosen.distance_weight:g}"
-            with going_on(name):
-                found = measured(table.by_thresholds(table.ubr(chosen.backbone)), table.tested)
-                row |= {
-                    "backbone": chosen.backbone,
-                    "m": chosen.m,
-                    "g": table.recipe.g,
-                    "distance": chosen.distance_weight,
-                    **found,
-                }
-                append("sampling", [row])
-                print(f"{name}  {row['accuracy']:.4f}", flush=True)
+    options = labelled_options(labelled_parser(__doc__).parse_args(argv))
+    for chosen in (variant for recipe in options.recipes for variant in variants(recipe)):
+        row = options.columns(chosen)
+        if has_row("sampling", row):
+            continue
+        # The same volumes for every m.
+        methods = Methods(options.data, chosen, options.work, shortest=max(SLICES))
+        name = f"seed {chosen.seed}  m {chosen.m:>2}  distance {chosen.distance_weight:g}"
+        with divergence_reported(name):
+            correct = methods.by_thresholds(methods.ubr(chosen.backbone))
+            row |= {
+                "backbone": chosen.backbone,
+                "m": chosen.m,
+                "g": methods.recipe.g,
+                "distance": chosen.distance_weight,
+                **measured(correct, methods.tested),
+            }
+            append("sampling", [row])
+            print(f"{name}  {row['accuracy']:.4f}", flush=True)
 
 
 def variants(recipe: Recipe) -> Iterator[Recipe]:

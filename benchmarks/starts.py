@@ -1,23 +1,34 @@
 """Four starts of a lesion detector, by how many labels it is given (the paper, Fig. 3c).
 
-Rows go to results/starts.csv, one a tested patient, and results/starts_curve.csv, recall on
-validation patients by step.
+Plant lesions, and list the scans to pretrain on:
 
-    python -m benchmarks.starts --data ../shared/ct/torso --work /scratch/starts            # plants lesions, lists scans to pretrain on
-    ubr-pretrain ingest $(cat /scratch/starts/planted-torso-6-24-pretraining.txt) --store /scratch/store
+    python -m benchmarks.starts --data /data/ct/torso --work /scratch/starts
+
+Pretrain on these:
+
+    ubr-pretrain ingest $(cat /scratch/starts/planted-torso-6-24-pretraining.txt) \\
+        --store /scratch/store
     ubr-pretrain fit /scratch/store --out /scratch/ubr
-    python -m benchmarks.starts --data ../shared/ct/torso --work /scratch/starts --ubr /scratch/ubr/weights.safetensors
-        [--imagenet FILE --imagenet-ubr WEIGHTS --recipe small|paper --steps 600 --shares 0.05 0.1 0.25 1 --seeds 0 1 2 3 4]
 
---data takes `phantom`, a folder of NIfTI scans or a store, in which lesions are planted, or a
-folder in DeepLesion's layout. --ubr are weights that fit trained from a random start,
---imagenet-ubr from ImageNet's; they must not have seen the patients of validation and test, so rows
-name the data that they were trained on. ImageNet's own are looked for where torchvision and timm
-keep them, or in a FILE; where there are none, this is said and that start is left out. All starts
-see the images in the intensity of --ubr. Runs that have rows are skipped, a cut one goes on; at the
-end starts are compared (`benchmarks.comparison`). Tested is on the patients of both other splits:
-nothing is chosen on the validation one. --position adds two detectors from --ubr whose regions also
-get their slice's score: the true one, and scores that were shuffled among the images.
+Compare starts:
+
+    python -m benchmarks.starts --data /data/ct/torso --work /scratch/starts \\
+        --ubr /scratch/ubr/weights.safetensors \\
+        [--imagenet FILE --imagenet-ubr WEIGHTS --recipe small|paper --steps 600 \\
+        --shares 0.05 0.1 0.25 1 --seeds 0 1 2 3 4]
+
+Rows go to results/starts.csv, one per tested patient, and results/starts_curve.csv, recall on
+validation patients by step. --data takes `phantom`, a folder of NIfTI scans or a store, in which
+lesions are planted, or a folder in DeepLesion's layout. --ubr takes weights that fit trained from a
+random start, --imagenet-ubr from ImageNet's. They must not have seen the patients of validation and
+test, so rows name the data that they were trained on. ImageNet's own weights are looked for where
+torchvision and timm keep them, or in a FILE; if there are none, a line says so and that start is
+left out. All starts see the images in the intensity of --ubr.
+
+Runs that have rows are skipped; a run that was interrupted resumes. At the end, starts are compared
+(`benchmarks.common.comparison`). The patients of both other splits are tested: nothing is chosen on
+those of validation. --position adds two detectors from --ubr whose regions also get the score of
+their slice: the true one, and scores that were shuffled among the images.
 """
 
 from __future__ import annotations
@@ -26,14 +37,17 @@ import argparse
 import dataclasses
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.comparison import ORDER, differences, table
-from benchmarks.lesions import lesions, seeded
-from benchmarks.rows import append, provenance, read, recorded
+from benchmarks.common.commandline import new_parser
+from benchmarks.common.comparison import ALIKE, ORDER, as_text, differences
+from benchmarks.common.machine import provenance
+from benchmarks.common.planted import add_lesion_options, lesion_folder, seeded
+from benchmarks.common.rows import append, matching, recorded
 from ubr.downstream import finetune, starting_weights
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.detector import batch_norms
@@ -41,7 +55,7 @@ from ubr.downstream.evaluation import detect, load_detector
 from ubr.downstream.metrics import ImageResult, Recall
 from ubr.downstream.positions import Positions, body_positions
 from ubr.downstream.recipes import RECIPES, DetectorRecipe
-from ubr.weights import Weights, load
+from ubr.weights import InputSpec, Weights, load
 from ubr.weights.common.devices import to_device
 from ubr.weights.common.runs import read_metrics
 
@@ -49,45 +63,70 @@ CURVE = 4
 """Points of the curve over a run."""
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class Starts:
+    """The starts that can be had.
+
+    Attributes:
+        names: in the order in which they are tried.
+        given: weights by the name of their start; those of a random start are made from a seed.
+    """
+
+    names: Sequence[str]
+    given: Mapping[str, Weights]
+
+    @property
+    def backbone(self) -> str:
+        """Of all starts."""
+        return self.given["ubr"].backbone
+
+    @property
+    def inputs(self) -> InputSpec:
+        """Of all starts."""
+        return self.given["ubr"].inputs
+
+    def given_weights(self, name: str) -> Weights | None:
+        """The weights of a start, if it is not made from a seed."""
+        return self.given.get(name.split(",")[0])
+
+    def weights(self, name: str, seed: int) -> Weights:
+        """The weights of a start."""
+        given = self.given_weights(name)
+        return given or starting_weights(self.backbone, name, self.inputs, seed)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     """Train what has no rows, test, append, compare."""
-    options = command_line()
-    data, scans = lesions(options.data, options.work, options.per_scan, options.studies)
+    options = parse(argv)
+    data, scans = lesion_folder(options.data, options.work, options.per_scan, options.studies)
     if not options.ubr:
         raise SystemExit(
             f"give --ubr WEIGHTS, trained on scans that {data} does not validate and test on (of "
             "planted ones, "
             f"{data.name}-pretraining.txt beside them lists those)"
         )
-    find_starts(options)
+    starts = find_starts(options)
+    digest = recipe_of(options, starts, 0).sha256()  # the seed has its own column
     for share in options.shares:
         for seed in options.seeds:
-            chosen = of_steps(options, seed)
-            for name in options.starts:
-                about = described(options, scans, share, seed, name)
-                if not has_rows(about):
-                    run_one(options, data, chosen, name, about)
-    same = ("data_sha256", "config", "backbone", "intensity")
-    print(
-        table(
-            differences(
-                row
-                for row in read("starts")
-                if all(row[column] == about[column] for column in same)
-            )
-        )
-    )
+            recipe = recipe_of(options, starts, seed)
+            for name in starts.names:
+                columns = {
+                    **provenance(digest, seed),
+                    **scans,
+                    "recipe": options.recipe,
+                    "share": share,
+                    **start_columns(starts, name),
+                }
+                if not has_rows(columns):
+                    run_one(starts, data, options.work, recipe, columns)
+    print(as_text(differences(matching("starts", columns, ALIKE))))
 
 
-def command_line() -> argparse.Namespace:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", required=True)
-    parser.add_argument(
-        "--work", type=Path, required=True, help="folder for planted lesions and runs"
-    )
+    parser = new_parser(__doc__)
+    add_lesion_options(parser)
     parser.add_argument("--ubr", type=Path, help="weights of ubr-pretrain fit from a random start")
     parser.add_argument(
         "--imagenet", default="imagenet", help="a file with ImageNet weights of that backbone"
@@ -95,10 +134,8 @@ def command_line() -> argparse.Namespace:
     parser.add_argument(
         "--imagenet-ubr", type=Path, help="weights of ubr-pretrain fit from ImageNet"
     )
-    parser.add_argument("--per-scan", type=int, default=6, help="lesions planted a study")
-    parser.add_argument("--studies", type=int, default=24, help="studies planted of a scan")
     parser.add_argument("--recipe", default="small", choices=sorted(RECIPES))
-    parser.add_argument("--steps", type=int, help="other than the recipe's")
+    parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument(
         "--shares",
         type=float,
@@ -114,76 +151,52 @@ def command_line() -> argparse.Namespace:
         choices=ORDER,
         help="only these starts, as when several machines share the work",
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def find_starts(options: argparse.Namespace) -> None:
-    """Sets `given`, weights by their start's name (a random one's are of its seed), and `starts`,
-    those that can be had.
+def find_starts(options: argparse.Namespace) -> Starts:
+    """Load the weights that are given, and look for ImageNet's.
+
+    Exits if weights were trained from another start, or differ in backbone or intensity.
     """
-    options.given = {
-        "ubr": load(options.ubr),
-        **({"imagenet+ubr": load(options.imagenet_ubr)} if options.imagenet_ubr else {}),
-    }
-    for name, weights in options.given.items():
-        source, wanted = (
-            str(weights.provenance.get("start", {}).get("source", "unknown")),
-            "imagenet" if "+" in name else "random",
-        )
-        if source.startswith("random") != (wanted == "random") or source == "unknown":
-            raise SystemExit(
-                f"--{name.replace('+', '-')} was trained from the start {source!r}, not "
-                f"{wanted}; give other weights"
-            )
-        ours, theirs = ((w.backbone, w.inputs.intensity()) for w in (options.given["ubr"], weights))
-        if ours != theirs:
-            raise SystemExit(
-                f"--{name.replace('+', '-')} has the backbone and intensity {theirs}, --ubr "
-                f"{ours}; train both alike"
-            )
-    options.inputs = options.given["ubr"].inputs
-    options.starts = ["random", "ubr"]
+    given = {"ubr": load(options.ubr)}
+    if options.imagenet_ubr:
+        given["imagenet+ubr"] = load(options.imagenet_ubr)
+    for name, weights in given.items():
+        _check_start(name, weights, given["ubr"])
+    names = ["random", "ubr"]
     if "imagenet" in (options.only or ORDER):
         try:
-            options.given["imagenet"] = starting_weights(
-                options.given["ubr"].backbone, options.imagenet, options.inputs
+            given["imagenet"] = starting_weights(
+                given["ubr"].backbone, options.imagenet, given["ubr"].inputs
             )
-            options.starts.append("imagenet")
+            names.append("imagenet")
         except ValueError as error:
             print(f"without ImageNet: {error}")
-    options.starts += ["imagenet+ubr"] if options.imagenet_ubr else []
-    options.starts += ["ubr, position", "ubr, shuffled position"] if options.position else []
-    if missing := set(options.only or ()) - set(options.starts):
+    names += ["imagenet+ubr"] if options.imagenet_ubr else []
+    names += ["ubr, position", "ubr, shuffled position"] if options.position else []
+    if missing := set(options.only or ()) - set(names):
         raise SystemExit(
             f"--only {', '.join(sorted(missing))}: not among the starts that can be had here: "
-            f"{', '.join(options.starts)}"
+            f"{', '.join(names)}"
         )
-    options.starts = options.only or options.starts
+    return Starts(options.only or names, given)
 
 
-def described(
-    options: argparse.Namespace, scans: dict[str, object], share: float, seed: int, name: str
-) -> dict[str, object]:
-    """What rows of a training begin with.
-
-    The configuration's digest leaves the seed out, which has its own column.
-    """
-    weights = options.given.get(name.split(",")[0])
+def start_columns(starts: Starts, name: str) -> dict[str, object]:
+    """The columns of rows that describe a start."""
+    weights = starts.given_weights(name)
     return {
-        **provenance(of_steps(options, 0).sha256(), seed),
-        **scans,
-        "recipe": options.recipe,
-        "share": share,
         "start": name,
         "weights": weights.sha256()[:12] if weights else "",
         "pretraining": pretraining(weights) if weights and "ubr" in name else "",
-        "intensity": " ".join(map(str, options.inputs.intensity())),
-        "backbone": options.given["ubr"].backbone,
+        "intensity": " ".join(map(str, starts.inputs.intensity())),
+        "backbone": starts.backbone,
     }
 
 
 def pretraining(weights: Weights) -> str:
-    """What tells a UBR training from others, its start aside: input, length, seed, data."""
+    """What distinguishes UBR trainings, apart from their start: input, length, seed and data."""
     about = weights.provenance
     data = about.get("data", {})
     near = (
@@ -198,99 +211,89 @@ def pretraining(weights: Weights) -> str:
     )
 
 
-def of_steps(options: argparse.Namespace, seed: int) -> DetectorRecipe:
-    """The recipe with the asked length and seed.
+def recipe_of(options: argparse.Namespace, starts: Starts, seed: int) -> DetectorRecipe:
+    """The recipe with the length that is asked for, and a seed.
 
-    Frozen norms of a trunk that has any are measured instead: a random start has none to freeze,
-    and all starts must be trained alike.
+    If the trunk has batch norms, they are measured instead of frozen: a random start has none to
+    freeze, and all starts must be trained alike.
     """
     chosen = seeded(options.recipe, options.steps, seed)
-    return (
-        dataclasses.replace(chosen, norms="measured")
-        if batch_norms(options.given["ubr"].build())
-        else chosen
-    )
+    if batch_norms(starts.given["ubr"].build()):
+        return dataclasses.replace(chosen, norms="measured")
+    return chosen
 
 
-def has_rows(about: dict[str, object]) -> bool:
+def has_rows(columns: Mapping[str, object]) -> bool:
     """Whether this start was tried with this configuration, data and share."""
-    return recorded(
-        "starts",
-        about,
-        ("config", "seed", "data_sha256", "share", "start", "weights", "intensity", "backbone"),
-    )
-
-
-def weights_of(options: argparse.Namespace, name: str, seed: int) -> Weights:
-    """The start by its name."""
-    given: Weights | None = options.given.get(name.split(",")[0])
-    return given or starting_weights(options.given["ubr"].backbone, name, options.inputs, seed)
+    same = "config seed data_sha256 share start weights intensity backbone"
+    return recorded("starts", columns, same.split())
 
 
 def run_one(
-    options: argparse.Namespace,
-    data: Path,
-    chosen: DetectorRecipe,
-    name: str,
-    about: dict[str, object],
+    starts: Starts, data: Path, work: Path, recipe: DetectorRecipe, columns: Mapping[str, object]
 ) -> None:
     """Train from one start, test, append rows."""
-    weights = weights_of(options, name, chosen.seed)
-    chosen = dataclasses.replace(chosen, position="position" in name)
-    few = {"share": float(str(about["share"])), "seed": chosen.seed}
+    name, share = str(columns["start"]), float(str(columns["share"]))
+    weights = starts.weights(name, recipe.seed)
+    recipe = dataclasses.replace(recipe, position="position" in name)
     train = DeepLesion(
-        data, "train", weights.inputs, view=chosen.view, augment=chosen.augment, **few
-    )  # type: ignore[arg-type]
+        data,
+        "train",
+        weights.inputs,
+        view=recipe.view,
+        augment=recipe.augment,
+        share=share,
+        seed=recipe.seed,
+    )
     val, test = (
-        DeepLesion(data, split, weights.inputs, view=chosen.view) for split in ("val", "test")
+        DeepLesion(data, split, weights.inputs, view=recipe.view) for split in ("val", "test")
     )
-    own = str(about["weights"]) or str(chosen.seed)
-    folder = (
-        options.work
-        / f"{options.recipe}-{re.sub('[^a-z]+', '-', name)}-{about['share']}-{own}-{chosen.sha256()[:10]}"
-    )
-    places = body_positions(weights, train, val, test) if chosen.position else None
-    if places and "shuffled" in name:
-        values = np.random.default_rng(chosen.seed).permutation(list(places.by_name.values()))
-        places = Positions(
-            dict(zip(places.by_name, values.tolist(), strict=True)), f"{places.scorer}, shuffled"
-        )
+    own = str(columns["weights"]) or str(recipe.seed)
+    start = re.sub("[^a-z]+", "-", name)
+    folder = work / f"{columns['recipe']}-{start}-{columns['share']}-{own}-{recipe.sha256()[:10]}"
+    positions = body_positions(weights, train, val, test) if recipe.position else None
+    if positions and "shuffled" in name:
+        positions = shuffled(positions, recipe.seed)
     began = time.monotonic()
     run = finetune(
         weights,
         train,
         val,
         folder,
-        chosen,
+        recipe,
         devices=1,
-        validate_every=max(1, chosen.steps // CURVE),
-        positions=places,
+        validate_every=max(1, recipe.steps // CURVE),
+        positions=positions,
     )
     minutes = round((time.monotonic() - began) / 60, 1)
     detector, _, _ = load_detector(run.folder, "last")
     device = to_device(detector, "auto")
-    found = by_patient(
-        [
-            result
-            for images in (val, test)
-            for result in detect(detector, images, device=device, positions=places)
-        ]
-    )
-    more = {"steps": chosen.steps, "train_images": len(train), "minutes": minutes}
-    append("starts_curve", [about | more | point for point in curve(run.folder)])
+    results: list[ImageResult] = []
+    for images in (val, test):
+        results += detect(detector, images, device=device, positions=positions)
+    more = {**columns, "steps": recipe.steps, "train_images": len(train), "minutes": minutes}
+    append("starts_curve", [more | point for point in curve(run.folder)])
+    found = by_patient(results)
     append(
         "starts",
         [
-            about | more | {"patient": n, "lesions": lesions, "found": hits}
-            for n, (lesions, hits) in enumerate(found)
+            more | {"patient": patient, "lesions": lesions, "found": hits}
+            for patient, (lesions, hits) in enumerate(found)
         ],
     )
     hits, count = sum(h for _, h in found), sum(n for n, _ in found)
     print(
-        f"share {about['share']:<5} seed {chosen.seed}  {name:<13} recall@5 {hits / count:.4f} "
-        f"of {count}",
+        f"share {columns['share']:<5} seed {recipe.seed}  {name:<13} recall@5 "
+        f"{hits / count:.4f} of {count}",
         flush=True,
     )
+
+
+def shuffled(positions: Positions, seed: int) -> Positions:
+    """The same scores, each given to another image."""
+    values = np.random.default_rng(seed).permutation(list(positions.by_name.values()))
+    by_name = dict(zip(positions.by_name, values.tolist(), strict=True))
+    return Positions(by_name, f"{positions.scorer}, shuffled")
 
 
 def by_patient(results: Sequence[ImageResult]) -> list[tuple[int, int]]:
@@ -309,6 +312,21 @@ def curve(folder: Path) -> list[dict[str, object]]:
         {"step": line["step"], "val_recall5": round(line["val/recall5"], 4)}
         for line in read_metrics(folder, "val/recall5")
     ]
+
+
+def _check_start(name: str, weights: Weights, ubr: Weights) -> None:
+    source = str(weights.provenance.get("start", {}).get("source", "unknown"))
+    wanted = "imagenet" if "+" in name else "random"
+    option = f"--{name.replace('+', '-')}"
+    if source.startswith("random") != (wanted == "random") or source == "unknown":
+        raise SystemExit(
+            f"{option} was trained from the start {source!r}, not {wanted}; give other weights"
+        )
+    ours, theirs = ((w.backbone, w.inputs.intensity()) for w in (ubr, weights))
+    if ours != theirs:
+        raise SystemExit(
+            f"{option} has the backbone and intensity {theirs}, --ubr {ours}; train both alike"
+        )
 
 
 if __name__ == "__main__":

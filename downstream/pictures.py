@@ -1,7 +1,4 @@
-"""Pictures of detectors:
-
-recall over training (the paper's Fig. 3c), FROC, and detections drawn on a slice.
-"""
+"""Figures of detectors: recall over training (the paper's Fig. 3c), FROC, detections on a slice."""
 
 from __future__ import annotations
 
@@ -18,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Curve = Sequence[tuple[float, float, float, float]]
-"""Points of a curve with their intervals:
+"""Points of a curve with their intervals: x, value, low, high.
 
-x, value, low, high. Without an interval low and high are NaN.
+Without an interval low and high are NaN.
 """
 
 # Okabe and Ito's colours: told apart by colour-blind readers, and in this order also on grey.
@@ -31,9 +28,9 @@ TRUTH, HIT, FALSE = "#F0E442", "#56B4E9", "#FF5A1F"
 
 
 def recall_curves(curves: Mapping[str, Curve], k: int = 5) -> Figure:
-    """Recall of the k best detections (a share, drawn in %) against training iterations:
+    """Plot recall of the k best detections in % against training iterations.
 
-    a line and its band a label.
+    Each label is a line with its band; values are shares.
     """
     page, axes = _page()
     _lines(axes, curves)
@@ -43,9 +40,9 @@ def recall_curves(curves: Mapping[str, Curve], k: int = 5) -> Figure:
 
 
 def froc_curve(curves: Mapping[str, Curve]) -> Figure:
-    """Sensitivity (a share, drawn in %) against false positives per image, on a logarithmic axis:
+    """Plot sensitivity in % against false positives per image, on a logarithmic axis.
 
-    a line and its band a label.
+    Each label is a line with its band; values are shares.
     """
     page, axes = _page()
     _lines(axes, curves)
@@ -57,7 +54,7 @@ def froc_curve(curves: Mapping[str, Curve]) -> Figure:
     return page
 
 
-def drawn(
+def draw_detections(
     image: NDArray[np.floating],
     truth: ArrayLike,
     predicted: ArrayLike,
@@ -66,8 +63,9 @@ def drawn(
     k: int = 5,
     iou: float = 0.5,
 ) -> Figure:
-    """A slice with its lesions and its k best detections, each with its score and whether it finds
-    a lesion (IoU > `iou`).
+    """Draw a slice with its lesions and its k best detections.
+
+    Each detection shows its score and whether it finds a lesion (IoU > `iou`).
 
     Args:
         image: `[H, W]`, 0 to 1.
@@ -102,27 +100,8 @@ def drawn(
     for box in result.truth:
         _outline(axes, box, TRUTH, "dashed")
     for index in best[::-1]:  # the best on top
-        colour = HIT if hits[index] else FALSE
-        x1, y1, _, y2 = result.predicted[index].tolist()
-        _outline(axes, result.predicted[index], colour, "solid")
-        # Numbers of hits above, of others below, so that they do not hide each other; unless the
-        # number would leave the slice.
-        above = y1 > 0.05 * height if hits[index] else y2 > 0.95 * height
-        axes.annotate(
-            f"{result.scores[index]:.2f}",
-            (x1, y1 if above else y2),
-            (0, 3 if above else -3),
-            textcoords="offset points",
-            va="bottom" if above else "top",
-            color=colour,
-            fontsize=9,
-            bbox={
-                "boxstyle": "square,pad=0.1",
-                "facecolor": "black",
-                "edgecolor": "none",
-                "alpha": 0.6,
-            },
-        )
+        _outline(axes, result.predicted[index], HIT if hits[index] else FALSE, "solid")
+        _score(axes, result, int(index), bool(hits[index]), height)
     found = int(hits[best].sum())
     entries: list[tuple[str, str, LineStyle]] = [
         (f"lesion: {found} of {len(lesions)} found", TRUTH, "dashed"),
@@ -165,8 +144,33 @@ def _outline(axes: Axes, box: NDArray[np.float64], colour: str, style: LineStyle
     )
 
 
+def _score(axes: Axes, result: ImageResult, index: int, hit: bool, height: int) -> None:
+    """Write a detection's score at its box.
+
+    Scores of hits stand above and of others below, so that they do not hide each other, unless the
+    text would leave the slice.
+    """
+    x1, y1, _, y2 = result.predicted[index].tolist()
+    above = y1 > 0.05 * height if hit else y2 > 0.95 * height
+    axes.annotate(
+        f"{result.scores[index]:.2f}",
+        (x1, y1 if above else y2),
+        (0, 3 if above else -3),
+        textcoords="offset points",
+        va="bottom" if above else "top",
+        color=HIT if hit else FALSE,
+        fontsize=9,
+        bbox={
+            "boxstyle": "square,pad=0.1",
+            "facecolor": "black",
+            "edgecolor": "none",
+            "alpha": 0.6,
+        },
+    )
+
+
 def _key(page: Figure, entries: Sequence[tuple[str, str, LineStyle]], title: str) -> None:
-    """A legend under the picture, on dark ground so that its colours look as they do on the slice."""
+    """A legend under the picture, on a dark ground so that colours look as on the slice."""
     from matplotlib.lines import Line2D
 
     lines = [

@@ -1,19 +1,30 @@
-"""Complete configurations of a detector's training, as functions:
-
-the paper's, and a short one for small data and CPUs.
+"""Complete configurations of a detector's training, as functions: the paper's, and a short one for
+small data and CPUs.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .dataset import Augmentation
+from ubr.weights.common.execution import Intervals, Machine
+from ubr.weights.common.recipes import Optimizer, Precision, check_recipe, stepwise_rate
+from ubr.weights.common.stored import from_stored, to_stored, values_sha256
+
+from .augmentation import Augmentation
 from .slices import View
+
+MACHINE = Machine(workers=1)
+"""Where a detector is trained by default."""
+INTERVALS = Intervals(validate_every=250, checkpoint_every=250)
+"""How often its training validates, saves and reports by default."""
+_RANGES: dict[str, tuple[float, float]] = {
+    "pyramid": (0, 4096),
+    "batch": (1, 4096),
+    "warmup": (0, 10**8),
+}
 
 
 @dataclass(frozen=True)
@@ -30,8 +41,8 @@ class DetectorRecipe:
         view: neighbours, pixel size, largest side.
         augment: random views.
         steps: training steps (the paper's iterations).
-        batch: images a step, on all devices together.
-        optimiser: "sgd" or "adamw".
+        batch: images per step, on all devices together.
+        optimizer: "sgd" or "adamw".
         lr: learning rate.
         momentum: of SGD; AdamW has its own.
         weight_decay: on weights; biases and norms have none.
@@ -52,43 +63,23 @@ class DetectorRecipe:
     augment: Augmentation = field(default_factory=Augmentation)
     steps: int = 70_000
     batch: int = 2
-    optimiser: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Optimizer = "sgd"
     lr: float = 0.002
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup: int = 0
     drops: tuple[float, ...] = (20 / 70, 40 / 70, 55 / 70)
     clip_norm: float | None = None
-    precision: Literal["auto", "32", "bf16"] = "auto"
+    precision: Precision = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        allowed = (
-            ("pyramid", 0, 4096), ("steps", 1, 10**8), ("batch", 1, 4096), ("lr", 1e-9, 10), ("momentum", 0, 0.9999),
-            ("weight_decay", 0, 1), ("warmup", 0, 10**8), ("seed", 0, 2**31 - 1),
-        )  # fmt: skip
-        for name, low, high in allowed:
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be in {low}..{high}, got {getattr(self, name)}")
-        choices = {
-            "box_head": ("light", "paper"),
-            "norms": ("frozen", "measured"),
-            "optimiser": ("sgd", "adamw"),
-        }
-        for name, values in choices.items():
-            if getattr(self, name) not in values:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(values)}, got {getattr(self, name)!r}"
-                )
-        if not all(0 < drop < 1 for drop in self.drops):
-            raise ValueError(f"drops must be shares above 0 and below 1, got {self.drops}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be above 0 or none, got {self.clip_norm}")
+        check_recipe(self, _RANGES)
 
     def rate(self, step: int) -> float:
         """The learning rate at a step, relative to `lr`."""
         warm = 0.1 + 0.9 * step / self.warmup if step < self.warmup else 1.0
-        return float(warm * 0.1 ** sum(step >= round(drop * self.steps) for drop in self.drops))
+        return warm * stepwise_rate(step, self.steps, self.drops)
 
     def parts(self) -> dict[str, Any]:
         """What the recipe says of the detector itself: options of `detector.faster_rcnn`."""
@@ -100,12 +91,23 @@ class DetectorRecipe:
         }
 
     def described(self) -> dict[str, Any]:
-        """Plain values."""
-        return dict(json.loads(json.dumps(dataclasses.asdict(self))))
+        """Plain values under the keys that files hold."""
+        return dict(json.loads(json.dumps(to_stored(self))))
+
+    @classmethod
+    def from_described(cls, values: Mapping[str, Any]) -> DetectorRecipe:
+        """The recipe that `described` gave these values for."""
+        augment = values["augment"]
+        lists = {
+            "view": View(**values["view"]),
+            "augment": Augmentation(**{**augment, "scale": tuple(augment["scale"])}),
+            "drops": tuple(values["drops"]),
+        }
+        return cls(**{**from_stored(values), **lists})
 
     def sha256(self) -> str:
         """Digest of the configuration."""
-        return hashlib.sha256(json.dumps(self.described(), sort_keys=True).encode()).hexdigest()
+        return values_sha256(self.described())
 
 
 def paper() -> DetectorRecipe:
@@ -131,7 +133,7 @@ def small() -> DetectorRecipe:
         augment=Augmentation(scale=(0.8, 1.25), hu_shift=40.0, hu_scale=0.15),
         steps=4000,
         batch=4,
-        optimiser="adamw",
+        optimizer="adamw",
         lr=1e-3,
         weight_decay=0.05,
         warmup=100,

@@ -2,7 +2,7 @@
 for it.
 
 What moves the body in the image is done by one resampling: crop, field of view, rotation and flip
-make one affine map a slice. The random numbers of a step are drawn for all G groups from (seed,
+make one affine map per slice. The random numbers of a step are drawn for all G groups from (seed,
 step), so a slice gets the same view whichever rank holds it.
 """
 
@@ -16,7 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ubr.weights.common.checks import check_choices, check_ranges
+
 AIR_HU = -1024
+_RANGES: dict[str, tuple[float, float]] = {
+    "crop_area": (0.05, 1),
+    "crop_mass": (0, 1),
+    "field_of_view": (1, 4),
+    "rotation_deg": (0, 180),
+    "flip": (0, 1),
+    "hu_shift": (0, 1000),
+    "hu_scale": (0, 0.9),
+    "noise_hu": (0, 1000),
+}
 
 
 @dataclass(frozen=True)
@@ -24,17 +36,17 @@ class Augment:
     """Which random views a slice is shown in.
 
     Args:
-        crop_area: smallest share of the image's area that a random crop keeps, drawn a slice; 1 is
+        crop_area: smallest share of the image's area that a random crop keeps, drawn per slice; 1 is
             off, 0.5 the authors' code.
         crop_mass: a crop must keep this share of the image's mass (HU above air), else the slice
             stays whole; a third in the authors' code.
-        field_of_view: largest factor by which a volume's field of view shrinks or grows, drawn a
-            volume; 1 is off.
-        rotation_deg: largest turn in the slice, drawn a volume; 0 is off.
+        field_of_view: largest factor by which a volume's field of view shrinks or grows, drawn
+            per volume; 1 is off.
+        rotation_deg: largest turn in the slice, drawn per volume; 0 is off.
         flip: probability that a volume's left and right are exchanged.
-        hu_shift: largest shift in HU, drawn a volume; 0 is off.
-        hu_scale: largest relative change of contrast about 0 HU, drawn a volume; 0 is off.
-        noise_hu: largest standard deviation of noise added to each pixel, drawn a volume; 0 is off.
+        hu_shift: largest shift in HU, drawn per volume; 0 is off.
+        hu_scale: largest relative change of contrast about 0 HU, drawn per volume; 0 is off.
+        noise_hu: largest standard deviation of noise added to each pixel, drawn per volume; 0 is off.
     """
 
     crop_area: float = 1.0
@@ -47,15 +59,8 @@ class Augment:
     noise_hu: float = 0.0
 
     def __post_init__(self) -> None:
-        allowed = (
-            ("crop_area", 0.05, 1), ("crop_mass", 0, 1), ("field_of_view", 1, 4), ("rotation_deg", 0, 180), ("flip", 0, 1),
-            ("hu_shift", 0, 1000), ("hu_scale", 0, 0.9), ("noise_hu", 0, 1000),
-        )  # fmt: skip
-        for name, low, high in allowed:
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(
-                    f"augment.{name} must be in {low}..{high}, got {getattr(self, name)}"
-                )
+        check_choices(self, "augment.")
+        check_ranges(self, _RANGES, "augment.")
 
     @property
     def magnifies(self) -> float:

@@ -1,24 +1,41 @@
 """Complete configurations of a training, as functions: this project's default and its large form,
 the paper's, and its authors' code.
 
-A recipe holds everything that shapes the trained numbers; where the run goes, how many GPUs and
-workers it uses and how often it is validated does not, and is an argument of `fit`.
+A recipe holds everything that shapes the trained numbers. The machine and the intervals of a run do
+not shape them, and are arguments of `fit`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ubr.weights import InputSpec
+from ubr.weights.common.recipes import (
+    Optimizer,
+    Precision,
+    check_positive,
+    check_recipe,
+    cosine_rate,
+    stepwise_rate,
+)
+from ubr.weights.common.stored import to_stored, values_sha256
 
 from .augment import Augment
+from .sampler import Begin, Unit
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "g": (1, 4096),
+    "m": (2, 256),
+    "order_scale": (1e-3, 100),
+    "distance_weight": (0, 1000),
+    "position_weight": (0, 1000),
+    "bias_lr_factor": (0, 100),
+}
 
 
 @dataclass(frozen=True)
@@ -27,18 +44,18 @@ class Recipe:
 
     Args:
         backbone: "vgg16", "alexnet" or "timm/MODEL".
-        start: the trunk's first numbers: "random" (the library's initialisation), "random:msra"
+        start: the trunk's initial weights: "random" (the library's initialisation), "random:msra"
             (the authors'), "imagenet", "imagenet:TAG", or a file (weights of this project, a state
             dict of torchvision, timm or detectron2).
         head_std: standard deviation of the head's Gaussian start; none for PyTorch's own.
         inputs: the contract that travels with the weights.
         augment: random views.
-        g: volumes a step.
-        m: slices a volume.
+        g: volumes per step.
+        m: slices per volume.
         unit: step between a group's slices, in slices ("index") or in "mm".
         begin: where groups start: "uniform", or "ends" to see the ends of volumes more often.
-        balance: "volumes" draws all alike; "sizes" draws volumes of every body size alike
-            (`sampler.even_sizes`).
+        balance: "volumes" draws all equally often; "sizes" draws volumes of every body size
+            equally often (`sampler.even_sizes`).
         order_scale: factor on score differences in the order loss; 1 in the paper, 2 in the
             authors' code.
         distance_weight: of the distance loss against the order loss; 1 in the paper.
@@ -47,7 +64,7 @@ class Recipe:
         mean_losses: divide each loss by its number of terms (the authors' code) instead of summing
             (the paper).
         steps: training steps.
-        optimiser: "sgd" or "adamw".
+        optimizer: "sgd" or "adamw".
         lr: learning rate.
         momentum: of SGD; AdamW has its own.
         weight_decay: on weights; biases and normalisation layers have none.
@@ -69,15 +86,15 @@ class Recipe:
     augment: Augment = field(default_factory=Augment)
     g: int = 12
     m: int = 8
-    unit: Literal["index", "mm"] = "index"
-    begin: Literal["uniform", "ends"] = "uniform"
+    unit: Unit = "index"
+    begin: Begin = "uniform"
     balance: Literal["volumes", "sizes"] = "volumes"
     order_scale: float = 1.0
     distance_weight: float = 1.0
     position_weight: float = 0.0
     mean_losses: bool = False
     steps: int = 1500
-    optimiser: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Optimizer = "sgd"
     lr: float = 0.002
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -85,55 +102,30 @@ class Recipe:
     schedule: Literal["constant", "steps", "cosine"] = "constant"
     drops: tuple[float, ...] = ()
     clip_norm: float | None = None
-    precision: Literal["auto", "32", "bf16"] = "auto"
+    precision: Precision = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        allowed = (
-            ("g", 1, 4096), ("m", 2, 256), ("steps", 1, 10**8), ("lr", 1e-9, 10), ("momentum", 0, 0.9999), ("weight_decay", 0, 1),
-            ("order_scale", 1e-3, 100), ("distance_weight", 0, 1000), ("position_weight", 0, 1000),
-            ("bias_lr_factor", 0, 100), ("seed", 0, 2**31 - 1),
-        )  # fmt: skip
-        for name, low, high in allowed:
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be in {low}..{high}, got {getattr(self, name)}")
-        if not all(0 < drop < 1 for drop in self.drops):
-            raise ValueError(f"drops must be shares above 0 and below 1, got {self.drops}")
-        for name, low in (("head_std", 0), ("clip_norm", 0)):
-            value = getattr(self, name)
-            if value is not None and not value > low:
-                raise ValueError(f"{name} must be above {low} or none, got {value}")
+        check_recipe(self, _RANGES)
+        check_positive("head_std", self.head_std)
 
     def rate(self, step: int) -> float:
         """The learning rate at a step, relative to `lr`."""
         if self.schedule == "steps":
-            return float(0.1 ** sum(step >= round(drop * self.steps) for drop in self.drops))
-        if self.schedule == "cosine":
-            warm = max(1, round(0.05 * self.steps))
-            if step < warm:
-                return (step + 1) / warm
-            return (
-                0.01
-                + 0.99
-                * (1 + math.cos(math.pi * min(1, (step - warm) / max(1, self.steps - warm))))
-                / 2
-            )
-        return 1.0
+            return stepwise_rate(step, self.steps, self.drops)
+        return cosine_rate(step, self.steps) if self.schedule == "cosine" else 1.0
 
     def sha256(self) -> str:
-        """Digest of the configuration:
-
-        rows and runs with the same one were made by the same recipe.
-        """
-        return hashlib.sha256(json.dumps(self.described(), sort_keys=True).encode()).hexdigest()
+        """Digest of the configuration: equal digests mean the same recipe."""
+        return values_sha256(self.described())
 
     def described(self) -> dict[str, Any]:
-        """Plain values.
+        """Plain values under the keys that files hold.
 
         A start from a file is named by its content: paths do not travel, and what lies under one
         can change.
         """
-        values = dataclasses.asdict(self) | {"inputs": self.inputs.to_dict()}
+        values = to_stored(self) | {"inputs": self.inputs.to_dict()}
         path = Path(self.start)
         if path.is_file():
             values["start"] = f"file with sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
@@ -177,7 +169,7 @@ def default() -> Recipe:
     """A small ResNet at 64 pixels from a random start, for a CPU, and for archives of mixed scans.
 
     Beyond the paper: steps in mm, volumes balanced by body size, scores that follow millimetres,
-    random views. What each brought, and what did not, is in DECISIONS.md.
+    random views. DECISIONS.md says what each brought, and what did not help.
     """
     return Recipe(
         backbone="timm/resnet18",
@@ -199,7 +191,7 @@ def default() -> Recipe:
         distance_weight=0.0,
         position_weight=1.0,
         steps=9000,
-        optimiser="adamw",
+        optimizer="adamw",
         lr=2e-3,
         weight_decay=0.05,
         schedule="cosine",

@@ -16,7 +16,7 @@ from ubr.pretrain.augment import Augment
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.recipes import Recipe
 from ubr.pretrain.scores.tables import read_curves
-from ubr.weights import InputSpec
+from ubr.weights import InputSpec, Intervals, Machine
 
 BEFORE = Path(__file__).parent / "made" / "before"
 
@@ -62,7 +62,7 @@ def test_fit__finishes_the_half_done_run_of_an_earlier_version(before: Path) -> 
         g=4,
         m=4,
         steps=12,
-        optimiser="sgd",
+        optimizer="sgd",
         lr=1e-3,
         schedule="cosine",
         precision="32",
@@ -73,16 +73,13 @@ def test_fit__finishes_the_half_done_run_of_an_earlier_version(before: Path) -> 
         before / "half",
         recipe,
         holdout=0.2,
-        accelerator="cpu",
-        validate_every=3,
-        checkpoint_every=3,
-        log_every=3,
-        progress=False,
+        machine=Machine(accelerator="cpu"),
+        intervals=Intervals(3, 3, log_every=3, progress=False),
     )
     lines = [json.loads(line) for line in (before / "half" / "metrics.jsonl").open()]
     assert [line["step"] for line in lines if "val/r" in line] == [3, 6, 9, 12]
     ended, whole = weights.load(run.weights), weights.load(BEFORE / "whole" / "weights.safetensors")
-    # With one thread on the processor that wrote them the digests are equal; others round otherwise.
+    # With one thread, on the processor that wrote them, digests are equal; others round otherwise.
     for name, tensor in whole.trunk.items():
         assert torch.allclose(ended.trunk[name].double(), tensor.double(), atol=1e-3), name
     for name, tensor in whole.head.items():

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .artifact import Weights, load
     from .backbones import Backbone, build
     from .cards import card
+    from .common.execution import Intervals, Machine
     from .exports import export
     from .folding import fold
     from .inputs import InputSpec
@@ -25,6 +26,8 @@ _HOMES = {
     "Backbone": "backbones",
     "build": "backbones",
     "card": "cards",
+    "Intervals": "common.execution",
+    "Machine": "common.execution",
     "export": "exports",
     "fold": "folding",
     "InputSpec": "inputs",
@@ -40,6 +43,8 @@ __all__ = [
     "Backbone",
     "Head",
     "InputSpec",
+    "Intervals",
+    "Machine",
     "Receipt",
     "Regressor",
     "TransferError",

@@ -16,7 +16,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -24,10 +23,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ubr.weights import InputSpec
+from ubr.weights.common.checks import check_choice
+from ubr.weights.common.execution import Place
 
 from .store import SeriesRow, Store, rename_durably, temporary_name
-
-Place = Literal["auto", "gpu", "ram", "file"]
 
 
 def to_grid(store: Store, row: SeriesRow, inputs: InputSpec, size_px: int | None = None) -> Tensor:
@@ -132,6 +131,7 @@ class SliceBank:
         device: torch.device | None = None,
         share: int = 1,
     ) -> None:
+        check_choice("place", place, Place)
         self.files = [_file(folder, row) for row in rows]
         self.offsets = np.cumsum([0] + [row.slices for row in rows])
         self.shape = np.load(self.files[0], mmap_mode="r").shape[1:]

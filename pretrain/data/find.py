@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import dicom, files, png
+from . import dicom, files
+from .deeplesion import images
+from .deeplesion import series as deeplesion
 from .volume import LeftOut, Series, UnusableError, Volume
 from .workers import DIED, Workers, each
 
@@ -58,7 +60,7 @@ def find(
                 left.append(looked)
     for found, out in (
         dicom.group(headers),
-        png.group([p.path for p in pngs], {p.path for p in pngs if not p.is_16_bit}),
+        deeplesion.group_slices([p.path for p in pngs], {p.path for p in pngs if not p.is_16_bit}),
     ):
         series += found
         left += out
@@ -98,7 +100,7 @@ def read(series: Series) -> Volume:
         "dicom": dicom.read,
         "nifti": files.read_nifti,
         "itk": files.read_itk,
-        "png": png.read,
+        "png": deeplesion.read_series,
     }
     return readers[series.kind](series)
 
@@ -195,8 +197,8 @@ def _look(path: str) -> dicom.Header | _Png | Series | LeftOut:
             return Series("itk", members, files.digest(members), "")
         with Path(path).open("rb") as file:
             start = file.read(26)
-        if start.startswith(png.SIGNATURE):
-            return _Png(path, png.is_16_bit_grey(start))
+        if start.startswith(images.SIGNATURE):
+            return _Png(path, images.is_16_bit_grey(start))
         return dicom.scan(path)
     except dicom.NotDicomError:
         return LeftOut(path, _NOTHING if start else "the file is empty")

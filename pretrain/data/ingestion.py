@@ -8,10 +8,9 @@ the same command continues an ingest that was stopped, however it was stopped.
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +19,8 @@ from pathlib import Path
 from ubr.weights.body import body_boxes
 
 from .find import find, read, silence
+from .patients import assign_patients, read_patients
+from .scans import why_unread
 from .store import LEFT_OUT, SeriesRow, Store
 from .volume import LeftOut, Series, UnusableError, reasons
 from .workers import DIED, Workers, chosen, cores, each
@@ -113,11 +114,11 @@ def ingest(
     if min_slices < 1:
         raise ValueError(f"min_slices must be at least 1, got {min_slices}")
     folders, target = [Path(s).expanduser() for s in sources], Path(store)
-    whose = _read_patients(patients) if patients is not None else {}
+    whose = read_patients(patients) if patients is not None else {}
     if (target / "store.json").exists():
         Store.open(target)  # a store that cannot be used is said before the search, not after it
     found, left_out = find(folders, workers=0 if staff == 1 else staff, progress=True)
-    found, unmatched = _name_patients(found, whose)
+    found, unmatched = assign_patients(found, whose)
     if dry:
         return Ingested(
             target, left_out=tuple(left_out), unmatched=unmatched, would_take=tuple(found)
@@ -176,10 +177,7 @@ def _fill(
 
 
 def _take(store: Store, min_slices: int, series: Series) -> bool:
-    """From file to finished row, or to a row that says why not.
-
-    Only the text of `UnusableError` is known to be free of identity.
-    """
+    """From file to finished row, or to a row that says why not."""
     key = store.key(series)
     try:
         with silence():
@@ -187,70 +185,8 @@ def _take(store: Store, min_slices: int, series: Series) -> bool:
         if len(volume.hu) < min_slices:
             raise UnusableError(f"{len(volume.hu)} slices, fewer than the {min_slices} asked for")
         boxes = body_boxes(volume.hu, volume.spacing_mm)
-    except UnusableError as error:
-        store.leave_out(key, series.kind, str(error))
-    except MemoryError:
-        store.leave_out(key, series.kind, "not enough memory to read it")
     except Exception as error:
-        store.leave_out(key, series.kind, f"could not be read ({type(error).__name__})")
+        store.leave_out(key, series.kind, why_unread(error))
     else:
         store.add(series, volume, boxes)
     return True
-
-
-# -----------------------------------------------------------------------------------------------------------------
-# patients
-
-
-def _read_patients(path: Path) -> dict[str, str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            if not {"file", "patient"} <= set(table.fieldnames or ()):
-                columns = ", ".join(table.fieldnames or ["none"])
-                raise ValueError(
-                    f"{path}: a list of patients needs the columns file, patient; this one has "
-                    f"{columns}"
-                )
-            whose = {}
-            for row in table:
-                if row["file"]:
-                    if not (row["patient"] or "").strip():
-                        raise ValueError(
-                            f"{path}: line {table.line_num} names no patient; give one, or drop "
-                            "the line"
-                        )
-                    whose[row["file"].strip().strip("/").replace("\\", "/")] = row[
-                        "patient"
-                    ].strip()
-            return whose
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
-            f"{path}: not a readable CSV file of patients ({type(error).__name__})"
-        ) from None
-
-
-def _name_patients(found: Iterable[Series], whose: Mapping[str, str]) -> tuple[list[Series], int]:
-    """Give series the patient of the list, which knows better than the files, and count the list's
-    lines that fit no file.
-    """
-    used = set()
-    named = []
-    for series in found:
-        entry = next((e for e in _ends(min(series.files)) if e in whose), None) if whose else None
-        if entry is not None:
-            used.add(entry)
-            series = replace(series, patient=whose[entry])
-        named.append(series)
-    return named, len(whose) - len(used)
-
-
-def _ends(path: str) -> Iterator[str]:
-    """What a line of the list may call a file:
-
-    the ends of its path, then those of its folders, longest first.
-    """
-    parts = Path(path).parts
-    for stop in range(len(parts), 0, -1):
-        for start in range(stop):
-            yield "/".join(parts[start:stop]).lstrip("/")

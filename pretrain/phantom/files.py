@@ -21,6 +21,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ..data.deeplesion.images import IMAGES, save_hu, slice_path
+from ..data.deeplesion.table import COLUMNS, TABLE
 from . import Case, Phantom, draw, image
 
 Form = Literal["dicom", "nifti", "png"]
@@ -28,11 +30,6 @@ Form = Literal["dicom", "nifti", "png"]
 _SETTINGS = ".phantoms.json"
 _PNG_PATIENT = 900_000
 """Phantoms' patient numbers start here; DeepLesion's end at 4,459."""
-_COLUMNS = (
-    "File_name", "Patient_index", "Study_index", "Series_ID", "Key_slice_index", "Measurement_coordinates", "Bounding_boxes",
-    "Lesion_diameters_Pixel_", "Normalized_lesion_location", "Coarse_lesion_type", "Possibly_noisy", "Slice_range", "Spacing_mm_px_",
-    "Image_size", "DICOM_windows", "Patient_gender", "Patient_age", "Train_Val_Test",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ def _name(case: Case) -> str:
 
 def _place(case: Case, out: Path, form: Form) -> Path:
     if form == "png":
-        return out / "Images_png" / f"{_PNG_PATIENT + case.seed:06d}_01_01"
+        return out / IMAGES / f"{_PNG_PATIENT + case.seed:06d}_01_01"
     return out / (_name(case) + (".nii.gz" if form == "nifti" else ""))
 
 
@@ -325,31 +322,27 @@ def _nifti(phantom: Phantom, file: Path) -> None:
 
 
 def _png(phantom: Phantom, folder: Path) -> None:
-    from PIL import Image
-
     folder.mkdir()
-    for k, one in enumerate(phantom.volume.hu):
-        Image.fromarray((one.astype(np.int32) + 32768).astype(np.uint16)).save(
-            folder / f"{k + 1:03d}.png"
-        )
+    for k, hu in enumerate(phantom.volume.hu):
+        save_hu(slice_path(folder.parent, folder.name, k + 1), hu)
 
 
 def _add_rows(out: Path, cases: Iterable[Case]) -> None:
     """Put a row a phantom into `DL_info.csv`, in the place of one that is there; other rows stay as
     they are.
     """
-    table = out / "DL_info.csv"
+    table = out / TABLE
     new = {row[0]: row for row in map(_row, cases)}
     old: list[list[str]] = []
     if table.is_file():
         with table.open(newline="", encoding="utf-8") as file:
             header, *old = csv.reader(file)
-        if tuple(header) != _COLUMNS:
+        if tuple(header) != COLUMNS:
             raise ValueError(
                 f"{table} does not have the columns of DeepLesion's table; choose another folder"
             )
     out.mkdir(parents=True, exist_ok=True)
-    _replace_csv(table, _COLUMNS, [*(row for row in old if row[0] not in new), *new.values()])
+    _replace_csv(table, COLUMNS, [*(row for row in old if row[0] not in new), *new.values()])
 
 
 def _row(case: Case) -> tuple[object, ...]:
@@ -358,6 +351,14 @@ def _row(case: Case) -> tuple[object, ...]:
     key, number = (slices + 1) // 2, _PNG_PATIENT + case.seed
     spacing, gender = f"{px}, {px}, {case.scan.spacing_mm:g}", case.patient.sex[0].upper()
     return (
-        f"{number:06d}_01_01_{key:03d}.png", number, 1, 1, key, "", "", "", "", -1, 1, f"1, {slices}", spacing, f"{size}, {size}",
-        "-175, 275", gender, "NaN", 0,
-    )  # fmt: skip
+        f"{number:06d}_01_01_{key:03d}.png",
+        *(number, 1, 1, key),
+        *("", "", "", ""),  # no lesion is measured
+        *(-1, 1),
+        f"1, {slices}",
+        spacing,
+        f"{size}, {size}",
+        "-175, 275",
+        gender,
+        *("NaN", 0),
+    )

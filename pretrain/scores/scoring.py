@@ -27,7 +27,8 @@ from ubr.weights.body import body_boxes
 from ubr.weights.common.devices import to_device
 
 from ..data.find import find_one, read
-from ..data.jobs import Slices, grid_of, in_scans, in_store, is_store, slices_of
+from ..data.jobs import Slices, grid_of, slices_of
+from ..data.scans import is_store, scans_in_files, scans_in_store
 from ..data.volume import LeftOut, Series, Volume
 from ..data.workers import DIED, chosen, cores, each
 from ..reading.curve import pearson_r
@@ -112,11 +113,11 @@ def score(
     regressor = Regressor.from_weights(weights).eval().to(memory_format=torch.channels_last)
     to_device(regressor, device)
 
-    found, left_out = (
-        in_store(sources[0], with_paths)
-        if len(sources) == 1 and is_store(sources[0])
-        else in_scans(sources, staff, progress)
-    )
+    left_out: list[LeftOut] = []
+    if len(sources) == 1 and is_store(sources[0]):
+        found = scans_in_store(sources[0], with_paths=with_paths)
+    else:
+        found, left_out = scans_in_files(sources, workers=staff, progress=progress)
     jobs = {job.key: job for job in found if is_mine(job.key)}
     left_out = [out for out in left_out if is_mine(_path_key(out.path))]
     already = _already(working, jobs.keys())

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights import export, load
+from ubr.weights import Intervals, export, load
 
 from ..augment import Augment
 from ..data.find import find, read
@@ -89,7 +89,13 @@ def demo(
     taken = ingest([scans / "train"], store)
     recipe = dataclasses.replace(default(), steps=steps, augment=MILD, seed=seed)
     recipe = dataclasses.replace(recipe, inputs=dataclasses.replace(recipe.inputs, size_px=48))
-    trained = fit(store, run, recipe, validate_every=max(1, steps // 4), license="Apache-2.0")
+    trained = fit(
+        store,
+        run,
+        recipe,
+        intervals=Intervals(validate_every=max(1, steps // 4)),
+        license="Apache-2.0",
+    )
     scored = score(trained.weights, [scans / "unseen"], scores)
 
     labels = read_labels(scans / "unseen" / "labels.csv")

@@ -1,7 +1,4 @@
-"""What UBR is compared with:
-
-fine-grained labels, trainings that go on, and a table whose rows are made once.
-"""
+"""What UBR is compared with, and a table whose rows are made once."""
 
 from __future__ import annotations
 
@@ -13,14 +10,16 @@ import pytest
 import torch
 
 from benchmarks import ablation, sampling, table1
-from benchmarks import rows as result_rows
-from benchmarks.baselines import PART_MM, PairOrder, Supervised, places, trained
-from benchmarks.labelled import labelled
-from benchmarks.learning import PARTS
+from benchmarks.common import recipes
+from benchmarks.common import rows as result_rows
+from benchmarks.common.baselines import PART_MM, PairOrder, Supervised, places, trained
+from benchmarks.common.labelled import read_labelled
+from benchmarks.common.landmarks import PARTS
+from benchmarks.common.methods import measured
 from tests.made.toys import toy_recipe
 from ubr.pretrain.data.bank import to_grid
+from ubr.pretrain.module import UBR
 from ubr.pretrain.phantom.files import phantoms
-from ubr.pretrain.training import UBR
 
 Z = 10.0 * np.arange(60)
 
@@ -48,13 +47,13 @@ def test_places__without_a_border_nothing_is_known() -> None:
     assert one[19] == pytest.approx(2 - 5 / PART_MM[1]) and one[0] == pytest.approx(
         2 - 195 / PART_MM[1]
     )
-    long = places(ranks(40, 15, 0), Z)  # a chest that is longer than usual goes on evenly
+    long = places(ranks(40, 15, 0), Z)  # a chest that is longer than usual continues evenly
     assert long[0] < 0 and long[1] - long[0] == pytest.approx(10 / PART_MM[0])
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten small computed scans with labels.csv, which is what a user's labelled folder looks like."""
+    """Ten small computed scans with a labels.csv, like the labelled folder of a user."""
     out = tmp_path_factory.mktemp("labelled") / "scans"
     phantoms(out, n=10, seed=3, form="nifti", size_px=64, workers=2)
     return out
@@ -63,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_labelled__a_users_folder_is_read_and_split_by_patient(
     folder: Path, tmp_path: Path
 ) -> None:
-    data = labelled(str(folder), tmp_path / "work")
+    data = read_labelled(str(folder), tmp_path / "work")
     assert len(data.parts) == 10 and set().union(
         *(set(p.values()) for p in data.parts.values())
     ) == set(PARTS)
@@ -82,31 +81,31 @@ def test_labelled__a_folder_without_labels_is_refused(folder: Path, tmp_path: Pa
     with pytest.raises(
         ValueError, match=r"has no labels: give 'phantom', or a folder with a labels\.csv"
     ):
-        labelled(str(tmp_path), tmp_path / "work")
+        read_labelled(str(tmp_path), tmp_path / "work")
     other = tmp_path / "other"
     other.mkdir()
     (other / "labels.csv").write_text("file,slice,region\nnobody,0,chest\n")
     (other / "a.nii.gz").symlink_to(next(folder.glob("*.nii.gz")))
     with pytest.raises(ValueError, match=r"labels\.csv .* names none of its series"):
-        labelled(str(other), tmp_path / "work2")
+        read_labelled(str(other), tmp_path / "work2")
 
 
 @pytest.mark.heavy
-def test_baselines__learn_what_they_are_for_and_go_on(folder: Path, tmp_path: Path) -> None:
-    data = labelled(str(folder), tmp_path / "work")
+def test_baselines__learn_and_are_trained_once(folder: Path, tmp_path: Path) -> None:
+    data = read_labelled(str(folder), tmp_path / "work")
     rows = [row for row in data.store.usable() if row.slices >= 4]
     known = [data.ranks(row) for row in rows]
     recipe = toy_recipe(g=5, steps=60)
     module = trained(Supervised(recipe, data.store, rows, known), tmp_path / "supervised")
     assert isinstance(module, Supervised)
     with torch.inference_mode():
-        told = [
+        found = [
             module.logits(to_grid(data.store, row, recipe.inputs)).argmax(1).numpy() for row in rows
         ]
     right = np.concatenate(
-        [(one == truth)[truth >= 0] for one, truth in zip(told, known, strict=True)]
+        [(one == truth)[truth >= 0] for one, truth in zip(found, known, strict=True)]
     )
-    assert right.mean() > 0.55, "it tells the parts of what it was trained on"
+    assert right.mean() > 0.55, "it classifies what it was trained on"
     again = trained(Supervised(recipe, data.store, rows, known), tmp_path / "supervised")
     for a, b in zip(module.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -122,7 +121,7 @@ def test_table__every_method_has_a_row_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(result_rows, "RESULTS", tmp_path / "results")
-    monkeypatch.setitem(table1.RECIPES, "small", lambda: toy_recipe(g=4, steps=4))
+    monkeypatch.setitem(recipes.RECIPES, "quick", lambda: toy_recipe(g=4, steps=4))
     monkeypatch.setattr(
         sys, "argv", ["table1", "--data", str(folder), "--work", str(tmp_path / "work")]
     )
@@ -186,6 +185,6 @@ def test_measured__weighs_slices_and_draws_patients() -> None:
             self.patient = patient
 
     right = [np.array([True] * 30), np.array([[True] * 5 + [False] * 5, [True] * 10])]
-    found = table1.measured(right, [Row("a"), Row("b")])
+    found = measured(right, [Row("a"), Row("b")])
     assert found["accuracy"] == pytest.approx(37.5 / 40, abs=1e-4)
     assert (found["low"], found["high"], found["patients"], found["slices"]) == (0.75, 1.0, 2, 40)

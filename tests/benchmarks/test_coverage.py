@@ -1,7 +1,4 @@
-"""The benchmark of coverage:
-
-what it counts, and that its computed volumes are labelled where their curves say.
-"""
+"""The benchmark of coverage: what it counts, and where its computed volumes are labelled."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Tables and figures are functions of rows; what has none, or rows that do not belong together, is
-said in one line.
+"""Tables and figures are functions of rows.
+
+Missing rows, or rows that do not belong together, are reported in one line.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import evidence, figures
-from benchmarks import rows as result_rows
+from benchmarks import evidence
+from benchmarks.common import figures, tables
+from benchmarks.common import rows as result_rows
 
 ABOUT = {
     "date": "2026-01-01",
@@ -76,16 +78,16 @@ def test_table1__is_the_mean_over_seeds_beside_the_papers() -> None:
         method("supervised", 0.94, seed="1"),
         method("UBR, two labelled volumes", 0.8),
     ]
-    lines = figures.table1(rows)
+    lines = tables.table1(rows)
     assert lines[0] == ["supervised", "2", "n", "92.0 (90.0 to 94.0)", "90.0 to 94.0", "2", "98.84"]
     assert lines[1][3:] == ["80.0", "78.0 to 82.0", "1", "95.99"] and len(lines) == 2
 
 
 def test_table1__a_training_that_diverged_is_shown_as_such() -> None:
     lost = {"accuracy": "", "low": "", "high": ""}
-    (line,) = figures.table1([{**method("supervised", 0.9), **lost}])
+    (line,) = tables.table1([{**method("supervised", 0.9), **lost}])
     assert line[3:] == ["1 diverged", "", "1", "98.84"]
-    (line,) = figures.table1(
+    (line,) = tables.table1(
         [method("supervised", 0.9), {**method("supervised", 0.9, seed="1"), **lost}]
     )
     assert line[3:] == ["90.0; 1 diverged", "88.0 to 92.0", "2", "98.84"]
@@ -97,7 +99,7 @@ def test_ablation__is_compared_with_no_change_seed_by_seed() -> None:
         method("none", 0.8, r="0.97", seed="1"),
         method("no crops", 0.85, r="0.9"),
     ]
-    lines = figures.ablation(rows)
+    lines = tables.ablation(rows)
     assert lines == [
         ["none", "85.0", "", "0.9800", "2"],
         ["no crops", "85.0", "-5.0", "0.9000", "1"],
@@ -109,9 +111,9 @@ def test_together__rows_that_do_not_belong_together_are_refused() -> None:
         with pytest.raises(
             ValueError, match=r"belong to one line have the configurations c0, c1; move one away"
         ):
-            figures.table1([method("supervised", 0.9), method("supervised", 0.94, **other)])
+            tables.table1([method("supervised", 0.9), method("supervised", 0.94, **other)])
     with pytest.raises(ValueError, match=r"several data_sha256 \(d, e\); choose one"):
-        figures.table1([method("supervised", 0.9), method("pooled", 0.94, data_sha256="e")])
+        tables.table1([method("supervised", 0.9), method("pooled", 0.94, data_sha256="e")])
     with pytest.raises(ValueError, match="no rows of sampling"):
         figures.fig3b([])
 

@@ -1,7 +1,4 @@
-"""The benchmark that judges recipes:
-
-parts from landmarks, landmarks from scores, folds by patient.
-"""
+"""Cross-validation on real CT: parts from landmarks, landmarks from scores, folds by patient."""
 
 from __future__ import annotations
 
@@ -12,16 +9,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks import learning
-from benchmarks import rows as result_rows
-from benchmarks.checkpoints import told
-from benchmarks.learning import LANDMARKS, Curve, _error, accuracy, remaining, summary
+from benchmarks.checkpoints import correlations
+from benchmarks.common import folds
+from benchmarks.common import rows as result_rows
+from benchmarks.common.folds import remaining
+from benchmarks.common.judging import MarkedCurve, landmark_error_mm, part_accuracies, summary
+from benchmarks.common.landmarks import LANDMARKS
 from ubr.pretrain.data.store import SeriesRow
 
 STEP_MM = 5.0
 
 
-def curve(marks: dict[str, int], scores: NDArray[np.float64] | None = None, n: int = 100) -> Curve:
+def curve(
+    marks: dict[str, int], scores: NDArray[np.float64] | None = None, n: int = 100
+) -> MarkedCurve:
     z = STEP_MM * np.arange(n)
     row = SeriesRow(
         "k",
@@ -38,7 +39,7 @@ def curve(marks: dict[str, int], scores: NDArray[np.float64] | None = None, n: i
         (),
         "d",
     )
-    return Curve(row, z / 50 if scores is None else scores, marks)
+    return MarkedCurve(row, z / 50 if scores is None else scores, marks)
 
 
 def test_parts__borders_are_the_landmarks_and_neck_and_thigh_are_left_out() -> None:
@@ -60,27 +61,34 @@ def test_parts__borders_are_the_landmarks_and_neck_and_thigh_are_left_out() -> N
 
 def test_error__is_the_distance_from_the_landmark_to_where_the_curve_passes_its_level() -> None:
     one = curve({"liver_dome": 40})
-    assert _error(one, "liver_dome", [40 * STEP_MM / 50]) <= STEP_MM / 2
-    assert _error(one, "liver_dome", [52 * STEP_MM / 50]) == pytest.approx(60, abs=STEP_MM / 2)
-    assert _error(one, "liver_dome", [1000.0]) == pytest.approx(
+    assert landmark_error_mm(one, "liver_dome", [40 * STEP_MM / 50]) <= STEP_MM / 2
+    assert landmark_error_mm(one, "liver_dome", [52 * STEP_MM / 50]) == pytest.approx(
+        60, abs=STEP_MM / 2
+    )
+    assert landmark_error_mm(one, "liver_dome", [1000.0]) == pytest.approx(
         59 * STEP_MM
     )  # never passed: the last slice
     noisy = one.scores.copy()
     noisy[5] = 90  # one slice that is wrong does not move it
-    assert _error(curve({"liver_dome": 40}, noisy), "liver_dome", [40 * STEP_MM / 50]) <= STEP_MM
-    assert _error(one, "lung_apex", [1.0]) == _error(one, "liver_dome", []) == ""
+    assert (
+        landmark_error_mm(curve({"liver_dome": 40}, noisy), "liver_dome", [40 * STEP_MM / 50])
+        <= STEP_MM
+    )
+    assert (
+        landmark_error_mm(one, "lung_apex", [1.0]) == landmark_error_mm(one, "liver_dome", []) == ""
+    )
 
 
 def test_accuracy__thresholds_of_known_pairs_tell_the_parts_of_unseen_ones() -> None:
     marks = {"lung_apex": 5, "liver_dome": 40, "iliac_crest": 70}
     known = [curve(marks), curve(marks), curve({"liver_dome": 40}, n=60)]
-    assert accuracy(known, [curve(marks), curve({"mandible": 2})]) == [
+    assert part_accuracies(known, [curve(marks), curve({"mandible": 2})]) == [
         pytest.approx(1, abs=0.01),
         None,
     ]
-    assert accuracy([], [curve(marks)]) == [None]
+    assert part_accuracies([], [curve(marks)]) == [None]
     moved = curve(marks, curve(marks).scores + 10 * STEP_MM / 50)  # ten slices too far down
-    assert accuracy(known, [moved])[0] == pytest.approx(1 - 20 / 95, abs=0.01)
+    assert part_accuracies(known, [moved])[0] == pytest.approx(1 - 20 / 95, abs=0.01)
 
 
 def test_summary__trunks_by_themselves_and_slices_weigh_alike() -> None:
@@ -115,7 +123,7 @@ def test_remaining__folds_that_other_data_or_recipes_have_rows_of_are_not_skippe
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(result_rows, "RESULTS", tmp_path)
-    monkeypatch.setattr(learning, "folds", lambda cohort: [["a"], ["b"]])
+    monkeypatch.setattr(folds, "held_out_patients", lambda cohort: [["a"], ["b"]])
     about = {"config": "c", "data_sha256": "d"}
     result_rows.append(
         "learning",
@@ -136,13 +144,17 @@ def test_checkpoints__a_quality_that_falls_with_the_error_chooses_the_best() -> 
     errors = {"0": [50.0, 20.0, 30.0], "1": [40.0, 35.0, 10.0]}
     rows = [
         {
-            "fold": fold, "step": str(i), "landmark_error_mm_median": str(error), "trunk_line_error_mm": str(2 * error),
-            "trunk_r": str(error), "trunk_ordered": str(1 / error),
+            "fold": fold,
+            "step": str(i),
+            "landmark_error_mm_median": str(error),
+            "trunk_line_error_mm": str(2 * error),
+            "trunk_r": str(error),
+            "trunk_ordered": str(1 / error),
         }
         for fold, by_step in errors.items()
         for i, error in enumerate(by_step)
-    ]  # fmt: skip
-    lines = {line.split(":")[0]: line for line in told(rows).splitlines()}
+    ]
+    lines = {line.split(":")[0]: line for line in correlations(rows).splitlines()}
     assert "last checkpoint 20.0 mm, best 15.0 mm" in lines["landmarks' error, median of 2 folds"]
     assert "Spearman 1.00" in lines["line_error_mm"] and lines["line_error_mm"].endswith("15.0 mm")
     assert "Spearman 1.00" in lines["ordered"] and lines["ordered"].endswith("15.0 mm")

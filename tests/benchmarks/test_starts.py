@@ -1,21 +1,17 @@
-"""Starts compared:
-
-intervals that hold what they should, corrections, refusals, and rows that are made once.
-"""
+"""Starts compared: intervals, corrections, refusals, and rows that are made once."""
 
 from __future__ import annotations
 
-import sys
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import lesions as planted
-from benchmarks import rows as result_rows
 from benchmarks import starts
-from benchmarks.comparison import differences, experiments, null_check, table
+from benchmarks.common import planted
+from benchmarks.common import rows as result_rows
+from benchmarks.common.comparison import as_text, differences, experiments, null_check
 from tests.made.lesions import lesion_world, tiny_recipe
 from tests.made.networks import weights_of
 from ubr.downstream.recipes import RECIPES
@@ -69,7 +65,7 @@ def test_differences__a_true_one_is_found_and_its_interval_holds_it() -> None:
     assert (one.a, one.b, one.seeds, one.patients) == ("random", "ubr", SEEDS, PATIENTS)
     assert 0.02 < one.low < 0.1 < one.high < 0.18 and one.p < 0.01
     assert one.value == pytest.approx(one.recall_b - one.recall_a)
-    assert "ubr - random" in table([one]) and f"{100 * one.value:+.1f}" in table([one])
+    assert "ubr - random" in as_text([one]) and f"{100 * one.value:+.1f}" in as_text([one])
 
 
 @pytest.mark.parametrize(("patients", "seeds"), [(12, 6), (8, 5), (4, 2)])
@@ -99,7 +95,9 @@ def test_differences__are_corrected_for_how_many_there_are() -> None:
     assert all(one.p <= one.corrected <= 1 for one in found)
 
 
-def test_differences__several_ubr_trainings_are_told_apart_and_corrected_for_together() -> None:
+def test_differences__several_ubr_trainings_are_compared_separately_and_corrected_together() -> (
+    None
+):
     rows = made({"random": 0.5, "imagenet": 0.5, "ubr": 0.6})
     first = differences(rows)
     other = [{**row, "pretraining": "128 px", "weights": "w"} for row in made({"ubr": 0.7}, 1)]
@@ -114,7 +112,7 @@ def test_differences__several_ubr_trainings_are_told_apart_and_corrected_for_tog
     assert len(found) == 5 and {one.value for one in first} < {one.value for one in found}
     corrected = {one.value: one.corrected for one in found}
     assert all(corrected[one.value] >= one.corrected for one in first)
-    assert table(found).count("UBR of ") == 2 and table(found).endswith(
+    assert as_text(found).count("UBR of ") == 2 and as_text(found).endswith(
         "corrected for by Holm: 5 of starts"
     )
 
@@ -129,7 +127,7 @@ def test_differences__what_positions_bring_is_a_question_of_its_own() -> None:
         ("ubr, shuffled position", "ubr, position"),
     ]
     assert found[0].corrected == found[0].p
-    assert table(found).endswith(
+    assert as_text(found).endswith(
         "differences of this experiment corrected for by Holm: 1 of starts, 3 of positions"
     )
 
@@ -156,7 +154,7 @@ def test_differences__seeds_that_only_one_has_do_not_count() -> None:
     ]
     assert differences(rows)[0].seeds == 4
     assert (
-        table(differences([row for row in rows if row["start"] == "ubr"]))
+        as_text(differences([row for row in rows if row["start"] == "ubr"]))
         == "no two starts have rows of the same seed"
     )
 
@@ -190,105 +188,86 @@ def test_null_check__starts_whose_names_are_exchanged_are_alike() -> None:
 
 
 @pytest.mark.heavy
-def test_lesions__are_planted_once_and_data_are_told_apart(
+def test_lesions__are_planted_once_and_data_have_digests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planted, "PHANTOMS", 3)
     monkeypatch.setattr(planted, "PHANTOM_PX", 160)
-    data, about = planted.lesions("phantom", tmp_path, per_scan=2, studies=1)
+    data, about = planted.lesion_folder("phantom", tmp_path, per_scan=2, studies=1)
     assert data == tmp_path / "planted-phantom-2-1" and about["data"] == "phantom"
     free = (tmp_path / "planted-phantom-2-1-pretraining.txt").read_text().split()
     assert (
         len(free) == 1 and Path(free[0]).is_file()
     )  # of three patients one is validated and one tested on
-    assert planted.lesions("phantom", tmp_path, per_scan=2, studies=1) == (data, about)
-    other, about_other = planted.lesions(
+    assert planted.lesion_folder("phantom", tmp_path, per_scan=2, studies=1) == (data, about)
+    other, about_other = planted.lesion_folder(
         str(lesion_world(tmp_path / "world")), tmp_path, per_scan=2, studies=1
     )
     assert other == tmp_path / "world" and about_other["data"] == "world"
     assert about_other["data_sha256"] != about["data_sha256"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit, match="empty"):
-        planted.lesions(str(tmp_path / "empty"), tmp_path, per_scan=2, studies=1)
+        planted.lesion_folder(str(tmp_path / "empty"), tmp_path, per_scan=2, studies=1)
 
 
-@pytest.mark.heavy
-def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def argv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options of a small comparison, where ImageNet's weights cannot be had."""
     world = lesion_world(tmp_path / "world")
     w = weights_of("timm/test_resnet")
     w.provenance["start"] = {"source": "random"}
     w.save(tmp_path / "ubr.safetensors")
     monkeypatch.setattr(result_rows, "RESULTS", tmp_path / "results")
     monkeypatch.setitem(RECIPES, "small", lambda: tiny_recipe(norms="measured", drops=(0.5,)))
+    real = starts.starting_weights
 
-    def no_internet(backbone: str, source: str, *_: object) -> object:
+    def no_internet(backbone: str, source: str, *more: object) -> object:
         if source == "imagenet":
             raise ValueError("no ImageNet weights here")
-        return real(backbone, source, *_)
+        return real(backbone, source, *more)
 
-    real = starts.starting_weights
     monkeypatch.setattr(starts, "starting_weights", no_internet)
-    argv = [
-        "starts",
-        "--data",
-        str(world),
-        "--work",
-        str(tmp_path / "work"),
-        "--ubr",
-        str(tmp_path / "ubr.safetensors"),
-    ]
-    monkeypatch.setattr(
-        sys, "argv", [*argv, "--steps", "3", "--shares", "0.5", "--seeds", "0", "--position"]
-    )
-    starts.main()
+    data = ["--data", str(world), "--work", str(tmp_path / "work")]
+    return [*data, "--ubr", str(tmp_path / "ubr.safetensors")]
+
+
+@pytest.mark.heavy
+def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = [*argv, "--steps", "3", "--shares", "0.5", "--seeds", "0"]
+    starts.main([*short, "--position"])
     said = capsys.readouterr().out
     assert "without ImageNet: no ImageNet weights here" in said and "ubr - random" in said
     rows = result_rows.read("starts")
     assert len(rows) == 4 * 6  # patients of both validation and test
-    assert {row["start"] for row in rows} == {
-        "random",
-        "ubr",
-        "ubr, position",
-        "ubr, shuffled position",
-    }
+    names = {"random", "ubr", "ubr, position", "ubr, shuffled position"}
+    assert {row["start"] for row in rows} == names
     assert {(row["share"], row["train_images"]) for row in rows} == {("0.5", "5")}
     assert {row["step"] for row in result_rows.read("starts_curve")} == {"1", "2", "3"}
-    starts.main()
+    starts.main([*short, "--position"])
     assert result_rows.read("starts") == rows
-    monkeypatch.setattr(sys, "argv", [*argv, "--only", "random", "imagenet"])
-    with pytest.raises(
-        SystemExit,
-        match=r"--only imagenet: not among the starts that can be had here: random, ubr$",
-    ):
-        starts.main()
     capsys.readouterr()
-    monkeypatch.setattr(
-        sys, "argv", [*argv, "--steps", "3", "--shares", "0.5", "--seeds", "0", "--only", "random"]
-    )
-    starts.main()
+    starts.main([*short, "--only", "random"])
     assert capsys.readouterr().out.count("skipped") == 1
-    monkeypatch.setattr(sys, "argv", [*argv, "--imagenet-ubr", str(tmp_path / "ubr.safetensors")])
-    with pytest.raises(
-        SystemExit,
-        match="--imagenet-ubr was trained from the start 'random', not imagenet; give other "
-        "weights",
-    ):
-        starts.main()
+
+
+@pytest.mark.heavy
+def test_starts__weights_that_do_not_fit_are_refused(argv: list[str], tmp_path: Path) -> None:
+    missing = r"--only imagenet: not among the starts that can be had here: random, ubr$"
+    with pytest.raises(SystemExit, match=missing):
+        starts.main([*argv, "--only", "random", "imagenet"])
+    not_imagenet = (
+        "--imagenet-ubr was trained from the start 'random', not imagenet; give other weights"
+    )
+    with pytest.raises(SystemExit, match=not_imagenet):
+        starts.main([*argv, "--imagenet-ubr", str(tmp_path / "ubr.safetensors")])
     other = weights_of("timm/test_convnext")
     other.provenance["start"] = {"source": "timm test_convnext.r160_in1k"}
     other.save(tmp_path / "imagenet-ubr.safetensors")
-    monkeypatch.setattr(
-        sys, "argv", [*argv, "--imagenet-ubr", str(tmp_path / "imagenet-ubr.safetensors")]
-    )
-    with pytest.raises(
-        SystemExit, match=r"--imagenet-ubr has the backbone and intensity .*; train both alike"
-    ):
-        starts.main()
-    monkeypatch.setattr(sys, "argv", argv[:5])
-    with pytest.raises(
-        SystemExit,
-        match=r"give --ubr WEIGHTS, trained on scans that .* does not validate and test on",
-    ):
-        starts.main()
+    unlike = r"--imagenet-ubr has the backbone and intensity .*; train both alike"
+    with pytest.raises(SystemExit, match=unlike):
+        starts.main([*argv, "--imagenet-ubr", str(tmp_path / "imagenet-ubr.safetensors")])
+    without = r"give --ubr WEIGHTS, trained on scans that .* does not validate and test on"
+    with pytest.raises(SystemExit, match=without):
+        starts.main(argv[:4])

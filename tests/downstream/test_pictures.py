@@ -10,13 +10,21 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ubr.downstream.pictures import COLOURS, FALSE, HIT, TRUTH, drawn, froc_curve, recall_curves
+from ubr.downstream.pictures import (
+    COLOURS,
+    FALSE,
+    HIT,
+    TRUTH,
+    draw_detections,
+    froc_curve,
+    recall_curves,
+)
 
 NAN = math.nan
 
 
 def rendered(page: Figure) -> Figure:
-    """Laid out and drawn, as when it is saved: that fails where something cannot be drawn."""
+    """Lay out and draw the page, as saving does; fails where something cannot be drawn."""
     page.canvas.draw()
     return page
 
@@ -67,7 +75,7 @@ def boxes_of(page: Figure) -> list[tuple[str, float, float]]:
 def test_drawn__lesions_hits_and_false_positives_in_their_colours_with_scores() -> None:
     lesions = [[10, 10, 30, 30], [40, 40, 50, 50]]
     found = [[11, 10, 30, 30], [0, 0, 8, 8], [10, 10, 30, 31]]
-    page = rendered(drawn(np.zeros((64, 80)), lesions, found, [0.9, 0.25, 0.8], k=2))
+    page = rendered(draw_detections(np.zeros((64, 80)), lesions, found, [0.9, 0.25, 0.8], k=2))
     assert sorted(boxes_of(page)) == sorted(
         [(TRUTH, 10, 10), (TRUTH, 40, 40), (HIT, 11, 10), (FALSE, 10, 10)]
     )
@@ -86,14 +94,14 @@ def test_drawn__lesions_hits_and_false_positives_in_their_colours_with_scores() 
 
 def test_drawn__pixels_lie_where_the_boxes_say() -> None:
     """Pixel (0, 0) covers 0..1, so a box around a bright patch is its outline."""
-    page = drawn(np.zeros((64, 80)), np.zeros((0, 4)), np.zeros((0, 4)), [])
+    page = draw_detections(np.zeros((64, 80)), np.zeros((0, 4)), np.zeros((0, 4)), [])
     assert page.axes[0].images[0].get_extent() == [0, 80, 64, 0]
 
 
 def test_drawn__numbers_stay_on_the_slice() -> None:
     corners = [[0, 0, 20, 20], [44, 44, 64, 64]]
     for lesions in (np.zeros((0, 4)), corners):
-        page = rendered(drawn(np.zeros((64, 64)), lesions, corners, [0.5, 0.4]))
+        page = rendered(draw_detections(np.zeros((64, 64)), lesions, corners, [0.5, 0.4]))
         frame = page.axes[0].get_window_extent()
         for text in page.axes[0].texts:
             extent = text.get_window_extent()
@@ -101,10 +109,10 @@ def test_drawn__numbers_stay_on_the_slice() -> None:
 
 
 def test_drawn__nothing_to_draw() -> None:
-    page = rendered(drawn(np.zeros((8, 8)), np.zeros((0, 4)), np.zeros((0, 4)), []))
+    page = rendered(draw_detections(np.zeros((8, 8)), np.zeros((0, 4)), np.zeros((0, 4)), []))
     assert boxes_of(page) == [] and len(page.legends) == 1
 
 
 def test_drawn__refuses_channels() -> None:
     with pytest.raises(ValueError, match=r"image has shape \[3, 8, 8\], expected \[H, W\]"):
-        drawn(np.zeros((3, 8, 8)), np.zeros((0, 4)), np.zeros((0, 4)), [])
+        draw_detections(np.zeros((3, 8, 8)), np.zeros((0, 4)), np.zeros((0, 4)), [])

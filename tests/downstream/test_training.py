@@ -1,7 +1,5 @@
-"""Training a detector:
-
-it learns, goes on where it was cut, sees the same images however they are shared; and the verbs
-around it.
+"""Training a detector: it learns, resumes, sees the same images however they are shared; and the
+verbs around it.
 """
 
 from __future__ import annotations
@@ -23,17 +21,19 @@ from PIL import Image
 
 from tests.made.lesions import lesion_world, tiny_recipe
 from tests.made.networks import weights_of
-from ubr.downstream import training
+from ubr.downstream import module
 from ubr.downstream.cli import VERBS, main
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.detector import starting_weights
 from ubr.downstream.evaluation import load_detector
+from ubr.downstream.module import Batches, result
 from ubr.downstream.positions import Positions, body_positions
 from ubr.downstream.recipes import RECIPES, DetectorRecipe, paper, recipe
-from ubr.downstream.training import Batches, finetune, result
-from ubr.weights import InputSpec, Weights, load
+from ubr.downstream.training import finetune
+from ubr.weights import InputSpec, Intervals, Machine, Weights, load
 
-QUIET: dict[str, Any] = {"progress": False, "accelerator": "cpu", "workers": 0, "log_every": 1}
+CPU = Machine(accelerator="cpu", workers=0)
+QUIET: dict[str, Any] = {"machine": CPU, "intervals": Intervals(250, 250, 1, progress=False)}
 
 
 @pytest.fixture(scope="module")
@@ -94,20 +94,20 @@ def test_finetune__cut_and_run_again_is_the_unbroken_run(
         "timm/test_resnet", "random", InputSpec(size_px=32)
     )  # has BatchNorm, whose statistics must stay
     r = tiny_recipe(norms="measured")
-    options = {**QUIET, "validate_every": 3, "checkpoint_every": 2}
+    options = {"machine": CPU, "intervals": Intervals(3, 2, 1, progress=False)}
     whole = finetune(weights, *sets(world, weights, r), tmp_path / "whole", r, **options)
-    step = training.LesionDetection.training_step
+    step = module.LesionDetection.training_step
 
     def cut(self: Any, batch: Any, index: int) -> torch.Tensor:
         if self.trainer.global_step == 5:
             raise RuntimeError("power cut")
         return step(self, batch, index)
 
-    monkeypatch.setattr(training.LesionDetection, "training_step", cut)
+    monkeypatch.setattr(module.LesionDetection, "training_step", cut)
     with pytest.raises(RuntimeError, match="power cut"):
         finetune(weights, *sets(world, weights, r), tmp_path / "cut", r, **options)
     assert not (tmp_path / "cut" / "last.pth").exists()
-    monkeypatch.setattr(training.LesionDetection, "training_step", step)
+    monkeypatch.setattr(module.LesionDetection, "training_step", step)
     resumed = finetune(weights, *sets(world, weights, r), tmp_path / "cut", r, **options)
     a, b = (torch.load(run.last, weights_only=True)["model"] for run in (whole, resumed))
     assert set(a) == set(b) and all(torch.equal(a[n], b[n]) for n in a)
@@ -189,10 +189,16 @@ def test_finetune__learns_and_is_judged_the_same_from_its_files(
     world: Path, weights: Weights, tmp_path: Path
 ) -> None:
     weights = starting_weights("timm/resnet10t", "random", weights.inputs)
-    r = tiny_recipe(steps=45, optimiser="adamw", lr=2e-3, warmup=15, pyramid=64, norms="measured")
+    r = tiny_recipe(steps=45, optimizer="adamw", lr=2e-3, warmup=15, pyramid=64, norms="measured")
     train, val = sets(world, weights, r)
     run = finetune(
-        weights, train, val, tmp_path / "run", r, **{**QUIET, "validate_every": 45, "log_every": 5}
+        weights,
+        train,
+        val,
+        tmp_path / "run",
+        r,
+        machine=CPU,
+        intervals=Intervals(45, 250, 5, progress=False),
     )
     assert run.metrics["recall5"] == 1.0, run.metrics
     losses = [
@@ -370,9 +376,13 @@ def test_finetune__refuses(world: Path, weights: Weights, tmp_path: Path) -> Non
             **QUIET,
         )
     with pytest.raises(ValueError, match="a batch of 2 images cannot be shared by 3 processes"):
-        finetune(weights, train, val, tmp_path / "x", r, **{**QUIET, "devices": 3})
+        finetune(
+            weights, train, val, tmp_path / "x", r, machine=dataclasses.replace(CPU, devices=3)
+        )
     with pytest.raises(ValueError, match="validate_every must be at least 1, got 0"):
-        finetune(weights, train, val, tmp_path / "x", r, **{**QUIET, "validate_every": 0})
+        finetune(weights, train, val, tmp_path / "x", r, intervals=Intervals(validate_every=0))
+    with pytest.raises(ValueError, match="read from files, got place 'gpu'; use 'auto'"):
+        finetune(weights, train, val, tmp_path / "x", r, machine=Machine(place="gpu"))
     assert not (tmp_path / "x").exists()
 
 
@@ -434,7 +444,7 @@ def test_train__says_where_its_view_is_not_what_the_weights_saw(
     assert main(argv) == 0
     assert (
         "note: these weights were trained on 3 slices 2.5 mm apart: --view.channels 3 "
-        "--view.distance_mm 2.5" in capsys.readouterr().out
+        "--view.distance-mm 2.5" in capsys.readouterr().out
     )
     assert (
         main([*argv, "--view.channels", "3", "--view.distance_mm", "2.5"]) == 0
@@ -466,7 +476,7 @@ def test_train__from_a_weights_file_and_its_mistakes(
     assert "DL_info.csv" in refused(
         ["train", str(tmp_path), "--out", str(tmp_path / "x"), *TINY], capsys
     )
-    assert "takes three channels, got view.channels 5" in refused(
+    assert "takes three channels, got --view.channels 5" in refused(
         [*start, "--view.channels", "5"], capsys
     )
     assert "give both, or neither" in refused([*start, "--position", "true"], capsys)
@@ -517,7 +527,7 @@ def test_check__says_whether_training_may_start(
 def test_plant__writes_what_check_passes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "is not a folder" in refused(
+    assert "does not exist" in refused(
         ["plant", str(tmp_path / "none"), "--out", str(tmp_path / "x")], capsys
     )
     assert "holds no .nii" in refused(

@@ -51,7 +51,7 @@ def toy_recipe(**changes: object) -> Recipe:
         "g": 4,
         "m": 4,
         "steps": 10,
-        "optimiser": "adamw",
+        "optimizer": "adamw",
         "lr": 1e-3,
         "schedule": "cosine",
         "precision": "32",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +21,17 @@ from torch.utils.data import DataLoader
 from tests.made.toys import toy_recipe, toy_store
 from ubr.pretrain.data.bank import SliceBank, prepare, to_grid
 from ubr.pretrain.data.store import Store
+from ubr.pretrain.module import UBR, Steps
+from ubr.pretrain.planning import plan
 from ubr.pretrain.recipes import RECIPES, Recipe, large, paper, recipe, reference_code
 from ubr.pretrain.sampler import SliceSampler
 from ubr.pretrain.scores.scoring import score, scores_of
-from ubr.pretrain.training import UBR, Steps, fit, plan
-from ubr.weights import Head, InputSpec, Regressor, build, load
-from ubr.weights.common.runs import From
+from ubr.pretrain.training import fit
+from ubr.weights import Head, InputSpec, Intervals, Machine, Regressor, build, load
+from ubr.weights.common.trainer import StepsFrom
+
+CPU = Machine(accelerator="cpu")
+QUIET = Intervals(progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -44,25 +50,23 @@ def metrics(run: Path) -> list[dict[str, float]]:
 def test_fit__killed_and_run_again_equals_the_unbroken_run_bit_for_bit(
     store: Store, tmp_path: Path
 ) -> None:
-    options = {
-        "validate_every": 4,
-        "checkpoint_every": 3,
-        "log_every": 2,
-        "progress": False,
-        "accelerator": "cpu",
+    options: dict[str, Any] = {
+        "machine": Machine(accelerator="cpu"),
+        "intervals": Intervals(4, 3, log_every=2, progress=False),
     }
-    whole = fit(store, tmp_path / "whole", toy_recipe(), **options)  # type: ignore[arg-type]
+    whole = fit(store, tmp_path / "whole", toy_recipe(), **options)
     script = f"""
         import os, signal, sys
         from pathlib import Path
         from tests.made.toys import toy_recipe
-        from ubr.pretrain import training
-        step = training.UBR.training_step
+        from ubr.pretrain import module, training
+        from ubr.weights import Intervals, Machine
+        step = module.UBR.training_step
         def killing(self, batch, index):
             if batch.step == 8:
                 os.kill(os.getpid(), signal.SIGKILL)
             return step(self, batch, index)
-        training.UBR.training_step = killing
+        module.UBR.training_step = killing
         training.fit({str(store.path)!r}, {str(tmp_path / "cut")!r}, toy_recipe(), **{options!r})
     """
     killed = subprocess.run(
@@ -79,12 +83,12 @@ def test_fit__killed_and_run_again_equals_the_unbroken_run_bit_for_bit(
         == 6
     )
 
-    resumed = fit(store, tmp_path / "cut", toy_recipe(), **options)  # type: ignore[arg-type]
+    resumed = fit(store, tmp_path / "cut", toy_recipe(), **options)
     assert load(resumed.weights).sha256() == load(whole.weights).sha256()
     assert metrics(resumed.folder) == metrics(whole.folder)
     assert resumed.metrics == whole.metrics and len(metrics(whole.folder)) == 5 + 2
 
-    again = fit(store, tmp_path / "cut", toy_recipe(), **options)  # type: ignore[arg-type]
+    again = fit(store, tmp_path / "cut", toy_recipe(), **options)
     assert (
         again.notes == ("already finished; nothing was trained",) and again.metrics == whole.metrics
     )
@@ -95,7 +99,7 @@ def test_fit__two_processes_train_what_one_would(store: Store, tmp_path: Path) -
     """DDP over gloo through the command line, g = 5 over two ranks (3 and 2 groups), equals one
     process but for the order of sums.
     """
-    config = dataclasses.asdict(toy_recipe(g=5, steps=6, optimiser="sgd", lr=0.01))
+    config = dataclasses.asdict(toy_recipe(g=5, steps=6, optimizer="sgd", lr=0.01))
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(config))))
     tensors = []
     for devices in (1, 2):
@@ -141,7 +145,7 @@ def test_batches__same_for_any_number_of_workers_and_processes(store: Store, pla
         loader = DataLoader(
             Steps(sampler, bank, rank, world),
             batch_size=None,
-            sampler=From(first, 6),
+            sampler=StepsFrom(first, 6),
             num_workers=workers,
         )
         return [(b.step, b.rows, b.hu) for b in loader]
@@ -179,9 +183,8 @@ def test_fit__learns_order_from_the_toy_world(store: Store, tmp_path: Path) -> N
         store,
         tmp_path / "run",
         toy_recipe(steps=80, g=6, m=6, lr=5e-3),
-        validate_every=80,
-        progress=False,
-        accelerator="cpu",
+        machine=CPU,
+        intervals=Intervals(validate_every=80, progress=False),
     )
     assert run.metrics["r"] > 0.95 and run.metrics["ordered"] > 0.9
     weights = load(run.weights)
@@ -201,7 +204,7 @@ def test_fit__with_neighbours_as_channels_and_scored_with_them(
         lr=5e-3,
         inputs=InputSpec(size_px=32, window_hu=(-1000.0, 1000.0), neighbours_mm=3.0),
     )
-    run = fit(store, tmp_path / "run", recipe, validate_every=80, progress=False, accelerator="cpu")
+    run = fit(store, tmp_path / "run", recipe, machine=CPU, intervals=Intervals(80, progress=False))
     assert run.metrics["r"] > 0.95
     scored = score(run.weights, [store.path], tmp_path / "scores", progress=False)
     regressor, row = Regressor.from_weights(load(run.weights)).eval(), store.rows()[0]
@@ -213,9 +216,9 @@ def test_fit__with_neighbours_as_channels_and_scored_with_them(
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_fit__clips_gradients_in_every_precision(
-    store: Store, tmp_path: Path, precision: str, optimiser: str
+    store: Store, tmp_path: Path, precision: str, optimizer: str
 ) -> None:
     """A norm of almost nothing leaves the weights where they started; without it they move."""
     moved = []
@@ -223,12 +226,12 @@ def test_fit__clips_gradients_in_every_precision(
         recipe = toy_recipe(
             steps=2,
             precision=precision,
-            optimiser=optimiser,
+            optimizer=optimizer,
             clip_norm=clip,
             weight_decay=0.0,
             lr=1e-3,
         )
-        run = fit(store, tmp_path / f"{clip}", recipe, progress=False, accelerator="cpu")
+        run = fit(store, tmp_path / f"{clip}", recipe, machine=CPU, intervals=QUIET)
         before = UBR(recipe, store, store.usable()).regressor.backbone.body.state_dict()
         moved.append(
             max(float((t - before[n]).abs().max()) for n, t in load(run.weights).trunk.items())
@@ -241,7 +244,7 @@ def test_fit__refuses_a_folder_of_another_run(store: Store, tmp_path: Path) -> N
     (tmp_path / "full" / "thesis.doc").touch()
     with pytest.raises(ValueError, match="is not empty and holds no run"):
         fit(store, tmp_path / "full", toy_recipe())
-    fit(store, tmp_path / "run", toy_recipe(steps=1), progress=False, accelerator="cpu")
+    fit(store, tmp_path / "run", toy_recipe(steps=1), machine=CPU, intervals=QUIET)
     with pytest.raises(ValueError, match=r"holds another run \(other recipe.steps\)"):
         fit(store, tmp_path / "run", toy_recipe(steps=2))
 
@@ -257,7 +260,7 @@ def test_plan__splits_by_patient_and_says_what_is_too_short(tmp_path: Path) -> N
     assert [row.key for row in chosen.held_out] == [planned.train[0].key]
     with pytest.raises(
         ValueError,
-        match=r"0 series can be trained on, fewer than g = 4 a step \(holding out 1, 10 too "
+        match=r"0 series can be trained on, fewer than g = 4 per step \(holding out 1, 10 too "
         r"short\)",
     ):
         plan(store, toy_recipe(m=13))

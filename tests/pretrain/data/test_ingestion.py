@@ -197,20 +197,6 @@ def test_dry(mixed: tuple[Path, Path, Ingested], tmp_path: Path) -> None:
     )
 
 
-def test_patients_by_the_longest_end_of_the_path() -> None:
-    from ubr.pretrain.data.volume import Series
-
-    found = [
-        Series("nifti", (f"/data/{p}",), p, "")
-        for p in ("a/x.nii", "b/x.nii", "c/deep/y.nii", "xx.nii")
-    ]
-    found.append(Series("dicom", ("/data/a/x.nii",), "d", "from the header"))
-    named, unmatched = ingestion._name_patients(
-        found, {"x.nii": "1", "b/x.nii": "2", "c": "3", "z.nii": "4"}
-    )
-    assert [s.patient for s in named] == ["1", "2", "3", "", "1"] and unmatched == 1
-
-
 @pytest.mark.parametrize(
     ("text", "match"),
     [

@@ -27,7 +27,7 @@ from tests.pretrain.data.test_ingestion import children, write_nifti
 from ubr.pretrain.cli import main
 from ubr.pretrain.data import workers
 from ubr.pretrain.data.ingestion import ingest
-from ubr.pretrain.data.jobs import Job
+from ubr.pretrain.data.scans import UnreadScan
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.data.volume import Series
 from ubr.pretrain.reading.classifier import Classifier
@@ -508,7 +508,7 @@ def test_scheduler__mistakes_are_one_line_and_leave_nothing(
 
 def test_work__says_nothing_of_whose_it_is_where_a_cluster_logs_it() -> None:
     series = Series("dicom", ("/scans/DOE^JANE/1",), "1.2.3.4", "DOE^JANE")
-    said = repr(Job("ab12", "/scans/DOE^JANE", series))
+    said = repr(UnreadScan("ab12", "DOE^JANE", "/scans/DOE^JANE", series))
     assert "ab12" in said and "dicom" in said and "DOE" not in said and "1.2.3.4" not in said
 
 

@@ -1,59 +1,50 @@
-"""A file that is being written never costs the one that is there."""
+"""A run folder holds one run, and says which."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
+import yaml
 
-from ubr.weights.common import runs
+from ubr.weights.common import disk, runs
 
-
-def test_save__a_full_disk_leaves_the_last_file_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "new" / "last.ckpt"
-    runs.save({"step": 1}, path)
-
-    def full(values: Any, file: Any) -> None:
-        file.write(b"half")
-        raise RuntimeError("unexpected pos 4 vs 2")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(
-        OSError,
-        match=r"last\.ckpt could not be written, most likely for want of disk space; make room",
-    ):
-        runs.save({"step": 2}, path)
-    assert torch.load(path) == {"step": 1} and list(path.parent.iterdir()) == [path]
+CONFIG = {"recipe": {"optimiser": "sgd", "lr": 0.1}, "data": {"sha256": "abc"}}
 
 
-def test_trainer__checkpoints_do_not_go_through_another_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Module(runs.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = torch.nn.Linear(1, 1)
+def test_check__takes_a_new_folder_and_the_same_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    runs.check(folder, CONFIG)
+    runs.claim(folder, CONFIG)
+    assert yaml.safe_load((folder / "config.yaml").read_text()) == CONFIG
+    runs.check(folder, CONFIG)
 
-        def train_dataloader(self) -> Any:
-            return torch.utils.data.DataLoader(torch.ones(2, 1))  # type: ignore[arg-type]
 
-        def training_step(self, batch: torch.Tensor, _: int) -> torch.Tensor:
-            return self.layer(batch).sum()  # type: ignore[no-any-return]
+def test_check__refuses_another_run_and_other_files(tmp_path: Path) -> None:
+    runs.claim(tmp_path / "run", CONFIG)
+    other = {**CONFIG, "data": {"sha256": "def"}}
+    with pytest.raises(ValueError, match=r"holds another run \(other data.sha256\); give a new"):
+        runs.check(tmp_path / "run", other)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "thesis.doc").touch()
+    with pytest.raises(ValueError, match="is not empty and holds no run; give a new `out`"):
+        runs.check(tmp_path / "letters", CONFIG)
 
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
-    trainer = runs.trainer(
-        tmp_path / "run", [], accelerator="cpu", devices=1, nodes=1, strategy="ddp", precision="32-true", steps=2, clip_norm=None,
-        validate_every=2, checkpoint_every=1, log_every=1, bar=None,
-    )  # fmt: skip
-    runs.train(trainer, Module(), last := tmp_path / "run" / "checkpoints" / "last.ckpt")
-    assert torch.load(last, weights_only=False)["global_step"] == 2 and list(
-        last.parent.iterdir()
-    ) == [last]
+def test_check__takes_a_folder_whose_first_file_was_being_written(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), disk.whole(tmp_path / "config.yaml") as part:
+        hidden = part.parent.name
+        raise KeyboardInterrupt
+    (tmp_path / hidden).mkdir()  # as after a kill
+    runs.check(tmp_path, CONFIG)
+
+
+def test_claim__removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    with disk.whole(tmp_path / "checkpoints" / "last.ckpt") as part:
+        part.touch()
+        name = part.parent.name
+    host, _, rest = name.rpartition("-")
+    left = tmp_path / "checkpoints" / f"{host}-999999999.{rest.split('.', 1)[1]}"
+    left.mkdir()
+    runs.claim(tmp_path, CONFIG)
+    assert not left.exists() and (tmp_path / "checkpoints" / "last.ckpt").exists()

@@ -1,0 +1,215 @@
+"""The paper's figures as functions of rows (results/NAME.csv): each returns a Matplotlib figure.
+
+Each raises `ValueError` if rows are missing or do not belong together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from benchmarks.common.bodies import drawn
+from benchmarks.common.comparison import ORDER, by_pretraining, experiments
+from benchmarks.common.landmarks import PARTS
+from benchmarks.common.tables import Rows, percent, together
+
+COLOURS = {"chest": "#3b6fb6", "abdomen": "#d98c21", "pelvis": "#4f9a57"}
+STARTS = dict(
+    zip(ORDER, ("#888888", "#3b6fb6", "#d98c21", "#4f9a57", "#7a4fa3", "#b3618c"), strict=True)
+)
+
+
+def fig2(rows: Rows) -> Figure:
+    """Slices of different bodies at equal scores, one line per score."""
+    sound = [
+        row
+        for row in together(rows, "curves")
+        if row["ascites"] == "False" and row["seed"] == rows[0]["seed"]
+    ]
+    scores = np.array([float(row["score"]) for row in sound])
+    bodies = sorted({row["body"] for row in sound})
+    levels = np.quantile(scores, [0.06, 0.36, 0.66, 0.94])
+    figure, axes = _axes(len(levels), len(bodies), 1.5, 1.25)
+    for column, body in enumerate(bodies):
+        hu = drawn(int(body), False).volume.hu
+        curve = np.array([float(row["score"]) for row in sound if row["body"] == body])
+        for line, level in enumerate(levels):
+            axes[line, column].imshow(
+                hu[np.abs(curve - level).argmin()], cmap="gray", vmin=-175, vmax=275
+            )
+            axes[line, column].set_axis_off()
+    for line, level in enumerate(levels):
+        axes[line, 0].text(
+            -0.05, 0.5, f"{level:.1f}", transform=axes[line, 0].transAxes, ha="right", va="center"
+        )
+    return figure
+
+
+def fig3a(rows: Rows) -> Figure:
+    """Histogram of scores in each part, of the first seed.
+
+    The scores of each training begin elsewhere.
+    """
+    rows = [row for row in together(rows, "histogram") if row["seed"] == rows[0]["seed"]]
+    figure, axes = _axes(1, 1, 6, 3)
+    edges = np.array(sorted({float(row[name]) for row in rows for name in ("from", "to")}))
+    width = float(np.diff(edges).min())
+    for part in PARTS:
+        mine = [row for row in rows if row["part"] == part]
+        middles = [float(row["from"]) + width / 2 for row in mine]
+        axes[0, 0].bar(
+            middles,
+            [float(row["slices"]) for row in mine],
+            width=width,
+            color=COLOURS[part],
+            alpha=0.7,
+            label=part,
+        )
+    axes[0, 0].set(xlabel="score", ylabel="slices")
+    axes[0, 0].legend(frameon=False)
+    return figure
+
+
+def fig3b(rows: Rows) -> Figure:
+    """Accuracy against slices per volume, with and without the distance loss.
+
+    Shown are the mean over seeds, and each seed.
+    """
+    together(rows, "sampling")
+    figure, axes = _axes(1, 1, 6, 3.2)
+    for distance, label, colour in (
+        (1.0, "with distance loss", "#3b6fb6"),
+        (0.0, "without", "#d98c21"),
+    ):
+        mine = [row for row in rows if float(row["distance"]) == distance]
+        slices = sorted({int(row["m"]) for row in mine})
+        of_m = [percent([row for row in mine if int(row["m"]) == m], "accuracy") for m in slices]
+        axes[0, 0].plot(
+            slices,
+            [values.mean() for values in of_m],
+            "-o",
+            color=colour,
+            label=label,
+            markersize=4,
+        )
+        for m, values in zip(slices, of_m, strict=True):
+            axes[0, 0].plot([m] * len(values), values, "_", color=colour, alpha=0.5)
+    axes[0, 0].set(xlabel="slices a volume (m)", ylabel="accuracy %")
+    axes[0, 0].legend(frameon=False)
+    return figure
+
+
+def fig3c(rows: Rows) -> Figure:
+    """Recall of the 5 best detections on validation patients by step: mean and range over seeds.
+
+    There is one panel per share of the labels, and one line of panels per experiment and UBR
+    training.
+    """
+    if not rows:
+        raise ValueError("no rows of starts_curve")
+    lines = [
+        (experiment, pretraining, of_line)
+        for experiment, of_experiment in experiments(rows).items()
+        for pretraining, of_line in by_pretraining(of_experiment).items()
+    ]
+    shares = sorted({float(row["share"]) for row in rows})
+    figure, axes = _axes(len(lines), len(shares), 3, 2.8, sharex="row", sharey="row")
+    for line, (experiment, pretraining, of_line) in zip(axes, lines, strict=True):
+        for panel, share in zip(line, shares, strict=True):
+            of_panel = [row for row in of_line if float(row["share"]) == share]
+            panel.set_visible(any(row["pretraining"] == pretraining for row in of_panel))
+            _draw_starts(panel, of_panel)
+            panel.set(title=f"{100 * share:g} % of the labels", xlabel="steps")
+            if panel.get_visible():
+                panel.legend(frameon=False, fontsize=7, loc="lower right")
+        of = f"UBR of {pretraining.split(', ')[0]}\n" if pretraining else ""
+        first = next(panel for panel in line if panel.get_visible())
+        first.set_ylabel(f"{experiment}\n{of}recall of the 5 best, %", fontsize=9)
+        first.tick_params(labelleft=True)
+        first.set_ylim(bottom=0)
+    return figure
+
+
+def fig4(rows: Rows) -> Figure:
+    """Score against position in sound bodies, and in a body with ascites.
+
+    The third panel shows the slice that lies farthest from the line.
+    """
+    mine = [row for row in together(rows, "curves") if row["seed"] == rows[0]["seed"]]
+    worst = min((row for row in mine if row["ascites"] == "True"), key=lambda row: float(row["r"]))[
+        "body"
+    ]
+    figure, axes = _axes(1, 3, 3.4, 3)
+    for body in sorted({row["body"] for row in mine}):
+        z, scores, r = _curve(mine, body, "False")
+        axes[0, 0].plot(z, scores, linewidth=1, label=f"r {r:.3f}")
+    z, scores, r = _curve(mine, worst, "True")
+    slope, intercept = np.polyfit(z, scores, 1)
+    odd = int(np.abs(scores - slope * z - intercept).argmax())
+    axes[0, 1].plot(z, scores, color="#b33", linewidth=1, label=f"with ascites, r {r:.3f}")
+    axes[0, 1].plot(z, slope * z + intercept, ":", color="#888")
+    axes[0, 1].plot(z[odd], scores[odd], "o", color="#b33")
+    axes[0, 2].imshow(drawn(int(worst), True).volume.hu[odd], cmap="gray", vmin=-175, vmax=275)
+    axes[0, 2].set_axis_off()
+    axes[0, 2].set_title("the marked slice", fontsize=9)
+    for panel, title in zip(axes[0], ("sound bodies", "the belly full of fluid"), strict=False):
+        panel.set(xlabel="mm below the first slice", ylabel="score", title=title)
+        panel.legend(frameon=False, fontsize=7)
+    return figure
+
+
+FIGURES: dict[str, tuple[str, Callable[[Rows], Figure]]] = {
+    "fig2": ("curves", fig2),
+    "fig3a": ("histogram", fig3a),
+    "fig3b": ("sampling", fig3b),
+    "fig3c": ("starts_curve", fig3c),
+    "fig4": ("curves", fig4),
+}
+"""For each figure, the rows that it is drawn from, and the function that draws it."""
+
+
+def _draw_starts(panel: Axes, rows: Rows) -> None:
+    """A line and a range per start that has rows."""
+    for start, colour in STARTS.items():
+        mine = [row for row in rows if row["start"] == start]
+        steps = sorted({int(row["step"]) for row in mine})
+        if not steps:
+            continue
+        values = [
+            percent([row for row in mine if int(row["step"]) == step], "val_recall5")
+            for step in steps
+        ]
+        seeds = len({row["seed"] for row in mine})
+        label = f"{start}, {seeds} seed{'s' * (seeds > 1)}"
+        panel.plot(steps, [v.mean() for v in values], color=colour, label=label)
+        low, high = [v.min() for v in values], [v.max() for v in values]
+        panel.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _curve(
+    rows: Rows, body: str, ascites: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    mine = sorted(
+        (row for row in rows if (row["body"], row["ascites"]) == (body, ascites)),
+        key=lambda row: int(row["slice"]),
+    )
+    return (
+        np.array([float(row["z_mm"]) for row in mine]),
+        np.array([float(row["score"]) for row in mine]),
+        float(mine[0]["r"]),
+    )
+
+
+def _axes(
+    lines: int, columns: int, width: float, height: float, **more: Any
+) -> tuple[Figure, NDArray[Any]]:
+    figure = Figure(figsize=(width * columns, height * lines), layout="constrained")
+    axes: NDArray[Any] = figure.subplots(lines, columns, squeeze=False, **more)
+    for panel in axes.flat:
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure, axes

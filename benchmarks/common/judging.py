@@ -1,0 +1,164 @@
+"""How well a trained regressor does on patients it has not seen, judged by landmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.common.cohort import Cohort, is_head
+from benchmarks.common.landmarks import LANDMARKS, PARTS, parts_of
+from ubr.pretrain.data.bank import to_grid
+from ubr.pretrain.data.store import SeriesRow
+from ubr.pretrain.reading.curve import line_errors_mm, ordered_share, passage, pearson_r
+from ubr.pretrain.reading.regions import classify, thresholds
+from ubr.pretrain.scores.scoring import scores_of
+from ubr.weights import Regressor
+
+
+@dataclass(frozen=True)
+class MarkedCurve:
+    """A series, its scores, and the slice of each landmark that it shows."""
+
+    series: SeriesRow
+    scores: NDArray[np.float64]
+    marks: Mapping[str, int]
+
+    def parts(self) -> dict[int, str]:
+        """The part of each slice between the landmarks."""
+        return parts_of(self.marks, self.series.z_mm)
+
+
+def curve_of(regressor: Regressor, cohort: Cohort, series: SeriesRow) -> MarkedCurve:
+    """Score a series."""
+    scores = scores_of(regressor, to_grid(cohort.store, series, regressor.inputs))
+    return MarkedCurve(series, scores.astype(np.float64), cohort.marks(series))
+
+
+def rows_of(
+    regressor: Regressor, cohort: Cohort, held_out: Sequence[str]
+) -> list[dict[str, object]]:
+    """One row per series of the held-out patients.
+
+    The series of the other patients give the score of each landmark.
+    """
+    known: list[MarkedCurve] = []
+    unseen: list[MarkedCurve] = []
+    for series in cohort.store.usable():
+        if cohort.marks(series) or series.patient in held_out:
+            (unseen if series.patient in held_out else known).append(
+                curve_of(regressor, cohort, series)
+            )
+    levels = {
+        name: [curve.scores[curve.marks[name]] for curve in known if name in curve.marks]
+        for name in LANDMARKS
+    }
+    accuracies = part_accuracies(known, unseen)
+    errors = line_errors_mm([c.scores for c in unseen], [c.series.z_mm for c in unseen])
+    return [
+        {
+            "file": cohort.names[curve.series.key],
+            "region": cohort.labels(curve.series).get("region", ""),
+            "slices": curve.series.slices,
+            "length_mm": round(float(curve.series.z_mm[-1]), 1),
+            "r": round(pearson_r(curve.scores, curve.series.z_mm), 5),
+            "ordered": round(ordered_share(curve.scores), 5),
+            "line_error_mm": round(float(line_error), 2),
+            **{f"{n}_error_mm": landmark_error_mm(curve, n, levels[n]) for n in LANDMARKS},
+            **{f"{n}_score": _landmark_score(curve, n) for n in LANDMARKS},
+            "part_slices": len(curve.parts()),
+            "part_accuracy": round(accuracy, 5) if accuracy is not None else "",
+        }
+        for curve, accuracy, line_error in zip(unseen, accuracies, errors, strict=True)
+    ]
+
+
+def part_accuracies(
+    known: Sequence[MarkedCurve], unseen: Sequence[MarkedCurve]
+) -> list[float | None]:
+    """Share of the slices of each unseen series that two known series classify correctly.
+
+    Each pair of known series that together show the three parts gives thresholds (the paper,
+    Table 1). The share is the mean over all pairs, because it matters which two are taken. It is
+    None if there is no such pair, or if the series has no slice of a known part.
+    """
+    cuts = []
+    for pair in combinations([curve for curve in known if curve.parts()], 2):
+        scores, parts = _labelled_scores(pair)
+        if set(parts) == set(PARTS):
+            cuts.append(thresholds(scores, parts, PARTS))
+    shares: list[float | None] = []
+    for curve in unseen:
+        scores, parts = _labelled_scores([curve])
+        correct = [
+            (classify(scores, of_pair, PARTS) == np.array(parts)).mean()
+            for of_pair in cuts
+            if parts
+        ]
+        shares.append(float(np.mean(correct)) if correct else None)
+    return shares
+
+
+def landmark_error_mm(curve: MarkedCurve, name: str, levels: Sequence[float]) -> float | str:
+    """Distance in mm from a landmark to where the curve passes the landmark's score.
+
+    A curve that does not pass it is taken to pass it in its first or last slice. Empty if the
+    series does not show the landmark, or no other series does.
+
+    Args:
+        levels: the score of the landmark in other series.
+    """
+    if name not in curve.marks or not levels:
+        return ""
+    z = passage(curve.scores, curve.series.z_mm, float(np.mean(levels))).z_mm
+    return round(float(abs(z - curve.series.z_mm[curve.marks[name]])), 2)
+
+
+def summary(rows: Sequence[Mapping[str, str]]) -> dict[str, object]:
+    """The columns of one row per seed, from the rows of all its series.
+
+    Trunks are counted separately, because heads are many and easy. A value is empty if there are no
+    series for it.
+    """
+    trunk = [row for row in rows if not is_head(row["file"])]
+    heads = [row for row in rows if is_head(row["file"])]
+    long = [row for row in trunk if float(row["length_mm"]) > 200]
+    errors = [
+        float(row[f"{n}_error_mm"]) for row in trunk for n in LANDMARKS if row[f"{n}_error_mm"]
+    ]
+    parts = [
+        (float(row["part_accuracy"]), int(row["part_slices"]))
+        for row in trunk
+        if row["part_accuracy"]
+    ]
+    slices = sum(n for _, n in parts)
+    return {
+        "trunk_series": len(trunk),
+        "trunk_r_median": _quantile([float(row["r"]) for row in trunk], 4),
+        "trunk_ordered_median": _quantile([float(row["ordered"]) for row in trunk], 4),
+        "long_trunk_series": len(long),
+        "long_trunk_r_median": _quantile([float(row["r"]) for row in long], 4),
+        "long_trunk_r_lowest": min((float(row["r"]) for row in long), default=""),
+        "long_trunk_r_below_0.95": sum(float(row["r"]) < 0.95 for row in long),
+        "head_r_median": _quantile([float(row["r"]) for row in heads], 4),
+        "landmarks": len(errors),
+        "landmark_error_mm_median": _quantile(errors, 1),
+        "landmark_error_mm_q90": _quantile(errors, 1, 0.9),
+        "part_accuracy": round(sum(share * n for share, n in parts) / slices, 4) if parts else "",
+    }
+
+
+def _labelled_scores(curves: Sequence[MarkedCurve]) -> tuple[NDArray[np.float64], list[str]]:
+    pairs = [(curve.scores[i], part) for curve in curves for i, part in curve.parts().items()]
+    return np.array([score for score, _ in pairs]), [part for _, part in pairs]
+
+
+def _landmark_score(curve: MarkedCurve, name: str) -> float | str:
+    return round(float(curve.scores[curve.marks[name]]), 4) if name in curve.marks else ""
+
+
+def _quantile(values: Sequence[float], digits: int, q: float = 0.5) -> float | str:
+    return round(float(np.quantile(values, q)), digits) if values else ""

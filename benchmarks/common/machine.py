@@ -1,0 +1,46 @@
+"""Where a row comes from: date, commit, configuration, seed, machine and versions."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def provenance(config_sha256: str, seed: int) -> dict[str, object]:
+    """The columns that every row begins with.
+
+    The commit has a "+" if files under version control had changed.
+    """
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    versions = {"python": platform.python_version(), **{n: version(n) for n in ("torch", "timm")}}
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": _git("rev-parse", "--short=10", "HEAD") + ("+" if changed else ""),
+        "config": config_sha256[:12],
+        "seed": seed,
+        "machine": machine_name(),
+        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
+    }
+
+
+def machine_name() -> str:
+    """The name of the GPU, or that of the CPU and the number of cores this process may use."""
+    import torch
+
+    from ubr.pretrain.data.workers import cores
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {cores()} cores"
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()

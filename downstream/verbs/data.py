@@ -1,0 +1,68 @@
+"""Verbs about a data set: check, plant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ubr.weights.common import disk
+from ubr.weights.common.commandline import show
+
+if TYPE_CHECKING:
+    from ubr.weights.common.options import Options
+
+
+def check(options: Options, words: Sequence[str]) -> None:
+    """A folder in DeepLesion's layout, before training."""
+    from ..preflight import check
+
+    options.description = (
+        "Check a folder in DeepLesion's layout before training. The exit status is 2 if training "
+        "must not start."
+    )
+    options.add_argument("folder", metavar="FOLDER", help="with DL_info.csv and Images_png")
+    options.add_argument(
+        "--manifest", metavar="FILE", help="also write the report to this file, as JSON"
+    )
+    options.add_argument(
+        "--splits",
+        nargs="*",
+        metavar="SPLIT",
+        help="whose images are read; without it, those of all splits in the table",
+    )
+    options.offer_json("the report")
+    options.offer(check, {"folder", "splits"})
+    given = options.read(words)
+    manifest, as_json = given.pop("manifest"), given.pop("json")
+    report = check(**given)
+    show(report.manifest if as_json else report.table())
+    if manifest is not None:
+        disk.write_text(manifest, json.dumps(report.manifest, indent=1) + "\n")
+    if not report.ok:
+        raise ValueError(
+            f"{len(report.faults)} kinds of faults, training must not start; they are listed above"
+        )
+
+
+def plant(options: Options, words: Sequence[str]) -> None:
+    """Known lesions in volumes."""
+    from ..planting.scans import find_scans
+    from ..planting.write import plant
+
+    options.description = "Plant known lesions in CT volumes and write them in DeepLesion's layout."
+    options.add_argument(
+        "source",
+        metavar="STORE_OR_FOLDER",
+        help="a store that ubr-pretrain ingest made, or a file or folder that it takes",
+    )
+    options.add_argument(
+        "--patients",
+        metavar="FILE",
+        help="table with the columns file, patient; without it, catalog.csv beside the files if "
+        "there is one",
+    )
+    options.offer(plant, {"scans"})
+    given = options.read(words)
+    source, patients = given.pop("source"), given.pop("patients")
+    show(str(plant(find_scans(source, patients), **given)))

@@ -1,0 +1,35 @@
+"""The verb that evaluates a detector: evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ubr.weights.common.commandline import show
+
+if TYPE_CHECKING:
+    from ubr.weights.common.options import Options
+
+
+def evaluate(options: Options, words: Sequence[str]) -> None:
+    """A trained detector on a split."""
+    from ..evaluation import evaluate
+
+    options.description = (
+        "Evaluate a trained detector: recall, FROC and AP with intervals by patients, and pictures."
+    )
+    options.layout = {
+        "Most used": ("out", "split", "which", "json"),
+        "Detector": ("scorer",),
+        "Machine": ("device", "workers"),
+        "Output": ("pictures",),
+    }
+    options.add_argument("run", metavar="RUN", help="a run folder of ubr-detect train")
+    options.add_argument("data", metavar="FOLDER", help="in DeepLesion's layout")
+    options.offer_json("the report")
+    options.offer(evaluate, {"run", "data"})
+    given = options.read(words)
+    as_json, paths = given.pop("json"), [Path(given.pop(name)) for name in ("run", "data", "out")]
+    done = evaluate(*paths, **given)
+    show(done.report if as_json else str(done))

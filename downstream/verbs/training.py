@@ -1,0 +1,211 @@
+"""The verb that trains a detector: train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ubr.weights.common.commandline import show
+
+if TYPE_CHECKING:
+    from ubr.weights import InputSpec, Weights
+    from ubr.weights.common.options import Options
+
+    from ..dataset import DeepLesion
+    from ..recipes import DetectorRecipe
+    from ..training import Run
+
+LAYOUT = {
+    "Most used": (
+        *("out", "weights", "start", "backbone", "recipe", "steps", "devices"),
+        *("config", "dry"),
+    ),
+    "Data": ("share", "unreadable"),
+    "View of a slice": ("view",),
+    "Augmentation": ("augment",),
+    "Input contract, without --weights": ("inputs",),
+    "Detector": ("box_head", "pyramid", "norms", "position", "scorer"),
+    "Optimization": (
+        *("batch", "optimizer", "lr", "momentum", "weight_decay", "warmup", "drops"),
+        *("clip_norm", "precision", "seed"),
+    ),
+    "Machine": ("accelerator", "nodes", "workers"),
+    "Output": ("validate_every", "checkpoint_every", "log_every"),
+}
+
+
+def train(options: Options, words: Sequence[str]) -> None:
+    """A detector from a start."""
+    from ubr.weights import Intervals, Machine, load
+    from ubr.weights.common.options import taken
+
+    from ..positions import body_positions
+    from ..recipes import DetectorRecipe, recipe
+
+    _offer(options)
+    given = options.read_with_recipe(words, recipe, "small")
+    chosen, machine = taken(DetectorRecipe, given), taken(Machine, given)
+    intervals = taken(Intervals, given)
+    _check(given, chosen)
+    weights = _start(given, chosen)
+    sides = _data(given, chosen, weights.inputs)
+    planned = _planned(given, chosen, weights, sides)
+    if given["dry"]:
+        show(planned)
+        return
+    from ubr.weights.common.trainer import is_first_process
+
+    from ..training import finetune  # here, because Lightning takes seconds to import
+
+    if is_first_process():
+        show(planned)
+    scorer, (images, held_out) = given["scorer"], sides.values()
+    positions = body_positions(load(scorer), images, held_out) if scorer else None
+    run = finetune(
+        weights,
+        images,
+        held_out,
+        given["out"],
+        chosen,
+        machine=machine,
+        intervals=intervals,
+        positions=positions,
+    )
+    if is_first_process():
+        show(_finished(run, sides))
+
+
+def _offer(options: Options) -> None:
+    from ubr.weights import InputSpec, Intervals, Machine
+    from ubr.weights.common.options import flat
+
+    from ..recipes import INTERVALS, MACHINE, RECIPES, DetectorRecipe
+
+    options.description = "Train a lesion detector from a start. Repeat the command to resume it."
+    options.layout = LAYOUT
+    options.add_argument(
+        "data",
+        metavar="FOLDER",
+        help="in DeepLesion's layout: the data set, or what ubr-detect plant wrote",
+    )
+    options.add_argument("--out", required=True, metavar="FOLDER", help="the run's folder")
+    _offer_start(options)
+    options.offer_recipe(RECIPES, "small")
+    options.add_argument(
+        "--unreadable",
+        choices=("stop", "skip"),
+        default="stop",
+        help="what to do about images that cannot be read",
+    )
+    options.add_argument(
+        "--share", type=float, default=1.0, help="share of the training images, drawn by --seed"
+    )
+    options.add_argument(
+        "--dry", action="store_true", help="print what would be trained on what, and stop"
+    )
+    options.offer(DetectorRecipe)
+    options.offer(InputSpec, under="inputs")
+    options.offer(Machine, {"place"})  # images are always read from files
+    options.offer(Intervals)
+    defaults = {f"inputs.{n}": v for n, v in flat(InputSpec()).items()}
+    defaults |= {
+        n: v for n, v in {**flat(MACHINE), **flat(INTERVALS)}.items() if n in options.flags()
+    }
+    options.set_defaults(defaults)
+
+
+def _offer_start(options: Options) -> None:
+    options.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="start from a weights file of ubr-pretrain fit, with its backbone and input contract",
+    )
+    options.add_argument(
+        "--start",
+        metavar="START",
+        help="without --weights: random (the default), random:msra, imagenet, or a file",
+    )
+    options.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="without --weights: timm/resnet18 by default; vgg16 (the paper's) has one map: "
+        "--pyramid 0",
+    )
+    options.add_argument(
+        "--scorer",
+        metavar="FILE",
+        help="with --position true: weights of ubr-pretrain fit that score the slices",
+    )
+
+
+def _check(given: Mapping[str, Any], chosen: DetectorRecipe) -> None:
+    from ubr.weights import InputSpec
+
+    if chosen.position != bool(given["scorer"]):
+        raise ValueError(
+            f"--position {str(chosen.position).lower()} with --scorer {given['scorer']}: give "
+            "both, or neither"
+        )
+    start = given["start"] or given["backbone"] or given["inputs"] != InputSpec()
+    if given["weights"] and start:
+        raise ValueError(
+            "--weights bring their own start, backbone and inputs; leave out --start, --backbone "
+            "and --inputs"
+        )
+
+
+def _start(given: Mapping[str, Any], chosen: DetectorRecipe) -> Weights:
+    from ubr.weights import load
+
+    from ..detector import starting_weights
+
+    if given["weights"]:
+        return load(given["weights"])
+    backbone, start = given["backbone"] or "timm/resnet18", given["start"] or "random"
+    return starting_weights(backbone, start, given["inputs"], chosen.seed)
+
+
+def _data(
+    given: Mapping[str, Any], chosen: DetectorRecipe, inputs: InputSpec
+) -> dict[str, DeepLesion]:
+    from ..dataset import DeepLesion
+
+    folder, alike = given["data"], {"view": chosen.view, "unreadable": given["unreadable"]}
+    few = {"share": given["share"], "seed": chosen.seed, "augment": chosen.augment}
+    return {
+        "train": DeepLesion(folder, "train", inputs, **few, **alike),
+        "val": DeepLesion(folder, "val", inputs, **alike),
+    }
+
+
+def _planned(
+    given: Mapping[str, Any],
+    chosen: DetectorRecipe,
+    weights: Weights,
+    sides: Mapping[str, DeepLesion],
+) -> str:
+    start = "weights of this project" if given["weights"] else given["start"] or "random"
+    counts = ", ".join(
+        f"{len(images)} {split} images of {len({k.patient for k in images.keys})} patients"
+        for split, images in sides.items()
+    )
+    plan = (
+        f"{weights.backbone} from {start}, recipe {given['recipe']}, {chosen.steps} steps of "
+        f"{chosen.batch} images; {counts}"
+    )
+    apart, view = weights.inputs.neighbours_mm, chosen.view
+    if not apart or (view.channels, view.distance_mm) == (3, apart):
+        return plan
+    return (
+        f"{plan}\nnote: these weights were trained on 3 slices {apart:g} mm apart: "
+        f"--view.channels 3 --view.distance-mm {apart:g}"
+    )
+
+
+def _finished(run: Run, sides: Mapping[str, DeepLesion]) -> str:
+    quality = ", ".join(f"{name} {value:.4f}" for name, value in run.metrics.items())
+    told = f"{run.best} ({quality or 'nothing was validated'})"
+    skipped = {name for images in sides.values() for name in images.unreadable_names}
+    if not skipped:
+        return told
+    return f"{told}; {len(skipped)} images could not be read, first {min(skipped)}"

@@ -1,0 +1,182 @@
+"""Verbs that make scores and use them: score, calibrate, report, crop, level, annotate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ubr.weights.common.commandline import show
+
+if TYPE_CHECKING:
+    from ubr.weights.common.options import Options
+
+WEIGHTS = "weights.safetensors of a run"
+REGIONS = "regions.json that was made with these weights"
+
+
+def score(options: Options, words: Sequence[str]) -> None:
+    """Scores of slices."""
+    from ..scores.scoring import score
+
+    options.description = (
+        "Score every slice of a store or of scans. Repeat the command to resume it."
+    )
+    options.layout = {
+        "Most used": ("out", "regions", "features"),
+        "Regions": ("coverage",),
+        "Machine": ("device", "workers", "scheduler", "shard"),
+        "Output": ("with_paths",),
+    }
+    options.add_argument("weights", metavar="WEIGHTS", help=WEIGHTS)
+    options.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="a store, or files and folders with scans"
+    )
+    options.add_argument(
+        "--out",
+        required=True,
+        metavar="FOLDER",
+        help="a new folder for slices.parquet, series.csv and the other tables, or one that an "
+        "interrupted command began",
+    )
+    options.add_argument(
+        "--regions",
+        metavar="FILE",
+        help=f"{REGIONS}: adds body parts, positions and landmarks.csv",
+    )
+    options.add_argument(
+        "--features",
+        action="store_true",
+        help="also write features.npy: 512 numbers per slice, in the rows of slices.parquet",
+    )
+    options.add_argument(
+        "--with_paths",
+        action="store_true",
+        help="also write where each series was read from; paths may hold a name",
+    )
+    options.offer(score, {"weights", "sources", "out", "features", "with_paths", "regions"})
+    show(score(**options.read(words)).table())
+
+
+def report(options: Options, words: Sequence[str]) -> None:
+    """A page of scores."""
+    from ..uses.report import report
+
+    options.description = (
+        "Write one page about a folder of scores, for a browser without internet: findings, "
+        "curves, histogram, slices."
+    )
+    options.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
+    options.add_argument("--out", required=True, metavar="FILE", help="the .html file")
+    options.offer(report, {"scores", "out"})
+    show(str(report(**options.read(words))))
+
+
+def calibrate(options: Options, words: Sequence[str]) -> None:
+    """Regions from labelled volumes."""
+    from ..uses.calibration import calibrate
+
+    options.description = (
+        "Learn body parts and landmarks from a few labelled volumes, for score --regions."
+    )
+    options.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
+    options.add_argument(
+        "labels",
+        metavar="LABELS",
+        help="CSV file with the columns series (key in series.csv; score --with-paths shows the "
+        "scan), index (a slice, 0 at the superior end, or several as 12-57), and part, landmark "
+        "or both",
+    )
+    options.add_argument("--out", required=True, metavar="FILE", help="a new file, regions.json")
+    options.add_argument(
+        "--parts",
+        nargs="+",
+        metavar="PART",
+        help="the parts from superior to inferior; without it, ordered by median score",
+    )
+    options.add_argument(
+        "--scale",
+        nargs=2,
+        metavar="LANDMARK",
+        help="two landmarks, whose mean scores become positions 0 and 100",
+    )
+    options.add_argument(
+        "--features",
+        action="store_true",
+        help="classify parts by features.npy, with many labelled volumes (extra `labels`); see "
+        "score --features",
+    )
+    show(calibrate(**options.read(words)).table())
+
+
+def crop(options: Options, words: Sequence[str]) -> None:
+    """A scan between two levels."""
+    from ..uses.cropping import crop
+
+    options.description = (
+        "Cut one scan to the slices between two levels of the body. Voxels and geometry stay as "
+        "they are."
+    )
+    options.called = {"start": "from", "end": "to"}
+    options.add_argument(
+        "scan", metavar="SCAN", help="a file, or a folder with the files of one series"
+    )
+    options.add_argument("--weights", required=True, metavar="FILE", help=WEIGHTS)
+    options.add_argument("--regions", required=True, metavar="FILE", help=REGIONS)
+    options.add_argument(
+        "--from",
+        required=True,
+        metavar="LEVEL",
+        help="where the crop begins: a landmark, a part, or a score",
+    )
+    options.add_argument(
+        "--to", required=True, metavar="LEVEL", help="where it ends: a landmark, a part, or a score"
+    )
+    options.add_argument("--out", required=True, metavar="FILE", help="a new .nii.gz file")
+    options.add_argument(
+        "--partial",
+        action="store_true",
+        help="if the scan shows only part of the range, cut to that part",
+    )
+    options.offer(crop, {"scan", "weights", "regions", "out", "start", "end", "partial"})
+    given = options.read(words)
+    given["start"], given["end"] = given.pop("from"), given.pop("to")
+    show(crop(**given).line())
+
+
+def level(options: Options, words: Sequence[str]) -> None:
+    """The level of a slice in other exams."""
+    from ..uses.levels import same_level, table
+
+    options.description = "Find the level of one slice in the other exams of a folder of scores."
+    options.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
+    options.add_argument(
+        "--regions",
+        metavar="FILE",
+        help="regions.json of calibrate, made from volumes with landmarks; without it there is "
+        "no interval",
+    )
+    options.offer(same_level, {"scores", "regions"})
+    show(table(same_level(**options.read(words))))
+
+
+def annotate(options: Options, words: Sequence[str]) -> None:
+    """A DICOM report."""
+    from ..uses.annotation import annotate
+
+    options.description = (
+        "Report the body parts and landmarks of a DICOM series as a DICOM Structured Report, in "
+        "a new folder. The series is only read. The report belongs to the study and names its "
+        "patient."
+    )
+    options.add_argument("folder", metavar="DICOM_FOLDER", help="the files of one series")
+    options.add_argument("--weights", required=True, metavar="FILE", help=WEIGHTS)
+    options.add_argument("--regions", required=True, metavar="FILE", help=REGIONS)
+    options.add_argument(
+        "--out", required=True, metavar="FOLDER", help="a new folder for sr.dcm and copies/"
+    )
+    options.add_argument(
+        "--copies",
+        action="store_true",
+        help="also copy the images, as a new series with BodyPartExamined set",
+    )
+    show(annotate(**options.read(words)).line())

@@ -1,0 +1,120 @@
+"""The verb that trains: fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ubr.weights.common.commandline import show
+
+if TYPE_CHECKING:
+    from ubr.weights.common.options import Options
+
+    from ..planning import Plan
+    from ..training import Run
+
+LAYOUT = {
+    "Most used": (
+        *("out", "recipe", "backbone", "start", "steps", "holdout", "devices"),
+        *("config", "dry", "json"),
+    ),
+    "Data": ("g", "m", "unit", "begin", "balance"),
+    "Input contract, which travels with the weights": ("inputs",),
+    "Augmentation": ("augment",),
+    "Method": ("head_std", "order_scale", "distance_weight", "position_weight", "mean_losses"),
+    "Optimization": (
+        *("optimizer", "lr", "momentum", "weight_decay", "bias_lr_factor", "schedule", "drops"),
+        *("clip_norm", "seed"),
+    ),
+    "Machine": ("accelerator", "nodes", "workers", "place", "precision"),
+    "Output": ("validate_every", "checkpoint_every", "log_every", "license"),
+}
+
+
+def fit(options: Options, words: Sequence[str]) -> None:
+    """A regressor from a store."""
+    from ubr.weights import Intervals, Machine
+    from ubr.weights.common.options import taken
+
+    from ..data.store import Store
+    from ..planning import plan
+    from ..recipes import Recipe, recipe
+
+    _offer(options)
+    given = options.read_with_recipe(words, recipe, "default")
+    if given["json"] and not given["dry"]:
+        raise ValueError("`json` prints the plan of `dry`; give both")
+    chosen, holdout = taken(Recipe, given), given["holdout"]
+    machine, intervals = taken(Machine, given), taken(Intervals, given)
+    store = Store.open(given["store"])
+    planned = plan(store, chosen, holdout)
+    if given["dry"]:
+        show(_described(planned) if given["json"] else str(planned))
+        return
+    from ubr.weights.common.trainer import is_first_process
+
+    from ..training import fit  # here, because Lightning takes seconds to import
+
+    if is_first_process():
+        show(str(planned))
+    run = fit(
+        store,
+        given["out"],
+        chosen,
+        holdout=holdout,
+        machine=machine,
+        intervals=intervals,
+        license=given["license"],
+    )
+    if is_first_process():
+        show(_finished(run))
+
+
+def _offer(options: Options) -> None:
+    from ubr.weights import Intervals, Machine
+
+    from ..planning import plan
+    from ..recipes import RECIPES, Recipe
+
+    options.description = (
+        "Train a body-part regressor on a store, without labels. Repeat the command to resume it."
+    )
+    options.layout = LAYOUT
+    options.add_argument("store", metavar="STORE", help="a store that ingest made")
+    options.add_argument("--out", required=True, metavar="FOLDER", help="the run's folder")
+    options.offer_recipe(RECIPES, "default")
+    options.add_argument(
+        "--dry", action="store_true", help="print what would be trained on what, and stop"
+    )
+    options.offer_json("the plan of --dry")
+    options.offer(Recipe)
+    options.offer(plan, {"store", "recipe"})
+    options.offer(Machine)
+    options.offer(Intervals)
+    options.add_argument(
+        "--license",
+        default="unstated",
+        metavar="TEXT",
+        help="license of the weights, written into them",
+    )
+
+
+def _described(planned: Plan) -> Mapping[str, Any]:
+    """What the text of a plan says, as plain values, and the whole recipe."""
+    sides = {"train": planned.train, "held_out": planned.held_out}
+    counts = {
+        side: {
+            "series": len(rows),
+            "patients": len({row.patient for row in rows}),
+            "slices": sum(row.slices for row in rows),
+        }
+        for side, rows in sides.items()
+    }
+    return {**counts, "recipe": planned.recipe.described(), "notes": planned.notes}
+
+
+def _finished(run: Run) -> str:
+    quality = ", ".join(f"{name} {value:.4f}" for name, value in run.metrics.items())
+    card = run.folder / "card.md"
+    told = f"{run.weights} (held out: {quality or 'nothing was'}); described in {card}"
+    return "\n".join([told, *run.notes])

@@ -1,0 +1,71 @@
+"""Verbs about a weights file: export, inspect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ubr.weights.common.commandline import show
+
+if TYPE_CHECKING:
+    from ubr.weights.common.options import Options
+
+
+def export(options: Options, words: Sequence[str]) -> None:
+    """Weights for another library."""
+    from ubr.weights import export, load
+
+    options.description = (
+        "Write the weights for another library, and prove that they arrive there. Prints how to "
+        "load them."
+    )
+    options.called = {"path": "out"}
+    options.add_argument("weights", metavar="WEIGHTS", help="weights.safetensors of a run")
+    options.add_argument(
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="torchvision: a .pth file; timm: a folder; detectron2: a .pkl file; onnx: an .onnx "
+        "file",
+    )
+    options.add_argument(
+        "--fold",
+        action="store_true",
+        help="put the intensity contract into the first convolution: the trunk then takes HU",
+    )
+    options.add_argument(
+        "--overwrite", action="store_true", help="replace what an earlier export wrote there"
+    )
+    options.offer(export, {"weights", "path", "fold", "overwrite"})
+    given = options.read(words)
+    show(str(export(load(given.pop("weights")), given.pop("out"), **given)))
+
+
+def inspect(options: Options, words: Sequence[str]) -> None:
+    """What a weights file is."""
+    from ubr.weights import load
+
+    options.description = (
+        "Describe a weights file: backbone, input contract, provenance, digest, tensors."
+    )
+    options.add_argument("weights", metavar="WEIGHTS", help="a .safetensors file of this project")
+    options.offer_json("the description")
+    given = options.read(words)
+    about = load(given["weights"]).about()
+    show(about if given["json"] else _shown(about))
+
+
+def _shown(about: dict[str, Any]) -> str:
+    """The tables of `inspect` as text."""
+    lines = [f"{name:<12}{about[name]}" for name in ("backbone", "licence", "sha256")]
+    for part in ("inputs", "provenance"):
+        lines += [f"{part:<12}{name}: {json.dumps(value)}" for name, value in about[part].items()]
+    lines += [f"exports to  {', '.join(about['exports_to'])}", ""]
+    width = max(len(t["name"]) for t in about["tensors"])
+    lines += [
+        f"{t['name']:<{width}}  {t['kind']:<8} {' x '.join(map(str, t['shape'])) or 'one number'}"
+        for t in about["tensors"]
+    ]
+    count, numbers = len(about["tensors"]), sum(t["numbers"] for t in about["tensors"])
+    return "\n".join([*lines, f"{count} tensors, {numbers:,} numbers"])

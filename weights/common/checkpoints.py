@@ -1,0 +1,63 @@
+"""Checkpoints that never cost the one that is there, and hold nothing of the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from . import disk
+
+
+def torch_save(values: Any, path: Path) -> None:
+    """`torch.save`, whole or not at all: until the new file is complete, the old one stays.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    try:
+        with disk.whole(path) as part, part.open("wb") as file:
+            torch.save(values, file)
+    except RuntimeError as error:  # PyTorch's error for a disk that takes no more
+        raise OSError(
+            f"{path} could not be written, most likely for want of disk space; make room and "
+            "give the same command"
+        ) from error
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoints, written by `torch_save`.
+
+    Lightning itself writes them to the system's temporary folder and moves them. Where that is
+    another disk, as on most clusters, moving is copying, and a full disk or a kill meanwhile costs
+    the run its only checkpoint.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """See `torch_save`."""
+        torch_save(checkpoint, Path(path))
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Writes `checkpoints/last.ckpt` and stores no state of its own, which would hold the folder's
+    absolute path.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        super().__init__(
+            folder / "checkpoints",
+            "last",
+            every_n_train_steps=every,
+            enable_version_counter=False,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing was stored."""

@@ -1,0 +1,69 @@
+"""How a training is executed: `Machine` says where, `Intervals` how often it reports.
+
+Neither shapes the trained numbers, so neither is part of a recipe, and a resumed run may change
+both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .checks import check_at_least, check_choices
+
+Accelerator = Literal["auto", "cpu", "gpu", "mps"]
+Place = Literal["auto", "gpu", "ram", "file"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a training runs.
+
+    Args:
+        accelerator: "auto", "cpu", "gpu" or "mps".
+        devices: GPUs of each node, or processes on a CPU; "auto" takes all GPUs, and one process on
+            a CPU.
+        nodes: machines; on SLURM, the number of nodes of the job.
+        workers: loader processes, where slices are read from files.
+        place: where slices are kept while training: "gpu", "ram" or "file"; "auto" takes the first
+            of these of which half the free memory suffices. A detector's images are always read
+            from files.
+    """
+
+    accelerator: Accelerator = "auto"
+    devices: int | Literal["auto"] = "auto"
+    nodes: int = 1
+    workers: int = 2
+    place: Place = "auto"
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_at_least(1, nodes=self.nodes)
+        if self.devices != "auto":
+            check_at_least(1, devices=self.devices)
+        check_at_least(0, workers=self.workers)
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """How often a training validates, saves and reports.
+
+    Args:
+        validate_every: steps between two validations.
+        checkpoint_every: steps between two checkpoints; a kill costs at most so many.
+        log_every: steps between two lines of metrics.jsonl.
+        progress: show a progress bar.
+    """
+
+    validate_every: int = 100
+    checkpoint_every: int = 100
+    log_every: int = 10
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        check_at_least(
+            1,
+            validate_every=self.validate_every,
+            checkpoint_every=self.checkpoint_every,
+            log_every=self.log_every,
+        )

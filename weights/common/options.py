@@ -1,0 +1,164 @@
+"""The options of a verb: offered from functions and dataclasses, read from words and YAML files.
+
+Options are named after parameters. On the command line they are written with dashes; underscores
+are accepted, and YAML files may hold either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
+
+from . import helptext, messages
+
+T = TypeVar("T")
+
+OLD_SPELLINGS = {"licence": "license", "optimiser": "optimizer"}
+"""Names of options in earlier versions, accepted without a word."""
+
+
+class Options(ArgumentParser):
+    """The options of one verb.
+
+    layout: heading -> the options below it, in the order of the help text; `inputs` stands for all
+    of `inputs.*`. Without a layout there is one list. called: parameter -> option, where a
+    parameter is not the option's name. required: options without which nothing is read.
+    """
+
+    layout: Mapping[str, Sequence[str]] = {}
+    called: Mapping[str, str] = {}
+    required: Collection[str] = ()
+
+    def offer(
+        self, source: Callable[..., Any], without: Collection[str] = (), under: str | None = None
+    ) -> None:
+        """Offer the parameters of a function or dataclass.
+
+        Args:
+            source: with annotations, and help in its docstring.
+            without: parameters that are given otherwise; `progress` always is.
+            under: for a dataclass, the prefix of its options: `inputs` for `--inputs.size-px`.
+        """
+        skip: set[Any] = {*without, "progress"}
+        if isinstance(source, type):
+            skip &= set(inspect.signature(source).parameters)
+            self.add_class_arguments(source, under, skip=skip, fail_untyped=True)
+        else:
+            skip &= set(inspect.signature(source).parameters)
+            self.add_function_arguments(source, skip=skip, fail_untyped=True)
+
+    def offer_json(self, of: str) -> None:
+        """Offer --json."""
+        self.add_argument(
+            "--json",
+            action="store_true",
+            help=f"print {of} as JSON, alone on standard output",
+        )
+
+    def offer_recipe(self, names: Collection[str], default: str) -> None:
+        """Offer --recipe and --config."""
+        self.add_argument(
+            "--recipe",
+            default=default,
+            metavar="NAME",
+            help=f"complete configuration that the other options change: {', '.join(names)}",
+        )
+        self.add_argument("--config", action=ActionConfigFile, metavar="FILE", help=CONFIG)
+
+    def read(self, words: Sequence[str]) -> dict[str, Any]:
+        """Parameter -> value."""
+        return _values(self.parse_args(self._spelled(words)))
+
+    def read_with_recipe(
+        self, words: Sequence[str], make: Callable[[str], Any], default: str
+    ) -> dict[str, Any]:
+        """Parameter -> value. A recipe, named by --recipe or a YAML file, gives the defaults."""
+        words = self._spelled(words)
+        first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        first.add_argument("--recipe", default=default)
+        name = first.parse_known_args(words)[0].recipe
+        self.set_defaults(flat(make(name)))
+        parsed = self.parse_args(words)
+        if parsed.recipe != name:  # the YAML file names it
+            self.set_defaults(flat(make(parsed.recipe)))
+            parsed = self.parse_args(words)
+        return _values(self.instantiate_classes(parsed))
+
+    def flags(self) -> dict[str, str]:
+        """Parameter -> flag, as `inputs.size_px` -> `--inputs.size-px`."""
+        offered = {
+            action.dest: helptext.flag(action.dest)
+            for action in self._actions
+            if action.option_strings
+        }
+        return {**offered, **{name: helptext.flag(option) for name, option in self.called.items()}}
+
+    def format_help(self, *_: Any) -> str:
+        """The help text, in groups."""
+        about = self.description or ""
+        return helptext.help_text(self.prog, about, self._actions, self.layout, self.required)
+
+    def parse_string(self, content: str, *more: Any, **options: Any) -> Any:
+        """Read YAML whose keys may hold dashes or be spelled as earlier."""
+        key = r"(?m)(^\s*|[{,]\s*)([A-Za-z][\w.-]*)(?=\s*:(?:\s|$))"
+        content = re.sub(key, lambda found: found[1] + self._own(found[2]), content)
+        return super().parse_string(content, *more, **options)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Answer a mistake with one line and exit status 2."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        metavars = {action.dest: str(action.metavar) for action in self._actions if action.metavar}
+        line = messages.refusal(message, {**metavars, **self.flags()}, self._expected)
+        self.exit(2, f"{self.prog}: {line}; {self.prog} --help lists the options\n")
+
+    def _expected(self, name: str) -> str:
+        return next(helptext.expected(action) for action in self._actions if action.dest == name)
+
+    def _spelled(self, words: Sequence[str]) -> list[str]:
+        """The words, with options as they are offered."""
+        self.required = {a.dest for a in self._actions if a.required}  # not known while it parses
+        end = words.index("--") if "--" in words else len(words)
+        return [*map(self._spelled_word, words[:end]), *words[end:]]
+
+    def _spelled_word(self, word: str) -> str:
+        if not word.startswith("--"):
+            return word
+        option, equals, value = word[2:].partition("=")
+        return f"--{self._own(option)}{equals}{value}"
+
+    def _own(self, name: str) -> str:
+        name = name.replace("-", "_")
+        known = any(action.dest == name for action in self._actions)
+        return name if known else OLD_SPELLINGS.get(name, name)
+
+
+CONFIG = "YAML file with any of these options; those on the command line after it win"
+
+
+def flat(configuration: Any) -> dict[str, Any]:
+    """A dataclass as option -> value, nested ones with dots."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(configuration):
+        value = getattr(configuration, field.name)
+        if dataclasses.is_dataclass(value):
+            found.update({f"{field.name}.{name}": v for name, v in flat(value).items()})
+        else:
+            found[field.name] = value
+    return found
+
+
+def taken(kind: Callable[..., T], given: Mapping[str, Any]) -> T:
+    """A dataclass of the values of its options; fields that were not offered keep defaults."""
+    names = inspect.signature(kind).parameters
+    return kind(**{name: given[name] for name in names if name in given})
+
+
+def _values(parsed: Any) -> dict[str, Any]:
+    return {name: value for name, value in parsed.as_dict().items() if name != "config"}

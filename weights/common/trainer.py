@@ -1,0 +1,174 @@
+"""Lightning as every training here uses it: modules, the trainer, and a fit that resumes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch.utils.data import Sampler
+
+from .callbacks import Diverged, ProgressBar
+from .checkpoints import LastCheckpoint, WholeCheckpointIO
+from .execution import Intervals, Machine
+from .optimizer import pick_precision
+from .recipes import TrainingRecipe
+
+
+class StepsFrom(Sampler[int]):
+    """Steps first, first + 1, ... of a run of `steps`.
+
+    Its length is that of the whole run, by which the trainer counts.
+    """
+
+    def __init__(self, first: int, steps: int) -> None:
+        self.first, self.steps = first, steps
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.steps))
+
+    def __len__(self) -> int:
+        return self.steps
+
+
+class TrainingModule(L.LightningModule):
+    """A LightningModule that clips gradients by norm itself, and logs only what is written.
+
+    Lightning's own clipping refuses fused optimizers under mixed precision, because of scaled
+    gradients; bf16 scales none.
+    """
+
+    def log_losses(
+        self, total: torch.Tensor, parts: Mapping[str, torch.Tensor], batch_size: int
+    ) -> None:
+        """Log the losses of a step that the logger writes.
+
+        Nobody reads those in between, and each costs time.
+        """
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            shown = {"train/loss": total, **{f"train/{name}": part for name, part in parts.items()}}
+            values = {name: value.detach() for name, value in shown.items()}
+            self.log_dict(values, sync_dist=self.trainer.world_size > 1, batch_size=batch_size)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip the gradients of all parameters together."""
+        if gradient_clip_val is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one of a run that writes and prints."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+
+
+def pick_devices(machine: Machine) -> tuple[str, int]:
+    """The accelerator and the number of devices per node that "auto" stands for.
+
+    Raises:
+        ValueError: a GPU is asked for where there is none.
+    """
+    accelerator: str = machine.accelerator
+    if accelerator == "auto":
+        on_mps = torch.backends.mps.is_available()
+        accelerator = "gpu" if torch.cuda.is_available() else "mps" if on_mps else "cpu"
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ValueError(
+            "accelerator 'gpu' needs a CUDA or ROCm GPU, and none was found; use 'auto', 'cpu' "
+            "or 'mps'"
+        )
+    if machine.devices == "auto":
+        return accelerator, torch.cuda.device_count() if accelerator == "gpu" else 1
+    return accelerator, machine.devices
+
+
+def build_trainer(
+    folder: Path,
+    recipe: TrainingRecipe,
+    backbone: str,
+    *,
+    machine: Machine,
+    intervals: Intervals,
+    strategy: str = "ddp",
+    shown: Mapping[str, str] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> L.Trainer:
+    """Lightning's trainer. It counts steps, and loaders divide the data between processes
+    themselves.
+
+    Args:
+        folder: the run folder.
+        recipe: steps, clipping and precision.
+        backbone: name of the trunk, on which the precision may depend.
+        machine: where it runs.
+        intervals: how often it validates, saves and reports.
+        strategy: for several processes.
+        shown: metrics beside the progress bar, label -> metric.
+        callbacks: beside the checkpoint's and the bar's.
+    """
+    accelerator, devices = pick_devices(machine)
+    bar = [ProgressBar(intervals.log_every, shown or {})] if intervals.progress else []
+    return L.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=machine.nodes,
+        strategy=strategy if devices * machine.nodes > 1 else "auto",
+        precision=pick_precision(recipe.precision, backbone, accelerator),
+        max_steps=recipe.steps,
+        val_check_interval=min(intervals.validate_every, recipe.steps),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        gradient_clip_val=recipe.clip_norm,
+        use_distributed_sampler=False,
+        log_every_n_steps=intervals.log_every,
+        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+        plugins=[WholeCheckpointIO()],
+        callbacks=[LastCheckpoint(folder, intervals.checkpoint_every), *callbacks, *bar],
+        enable_progress_bar=intervals.progress,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Suppress Lightning's advice, which does not know that the loader asks for its step."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=".*_pytree")
+        for text in (
+            ".*not resumable.*",
+            ".*does not have many workers.*",
+            ".*exists and is not empty.*",
+            ".*smaller than the logging interval.*",
+            ".*Total length of `list`.*",
+            ".*in eval mode at the start.*",
+        ):
+            warnings.filterwarnings("ignore", text)
+        yield
+
+
+def train_from_last(trainer: L.Trainer, module: L.LightningModule, last: Path) -> None:
+    """Train from the last checkpoint, if there is one, to the end.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, where Lightning would end the process.
+        Diverged: the trained weights are not finite. Such a run must not look finished, as its
+            file could not be loaded.
+    """
+    with _quiet():
+        try:
+            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
+        except SystemExit:
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+    if not all(torch.isfinite(tensor).all() for tensor in module.state_dict().values()):
+        raise Diverged("the trained weights hold NaN or infinity: lower `lr` and give a new `out`")

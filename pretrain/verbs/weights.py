@@ -58,7 +58,7 @@ def inspect(options: Options, words: Sequence[str]) -> None:
 
 def _shown(about: dict[str, Any]) -> str:
     """The tables of `inspect` as text."""
-    lines = [f"{name:<12}{about[name]}" for name in ("backbone", "licence", "sha256")]
+    lines = [f"{name:<12}{about[name]}" for name in ("backbone", "license", "sha256")]
     for part in ("inputs", "provenance"):
         lines += [f"{part:<12}{name}: {json.dumps(value)}" for name, value in about[part].items()]
     lines += [f"exports to  {', '.join(about['exports_to'])}", ""]

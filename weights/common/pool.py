@@ -53,17 +53,17 @@ class ProcessPool(Executor):
         except IndexError:
             process = _Process()
         try:
-            answer, error, told = process.ask(call)
+            answer, error, trace = process.ask(call)
         except (EOFError, OSError):
             process.end()
             raise Died from None
         self._idle.append(process)
         if error is not None:
-            raise error from RuntimeError(told)
+            raise error from RuntimeError(trace)
         return answer
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Finish the running calls, and the waiting ones unless cancelled; then end the processes."""
+        """Finish running calls, and waiting ones unless cancelled; then end the processes."""
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
         while self._idle:
             self._idle.pop().end()
@@ -100,9 +100,9 @@ def _serve(pipe: Connection) -> None:
             call, args, kwargs = pipe.recv()
         except EOFError:
             return
-        answer, failure, told = None, None, ""
+        answer, failure, trace = None, None, ""
         try:
             answer = call(*args, **kwargs)
         except Exception as error:
-            failure, told = error, f"in a process of the pool:\n{traceback.format_exc()}"
-        pipe.send((answer, failure, told))
+            failure, trace = error, f"in a process of the pool:\n{traceback.format_exc()}"
+        pipe.send((answer, failure, trace))

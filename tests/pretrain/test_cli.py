@@ -112,6 +112,18 @@ def test_mistakes__unknown_verb_and_option(capsys: pytest.CaptureFixture[str]) -
     assert "--wrokers" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_mistakes__of_every_verb_are_one_line(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--nonsense", "3"])
+    assert stop.value.code == 2
+    shown = capsys.readouterr()
+    assert not shown.out and shown.err.count("\n") == 1
+    assert re.match(rf"ubr-pretrain {verb}: (missing: |unknown option --nonsense)", shown.err)
+
+
 def test_fit__dry_says_what_it_would_do_and_writes_nothing(
     world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,7 +41,7 @@ class DetectorRecipe:
         view: neighbours, pixel size, largest side.
         augment: random views.
         steps: training steps (the paper's iterations).
-        batch: images a step, on all devices together.
+        batch: images per step, on all devices together.
         optimizer: "sgd" or "adamw".
         lr: learning rate.
         momentum: of SGD; AdamW has its own.

@@ -1,7 +1,5 @@
-"""Training a detector:
-
-it learns, goes on where it was cut, sees the same images however they are shared; and the verbs
-around it.
+"""Training a detector: it learns, resumes, sees the same images however they are shared; and the
+verbs around it.
 """
 
 from __future__ import annotations

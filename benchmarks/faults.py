@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.rows import append, provenance
-from ubr.pretrain.data.find import find, read
+from ubr.pretrain.data.find import find, read_volume
 from ubr.pretrain.data.jobs import grid_of
 from ubr.pretrain.data.volume import Volume
 from ubr.pretrain.phantom import make
@@ -121,7 +121,7 @@ def _bodies(folder: Path, seed: int) -> list[Scan]:
     return [
         Scan(v.hu, v.z_mm, v.spacing_mm[1], np.array(levels[Path(one.files[0]).name]))
         for one in series
-        for v in [read(one)]
+        for v in [read_volume(one)]
     ]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ubr.weights.body import body_boxes
 
-from .find import find, read, silence
+from .find import find, read_volume, silence
 from .patients import assign_patients, read_patients
 from .scans import why_unread
 from .store import LEFT_OUT, SeriesRow, Store
@@ -181,7 +181,7 @@ def _take(store: Store, min_slices: int, series: Series) -> bool:
     key = store.key(series)
     try:
         with silence():
-            volume = read(series)
+            volume = read_volume(series)
         if len(volume.hu) < min_slices:
             raise UnusableError(f"{len(volume.hu)} slices, fewer than the {min_slices} asked for")
         boxes = body_boxes(volume.hu, volume.spacing_mm)

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .find import find, find_one, read, silence
+from .find import find, find_one, read_volume, silence
 from .patients import assign_patients, read_patients
 from .store import SeriesRow, Store, StoreError
 from .volume import LeftOut, Series, UnusableError, Volume
@@ -58,7 +58,7 @@ class UnreadScan:
     def _volume(self) -> Volume:
         if isinstance(self.origin, Series):
             with silence():
-                return read(self.origin)
+                return read_volume(self.origin)
         folder, row = self.origin
         return Volume(Store(folder).read(row.key), row.spacing_mm, row.z_mm, row.warnings)
 

@@ -26,7 +26,7 @@ from ubr.weights import Regressor, Weights, load
 from ubr.weights.body import body_boxes
 from ubr.weights.common.devices import to_device
 
-from ..data.find import find_one, read
+from ..data.find import find_one, read_volume
 from ..data.jobs import Slices, grid_of, slices_of
 from ..data.scans import is_store, scans_in_files, scans_in_store
 from ..data.volume import LeftOut, Series, Volume
@@ -184,7 +184,7 @@ def score_one(weights: Weights, source: str | Path) -> tuple[Series, Volume, NDA
             three slices, no body, scores that are constant or fall towards the feet.
     """
     series = find_one(source)
-    volume = read(series)
+    volume = read_volume(series)
     if len(volume.hu) < 3:
         raise ValueError(
             f"{source} has {len(volume.hu)} slices; a level is looked for in at least three"

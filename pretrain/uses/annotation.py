@@ -218,7 +218,7 @@ def _images(series: Series, volume: Volume) -> list[_Image]:
             header = _named(pydicom.dcmread(path, stop_before_pixels=True, force=True))
         if missing := [name for name in REQUIRED if not header.get(name)]:
             raise ValueError(f"files of the series have no {missing[0]}, which a report refers to")
-        frames = dicom.scan(path).slices
+        frames = dicom.read_header(path).slices
         slices += frames
         images += [
             _Image(path, header, number if len(frames) > 1 else None)

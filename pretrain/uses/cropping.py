@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ubr.weights import Weights, load
 
-from ..data.files import nifti_lps
+from ..data.nifti import nifti_lps
 from ..data.volume import Volume
 from ..reading.curve import Passage, passage, pearson_r
 from ..reading.regions import Regions

@@ -34,7 +34,7 @@ from ...made.dicom import Made, X, Y, Z, body, expected, places, write
 def only(folder: Path) -> Volume:
     series, _ = find.find([folder])
     assert len(series) == 1
-    return find.read(series[0])
+    return find.read_volume(series[0])
 
 
 def codes(volume: Volume) -> list[str]:
@@ -342,7 +342,7 @@ def test_series_are_told_apart_by_uid_not_by_folder(tmp_path: Path) -> None:
     assert left == []
     assert {s.uid: len(s.files) for s in series} == {one.series: 20, two.series: 7}
     for s in series:
-        np.testing.assert_array_equal(find.read(s).hu, expected()[: len(s.files)])
+        np.testing.assert_array_equal(find.read_volume(s).hu, expected()[: len(s.files)])
 
 
 def test_files_that_are_there_twice_count_once(tmp_path: Path) -> None:
@@ -368,7 +368,7 @@ def test_stacks_of_one_series_become_volumes_of_their_own(tmp_path: Path) -> Non
     )
     series, left = find.find([tmp_path])
     assert [o.reason for o in left] == ["slices are coronal, not axial"]
-    volumes = {s.uid.rpartition("#")[2]: find.read(s) for s in series}
+    volumes = {s.uid.rpartition("#")[2]: find.read_volume(s) for s in series}
     assert {name: v.hu.shape for name, v in volumes.items()} == {
         "1/2": (20, 30, 40),
         "2/2": (10, 20, 30),
@@ -384,7 +384,7 @@ def test_an_odd_slice_among_many_is_left_out(tmp_path: Path) -> None:
     assert [o.reason for o in left] == [
         "1 of 21 slices, unlike the series' others in size, orientation or pixel spacing"
     ]
-    assert find.read(series[0]).warnings == ()
+    assert find.read_volume(series[0]).warnings == ()
 
 
 def test_phases_are_split_by_acquisition(tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_phases_are_split_by_acquisition(tmp_path: Path) -> None:
         ds.RescaleIntercept = -1024
     write(tmp_path, made.datasets() + late)
     series, _ = find.find([tmp_path])
-    first, second = (find.read(s) for s in sorted(series, key=lambda s: s.uid))
+    first, second = (find.read_volume(s) for s in sorted(series, key=lambda s: s.uid))
     np.testing.assert_array_equal(first.hu, expected())
     inside = expected() > -1000
     np.testing.assert_array_equal(second.hu[inside], expected()[inside] - 24)
@@ -423,7 +423,7 @@ def test_without_series_uid_a_folder_is_a_series(tmp_path: Path) -> None:
     assert [o.reason for o in left] == ["a copy of another file"]
     assert series[0].uid.startswith("content-")
     assert series[0].patient == ""
-    np.testing.assert_array_equal(find.read(series[0]).hu, expected())
+    np.testing.assert_array_equal(find.read_volume(series[0]).hu, expected())
 
 
 def test_patient_is_id_and_issuer_or_the_study(tmp_path: Path) -> None:
@@ -490,7 +490,7 @@ def test_what_is_no_ct_slice_is_left_out_and_the_rest_goes_on(
     )
     series, left = find.find([tmp_path])
     assert [o.reason for o in left] == [reason, reason]
-    np.testing.assert_array_equal(find.read(series[0]).hu, expected())
+    np.testing.assert_array_equal(find.read_volume(series[0]).hu, expected())
 
 
 # Damaged and compressed files
@@ -650,7 +650,7 @@ def test_no_identity_in_warnings_and_reasons(tmp_path: Path) -> None:
     cut(paths[7], 0.8)
     cut(paths[-1], 0.3)
     series, left = find.find([tmp_path])
-    texts = [o.reason for o in left] + [w for s in series for w in find.read(s).warnings]
+    texts = [o.reason for o in left] + [w for s in series for w in find.read_volume(s).warnings]
     assert len(texts) >= 4
     for secret in ("Secret", "SECRET", "1970", made.series, made.study, str(tmp_path), "IM0"):
         assert not [text for text in texts if secret in text]
@@ -666,7 +666,7 @@ def test_real_plain_series_equals_its_nifti(shared: Path) -> None:
     """
     (series,), _ = find.find([shared / "ct" / "dicom" / "lungdx_chest_8mm"])
     (nifti,), _ = find.find([shared / "ct" / "torso" / "dashvtk_Lung_Dx-A0002_chest_8mm.nii.gz"])
-    ours, theirs = find.read(series), find.read(nifti)
+    ours, theirs = find.read_volume(series), find.read_volume(nifti)
     assert ours.warnings == ()
     assert ours.hu.shape == (30, 512, 512)
     assert theirs.spacing_mm == pytest.approx((8.0, 2 * ours.spacing_mm[1], 2 * ours.spacing_mm[2]))
@@ -681,7 +681,7 @@ def test_real_plain_series_equals_its_nifti(shared: Path) -> None:
 
 def test_real_jpeg_2000_series_without_identifiers(shared: Path) -> None:
     (series,), left = find.find([shared / "ct" / "dicom" / "totalseg_jpeg2000_20"])
-    volume = find.read(series)
+    volume = find.read_volume(series)
     assert left == []
     assert series.patient == ""
     assert volume.hu.shape == (20, 512, 512)
@@ -694,7 +694,7 @@ def test_real_tilted_series(shared: Path) -> None:
     is from slice to slice.
     """
     (series,), _ = find.find([shared / "ct" / "dicom" / "ge_head_gantry_tilt_uneven"])
-    volume = find.read(series)
+    volume = find.read_volume(series)
     assert volume.warnings == (
         "tilt: 18.5 degrees; slices moved in-plane by up to 48.2 mm",
         "uneven: steps of 1.08 to 7.00 mm",

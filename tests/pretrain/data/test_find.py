@@ -39,7 +39,7 @@ def test_one_search_for_all_kinds(tmp_path: Path) -> None:
         ("notes.txt", "not DICOM, NIfTI, NRRD, MetaImage or PNG"),
     ]
     for one in series[:2]:
-        np.testing.assert_array_equal(find.read(one).hu, expected())
+        np.testing.assert_array_equal(find.read_volume(one).hu, expected())
 
 
 def test_workers_change_nothing(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_damaged_headers_never_stop_the_search_or_say_who_it_was(tmp_path: Path,
         texts = [o.reason for o in left]
         for one in series:
             try:
-                texts += find.read(one).warnings
+                texts += find.read_volume(one).warnings
                 outcomes.add("taken")
             except UnusableError as error:
                 texts.append(str(error))

@@ -243,7 +243,7 @@ def test_only_reasons_known_to_be_free_of_identity_are_kept(
     def read(series: Series) -> None:
         raise KeyError("PatientName DOE^JANE")
 
-    monkeypatch.setattr(ingestion, "read", read)
+    monkeypatch.setattr(ingestion, "read_volume", read)
     store = Store.create(tmp_path / "store")
     ingestion._take(store, 1, Series("nifti", ("/a",), "u", ""))
     assert store.catalog()["reason"].to_pylist() == ["could not be read (KeyError)"]

@@ -42,7 +42,7 @@ def write(
 
 def only(root: Path) -> Volume:
     (series,), _ = find.find([root / "Images_png"])
-    return find.read(series)
+    return find.read_volume(series)
 
 
 def test_order_and_positions_follow_the_numbers(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_real_deeplesion(shared: Path) -> None:
     taken, refused = 0, []
     for one in series:
         try:
-            volume = find.read(one)
+            volume = find.read_volume(one)
         except UnusableError as error:
             refused.append(str(error))
             continue

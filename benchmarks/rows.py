@@ -37,7 +37,7 @@ def machine() -> str:
     """The GPU's name, or the CPU's and the number of cores this process may use."""
     import torch
 
-    from ubr.pretrain.data.workers import cores
+    from ubr.weights.common.pool import cores
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()

@@ -28,11 +28,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from ubr.weights import Backbone, Head, Regressor, card, start
 from ubr.weights.common import runs
+from ubr.weights.common.pool import cores
 from ubr.weights.common.processes import loader_options
 
-from .data.bank import Place, SliceBank, grid_folder, prepare
+from .data.bank import SliceBank, Storage, grid_folder, prepare
 from .data.store import SeriesRow, Store
-from .data.workers import cores
 from .losses import distance_loss, order_loss, position_loss
 from .reading.curve import line_errors_mm, ordered_share, pearson_r
 from .recipes import Recipe
@@ -101,7 +101,7 @@ class UBR(runs.Module):
         train: Sequence[SeriesRow],
         held_out: Sequence[SeriesRow] = (),
         *,
-        place: Place = "auto",
+        place: Storage = "auto",
         workers: int = 0,
     ) -> None:
         super().__init__()
@@ -383,7 +383,7 @@ def fit(
     devices: int | Literal["auto"] = "auto",
     nodes: int = 1,
     workers: int = 2,
-    place: Place = "auto",
+    place: Storage = "auto",
     validate_every: int = 100,
     checkpoint_every: int = 100,
     log_every: int = 10,

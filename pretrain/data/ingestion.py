@@ -17,13 +17,14 @@ from functools import partial
 from pathlib import Path
 
 from ubr.weights.body import body_boxes
+from ubr.weights.common.pool import cores
 
 from .find import find, read_volume, silence
 from .patients import assign_patients, read_patients
 from .scans import why_unread
 from .store import LEFT_OUT, SeriesRow, Store
 from .volume import LeftOut, Series, UnusableError, reasons
-from .workers import DIED, Workers, chosen, cores, each
+from .workers import DIED, Workers, chosen, each
 
 
 @dataclass(frozen=True)

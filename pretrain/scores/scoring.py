@@ -25,12 +25,13 @@ from torch import Tensor
 from ubr.weights import Regressor, Weights, load
 from ubr.weights.body import body_boxes
 from ubr.weights.common.devices import to_device
+from ubr.weights.common.pool import cores
 
 from ..data.find import find_one, read_volume
 from ..data.jobs import Slices, grid_of, slices_of
 from ..data.scans import is_store, scans_in_files, scans_in_store
 from ..data.volume import LeftOut, Series, Volume
-from ..data.workers import DIED, chosen, cores, each
+from ..data.workers import DIED, chosen, each
 from ..reading.curve import pearson_r
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions

@@ -10,6 +10,7 @@ Every file is written under a temporary name, brought to the disk and renamed.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -19,8 +20,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ..data.store import rename_durably, temporary_name
 
 
 class Working:
@@ -117,3 +116,15 @@ def _shown(value: object) -> str:
     if isinstance(value, str) and len(value) > 16:
         return f"{value[:12]}..."
     return "none" if value is None else json.dumps(value)
+
+
+def temporary_name(path: Path) -> Path:
+    """A name no other writer uses."""
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+
+def rename_durably(temporary: Path, path: Path) -> None:
+    """Bring a file to disk, then rename it."""
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)

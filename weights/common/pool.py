@@ -1,8 +1,8 @@
-"""Processes of this machine, each with a pipe of its own: one that is killed costs the call it was
-answering, and nothing else.
+"""A pool of processes in which a killed process costs the call it was answering, and nothing else.
 
-The pools of the standard library share one pipe among all processes: when one is killed with half
-of its answer sent, the others can answer no more, and who asked waits for ever.
+Each process has a pipe of its own. The pools of the standard library share one pipe among all
+processes: when one is killed with half of its answer sent, the others can no longer answer, and the
+caller waits for ever.
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ _SPAWN = get_context("spawn")  # not forked: what has started threads must not b
 _STARTING = threading.Lock()
 
 
+def cores() -> int:
+    """Cores this process may use; where the system does not say (macOS, Windows), all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Died(Exception):
     """The process ended before it had answered."""
 
 
 class ProcessPool(Executor):
-    """Up to `count` processes, started when they are needed. A call's future raises what the call
-    raised, or `Died`.
+    """Up to `count` processes, started when they are needed.
+
+    A call's future raises what the call raised, or `Died`.
 
     Raises:
         RuntimeError: where a script's top level would be run again in each process.
@@ -44,9 +50,7 @@ class ProcessPool(Executor):
         self._idle: deque[_Process] = deque()
 
     def submit(self, call: Callable[..., Answer], /, *args: Any, **kwargs: Any) -> Future[Answer]:
-        """The future answer of a call; the function, what it is given and what it answers can be
-        pickled.
-        """
+        """The future answer of a call. Function, arguments and answer must be picklable."""
         return self._threads.submit(self._answer, call, args, kwargs)
 
     def _answer(self, *call: Any) -> Any:
@@ -55,19 +59,17 @@ class ProcessPool(Executor):
         except IndexError:
             process = _Process()
         try:
-            answer, error, told = process.ask(call)
+            answer, error, details = process.ask(call)
         except (EOFError, OSError):
             process.end()
             raise Died from None
         self._idle.append(process)
         if error is not None:
-            raise error from RuntimeError(told)
+            raise error from RuntimeError(details)
         return answer
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let calls end that are being answered, and the others unless they are cancelled; then end
-        the processes.
-        """
+        """Let running calls end, and waiting ones unless they are cancelled; end the processes."""
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
         while self._idle:
             self._idle.pop().end()
@@ -91,23 +93,19 @@ class _Process:
 
 
 def _serve(pipe: Connection) -> None:
-    """Ctrl-C is for the parent, which lets calls end.
-
-    A process whose parent was killed must end by itself.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = (
-        "1"  # one core a process; read when numerical libraries are first imported, which is later
-    )
+    """Answer calls until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets calls end
+    # One core per process. Numerical libraries read it when they are first imported, later.
+    os.environ["OMP_NUM_THREADS"] = "1"
     end_with_parent()
     while True:
         try:
             call, args, kwargs = pipe.recv()
         except EOFError:
             return
-        answer, failure, told = None, None, ""
+        answer, failure, details = None, None, ""
         try:
             answer = call(*args, **kwargs)
         except Exception as error:
-            failure, told = error, f"in a process of the pool:\n{traceback.format_exc()}"
-        pipe.send((answer, failure, told))
+            failure, details = error, f"in a process of the pool:\n{traceback.format_exc()}"
+        pipe.send((answer, failure, details))

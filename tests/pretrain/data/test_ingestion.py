@@ -337,7 +337,7 @@ def children(process: subprocess.Popen[bytes]) -> list[int]:
 @pytest.mark.parametrize(
     "moments",
     [
-        [("series/*[!t].json", 1), ("series/*.tmp", 1), ("series/*[!t].json", 12)],
+        [("series/*[!t].json", 1), ("series/.*.part", 1), ("series/*[!t].json", 12)],
         [("series/*.b2nd", 5)],
     ],
 )
@@ -361,7 +361,7 @@ def test_killed_and_started_again_equals_unbroken(
         assert len(Store.open(store).rows()) < SERIES
     run(scans, store=store)
     assert same_store(store, whole)
-    assert not list(store.rglob("*.tmp"))
+    assert not list(store.rglob("*.part"))
 
 
 @pytest.mark.heavy
@@ -375,7 +375,7 @@ def test_interrupted_leaves_a_store_that_can_be_continued(
     wait_for(process, store, "series/*[!t].json", 3)
     os.killpg(process.pid, signal.SIGINT)  # as the terminal does: to the workers too
     assert process.wait(30) != 0
-    assert not list(store.rglob("*.tmp"))
+    assert not list(store.rglob("*.part"))
     assert (store / "catalog.parquet").exists() and 3 <= len(Store.open(store).rows()) < SERIES
     run(scans, store=store)
     assert same_store(store, whole)
@@ -390,7 +390,7 @@ def test_two_ingests_at_once_make_one_store(
     both = [start(scans, store) for _ in range(2)]
     assert [p.wait(60) for p in both] == [0, 0]
     assert same_store(store, whole)
-    assert not list(store.rglob("*.tmp"))
+    assert not list(store.rglob("*.part"))
 
 
 # -----------------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 
@@ -15,19 +14,14 @@ from ubr.pretrain.data.volume import UnusableError
 from ubr.pretrain.data.workers import DIED
 
 from ...made.dicom import Made, X, Y, Z, expected, write
-
-
-def nifti(path: Path, hu: Any = None) -> Path:
-    data = (expected() if hu is None else hu).transpose(2, 1, 0)
-    nib.save(nib.Nifti1Image(data, np.diag([-4.0, -4, -5, 1])), path)
-    return path
+from ...made.scans import save_volume
 
 
 def test_one_search_for_all_kinds(tmp_path: Path) -> None:
     from PIL import Image
 
     write(tmp_path / "dicom", Made().datasets())
-    nifti(tmp_path / "ct.nii.gz")
+    save_volume(tmp_path / "ct.nii.gz")
     (tmp_path / "x" / "1_1_1").mkdir(parents=True)
     Image.fromarray(np.full((4, 4), 32768, np.uint16)).save(tmp_path / "x" / "1_1_1" / "1.png")
     (tmp_path / "notes.txt").write_text("no CT" * 100)
@@ -49,14 +43,14 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
             [Made([(X[0], Y[0], z) for z in Z[: 4 + k]]).dataset(n) for n in range(4 + k)],
             seed=k,
         )
-        nifti(tmp_path / f"{k}.nii", expected() + k)
+        save_volume(tmp_path / f"{k}.nii", expected() + k)
     (tmp_path / "empty").mkdir()
     assert find.find([tmp_path], workers=2) == find.find([tmp_path])
 
 
 def test_the_order_of_sources_and_overlaps_change_nothing(tmp_path: Path) -> None:
     write(tmp_path / "a", Made().datasets())
-    nifti(tmp_path / "b.nii")
+    save_volume(tmp_path / "b.nii")
     whole = find.find([tmp_path])
     assert (
         find.find([tmp_path / "b.nii", tmp_path, tmp_path / "a", tmp_path / "a" / "." / "."])
@@ -75,7 +69,7 @@ def test_what_the_user_mistyped_is_said(tmp_path: Path) -> None:
 def test_empty_and_unreadable_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "locked").mkdir()
-    nifti(tmp_path / "ct.nii")
+    save_volume(tmp_path / "ct.nii")
     normal = os.scandir
 
     def scandir(path: str) -> Any:
@@ -94,7 +88,7 @@ def test_empty_and_unreadable_folders(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_an_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
-    nifti(tmp_path / "ct.nii")
+    save_volume(tmp_path / "ct.nii")
     series, left = find.find([tmp_path])
     assert len(series) == 1
     assert [o.reason for o in left] == ["the file cannot be read (No such file or directory)"]
@@ -102,10 +96,10 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
 
 def test_links_to_folders_are_followed_once_and_hidden_ones_skipped(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    nifti(tmp_path / "data" / "ct.nii")
+    save_volume(tmp_path / "data" / "ct.nii")
     (tmp_path / "data" / "loop").symlink_to(tmp_path / "data")
     (tmp_path / ".trash").mkdir()
-    nifti(tmp_path / ".trash" / "old.nii", expected() + 1)
+    save_volume(tmp_path / ".trash" / "old.nii", expected() + 1)
     (tmp_path / "link").symlink_to(tmp_path / "data")
     series, left = find.find([tmp_path])
     assert [Path(s.files[0]).name for s in series] == ["ct.nii"]
@@ -137,8 +131,8 @@ def test_damaged_headers_never_stop_the_search_or_say_who_it_was(tmp_path: Path,
     rng = np.random.default_rng(seed)
     files = [
         *write(tmp_path / "d", [Made().dataset(0)]),
-        nifti(tmp_path / "ct.nii"),
-        nifti(tmp_path / "ct.nii.gz"),
+        save_volume(tmp_path / "ct.nii"),
+        save_volume(tmp_path / "ct.nii.gz"),
     ]
     whole = {path: path.read_bytes() for path in files}
     outcomes = set()
@@ -167,7 +161,7 @@ def test_a_header_that_kills_its_process_costs_its_file_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):
-        nifti(tmp_path / f"{number}.nii.gz", expected() + np.int16(number))
+        save_volume(tmp_path / f"{number}.nii.gz", expected() + np.int16(number))
     (tmp_path / "kills").write_bytes(b"kills" * 100)
 
     def dying(task: Any, items: Any, workers: object, **_: object) -> Any:

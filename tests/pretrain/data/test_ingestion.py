@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -40,8 +41,7 @@ def same_store(a: Path, b: Path) -> bool:
     return all((one.read(r.key) == other.read(r.key)).all() for r in one.usable())
 
 
-# -------------------------------------------------------------------------------------------------------------
-# good and bad
+# Good and bad
 
 
 @pytest.fixture(scope="module")
@@ -231,8 +231,7 @@ def test_nothing_found_makes_a_store_that_says_so(tmp_path: Path) -> None:
         Store.open(tmp_path / "store").usable()
 
 
-# --------------------------------------------------------------------------------------------------------------
-# what goes wrong
+# What goes wrong
 
 
 def test_only_reasons_known_to_be_free_of_identity_are_kept(
@@ -276,8 +275,7 @@ def test_a_script_without_guard_is_told_so(tmp_path: Path) -> None:
     )
 
 
-# -------------------------------------------------------------------------------------------------------------------
-# being stopped
+# Being stopped
 
 SERIES = 24
 
@@ -303,7 +301,8 @@ def start(scans: Path, store: Path) -> subprocess.Popen[bytes]:
         import signal
         from ubr.pretrain.data.ingestion import ingest
         if __name__ == "__main__":
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+            # Ignored where the tests run in the background.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             ingest([{str(scans)!r}], {str(store)!r}, workers=2)
     """
     return subprocess.Popen(
@@ -393,16 +392,20 @@ def test_two_ingests_at_once_make_one_store(
     assert not list(store.rglob("*.part"))
 
 
-# -----------------------------------------------------------------------------------------------------------------------
-# real scans
+# Real scans
 
 
 @pytest.mark.heavy
 def test_every_real_scan_is_taken(shared: Path, tmp_path: Path) -> None:
+    with (shared / "ct" / "catalog.csv").open(newline="", encoding="utf-8") as file:
+        listed = list(csv.DictReader(file))
+    dicom = [path for path in (shared / "ct" / "dicom").iterdir() if path.is_dir()]
     done = run(shared / "ct", store=tmp_path / "store", patients=shared / "ct" / "catalog.csv")
-    assert len(done.taken) == 129 + 3
+    assert len(done.taken) == len(listed) + len(dicom)
     assert {Path(o.path).name for o in done.left_out} == {"README.md", "catalog.csv"}
     assert done.unmatched == 0
-    assert len({r.patient for r in done.taken}) == 129
+    assert len({r.patient for r in done.taken}) == len({row["patient"] for row in listed}) + len(
+        dicom
+    )
     no_body = sum(int((r.body[:, 1] == 0).sum()) for r in done.taken)
     assert no_body == 0

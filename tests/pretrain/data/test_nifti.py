@@ -1,14 +1,9 @@
-"""NIfTI, NRRD and MetaImage:
-
-direction from the header, HU or nothing, one clear reason for what is refused.
-"""
+"""NIfTI: direction from the header, HU or nothing, one clear reason for a refusal."""
 
 from __future__ import annotations
 
 import csv
 import gzip
-import sys
-from collections.abc import Callable
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -19,44 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from ubr.pretrain.data import find
-from ubr.pretrain.data.volume import UnusableError, Volume
+from ubr.pretrain.data.volume import UnusableError
 
-from ...made.dicom import X, Y, Z, expected
-
-CANONICAL = np.array([[-4.0, 0, 0, -X[0]], [0, -4.0, 0, -Y[0]], [0, 0, -5.0, Z[0]], [0, 0, 0, 1]])
-"""RAS affine of `grid()`, whose axes are x, y, z in the project's directions."""
-
-
-def grid() -> NDArray[np.int16]:
-    return expected().transpose(2, 1, 0)
-
-
-def save(
-    path: Path,
-    data: NDArray[Any],
-    affine: NDArray[Any] = CANONICAL,
-    change: Callable[[Any], None] | None = None,
-) -> Path:
-    image = nib.Nifti1Image(data, affine)
-    if change:
-        change(image.header)
-    nib.save(image, path)
-    return path
-
-
-def only(path: Path) -> Volume:
-    (series,), _ = find.find([path])
-    return find.read_volume(series)
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(UnusableError) as caught:
-        only(path)
-    assert str(path) not in str(caught.value)
-    return str(caught.value)
-
-
-# NIfTI
+from ...made.dicom import expected
+from ...made.scans import CANONICAL, grid, only, refusal, save_nifti
 
 
 @pytest.mark.parametrize("axes", permutations(range(3)))
@@ -71,7 +32,7 @@ def test_every_storage_order_and_flip_gives_the_same_volume(
                 affine[:3, 3] += affine[:3, axis] * (data.shape[axis] - 1)
                 affine[:3, axis] *= -1
                 data = np.flip(data, axis)
-        volume = only(save(tmp_path / "ct.nii", data.transpose(axes), affine[:, [*axes, 3]]))
+        volume = only(save_nifti(tmp_path / "ct.nii", data.transpose(axes), affine[:, [*axes, 3]]))
         np.testing.assert_array_equal(volume.hu, expected())
         assert volume.spacing_mm == pytest.approx((5, 4, 4))
         np.testing.assert_allclose(volume.z_mm, 5.0 * np.arange(20), atol=1e-4)
@@ -80,14 +41,14 @@ def test_every_storage_order_and_flip_gives_the_same_volume(
 
 def test_scaled_and_float_values(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
-        only(save(tmp_path / "a.nii.gz", grid().astype(np.float32))).hu, expected()
+        only(save_nifti(tmp_path / "a.nii.gz", grid().astype(np.float32))).hu, expected()
     )
     for rest in (-0.4, 0.4):
         np.testing.assert_array_equal(
-            only(save(tmp_path / "c.nii.gz", grid() + rest)).hu, expected()
+            only(save_nifti(tmp_path / "c.nii.gz", grid() + rest)).hu, expected()
         )
     stored = (grid() + 1000) * 2
-    scaled = save(
+    scaled = save_nifti(
         tmp_path / "b.nii.gz", stored, change=lambda header: header.set_slope_inter(0.5, -1000)
     )
     assert nib.load(scaled).dataobj.slope == 0.5
@@ -99,18 +60,19 @@ def test_scaled_and_float_values(tmp_path: Path) -> None:
 )
 def test_units_become_mm(tmp_path: Path, unit: str, factor: float) -> None:
     affine = CANONICAL * np.array([[factor], [factor], [factor], [1]])
-    volume = only(save(tmp_path / "ct.nii", grid(), affine, lambda h: h.set_xyzt_units(unit)))
+    volume = only(save_nifti(tmp_path / "ct.nii", grid(), affine, lambda h: h.set_xyzt_units(unit)))
     assert volume.spacing_mm == pytest.approx((5, 4, 4))
 
 
 def test_a_trailing_axis_of_one_is_dropped(tmp_path: Path) -> None:
-    np.testing.assert_array_equal(only(save(tmp_path / "ct.nii", grid()[..., None])).hu, expected())
+    path = save_nifti(tmp_path / "ct.nii", grid()[..., None])
+    np.testing.assert_array_equal(only(path).hu, expected())
 
 
 def test_a_sheared_affine_is_a_tilted_gantry(tmp_path: Path) -> None:
     affine = CANONICAL.copy()
     affine[1, 2] = 5 * np.tan(np.radians(20))
-    volume = only(save(tmp_path / "ct.nii", grid(), affine, lambda h: h.set_qform(affine, 0)))
+    volume = only(save_nifti(tmp_path / "ct.nii", grid(), affine, lambda h: h.set_qform(affine, 0)))
     assert volume.warnings == ("tilt: 0.0 degrees; slices moved in-plane by up to 34.6 mm",)
     assert volume.hu.shape == (20, 39, 40)
 
@@ -136,7 +98,7 @@ def test_a_sheared_affine_is_a_tilted_gantry(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_ct_volume_is_refused(tmp_path: Path, data: NDArray[Any], reason: str) -> None:
-    path = save(tmp_path / "ct.nii.gz", data)
+    path = save_nifti(tmp_path / "ct.nii.gz", data)
     with pytest.raises(UnusableError, match=reason):
         only(path)
 
@@ -175,7 +137,7 @@ def test_sform_and_qform_must_agree_on_direction(tmp_path: Path) -> None:
 def test_impossible_sizes_are_refused(
     tmp_path: Path, scale: tuple[float, ...], reason: str
 ) -> None:
-    path = save(tmp_path / "ct.nii", grid(), CANONICAL @ np.diag([*scale, 1]))
+    path = save_nifti(tmp_path / "ct.nii", grid(), CANONICAL @ np.diag([*scale, 1]))
     with pytest.raises(UnusableError, match=reason):
         only(path)
 
@@ -183,7 +145,7 @@ def test_impossible_sizes_are_refused(
 @pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz"])
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.5, 0.99])
 def test_truncated_nifti(tmp_path: Path, name: str, share: float) -> None:
-    path = save(tmp_path / name, grid())
+    path = save_nifti(tmp_path / name, grid())
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     assert refusal(path) == "damaged or truncated NIfTI file"
 
@@ -197,97 +159,13 @@ def test_what_only_calls_itself_nifti(tmp_path: Path, content: bytes) -> None:
 
 
 def test_uid_is_of_the_content_not_of_the_name(tmp_path: Path) -> None:
-    save(tmp_path / "a.nii", grid())
+    save_nifti(tmp_path / "a.nii", grid())
     (tmp_path / "b.nii").write_bytes((tmp_path / "a.nii").read_bytes())
-    save(tmp_path / "c.nii", grid()[::-1])
+    save_nifti(tmp_path / "c.nii", grid()[::-1])
     series, left = find.find([tmp_path])
     assert [Path(s.files[0]).name for s in series] == ["a.nii", "c.nii"]
     assert len({s.uid for s in series}) == 2
     assert [(Path(o.path).name, o.reason) for o in left] == [("b.nii", "a copy of another file")]
-
-
-# NRRD, MetaImage
-
-
-def itk_image(axes: tuple[int, ...] = (0, 1, 2)) -> Any:
-    sitk = pytest.importorskip("SimpleITK")
-    image = sitk.GetImageFromArray(np.ascontiguousarray(expected()))
-    image.SetSpacing((4.0, 4.0, 5.0))
-    image.SetDirection((1, 0, 0, 0, 1, 0, 0, 0, -1))
-    image.SetOrigin((X[0], Y[0], Z[0]))
-    return sitk.PermuteAxes(image, axes)
-
-
-@pytest.mark.parametrize("name", ["ct.nrrd", "ct.nhdr", "ct.mha", "ct.mhd"])
-@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
-def test_itk_files_in_any_order_of_axes(tmp_path: Path, name: str, axes: tuple[int, ...]) -> None:
-    import SimpleITK
-
-    SimpleITK.WriteImage(itk_image(axes), str(tmp_path / name))
-    series, left = find.find([tmp_path])
-    assert left == []  # the data file beside a .mhd or .nhdr belongs to it
-    volume = find.read_volume(series[0])
-    np.testing.assert_array_equal(volume.hu, expected())
-    assert volume.spacing_mm == pytest.approx((5, 4, 4))
-    assert volume.warnings == ()
-
-
-def test_the_uid_of_a_detached_header_covers_its_data(tmp_path: Path) -> None:
-    import SimpleITK
-
-    for folder, image in (("a", itk_image()), ("b", itk_image() + 1)):
-        (tmp_path / folder).mkdir()
-        SimpleITK.WriteImage(image, str(tmp_path / folder / "ct.mhd"), useCompression=False)
-    assert len({s.uid for s in find.find([tmp_path])[0]}) == 2
-
-
-def test_itk_files_without_direction_are_refused(tmp_path: Path) -> None:
-    raw = expected().tobytes()
-    header = (
-        "ObjectType = Image\nNDims = 3\nDimSize = 40 30 20\nElementSpacing = 4 4 "
-        "5\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
-    )
-    (tmp_path / "a.mha").write_bytes(header.encode() + raw)
-    header = (
-        "NRRD0004\ntype: short\ndimension: 3\nsizes: 40 30 20\nspacings: 4 4 5\nendian: "
-        "little\nencoding: raw\n\n"
-    )
-    (tmp_path / "b.nrrd").write_bytes(header.encode() + raw)
-    assert (
-        refusal(tmp_path / "a.mha")
-        == "the header does not say how the image lies in the patient (no TransformMatrix)"
-    )
-    assert (
-        refusal(tmp_path / "b.nrrd")
-        == "the header does not say how the image lies in the patient (no space directions)"
-    )
-
-
-def test_itk_refusals(tmp_path: Path) -> None:
-    sitk = pytest.importorskip("SimpleITK")
-    image = itk_image()
-    sitk.WriteImage(sitk.JoinSeries([image, image]), str(tmp_path / "four.nrrd"))
-    sitk.WriteImage(sitk.Compose([image, image]), str(tmp_path / "vector.mha"))
-    sitk.WriteImage(image, str(tmp_path / "cut.mha"))
-    cut = tmp_path / "cut.mha"
-    cut.write_bytes(cut.read_bytes()[:2000])
-    assert refusal(tmp_path / "four.nrrd") == "4-D: 2 volumes; give one 3-D volume a file"
-    assert refusal(tmp_path / "vector.mha") == "2 values a voxel, not one"
-    assert refusal(cut) == "damaged or truncated file, or not what its ending says"
-
-
-def test_without_simpleitk_the_extra_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "ct.mha").write_bytes(b"TransformMatrix")
-    monkeypatch.setitem(sys.modules, "SimpleITK", None)
-    assert (
-        refusal(tmp_path / "ct.mha")
-        == 'reading NRRD and MetaImage needs SimpleITK: pip install "ubr-pretrain[itk]"'
-    )
-
-
-# Real scans
 
 
 @pytest.mark.heavy

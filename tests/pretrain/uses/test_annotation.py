@@ -22,10 +22,9 @@ from ubr.pretrain.cli import main
 from ubr.pretrain.reading.regions import Regions
 from ubr.pretrain.uses.annotation import annotate
 
-from ...made.dicom import Made, Z, write
+from ...made.dicom import Made, Z, enhanced, write
+from ...made.scans import CANONICAL, grid
 from ...made.scores import between, regions, scored_by_darkness, weights
-from ..data.test_dicom import enhanced
-from ..data.test_files import CANONICAL, grid
 
 sr = pytest.importorskip("highdicom.sr")
 

@@ -23,8 +23,8 @@ from ubr.pretrain.scores import scoring
 from ubr.pretrain.uses.cropping import crop
 
 from ...made.dicom import Made, X, Y, Z, expected, write
+from ...made.scans import CANONICAL, grid
 from ...made.scores import between, regions, scored_by_darkness, weights
-from ..data.test_files import CANONICAL, grid
 
 WEIGHTS = weights()
 REGIONS = regions(WEIGHTS)

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.rows import append, provenance
-from ubr.pretrain.data.find import find, read_volume
+from ubr.pretrain.data.find import find_series, read_volume
 from ubr.pretrain.data.jobs import grid_of
 from ubr.pretrain.data.volume import Volume
 from ubr.pretrain.phantom import make
@@ -113,7 +113,7 @@ def main() -> None:
 
 def _bodies(folder: Path, seed: int) -> list[Scan]:
     phantoms(folder, n=BODIES, seed=seed, form="nifti", workers=1)
-    series = sorted(find([folder], workers=0, progress=False)[0], key=lambda one: one.files)
+    series = sorted(find_series([folder], workers=0, progress=False)[0], key=lambda one: one.files)
     levels: dict[str, list[float]] = {}
     with (folder / "labels.csv").open(newline="") as file:
         for row in csv.DictReader(file):

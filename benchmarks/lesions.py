@@ -18,9 +18,10 @@ from benchmarks.rows import append, provenance
 from ubr.downstream import check, plant, starting_weights
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.evaluation import evaluate
-from ubr.downstream.planting.write import scans_of_folder
+from ubr.downstream.planting.scans import find_scans
 from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
 from ubr.downstream.training import finetune
+from ubr.pretrain.data.scans import is_store
 from ubr.pretrain.phantom.files import phantoms
 from ubr.weights import InputSpec, load
 
@@ -129,14 +130,14 @@ def lesions(given: str, work: Path, per_scan: int, studies: int) -> tuple[Path, 
                     data = phantoms(
                         work / "phantom", n=PHANTOMS, form="nifti", size_px=PHANTOM_PX
                     ).folder
-                scans = scans_of_folder(data)
+                scans = find_scans(data)
                 made = plant(scans, planted, per_scan=per_scan, studies=studies)
             except ValueError as error:
                 raise SystemExit(str(error)) from None
             free = [
-                str(path.resolve())
-                for path, key in scans.patients().items()
-                if made.split.get(key, "train") == "train"
+                str(Path(scan.source).resolve())
+                for scan in scans.unread
+                if not is_store(data) and made.split.get(scan.patient, "train") == "train"
             ]
             listed.write_text("\n".join(free) + "\n")
             print(made)

@@ -4,7 +4,15 @@ Names are loaded when first used, so that importing the package stays light.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .dataset import DeepLesion
+    from .detector import faster_rcnn, starting_weights
+    from .evaluation import evaluate
+    from .planting.write import plant
+    from .preflight import check
+    from .training import finetune
 
 _HOMES = {
     "DeepLesion": "dataset",
@@ -15,7 +23,19 @@ _HOMES = {
     "plant": "planting.write",
     "starting_weights": "detector",
 }
-__all__ = list(_HOMES)
+__all__ = [
+    "DeepLesion",
+    "check",
+    "evaluate",
+    "faster_rcnn",
+    "finetune",
+    "plant",
+    "starting_weights",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

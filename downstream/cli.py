@@ -52,7 +52,8 @@ def _check(argv: list[str]) -> None:
 
 
 def _plant(argv: list[str]) -> None:
-    from .planting.write import plant, scans_of_folder
+    from .planting.scans import find_scans
+    from .planting.write import plant
 
     parser = _parser(
         "plant", "Plant known lesions in CT volumes and write them in DeepLesion's layout."
@@ -60,7 +61,7 @@ def _plant(argv: list[str]) -> None:
     parser.add_argument(
         "source",
         metavar="STORE_OR_FOLDER",
-        help="a store made by ubr-pretrain ingest, or a folder of NIfTI files",
+        help="a store made by ubr-pretrain ingest, or a file or folder that it takes",
     )
     parser.add_argument(
         "--patients",
@@ -69,8 +70,8 @@ def _plant(argv: list[str]) -> None:
     )
     add_options(parser, plant, {"scans"})
     options = arguments(parser.parse_args(argv))
-    source, patients = Path(options.pop("source")), options.pop("patients")
-    print(plant(scans_of_folder(source, Path(patients) if patients else None), **options))
+    source, patients = options.pop("source"), options.pop("patients")
+    print(plant(find_scans(source, patients), **options))
 
 
 def _train(argv: list[str]) -> None:

@@ -1,10 +1,10 @@
-"""detectron2: this project's backbones, data sets, mapper and evaluator in its own terms, for its
-own trainer.
+"""Backbones, data sets, mapper and evaluator for detectron2 and its own trainer.
 
-Imported only by those who have detectron2; nothing else here needs it.
+Nothing else in this package needs detectron2. `trunk.pkl` and the .yaml beside it come from
+`ubr-pretrain export --to detectron2`.
 
     from ubr.downstream import d2
-    cfg = d2.lesion_cfg("trunk.pkl", "DeepLesion/", out="run")  # the .pkl and .yaml that `ubr-pretrain export --to detectron2` wrote
+    cfg = d2.lesion_cfg("trunk.pkl", "DeepLesion/", out="run")
     trainer = d2.Trainer(cfg)
     trainer.resume_or_load(resume=True)
     trainer.train()
@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from ubr.weights import InputSpec, build, files
 
-from .dataset import Augmentation, DeepLesion
+from .augmentation import Augmentation
+from .dataset import DeepLesion
 from .detector import hold_norms
 from .metrics import ImageResult, report
 from .slices import View
@@ -256,16 +257,12 @@ def lesion_cfg(
     cfg.DATALOADER.NUM_WORKERS = 2
     cfg.DATALOADER.ASPECT_RATIO_GROUPING = False  # sizes are known only once an image is read
     cfg.TEST.DETECTIONS_PER_IMAGE = 20
-    cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.MOMENTUM = (
-        2,
-        0.002,
-        5e-4,
-        0.9,
-    )
-    cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS = (
-        steps,
-        tuple(round(steps * part / 70) for part in (20, 40, 55)),
-    )
+    cfg.SOLVER.IMS_PER_BATCH = 2
+    cfg.SOLVER.BASE_LR = 0.002
+    cfg.SOLVER.WEIGHT_DECAY = 5e-4
+    cfg.SOLVER.MOMENTUM = 0.9
+    cfg.SOLVER.MAX_ITER = steps
+    cfg.SOLVER.STEPS = tuple(round(steps * part / 70) for part in (20, 40, 55))
     cfg.SOLVER.WARMUP_ITERS = min(100, steps // 10)
     cfg.SOLVER.CHECKPOINT_PERIOD = cfg.TEST.EVAL_PERIOD = max(1, steps // 28)
     cfg.OUTPUT_DIR = str(out)

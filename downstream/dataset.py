@@ -3,30 +3,26 @@
 An image is windowed but not normalised (`InputSpec.to_image`), since detectors subtract mean and
 std themselves. Of the contract only the intensity counts here: its size and field are the
 pretraining's geometry, a detector's is the `View`.
-
-Random views are a pure function of (seed, epoch, index), so they are the same for any number of
-workers and after a resumption. The change of size goes into the one resampling that happens anyway;
-the change of HU comes before the window.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ubr.pretrain.data.deeplesion.images import IMAGES, slice_path
+from ubr.pretrain.data.deeplesion.table import KeySlice, read_table
 from ubr.weights import InputSpec
 
-from .deeplesion import IMAGES, KeySlice, read_table
-from .slices import AIR_HU, View, key_volume, prepare, slice_path
+from .augmentation import Augmentation
+from .geometry import prepare
+from .slices import View, key_volume
 
 LESION = 1
 """The label of every box.
@@ -35,90 +31,17 @@ LESION = 1
 """
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Random views of an image.
-
-    Args:
-        flip: probability that left and right are exchanged.
-        scale: smallest and largest factor by which the image is enlarged, drawn on a log scale; (1,
-            1) is off.
-        hu_shift: largest shift in HU; 0 is off.
-        hu_scale: largest relative change of contrast about 0 HU; 0 is off.
-        seed: of the random numbers, with epoch and index.
-    """
-
-    flip: float = 0.5
-    scale: tuple[float, float] = (0.8, 1.2)
-    hu_shift: float = 0.0
-    hu_scale: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("flip", 0, 1),
-            ("hu_shift", 0, 1000),
-            ("hu_scale", 0, 0.9),
-            ("seed", 0, 2**63 - 1),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(
-                    f"augment.{name} must be in {low}..{high}, got {getattr(self, name)}"
-                )
-        if len(self.scale) != 2 or not 0.25 <= self.scale[0] <= self.scale[1] <= 4:
-            raise ValueError(
-                f"augment.scale must be (smallest, largest) in 0.25..4, got {self.scale}"
-            )
-
-    def draw(self, epoch: int, index: int) -> Change:
-        """The view of an index in an epoch."""
-        rng = np.random.default_rng([self.seed, epoch, index])
-        flip, zoom, shift, contrast = rng.uniform(
-            size=4
-        )  # always all four: switching one off leaves the others as they were
-        low, high = self.scale
-        return Change(
-            bool(flip < self.flip),
-            low * (high / low) ** zoom,
-            self.hu_shift * (2 * shift - 1),
-            1 + self.hu_scale * (2 * contrast - 1),
-        )
-
-
-@dataclass(frozen=True)
-class Change:
-    """One random view: whether it is mirrored, its enlargement, HU added, factor about 0 HU."""
-
-    flip: bool
-    scale: float
-    hu_shift: float
-    hu_scale: float
-
-    def of_view(self, view: View) -> View:
-        """Smaller pixels and a larger limit: an image that is at its limit is enlarged too."""
-        return dataclasses.replace(
-            view,
-            mm_per_px=view.mm_per_px / self.scale,
-            longest_px=max(1, round(view.longest_px * self.scale)),
-        )
-
-    def of_hu(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Shift and contrast; air stays air, as padding is not part of a scanner's error."""
-        return np.where(
-            hu > AIR_HU + 24, hu * np.float32(self.hu_scale) + np.float32(self.hu_shift), hu
-        )
-
-
 class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
     """Key slices of one split with their lesions.
 
     An item is (image, target). image: float32 `[3, H, W]`, windowed, before mean and std. target:
 
-        boxes     float32 [n, 4]: x1, y1, x2, y2 in the image, cut at its edges (a few official boxes reach beyond their slice)
+        boxes     float32 [n, 4]: x1, y1, x2, y2 in the image, cut at its edges (a few official
+                  boxes reach beyond their slice)
         labels    int64 [n]: 1, lesion
-        image_id  int64: the key slice's place in `read_table` for this split, noisy or not as here
-        geometry  `slices.Geometry`: from the slice to the image and back
-        key       `deeplesion.KeySlice`: with the boxes as annotated
+        image_id  int64: the key slice's index in `read_table` for this split, noisy or not as here
+        geometry  `geometry.Geometry`: from the slice to the image and back
+        key       `KeySlice`: with the boxes as annotated
 
     Args:
         folder: in DeepLesion's layout.
@@ -128,16 +51,16 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
             by itself.
         augment: random views; none for validation.
         keep_noisy: keep boxes that are marked as possibly noisy.
-        unreadable: what to do about an image that cannot be read. "stop": raise. "skip": give the
-            next one in its place, and list it in `unreadable_names`; files that are absent from the
+        unreadable: what to do about an image that cannot be read. "stop": raise. "skip": return the
+            next one instead, and list it in `unreadable_names`; files that are absent from the
             start are left out at once. An evaluation must stop, or it counts some images twice.
-        share: of the images, to see what few labels give: at least one, drawn by `seed`; a smaller
-            share of a seed is part of a larger.
+        share: share of the images, drawn by `seed`, at least one image; for studies with few
+            labels. A smaller share is part of a larger one of the same seed.
         seed: see share.
 
     Raises:
-        ValueError: for a share outside 0..1, a table that cannot be read, a view that the contract
-            or a trunk's three channels cannot hold, and absent files.
+        ValueError: the share is outside 0..1, the table cannot be read, the contract or a trunk's
+            three channels cannot hold the view, or files are absent.
     """
 
     def __init__(
@@ -193,14 +116,12 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
 
     @property
     def keys(self) -> list[KeySlice]:
-        """The key slices, an item each."""
+        """The key slice of each item."""
         return [k for _, k in self._items]
 
     @property
     def unreadable_names(self) -> tuple[str, ...]:
-        """Images that were asked for and could not be read, by any worker, and those that are
-        absent.
-        """
+        """Images that a worker failed to read, and those that are absent."""
         return self._absent + tuple(
             self._items[i][1].name for i in self._damaged.nonzero()[:, 0].tolist()
         )
@@ -212,7 +133,7 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
         return self.at(i, 0)
 
     def at(self, i: int, epoch: int) -> tuple[Tensor, dict[str, Any]]:
-        """Item i as it is seen in an epoch, which its random view depends on."""
+        """Item i in the random view of an epoch."""
         first = range(len(self))[i]
         for step in range(len(self)):
             item = (first + step) % len(self)

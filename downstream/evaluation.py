@@ -1,7 +1,4 @@
-"""A trained detector on a split:
-
-detections as a table, the metrics with their intervals, and pictures.
-"""
+"""A trained detector on a split: a table of detections, metrics with intervals, pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +12,9 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ubr.pretrain.data.deeplesion.images import load_hu, slice_path
 from ubr.weights import InputSpec, build, load
+from ubr.weights.common import disk
 from ubr.weights.common.devices import to_device
 from ubr.weights.common.processes import loader_options
 
@@ -67,10 +66,10 @@ class Evaluation:
 
 
 def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRecipe, InputSpec]:
-    """A detector of a run folder, in evaluation mode, with its recipe and input contract.
+    """Load a detector of a run folder, in evaluation mode, with its recipe and input contract.
 
     Raises:
-        ValueError: no finished run, or a file that does not fit it.
+        ValueError: the run is not finished, or a file does not fit it.
     """
     import yaml
 
@@ -95,7 +94,7 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
 
 
 def _recipe(values: dict[str, Any]) -> DetectorRecipe:
-    from .dataset import Augmentation
+    from .augmentation import Augmentation
 
     view = View(**values["view"])
     augment = Augmentation(**{**values["augment"], "scale": tuple(values["augment"]["scale"])})
@@ -120,12 +119,12 @@ def detect(
     results = []
     loader = DataLoader(data, batch_size=batch, collate_fn=collate, **loader_options(workers))
     for images, targets in tqdm(loader, desc="detect", unit="batch", disable=not progress):
-        places = (
+        at = (
             torch.tensor([positions.by_name[t["key"].name] for t in targets], device=device)
             if positions is not None
             else None
         )
-        found = detector([i.to(device) for i in images], None, places)
+        found = detector([i.to(device) for i in images], None, at)
         results += [result(t, f) for t, f in zip(targets, found, strict=True)]
     return results
 
@@ -143,7 +142,7 @@ def evaluate(
     device: str = "auto",
     progress: bool = True,
 ) -> Evaluation:
-    """Judge a trained detector on a split.
+    """Evaluate a trained detector on a split. The output folder appears once it is complete.
 
     Args:
         run: a run folder of `ubr-detect train`.
@@ -158,12 +157,12 @@ def evaluate(
         progress: show a progress bar.
 
     Raises:
-        ValueError: no run, no images, an output folder that is not empty, or a scorer that is
-            missing or not the training's.
+        ValueError: there is no run or no image, `out` is not empty, or the scorer is missing or not
+            the one of the training.
     """
     run, out = Path(run), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is not empty, or a file; give a new --out")
+        raise ValueError(f"{out} is not empty, or a file; give a new folder as out")
     detector, recipe, inputs = load_detector(run, which)
     chosen = to_device(detector, device)
     images = DeepLesion(data, split, inputs, view=recipe.view)
@@ -172,10 +171,11 @@ def evaluate(
         detector, images, device=chosen, workers=workers, positions=positions, progress=progress
     )
     found = {**report(results), "split": split, "which": which}
-    out.mkdir(parents=True, exist_ok=True)
-    _write_detections(out / "detections.csv", images, results)
-    _draw(out, images, results, found, pictures)
-    (out / "report.json").write_text(json.dumps(found, indent=1) + "\n")
+    with disk.whole(out) as part:
+        part.mkdir()
+        _write_detections(part / "detections.csv", images, results)
+        _draw(part, images, results, found, pictures)
+        (part / "report.json").write_text(json.dumps(found, indent=1) + "\n")
     return Evaluation(out, found)
 
 
@@ -189,7 +189,7 @@ def _positions(
     )
     weights = load(scorer) if scorer else None
     if trained_with != (found := weights.sha256() if weights else None):
-        right = "give --scorer that file" if trained_with else "leave --scorer out"
+        right = "give that file as scorer" if trained_with else "give no scorer"
         raise ValueError(
             f"the detector's positions are of scorer {str(trained_with)[:12]}, got "
             f"{str(found)[:12]}; {right}"
@@ -212,7 +212,6 @@ def _draw(
     out: Path, images: DeepLesion, results: list[ImageResult], found: dict[str, Any], count: int
 ) -> None:
     from .pictures import drawn, froc_curve
-    from .slices import load_hu, slice_path
 
     points = [
         (

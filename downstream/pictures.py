@@ -1,7 +1,4 @@
-"""Pictures of detectors:
-
-recall over training (the paper's Fig. 3c), FROC, and detections drawn on a slice.
-"""
+"""Figures of detectors: recall over training (the paper's Fig. 3c), FROC, detections on a slice."""
 
 from __future__ import annotations
 
@@ -18,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Curve = Sequence[tuple[float, float, float, float]]
-"""Points of a curve with their intervals:
+"""Points of a curve with their intervals: x, value, low, high.
 
-x, value, low, high. Without an interval low and high are NaN.
+Without an interval low and high are NaN.
 """
 
 # Okabe and Ito's colours: told apart by colour-blind readers, and in this order also on grey.
@@ -31,9 +28,9 @@ TRUTH, HIT, FALSE = "#F0E442", "#56B4E9", "#FF5A1F"
 
 
 def recall_curves(curves: Mapping[str, Curve], k: int = 5) -> Figure:
-    """Recall of the k best detections (a share, drawn in %) against training iterations:
+    """Plot recall of the k best detections in % against training iterations.
 
-    a line and its band a label.
+    Each label is a line with its band; values are shares.
     """
     page, axes = _page()
     _lines(axes, curves)
@@ -43,9 +40,9 @@ def recall_curves(curves: Mapping[str, Curve], k: int = 5) -> Figure:
 
 
 def froc_curve(curves: Mapping[str, Curve]) -> Figure:
-    """Sensitivity (a share, drawn in %) against false positives per image, on a logarithmic axis:
+    """Plot sensitivity in % against false positives per image, on a logarithmic axis.
 
-    a line and its band a label.
+    Each label is a line with its band; values are shares.
     """
     page, axes = _page()
     _lines(axes, curves)
@@ -66,8 +63,9 @@ def drawn(
     k: int = 5,
     iou: float = 0.5,
 ) -> Figure:
-    """A slice with its lesions and its k best detections, each with its score and whether it finds
-    a lesion (IoU > `iou`).
+    """Draw a slice with its lesions and its k best detections.
+
+    Each detection shows its score and whether it finds a lesion (IoU > `iou`).
 
     Args:
         image: `[H, W]`, 0 to 1.
@@ -166,7 +164,7 @@ def _outline(axes: Axes, box: NDArray[np.float64], colour: str, style: LineStyle
 
 
 def _key(page: Figure, entries: Sequence[tuple[str, str, LineStyle]], title: str) -> None:
-    """A legend under the picture, on dark ground so that its colours look as they do on the slice."""
+    """A legend under the picture, on a dark ground so that colours look as on the slice."""
     from matplotlib.lines import Line2D
 
     lines = [

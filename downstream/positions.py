@@ -1,6 +1,6 @@
-"""Where in the body each key slice lies, by the score of a regressor:
+"""Where in the body each key slice lies, by the score of a regressor.
 
-what a detector with `position` is given (beyond the paper).
+A detector with `position` is given this; it goes beyond the paper.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from .slices import View, key_volume
 
 @dataclass(frozen=True)
 class Positions:
-    """by_name: the position of each key slice. scorer: digest of the weights that it comes from."""
+    """Body positions of key slices.
+
+    by_name: position by `KeySlice.name`. scorer: digest of the weights that they come from.
+    """
 
     by_name: dict[str, float]
     scorer: str
@@ -42,10 +45,10 @@ def body_positions(
         sets: their images; an unreadable one gets the mean of the others, as its stand-in may be
             any of them.
         device: "cpu", "cuda", ...; finding the body costs more than the network.
-        progress: show a bar.
+        progress: show a progress bar.
 
     Raises:
-        ValueError: weights that hold a trunk only, or no image that can be read.
+        ValueError: the weights hold a trunk only, or no image can be read.
     """
     regressor = Regressor.from_weights(scorer).eval()
     regressor.to(device)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .dataset import Augmentation
+from .augmentation import Augmentation
 from .slices import View
 
 

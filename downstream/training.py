@@ -31,7 +31,7 @@ from ubr.weights.common.processes import loader_options
 
 from .dataset import DeepLesion, collate
 from .detector import Detector, faster_rcnn, measure_norms
-from .metrics import FPS, ImageResult, froc, recall_at
+from .metrics import FPS, ImageResult, recall_at, sensitivity_at
 from .pictures import recall_curves
 from .positions import Positions
 from .recipes import DetectorRecipe
@@ -174,7 +174,7 @@ class LesionDetection(runs.Module):
         if self.results:
             quality = {
                 "val/recall5": recall_at(self.results, k=5),
-                "val/froc": float(np.mean(froc(self.results, FPS))),
+                "val/froc": float(np.mean(sensitivity_at(self.results, FPS))),
             }
             self.log_dict(
                 {name: torch.tensor(value, dtype=torch.float32) for name, value in quality.items()}

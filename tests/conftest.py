@@ -17,3 +17,13 @@ def shared() -> Path:
     if not (SHARED / "ct" / "catalog.csv").is_file():
         pytest.skip(f"no real CT beside the checkout (looked for {SHARED.name}/ct/catalog.csv)")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def lesions(shared: Path) -> Path:
+    """The piece of the real DeepLesion beside the checkout."""
+    if not (shared / "deeplesion" / "DL_info.csv").is_file():
+        pytest.skip(
+            "no real DeepLesion beside the checkout (looked for shared/deeplesion/DL_info.csv)"
+        )
+    return shared / "deeplesion"

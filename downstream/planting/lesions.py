@@ -59,8 +59,10 @@ class Lesion:
         return self.origin[0] + int(self.areas_px.argmax())
 
     def on(self, z: int) -> Bools | None:
-        """The mask in slice z of the volume; none where the lesion is absent or only its cap is cut
-        (a tenth of its largest area).
+        """The mask in slice z of the volume.
+
+        None where the lesion is absent, or where the slice cuts only its cap (less than a tenth of
+        its largest area).
         """
         here = z - self.origin[0]
         if not 0 <= here < len(self.mask) or self.areas_px[here] < max(4, self.areas_px.max() / 10):
@@ -70,10 +72,10 @@ class Lesion:
 
 @dataclass(frozen=True)
 class _Shape:
-    """centre:
+    """A lesion's shape on the voxel grid.
 
-    (z, y, x) in voxels, real. radii_mm: long, middle, short. part: `[z, y, x]` share of lesion in
-    the voxels of `crop`.
+    centre: (z, y, x) in voxels, real. radii_mm: long, middle, short. part: `[z, y, x]` share of
+    lesion in the voxels of `crop`.
     """
 
     centre: NDArray[np.float64]
@@ -115,10 +117,6 @@ def plant_lesions(
     return planted, lesions
 
 
-# -------------------------------------------------------------------------------------------------------------
-# site and shape
-
-
 def _site(
     places: Places,
     kind: str,
@@ -126,8 +124,9 @@ def _site(
     taken: list[tuple[NDArray[np.float64], float]],
     rng: Generator,
 ) -> tuple[NDArray[np.float64], float] | None:
-    """A centre (z, y, x) in voxels and a long radius (mm), lognormal and no more than what fits;
-    none where the kind no longer fits.
+    """Draw a centre (z, y, x) in voxels and a long radius in mm.
+
+    The radius is lognormal and clipped to what fits. None where the kind no longer fits.
     """
     wanted = min(LONGEST_MM, LONG_MM[kind] * float(np.exp(SPREAD * rng.standard_normal()))) / 2
     smallest = max(2.0, 1.7 * max(spacing_mm[1:]), 0.6 * spacing_mm[0])
@@ -204,10 +203,6 @@ def _directions(rng: Generator, n: int) -> NDArray[np.float64]:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# tissue
-
-
 def _blend(
     planted: NDArray[np.int16],
     hu: NDArray[np.int16],
@@ -268,8 +263,9 @@ def _lowpass(tissue: Floats) -> Floats:
 def _contrast(
     kind: str, around: float, soft_hu: float, sigma: float, rng: Generator
 ) -> tuple[float, bool]:
-    """HU of the lesion's middle less those of the tissue, and whether it displaces the tissue
-    (rather than being added to it).
+    """Draw the contrast in HU of the lesion's middle to the tissue.
+
+    Returns the contrast, and whether the lesion displaces the tissue or is added to it.
     """
     if kind == "nodule" and rng.random() < 0.2:
         return rng.uniform(180, 420), False
@@ -286,7 +282,7 @@ def _contrast(
 def _texture(
     size: tuple[int, ...], radius_mm: float, spacing_mm: Spacing, rng: Generator
 ) -> Floats:
-    """A smooth random field of standard deviation one that varies over about a third of the radius."""
+    """A smooth random field of unit standard deviation that varies over a third of the radius."""
     from scipy import ndimage
 
     field = ndimage.gaussian_filter(
@@ -298,14 +294,13 @@ def _texture(
 def _donor_noise(
     hu: NDArray[np.int16], shape: _Shape, places: Places, spacing_mm: Spacing
 ) -> Floats:
-    """Noise of soft tissue for the voxels of the lesion's crop:
+    """Noise of soft tissue for the voxels of the lesion's crop.
 
-    of the roomiest nearby, mirrored as often as it takes; zero without any.
+    It is taken from the roomiest place nearby and mirrored as often as needed; zero without any.
     """
     size = shape.part.shape
-    enough = max(
-        12.0, 2 * float(shape.radii_mm[0])
-    )  # folds of the mirror would show inside the lesion
+    # In less room the folds of the mirror would show inside the lesion.
+    enough = max(12.0, 2 * float(shape.radii_mm[0]))
     blocks = np.argwhere(places.donor_mm >= min(enough, places.donor_mm.max()))
     if not places.donor_mm.any():
         return np.zeros(size, np.float32)

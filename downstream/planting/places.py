@@ -151,9 +151,9 @@ def _lung(small: Floats, in_box: Bools, block_cm3: float) -> Bools:
 
 
 def _head(small: Floats, body: Bools, block_mm: tuple[float, ...]) -> Bools:
-    """`[z]` slices in which bone encloses most of the body, and 60 mm about them:
+    """`[z]` slices in which bone encloses most of the body, and 60 mm around them.
 
-    the brain is no parenchyma that is meant here.
+    The brain is not among the organs that are meant here.
     """
     from scipy import ndimage
 
@@ -198,9 +198,9 @@ def _disk(radius_mm: float, block_mm: tuple[float, ...]) -> Bools:
 
 
 def _liver(soft_mm: Floats, body: Bools, block_mm: tuple[float, ...]) -> Floats:
-    """Room (mm) in cores of soft tissue, 9 mm below its surface, of at least 120 cm3:
+    """Room (mm) in cores of soft tissue on the patient's right.
 
-    their part on the patient's right.
+    A core lies 9 mm below the surface and has at least 120 cm3.
     """
     from scipy import ndimage
 

@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import dicom, itk, nifti, png
+from . import dicom, itk, nifti
+from .deeplesion import images
+from .deeplesion import series as deeplesion
 from .digests import files_digest
 from .volume import LeftOut, Series, UnusableError, Volume
 from .workers import DIED, Workers, each
@@ -33,7 +35,7 @@ class _Png:
     is_16_bit: bool
 
 
-def find(
+def find_series(
     sources: Sequence[str | Path], *, workers: Workers = 0, progress: bool = False
 ) -> tuple[list[Series], list[LeftOut]]:
     """The readable series in files and folders (searched to any depth), and what gave none.
@@ -58,7 +60,7 @@ def find(
                 left.append(looked)
     for found, out in (
         dicom.group_series(headers),
-        png.group([p.path for p in pngs], {p.path for p in pngs if not p.is_16_bit}),
+        deeplesion.group_slices([p.path for p in pngs], {p.path for p in pngs if not p.is_16_bit}),
     ):
         series += found
         left += out
@@ -79,7 +81,7 @@ def find_one(source: str | Path) -> Series:
 
     Raises `UnusableError` when the source does not exist, or holds none or several.
     """
-    series, left = find([source])
+    series, left = find_series([source])
     if len(series) > 1:
         raise UnusableError(f"{source} holds {len(series)} series; give the file or folder of one")
     if not series:
@@ -98,7 +100,7 @@ def read_volume(series: Series) -> Volume:
         "dicom": dicom.read_series,
         "nifti": nifti.read_nifti,
         "itk": itk.read_itk,
-        "png": png.read,
+        "png": deeplesion.read_series,
     }
     return readers[series.kind](series)
 
@@ -193,8 +195,8 @@ def _look(path: str) -> dicom.Header | _Png | Series | LeftOut:
             return Series("itk", members, files_digest(members), "")
         with Path(path).open("rb") as file:
             start = file.read(26)
-        if start.startswith(png.SIGNATURE):
-            return _Png(path, png.is_16_bit_grey(start))
+        if start.startswith(images.SIGNATURE):
+            return _Png(path, images.is_16_bit_grey(start))
         return dicom.read_header(path)
     except dicom.NotDicomError:
         return LeftOut(path, _NOTHING if start else "the file is empty")

@@ -19,7 +19,7 @@ from pathlib import Path
 from ubr.weights.body import body_boxes
 from ubr.weights.common.pool import cores
 
-from .find import find, read_volume, silence
+from .find import find_series, read_volume, silence
 from .patients import assign_patients, read_patients
 from .scans import why_unread
 from .store import LEFT_OUT, SeriesRow, Store
@@ -118,7 +118,7 @@ def ingest(
     whose = read_patients(patients) if patients is not None else {}
     if (target / "store.json").exists():
         Store.open(target)  # a store that cannot be used is said before the search, not after it
-    found, left_out = find(folders, workers=0 if staff == 1 else staff, progress=True)
+    found, left_out = find_series(folders, workers=0 if staff == 1 else staff, progress=True)
     found, unmatched = assign_patients(found, whose)
     if dry:
         return Ingested(

@@ -45,9 +45,11 @@ def paint_chest(body: Body, inside: Floats) -> None:
     body.organ(fat, inside, -85)
     body.organ(c.tube(heart), inside, hu["myocardium"])
     for centre, size, what in (
-        ((462, 40, -28), (36, 26 * h, 17 * h), "ventricle"), ((455, 6, -52), (36, 30 * h, 14 * h), "lung_artery"),
-        ((432, 4, 4), (22, 28 * h, 15 * h), "ventricle"), ((455, -24, -18), (34, 18 * h, 24 * h), "lung_artery"),
-    ):  # fmt: skip
+        ((462, 40, -28), (36, 26 * h, 17 * h), "ventricle"),
+        ((455, 6, -52), (36, 30 * h, 14 * h), "lung_artery"),
+        ((432, 4, 4), (22, 28 * h, 15 * h), "ventricle"),
+        ((455, -24, -18), (34, 18 * h, 24 * h), "lung_artery"),
+    ):
         c.paint(c.ball(*centre, *size), hu[what])
     _mediastinum(body)
     c.paint(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ubr.weights import export, load
 
 from ..augment import Augment
-from ..data.find import find, read_volume
+from ..data.find import find_series, read_volume
 from ..data.ingestion import ingest
 from ..phantom.files import phantoms
 from ..reading.curve import pearson_r
@@ -167,5 +167,5 @@ def body_part_accuracy(
 
 
 def _pixels(source: str) -> NDArray[np.int16]:
-    hu: NDArray[np.int16] = read_volume(find([source])[0][0]).hu
+    hu: NDArray[np.int16] = read_volume(find_series([source])[0][0]).hu
     return hu

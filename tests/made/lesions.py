@@ -1,7 +1,4 @@
-"""A small data set in DeepLesion's layout in which lesions are bright squares:
-
-learnt in seconds.
-"""
+"""A small data set in DeepLesion's layout whose lesions are bright squares, learnt in seconds."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.downstream.test_deeplesion import row, write_slice, write_table
-from ubr.downstream.dataset import Augmentation
+from tests.made.deeplesion import row, write_slice, write_table
+from ubr.downstream.augmentation import Augmentation
 from ubr.downstream.recipes import DetectorRecipe
 from ubr.downstream.slices import View
 
@@ -18,7 +15,7 @@ SIZE = 96
 
 
 def lesion_world(folder: Path, train: int = 10, val: int = 3, test: int = 3) -> Path:
-    """As many patients with a key slice and two neighbours each; one lesion of 14 to 24 px a slice."""
+    """Patients with a key slice and two neighbours each; one lesion of 14 to 24 px per slice."""
     rows = []
     for i in range(1, train + val + test + 1):
         rng = np.random.default_rng(i)

@@ -51,7 +51,7 @@ def cut(path: Path, share: float) -> None:
 
 def only(path: Path) -> Volume:
     """The volume of the one series in a file or folder."""
-    (series,), _ = find.find([path])
+    (series,), _ = find.find_series([path])
     return find.read_volume(series)
 
 
@@ -65,7 +65,7 @@ def refusal(path: Path) -> str:
 
 def reasons(folder: Path) -> list[str]:
     """Why files in a folder gave no series."""
-    return [left.reason for left in find.find([folder])[1]]
+    return [left.reason for left in find.find_series([folder])[1]]
 
 
 def codes(volume: Volume) -> list[str]:

@@ -26,7 +26,7 @@ def test_one_search_for_all_kinds(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 32768, np.uint16)).save(tmp_path / "x" / "1_1_1" / "1.png")
     (tmp_path / "notes.txt").write_text("no CT" * 100)
     (tmp_path / "none").write_bytes(b"")
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert [s.kind for s in series] == ["nifti", "dicom", "png"]
     assert [(Path(o.path).name, o.reason) for o in left] == [
         ("none", "the file is empty"),
@@ -45,15 +45,15 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
         )
         save_volume(tmp_path / f"{k}.nii", expected() + k)
     (tmp_path / "empty").mkdir()
-    assert find.find([tmp_path], workers=2) == find.find([tmp_path])
+    assert find.find_series([tmp_path], workers=2) == find.find_series([tmp_path])
 
 
 def test_the_order_of_sources_and_overlaps_change_nothing(tmp_path: Path) -> None:
     write(tmp_path / "a", Made().datasets())
     save_volume(tmp_path / "b.nii")
-    whole = find.find([tmp_path])
+    whole = find.find_series([tmp_path])
     assert (
-        find.find([tmp_path / "b.nii", tmp_path, tmp_path / "a", tmp_path / "a" / "." / "."])
+        find.find_series([tmp_path / "b.nii", tmp_path, tmp_path / "a", tmp_path / "a" / "." / "."])
         == whole
     )
     assert len(whole[0]) == 2
@@ -63,7 +63,7 @@ def test_what_the_user_mistyped_is_said(tmp_path: Path) -> None:
     with pytest.raises(
         UnusableError, match="scnas does not exist: give a file or folder that does"
     ):
-        find.find([tmp_path, tmp_path / "scnas"])
+        find.find_series([tmp_path, tmp_path / "scnas"])
 
 
 def test_empty_and_unreadable_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_empty_and_unreadable_folders(tmp_path: Path, monkeypatch: pytest.Monkey
         return normal(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert len(series) == 1
     assert [(Path(o.path).name, o.reason) for o in left] == [
         ("empty", "the folder is empty"),
@@ -89,7 +89,7 @@ def test_empty_and_unreadable_folders(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_an_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     save_volume(tmp_path / "ct.nii")
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert len(series) == 1
     assert [o.reason for o in left] == ["the file cannot be read (No such file or directory)"]
 
@@ -101,7 +101,7 @@ def test_links_to_folders_are_followed_once_and_hidden_ones_skipped(tmp_path: Pa
     (tmp_path / ".trash").mkdir()
     save_volume(tmp_path / ".trash" / "old.nii", expected() + 1)
     (tmp_path / "link").symlink_to(tmp_path / "data")
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert [Path(s.files[0]).name for s in series] == ["ct.nii"]
     assert left == []
 
@@ -116,7 +116,7 @@ def test_noise_is_left_out(tmp_path: Path, size: int, start: bytes) -> None:
     """
     noise = np.random.default_rng(size).bytes(size)
     (tmp_path / "file").write_bytes((start + noise)[: max(size, len(start))])
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert series == []
     assert len(left) == 1
     assert "\n" not in left[0].reason
@@ -142,7 +142,7 @@ def test_damaged_headers_never_stop_the_search_or_say_who_it_was(tmp_path: Path,
         for _ in range(rng.integers(1, 6)):
             damaged[rng.integers(1000 if trial % 3 == 0 else 352)] = rng.integers(256)
         path.write_bytes(damaged[: rng.integers(1, len(damaged))] if trial % 5 == 0 else damaged)
-        series, left = find.find([path])
+        series, left = find.find_series([path])
         texts = [o.reason for o in left]
         for one in series:
             try:
@@ -171,5 +171,5 @@ def test_a_header_that_kills_its_process_costs_its_file_only(
         )
 
     monkeypatch.setattr(find, "each", dying)
-    series, left = find.find([tmp_path], workers=2)
+    series, left = find.find_series([tmp_path], workers=2)
     assert len(series) == 5 and [(Path(o.path).name, o.reason) for o in left] == [("kills", DIED)]

@@ -30,7 +30,7 @@ def test_itk_files_in_any_order_of_axes(tmp_path: Path, name: str, axes: tuple[i
     import SimpleITK
 
     SimpleITK.WriteImage(itk_image(axes), str(tmp_path / name))
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert left == []  # the data file beside a .mhd or .nhdr belongs to it
     volume = find.read_volume(series[0])
     np.testing.assert_array_equal(volume.hu, expected())
@@ -44,7 +44,7 @@ def test_the_uid_of_a_detached_header_covers_its_data(tmp_path: Path) -> None:
     for folder, image in (("a", itk_image()), ("b", itk_image() + 1)):
         (tmp_path / folder).mkdir()
         SimpleITK.WriteImage(image, str(tmp_path / folder / "ct.mhd"), useCompression=False)
-    assert len({s.uid for s in find.find([tmp_path])[0]}) == 2
+    assert len({s.uid for s in find.find_series([tmp_path])[0]}) == 2
 
 
 def test_itk_files_without_direction_are_refused(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_uid_is_of_the_content_not_of_the_name(tmp_path: Path) -> None:
     save_nifti(tmp_path / "a.nii", grid())
     (tmp_path / "b.nii").write_bytes((tmp_path / "a.nii").read_bytes())
     save_nifti(tmp_path / "c.nii", grid()[::-1])
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert [Path(s.files[0]).name for s in series] == ["a.nii", "c.nii"]
     assert len({s.uid for s in series}) == 2
     assert [(Path(o.path).name, o.reason) for o in left] == [("b.nii", "a copy of another file")]
@@ -172,7 +172,7 @@ def test_uid_is_of_the_content_not_of_the_name(tmp_path: Path) -> None:
 def test_every_real_nifti_is_taken(shared: Path) -> None:
     """Every file there is, and warnings where the file gives reason for one."""
     folders = [shared / "ct" / "torso", shared / "ct" / "headneck"]
-    series, left = find.find(folders)
+    series, left = find.find_series(folders)
     assert left == []
     assert len(series) == sum(1 for folder in folders for _ in folder.rglob("*.nii.gz"))
     warned = {}

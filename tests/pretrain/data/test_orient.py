@@ -68,7 +68,7 @@ def test_slices_that_are_not_axial_are_refused(
 ) -> None:
     write(tmp_path, Made([(0.0, float(y), 50.0) for y in Y[:5]], orientation).datasets())
     assert reasons(tmp_path) == [f"slices are {name}, not axial (and 4 more files of the series)"]
-    assert find.find([tmp_path])[0] == []
+    assert find.find_series([tmp_path])[0] == []
 
 
 def test_missing_position_is_refused(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_real_tilted_series(shared: Path) -> None:
     """A head, 18.5 degrees: with the slices moved back, the middle of the skull cap stays where it
     is from slice to slice.
     """
-    (series,), _ = find.find([shared / "ct" / "dicom" / "ge_head_gantry_tilt_uneven"])
+    (series,), _ = find.find_series([shared / "ct" / "dicom" / "ge_head_gantry_tilt_uneven"])
     volume = find.read_volume(series)
     assert volume.warnings == (
         "tilt: 18.5 degrees; slices moved in-plane by up to 48.2 mm",

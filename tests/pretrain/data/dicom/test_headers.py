@@ -50,7 +50,7 @@ def test_what_is_no_ct_slice_is_left_out_and_the_rest_goes_on(
         tmp_path,
         [*made.datasets(), Made(series=made.series).dataset(0, **tags), Made().dataset(1, **tags)],
     )
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert [o.reason for o in left] == [reason, reason]
     np.testing.assert_array_equal(find.read_volume(series[0]).hu, expected())
 
@@ -63,7 +63,7 @@ def test_patient_is_id_and_issuer_or_the_study(tmp_path: Path) -> None:
         + made[1].datasets(IssuerOfPatientID="B")
         + made[2].datasets(PatientID=""),
     )
-    patients = {s.uid: s.patient for s in find.find([tmp_path])[0]}
+    patients = {s.uid: s.patient for s in find.find_series([tmp_path])[0]}
     assert patients == {
         made[0].series: "SECRET-ID|A",
         made[1].series: "SECRET-ID|B",
@@ -82,7 +82,7 @@ def test_no_identity_in_warnings_and_reasons(tmp_path: Path) -> None:
     paths = write(tmp_path, datasets)
     cut(paths[7], 0.8)
     cut(paths[-1], 0.3)
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     texts = [o.reason for o in left] + [w for s in series for w in find.read_volume(s).warnings]
     assert len(texts) >= 4
     for secret in ("Secret", "SECRET", "1970", made.series, made.study, str(tmp_path), "IM0"):

@@ -132,7 +132,7 @@ def test_a_header_cut_short_is_left_out(tmp_path: Path) -> None:
     paths = write(tmp_path, Made().datasets())
     cut(paths[0], 0.1)
     cut(paths[1], 135 / paths[1].stat().st_size)
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert [len(s.files) for s in series] == [18]
     assert {o.path for o in left} == {str(paths[0]), str(paths[1])}
 
@@ -219,8 +219,8 @@ def test_real_plain_series_equals_its_nifti(shared: Path) -> None:
 
     same order, same sides, same HU where it was not resized.
     """
-    (series,), _ = find.find([shared / "ct" / "dicom" / "lungdx_chest_8mm"])
-    (nifti,), _ = find.find([shared / "ct" / "torso" / "dashvtk_Lung_Dx-A0002_chest_8mm.nii.gz"])
+    (series,), _ = find.find_series([shared / "ct" / "dicom" / "lungdx_chest_8mm"])
+    (nifti,), _ = find.find_series([shared / "ct" / "torso" / "dashvtk_Lung_Dx-A0002_chest_8mm.nii.gz"])
     ours, theirs = find.read_volume(series), find.read_volume(nifti)
     assert ours.warnings == ()
     assert ours.hu.shape == (30, 512, 512)
@@ -235,7 +235,7 @@ def test_real_plain_series_equals_its_nifti(shared: Path) -> None:
 
 
 def test_real_jpeg_2000_series_without_identifiers(shared: Path) -> None:
-    (series,), left = find.find([shared / "ct" / "dicom" / "totalseg_jpeg2000_20"])
+    (series,), left = find.find_series([shared / "ct" / "dicom" / "totalseg_jpeg2000_20"])
     volume = find.read_volume(series)
     assert left == []
     assert series.patient == ""

@@ -17,7 +17,7 @@ def test_series_are_told_apart_by_uid_not_by_folder(tmp_path: Path) -> None:
     first, second = one.datasets(), two.datasets()
     write(tmp_path / "a", first[:9] + second[:3])
     write(tmp_path / "b" / "c", first[9:] + second[3:], seed=1)
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert left == []
     assert {s.uid: len(s.files) for s in series} == {one.series: 20, two.series: 7}
     for s in series:
@@ -28,7 +28,7 @@ def test_files_that_are_there_twice_count_once(tmp_path: Path) -> None:
     datasets = Made().datasets()
     write(tmp_path / "a", datasets)
     write(tmp_path / "b", datasets)
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert [len(s.files) for s in series] == [20]
     assert [o.reason for o in left] == ["a copy of another file (and 19 more files of the series)"]
 
@@ -45,7 +45,7 @@ def test_stacks_of_one_series_become_volumes_of_their_own(tmp_path: Path) -> Non
             Made(orientation=(1, 0, 0, 0, 0, -1), series=large.series).dataset(0),
         ],
     )
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert [o.reason for o in left] == ["slices are coronal, not axial"]
     volumes = {s.uid.rpartition("#")[2]: find.read_volume(s) for s in series}
     assert {name: v.hu.shape for name, v in volumes.items()} == {
@@ -58,7 +58,7 @@ def test_stacks_of_one_series_become_volumes_of_their_own(tmp_path: Path) -> Non
 def test_an_odd_slice_among_many_is_left_out(tmp_path: Path) -> None:
     made = Made()
     write(tmp_path, [*made.datasets(), Made(size=(16, 16), series=made.series).dataset(0)])
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert [s.uid for s in series] == [made.series]
     assert [o.reason for o in left] == [
         "1 of 21 slices, unlike the series' others in size, orientation or pixel spacing"
@@ -72,7 +72,7 @@ def test_phases_are_split_by_acquisition(tmp_path: Path) -> None:
     for ds in late:
         ds.RescaleIntercept = -1024
     write(tmp_path, made.datasets() + late)
-    series, _ = find.find([tmp_path])
+    series, _ = find.find_series([tmp_path])
     first, second = (find.read_volume(s) for s in sorted(series, key=lambda s: s.uid))
     np.testing.assert_array_equal(first.hu, expected())
     inside = expected() > -1000
@@ -83,7 +83,7 @@ def test_phases_are_split_by_acquisition(tmp_path: Path) -> None:
 def test_many_slices_at_one_position_are_no_volume(tmp_path: Path) -> None:
     made = Made([(X[0], Y[0], 50.0)] * 8)
     write(tmp_path, [made.dataset(k, AcquisitionNumber=k + 1) for k in range(8)])
-    assert find.find([tmp_path])[0] == []
+    assert find.find_series([tmp_path])[0] == []
     assert reasons(tmp_path) == ["8 slices at one position (and 7 more files of the series)"]
 
 
@@ -97,7 +97,7 @@ def test_without_series_uid_a_folder_is_a_series(tmp_path: Path) -> None:
             "SOPInstanceUID": None,
         }
         write(tmp_path / folder, Made().datasets(**empty))
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert len(series) == 1
     assert [o.reason for o in left] == ["a copy of another file"]
     assert series[0].uid.startswith("content-")

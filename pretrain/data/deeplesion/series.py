@@ -1,43 +1,34 @@
-"""DeepLesion's layout: folders `<patient>_<study>_<series>/` of 16-bit PNG `<slice>.png`, HU =
-value - 32768.
+"""DeepLesion's folders of slices, read as CT volumes.
 
 The format holds no geometry, so every volume carries the warning `ungeometric`. Slice numbers are
-the only order there is; in DeepLesion they grow from head to foot (in 1,510 of 1,515 pairs of
+the only order there is. In DeepLesion they grow from head to foot: in 1,510 of 1,515 pairs of
 annotated slices of one series the larger number lies lower in the body by the table's own
-normalised location). Pixel and slice spacing stand in `DL_info.csv` beside `Images_png`. A folder
-holds the neighbourhoods of its annotated slices, so numbers jump; positions follow the numbers, and
-the jumps are recorded as gaps.
+normalised location. Pixel and slice spacing stand in the table. A folder holds the neighbourhoods
+of its annotated slices, so numbers jump; positions follow the numbers, and the jumps are recorded
+as gaps.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from .digests import files_digest
-from .hu import HuScale
-from .volume import LeftOut, Series, UnusableError, Volume
+from ..digests import files_digest
+from ..hu import HuScale
+from ..volume import LeftOut, Series, UnusableError, Volume
+from .images import IMAGES, load_hu
+from .table import TABLE, spacing_by_folder
 
-OFFSET = 32768
-"""Stored value of 0 HU."""
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 UNREADABLE_AT_MOST = 0.1
-
-_NO_TABLE = "no DL_info.csv beside Images_png: PNG hold no spacing, put DeepLesion's table there"
-
-
-def is_16_bit_grey(start: bytes) -> bool:
-    """From the first 26 bytes of a PNG file: bit depth 16, colour type 0."""
-    return start[24:26] == b"\x10\x00"
+"""Share of a folder's files that may be damaged."""
 
 
-def group(paths: list[str], not_16_bit: set[str]) -> tuple[list[Series], list[LeftOut]]:
-    """A series a folder of 16-bit PNG that are named by their slice number, and what is none, one
-    line a folder and reason.
+def group_slices(paths: list[str], not_16_bit: set[str]) -> tuple[list[Series], list[LeftOut]]:
+    """One series per folder of 16-bit PNG named by slice number, and what was left out, with one
+    entry per folder and reason.
     """
     folders: dict[str, list[str]] = {}
     for path in sorted(paths):
@@ -63,13 +54,14 @@ def group(paths: list[str], not_16_bit: set[str]) -> tuple[list[Series], list[Le
     return found, left
 
 
-def read(series: Series) -> Volume:
-    """The slices of one folder, in the order of their numbers; z_mm = (number - first number) *
-    slice spacing.
+def read_series(series: Series) -> Volume:
+    """Read the slices of one folder in the order of their numbers.
 
-    Raises `UnusableError` when the table with the spacing is missing or does not know the folder,
-    when sizes differ, when more than a tenth of the files cannot be read, or when the values are no
-    HU.
+    z_mm = (number - first number) * slice spacing.
+
+    Raises:
+        UnusableError: the table with the spacing is missing or does not know the folder, sizes
+            differ, more than a tenth of the files cannot be read, or the values are not HU.
     """
     folder = Path(series.files[0]).parent
     x_mm, y_mm, step_mm = _spacing(folder)
@@ -77,9 +69,9 @@ def read(series: Series) -> Volume:
     numbers, slices = [], []
     for path in series.files:
         try:
-            slices.append(scale.convert(_load(path), 1.0, -float(OFFSET)))
+            slices.append(scale.convert(load_hu(Path(path))))
             numbers.append(_number(path))
-        except (OSError, SyntaxError, ValueError):  # Pillow's words for damaged
+        except ValueError:
             continue
     notes: tuple[str, ...] = ("ungeometric: order from slice numbers, spacing from DL_info.csv",)
     failed = len(series.files) - len(slices)
@@ -103,46 +95,30 @@ def read(series: Series) -> Volume:
     return Volume(np.stack(slices), (step_mm, y_mm, x_mm), z_mm, notes)
 
 
-def _load(path: str) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        if image.mode != "I;16":
-            raise ValueError("not 16-bit grey")
-        return np.asarray(image, np.uint16)
-
-
 def _spacing(folder: Path) -> tuple[float, float, float]:
     """(x, y, z) mm of a folder, from the table beside its parent or in it."""
-    for place in (folder.parent.parent, folder.parent):
-        table = place / "DL_info.csv"
+    for parent in (folder.parent.parent, folder.parent):
+        table = parent / TABLE
         if table.is_file():
             try:
-                return _table(table, table.stat().st_mtime_ns)[folder.name]
+                return _spacings(table, table.stat().st_mtime_ns)[folder.name]
             except KeyError:
                 raise UnusableError(
-                    "DL_info.csv has no row for this folder, so its spacing is not known"
+                    f"{TABLE} has no row for this folder, so its spacing is not known"
                 ) from None
-    raise UnusableError(_NO_TABLE)
+    raise UnusableError(
+        f"no {TABLE} beside {IMAGES}: PNG hold no spacing, put DeepLesion's table there"
+    )
 
 
 @lru_cache(maxsize=4)
-def _table(path: Path, _changed: int) -> dict[str, tuple[float, float, float]]:
-    """Folder name -> spacing.
-
-    Column File_name is `<folder>_<slice>.png`, Spacing_mm_px_ is "x, y, z".
-    """
-    spacing = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            try:
-                x, y, z = (abs(float(v)) for v in row["Spacing_mm_px_"].split(","))
-                spacing[row["File_name"].rpartition("_")[0]] = (x, y, z)
-            except (KeyError, TypeError, ValueError, AttributeError):
-                raise UnusableError(
-                    "DL_info.csv is not DeepLesion's table (columns File_name and Spacing_mm_px_)"
-                ) from None
-    return spacing
+def _spacings(table: Path, _changed: int) -> dict[str, tuple[float, float, float]]:
+    try:
+        return spacing_by_folder(table)
+    except ValueError:
+        raise UnusableError(
+            f"{TABLE} is not DeepLesion's table (columns File_name and Spacing_mm_px_)"
+        ) from None
 
 
 def _number(path: str) -> int:

@@ -8,73 +8,19 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from PIL import Image
 
-from ubr.downstream.deeplesion import COLUMNS, SPLITS, Box, parse, read_table
-
-FIRST = {
-    "File_name": "000001_01_01_109.png",
-    "Patient_index": "1",
-    "Study_index": "1",
-    "Series_ID": "1",
-    "Key_slice_index": "109",
-    "Measurement_coordinates": "233.537, 95.0204, 234.057, 106.977, 231.169, 101.605, 236.252, "
-    "101.143",
-    "Bounding_boxes": "226.169, 90.0204, 241.252, 111.977",
-    "Lesion_diameters_Pixel_": "11.9677, 5.10387",
-    "Normalized_lesion_location": "0.44666, 0.283794, 0.434454",
-    "Coarse_lesion_type": "3",
-    "Possibly_noisy": "0",
-    "Slice_range": "103, 115",
-    "Spacing_mm_px_": "0.488281, 0.488281, 5",
-    "Image_size": "512, 512",
-    "DICOM_windows": "-175, 275",
-    "Patient_gender": "F",
-    "Patient_age": "62.0",
-    "Train_Val_Test": "3",
-}
-"""A row in the official table's form."""
-
-
-def row(name: str = "000001_01_01_109.png", **values: object) -> dict[str, str]:
-    """A row of an image, with other values than `FIRST` where given."""
-    patient = str(int(name.split("_")[0]))
-    return (
-        FIRST
-        | {"File_name": name, "Patient_index": patient}
-        | {k: str(v) for k, v in values.items()}
-    )
-
-
-def write_table(folder: Path, rows: list[dict[str, str]]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "DL_info.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder
-
-
-def write_slice(folder: Path, name: str, hu: NDArray[np.generic]) -> None:
-    """`name`: `<folder>/<slice>`, as `KeySlice.name`."""
-    path = folder / "Images_png" / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((hu.astype(np.int32) + 32768).astype(np.uint16)).save(path)
-
-
-@pytest.fixture(scope="session")
-def lesions(shared: Path) -> Path:
-    """The piece of the real data set."""
-    if not (shared / "deeplesion" / "DL_info.csv").is_file():
-        pytest.skip(
-            "no real DeepLesion beside the checkout (looked for shared/deeplesion/DL_info.csv)"
-        )
-    return shared / "deeplesion"
+from tests.made.deeplesion import FIRST, row, write_table
+from ubr.pretrain.data.deeplesion.table import (
+    COLUMNS,
+    READ_COLUMNS,
+    SPLITS,
+    Box,
+    parse_row,
+    read_table,
+)
 
 
 def official(folder: Path, split: str) -> list[dict[str, str]]:
@@ -154,8 +100,8 @@ def test_read_table__reads_all_real_rows(lesions: Path) -> None:
     )
 
 
-def test_parse__a_row_by_hand() -> None:
-    key = parse({c: FIRST[c] for c in COLUMNS})
+def test_parse_row__a_row_by_hand() -> None:
+    key = parse_row({c: FIRST[c] for c in READ_COLUMNS})
     assert (key.folder, key.index, key.name, key.patient, key.split) == (
         "000001_01_01",
         109,
@@ -269,11 +215,16 @@ def test_read_table__refuses_rows_that_contradict_each_other(tmp_path: Path) -> 
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(COLUMNS), st.text(max_size=20))
-def test_parse__any_text_is_read_or_refused_in_one_line(column: str, text: str) -> None:
+@given(st.sampled_from(READ_COLUMNS), st.text(max_size=20))
+def test_parse_row__any_text_is_read_or_refused_in_one_line(column: str, text: str) -> None:
     try:
-        (box,) = parse({c: FIRST[c] for c in COLUMNS} | {column: text}).boxes
+        (box,) = parse_row({c: FIRST[c] for c in READ_COLUMNS} | {column: text}).boxes
     except ValueError as error:
         assert column in str(error) and len(str(error).splitlines()) == 1
     else:
         assert isinstance(box, Box) and box.x1 < box.x2
+
+
+def test_columns__are_those_of_the_official_table(lesions: Path) -> None:
+    with (lesions / "DL_info.csv").open(newline="", encoding="utf-8-sig") as file:
+        assert tuple(next(csv.reader(file))) == COLUMNS

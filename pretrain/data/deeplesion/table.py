@@ -1,9 +1,4 @@
-"""DeepLesion's table: `DL_info.csv`, one annotated lesion a row, read into key slices with their
-boxes.
-
-A folder in DeepLesion's layout holds `DL_info.csv` and
-`Images_png/<patient>_<study>_<series>/<slice>.png`. Here is only the table; what the files hold is
-in `slices`.
+"""DeepLesion's table `DL_info.csv`: one annotated lesion per row, read into key slices with boxes.
 
 Boxes are the official ones minus 1, so 0-based, and are from here on taken as continuous edges:
 column i covers i..i+1. DeepLesion does not say whether its numbers mean a pixel's middle or its
@@ -16,12 +11,13 @@ import csv
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .images import IMAGES
+
 TABLE = "DL_info.csv"
-IMAGES = "Images_png"
 SPLITS = {"train": 1, "val": 2, "test": 3}
 """Names of the official splits and their numbers in column Train_Val_Test."""
 LESION_TYPES = {
@@ -34,8 +30,29 @@ LESION_TYPES = {
     7: "soft tissue",
     8: "pelvis",
 }
-"""Column Coarse_lesion_type; -1, unknown, for the whole training split."""
+"""Values of column Coarse_lesion_type; the whole training split has -1, unknown."""
 COLUMNS = (
+    "File_name",
+    "Patient_index",
+    "Study_index",
+    "Series_ID",
+    "Key_slice_index",
+    "Measurement_coordinates",
+    "Bounding_boxes",
+    "Lesion_diameters_Pixel_",
+    "Normalized_lesion_location",
+    "Coarse_lesion_type",
+    "Possibly_noisy",
+    "Slice_range",
+    "Spacing_mm_px_",
+    "Image_size",
+    "DICOM_windows",
+    "Patient_gender",
+    "Patient_age",
+    "Train_Val_Test",
+)
+"""The official 18 columns, in their order."""
+READ_COLUMNS = (
     "File_name",
     "Patient_index",
     "Bounding_boxes",
@@ -48,7 +65,7 @@ COLUMNS = (
     "Image_size",
     "Train_Val_Test",
 )
-"""What is read of the table's 18 columns. Age and sex are not."""
+"""The columns that are read. Age and sex are not."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +97,7 @@ class KeySlice:
     folder: `<patient>_<study>_<series>`. index: number of the slice in its series, which grows from
     head to foot. spacing_mm: (x, y, z), z being the distance between slices. slice_range: first and
     last slice that come with it. size_px: (width, height). z_position: where the slice lies in the
-    body by DeepLesion's own normalised location, 0 at the head; none where the table does not say.
+    body by DeepLesion's own normalised location, 0 at the head; None where the table does not say.
     """
 
     folder: str
@@ -95,11 +112,11 @@ class KeySlice:
 
     @property
     def name(self) -> str:
-        """`<folder>/<slice>`, as its file is called."""
+        """`<folder>/<slice>`, the name of its file without the ending."""
         return f"{self.folder}/{self.index:03d}"
 
     def agrees(self, other: KeySlice) -> bool:
-        """Whether two rows of one file say the same of it, boxes and positions apart."""
+        """Whether two rows of one file agree, apart from boxes and positions."""
         return (self.patient, self.split, self.spacing_mm, self.slice_range, self.size_px) == (
             other.patient,
             other.split,
@@ -112,27 +129,27 @@ class KeySlice:
 def read_table(
     folder: Path, *, split: str | None = None, keep_noisy: bool = False
 ) -> list[KeySlice]:
-    """The key slices of a folder, in the order of the table.
+    """Read the key slices of a folder, in the order of the table.
 
     Args:
         folder: in DeepLesion's layout.
-        split: one of `SPLITS`; all where none.
+        split: one of `SPLITS`; None for all.
         keep_noisy: keep boxes that are marked as possibly noisy. Without them a key slice that has
             no other box is left out.
 
     Raises:
-        ValueError: where the table or a column is absent, where a row cannot be read or contradicts
-            another row of its file, and where the split has no images.
+        ValueError: the table or a column is absent, a row cannot be read or contradicts another row
+            of its file, or the split has no images.
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     found = []
     for line, row in table_rows(folder):
         try:
-            found.append((line, parse(row)))
+            found.append((line, parse_row(row)))
         except ValueError as error:
             raise ValueError(f"{TABLE}, line {line}: {error}") from None
-    keys, contradictions = grouped(found)
+    keys, contradictions = merge_rows(found)
     for contradiction in contradictions:
         raise ValueError(contradiction)
     if not keep_noisy:
@@ -148,9 +165,10 @@ def read_table(
 
 
 def table_rows(folder: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows with their line numbers.
+    """Yield the rows of a folder's table with their line numbers.
 
-    Raises `ValueError` where the table is absent, is no text, or lacks a column.
+    Raises:
+        ValueError: the table is absent, is not text, or lacks a column.
     """
     path = Path(folder) / TABLE
     if not path.is_file():
@@ -158,16 +176,36 @@ def table_rows(folder: Path) -> Iterator[tuple[int, dict[str, str]]]:
             f"no {TABLE} in {path.parent.name or 'the folder'}: give the folder that holds "
             f"{TABLE} and {IMAGES}"
         )
+    return _rows(path, READ_COLUMNS)
+
+
+def spacing_by_folder(table: Path) -> dict[str, tuple[float, float, float]]:
+    """Spacing (x, y, z) in mm of each folder that a table names.
+
+    Only the columns File_name and Spacing_mm_px_ are needed.
+
+    Raises:
+        ValueError: the file is not text, lacks a column, or holds a spacing that is not three
+            numbers.
+    """
+    return {
+        row["File_name"].rpartition("_")[0]: _spacing(row)
+        for _, row in _rows(table, ("File_name", "Spacing_mm_px_"))
+    }
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, the columns asked for)."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, restval="")
         try:
-            if absent := [c for c in COLUMNS if c not in (reader.fieldnames or ())]:
+            if absent := [c for c in columns if c not in (reader.fieldnames or ())]:
                 raise ValueError(
                     f"{TABLE}, line 1: no column {', '.join(absent)}; take the table as "
                     "DeepLesion ships it"
                 )
             for row in reader:
-                yield reader.line_num, {c: row[c].strip() for c in COLUMNS}
+                yield reader.line_num, {c: row[c].strip() for c in columns}
         except (UnicodeDecodeError, csv.Error):
             raise ValueError(
                 f"{TABLE}, after line {reader.line_num}: not UTF-8 text in columns; take the "
@@ -175,28 +213,26 @@ def table_rows(folder: Path) -> Iterator[tuple[int, dict[str, str]]]:
             ) from None
 
 
-def parse(row: dict[str, str]) -> KeySlice:
-    """A row as a key slice with one box.
+def parse_row(row: dict[str, str]) -> KeySlice:
+    """Read a row as a key slice with one box.
 
-    Raises `ValueError` with the column, the value and what it should be.
+    Raises:
+        ValueError: a value cannot be read; the text names the column, the value and what it should
+            be.
     """
     match = re.fullmatch(r"(\d+_\d+_\d+)_(\d+)\.png", row["File_name"])
     if match is None:
         raise ValueError(
             f"File_name {row['File_name']!r} is not <patient>_<study>_<series>_<slice>.png"
         )
-    numbers = {
-        column: _numbers(row, column, n)
-        for column, n in (("Bounding_boxes", 4), ("Spacing_mm_px_", 3))
-    }
-    x1, y1, x2, y2 = (v - 1 for v in numbers["Bounding_boxes"])
+    x1, y1, x2, y2 = (v - 1 for v in _numbers(row, "Bounding_boxes", 4))
     if not (x1 < x2 and y1 < y2):
         raise ValueError(
             f"Bounding_boxes {row['Bounding_boxes']!r} has no area: x1, y1, x2, y2 with x1 < x2 "
             "and y1 < y2"
         )
-    x_mm, y_mm, z_mm = (abs(v) for v in numbers["Spacing_mm_px_"])
-    if min(x_mm, y_mm, z_mm) == 0:
+    spacing_mm = _spacing(row)
+    if min(spacing_mm) == 0:
         raise ValueError(f"Spacing_mm_px_ {row['Spacing_mm_px_']!r} must not be 0")
     first, last = _integers(row, "Slice_range", 2)
     if first > last:
@@ -224,16 +260,17 @@ def parse(row: dict[str, str]) -> KeySlice:
         patient,
         split,
         (box,),
-        (x_mm, y_mm, z_mm),
+        spacing_mm,
         (first, last),
         (width, height),
         z_position,
     )
 
 
-def grouped(found: Iterable[tuple[int, KeySlice]]) -> tuple[list[KeySlice], list[str]]:
-    """Rows (line number, key slice with one box) put together by file, and a line on each row that
-    contradicts its file's first.
+def merge_rows(found: Iterable[tuple[int, KeySlice]]) -> tuple[list[KeySlice], list[str]]:
+    """Merge rows (line number, key slice with one box) by file.
+
+    Returns the key slices, and one message per row that contradicts the first row of its file.
     """
     keys: dict[tuple[str, int], KeySlice] = {}
     contradictions = []
@@ -254,9 +291,15 @@ def grouped(found: Iterable[tuple[int, KeySlice]]) -> tuple[list[KeySlice], list
 
 
 def without_noisy(keys: Iterable[KeySlice]) -> list[KeySlice]:
-    """Without the boxes marked as possibly noisy, and without the key slices that then have none."""
+    """Leave out the boxes marked as possibly noisy, and the key slices that then have none."""
     kept = (dataclasses.replace(k, boxes=tuple(b for b in k.boxes if not b.noisy)) for k in keys)
     return [k for k in kept if k.boxes]
+
+
+def _spacing(row: dict[str, str]) -> tuple[float, float, float]:
+    """(x, y, z) in mm; some tables give them a sign."""
+    x_mm, y_mm, z_mm = (abs(v) for v in _numbers(row, "Spacing_mm_px_", 3))
+    return x_mm, y_mm, z_mm
 
 
 def _numbers(row: dict[str, str], column: str, n: int) -> tuple[float, ...]:
@@ -277,7 +320,7 @@ def _integers(row: dict[str, str], column: str, n: int) -> tuple[int, ...]:
 
 
 def _measured(text: str) -> tuple[float, ...]:
-    """Numbers that a row may lack: empty where any of them is no finite number."""
+    """Numbers that a row may lack; empty if any of them is not a finite number."""
     try:
         values = tuple(float(v) for v in text.split(","))
     except ValueError:

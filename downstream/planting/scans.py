@@ -1,0 +1,35 @@
+"""The scans that lesions are planted in, with the table of patients that lies beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ubr.pretrain.data.scans import Scans, is_store, scans_of
+
+PATIENTS = "catalog.csv"
+"""Table with the columns file, patient that is looked for beside the files."""
+
+
+def find_scans(source: str | Path, patients: str | Path | None = None) -> Scans:
+    """Find the scans of a store, or of a file or folder of any kind that `ingest` takes.
+
+    In files every series without a patient is a patient of its own, unless a table says otherwise.
+
+    Args:
+        source: a store, a folder that is searched to any depth, or a file.
+        patients: a CSV file with the columns file, patient (`ubr.pretrain.data.patients`). Without
+            it, `catalog.csv` in the folder or its parent is taken if there is one.
+
+    Raises:
+        ValueError: there is no scan, the store is of a newer format, or the table cannot be used.
+    """
+    source = Path(source)
+    if patients is None and not is_store(source):
+        nearby = (source / PATIENTS, source.parent / PATIENTS)
+        patients = next((table for table in nearby if table.is_file()), None)
+    scans = scans_of([source], patients=patients)
+    if patients is None:
+        return scans
+    table = Path(patients).absolute()
+    left_out = [one for one in scans.left_out if Path(one.path) != table]
+    return Scans(scans.unread, left_out, unmatched=scans.unmatched)

@@ -1,0 +1,61 @@
+"""DeepLesion's images: one 16-bit grey PNG per slice, HU = stored value - 32768."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+IMAGES = "Images_png"
+"""Folder of the images, beside the table."""
+OFFSET = 32768
+"""Stored value of 0 HU."""
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+"""First bytes of every PNG file."""
+
+
+def is_16_bit_grey(start: bytes) -> bool:
+    """From the first 26 bytes of a PNG file: bit depth 16, colour type 0."""
+    return start[24:26] == b"\x10\x00"
+
+
+def slice_path(images: Path, folder: str, index: int) -> Path:
+    """Path of a slice under `Images_png`."""
+    return images / folder / f"{index:03d}.png"
+
+
+def load_hu(path: Path) -> NDArray[np.int16]:
+    """Read a slice `[y, x]` in HU.
+
+    Raises:
+        ValueError: the file is absent, damaged or not 16-bit grey. The message names it by folder
+            and file only.
+    """
+    from PIL import Image
+
+    name = f"{path.parent.name}/{path.name}"
+    try:
+        with Image.open(path) as image:
+            if image.mode != "I;16":
+                raise ValueError(
+                    f"{name} is {image.mode} and not 16-bit grey, HU are lost: take DeepLesion's "
+                    "own PNG, not a converted copy"
+                )
+            stored = np.asarray(image, np.uint16)
+    except FileNotFoundError:
+        raise ValueError(
+            f"{name} is absent: get its archive, or leave its rows out of the table"
+        ) from None
+    except (OSError, SyntaxError, EOFError):  # what Pillow raises for damaged files
+        raise ValueError(f"{name} is damaged or no PNG: get it again") from None
+    # Flipping the highest bit subtracts 32768 and makes the type signed, in one pass.
+    return (stored ^ np.uint16(OFFSET)).view(np.int16)
+
+
+def save_hu(path: Path, hu: NDArray[np.int16], *, compress_level: int = 6) -> None:
+    """Write a slice `[y, x]` in HU; the folder must exist."""
+    from PIL import Image
+
+    stored = np.ascontiguousarray(hu).view(np.uint16) ^ np.uint16(OFFSET)
+    Image.fromarray(stored).save(path, compress_level=compress_level)

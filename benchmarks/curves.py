@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.rows import append
 from benchmarks.table1 import Table, about, command_line, has_row
-from ubr.pretrain.data.jobs import grid_of
+from ubr.pretrain.data.gridding import grid_of
 from ubr.pretrain.phantom import Phantom, make
 from ubr.pretrain.reading.curve import pearson_r
 from ubr.pretrain.scores.scoring import scores_of

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.rows import append, provenance
 from ubr.pretrain.data.find import find_series, read_volume
-from ubr.pretrain.data.jobs import grid_of
+from ubr.pretrain.data.gridding import grid_of
 from ubr.pretrain.data.volume import Volume
 from ubr.pretrain.phantom import make
 from ubr.pretrain.phantom.files import phantoms

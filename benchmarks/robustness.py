@@ -28,7 +28,7 @@ from benchmarks.learning import (
     stored,
 )
 from benchmarks.rows import append
-from ubr.pretrain.data.jobs import grid_of
+from ubr.pretrain.data.gridding import grid_of
 from ubr.pretrain.data.volume import Volume
 from ubr.pretrain.scores.scoring import scores_of
 from ubr.weights import Regressor

@@ -10,7 +10,7 @@ import numpy as np
 
 from ubr.weights.common.optional import optional
 
-from .grids import hu_grid_to_volume, shape_3d
+from .affine import hu_grid_to_volume, shape_3d
 from .volume import Series, UnusableError, Volume
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")

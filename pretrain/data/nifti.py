@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .grids import hu_grid_to_volume, shape_3d
+from .affine import hu_grid_to_volume, shape_3d
 from .volume import Series, UnusableError, Volume
 
 ENDINGS = (".nii", ".nii.gz")

@@ -28,7 +28,7 @@ from ubr.weights.common.devices import to_device
 from ubr.weights.common.pool import cores
 
 from ..data.find import find_one, read_volume
-from ..data.jobs import Slices, grid_of, slices_of
+from ..data.gridding import Slices, grid_of, slices_of
 from ..data.scans import is_store, scans_in_files, scans_in_store
 from ..data.volume import LeftOut, Series, Volume
 from ..data.workers import DIED, chosen, each

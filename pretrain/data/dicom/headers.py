@@ -167,7 +167,7 @@ def _no_pixels(file: Any, ds: Any, path: str) -> str:
 
 
 def slices_in(ds: Any) -> list[Slice]:
-    """The slices of one object: one of CT Image Storage, one a frame of an enhanced object."""
+    """The slices of one object: one, or one per frame of an enhanced object."""
     frames = ds.get("PerFrameFunctionalGroupsSequence")
     if not frames:
         if int(ds.get("NumberOfFrames") or 1) > 1:

@@ -215,13 +215,9 @@ def test_frames_without_functional_groups_are_refused(tmp_path: Path) -> None:
 
 
 def test_real_plain_series_equals_its_nifti(shared: Path) -> None:
-    """The same scan went through another converter:
-
-    same order, same sides, same HU where it was not resized.
-    """
-    (series,), _ = find.find_series([shared / "ct" / "dicom" / "lungdx_chest_8mm"])
-    (nifti,), _ = find.find_series([shared / "ct" / "torso" / "dashvtk_Lung_Dx-A0002_chest_8mm.nii.gz"])
-    ours, theirs = find.read_volume(series), find.read_volume(nifti)
+    """The same scan went through another converter: same order, sides and HU."""
+    ours = only(shared / "ct" / "dicom" / "lungdx_chest_8mm")
+    theirs = only(shared / "ct" / "torso" / "dashvtk_Lung_Dx-A0002_chest_8mm.nii.gz")
     assert ours.warnings == ()
     assert ours.hu.shape == (30, 512, 512)
     assert theirs.spacing_mm == pytest.approx((8.0, 2 * ours.spacing_mm[1], 2 * ours.spacing_mm[2]))

@@ -1,4 +1,4 @@
-"""What scoring reads: a series' slices on the grid of the weights' contract.
+"""A series' slices on the grid of the weights' contract, which is what scoring reads.
 
 Reading runs in other processes, which start sooner without the networks. Nothing here needs one.
 """

@@ -115,7 +115,9 @@ def calibrate(
         )
     order = order_of_parts(labelled, parts)
     classifier, by_features = _by_features(labelled, order, scores) if features else (None, None)
-    by_thresholds = _held_out(labelled, order, lambda *split: _by_thresholds(*split, order))
+    by_thresholds = _held_out(
+        labelled, order, lambda one, others: _by_thresholds(one, others, order)
+    )
     regions = Regions(
         weights_sha256,
         order,

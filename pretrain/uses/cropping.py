@@ -51,8 +51,8 @@ class Cropped:
     def line(self) -> str:
         """All of it as one line."""
         places = [
-            f"{end} at {place.z_mm:.0f} mm" + " (the scan's end)" * bool(place.outside)
-            for end, place in self.found
+            f"{end} at {at.z_mm:.0f} mm" + " (the scan's end)" * bool(at.outside)
+            for end, at in self.found
         ]
         kept = (
             f"{self.last - self.first + 1} of {self.of} slices kept ({self.first} to "

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ubr.pretrain.cli import main
-from ubr.pretrain.scores import scoring
 from ubr.pretrain.uses.cropping import crop
 
 from ...made.dicom import Made, X, Y, Z, expected, write
@@ -395,12 +394,3 @@ def test_command_line__prints_one_line_with_what_was_kept(
         "r 1.000"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"]
-
-
-def test_score_one__is_what_score_writes(files: Path, tmp_path: Path) -> None:
-    written = scoring.score(
-        WEIGHTS, [files / "ct.nii"], tmp_path / "scores", workers=0, progress=False
-    ).series[0]
-    _, volume, scores = scoring.score_one(WEIGHTS, files / "ct.nii")
-    np.testing.assert_array_equal(written.scores, scores)
-    np.testing.assert_array_equal(written.z_mm, volume.z_mm)

@@ -36,14 +36,14 @@ def series(key: str, scores: NDArray[np.float64], **more: NDArray[np.float32]) -
 
 
 def written(
-    folder: Path, rows: Sequence[SeriesScores], asked: TableOptions | None = None
+    folder: Path, rows: Sequence[SeriesScores], options: TableOptions | None = None
 ) -> Scored:
     folder.mkdir()
     write_tables(
         folder,
         lambda: iter(rows),
         [LeftOut("/scans/x", "no slices", "cd")],
-        asked or TableOptions(),
+        options or TableOptions(),
         SETTINGS,
     )
     return Scored(folder, {row.key: row.source for row in rows})
@@ -106,13 +106,13 @@ def test_write__features_lie_in_the_order_of_the_slices(tmp_path: Path) -> None:
 
 
 def test_write__paths_only_where_they_are_asked_for(tmp_path: Path) -> None:
-    for name, asked in (("without", TableOptions()), ("with", TableOptions(with_paths=True))):
-        written(tmp_path / name, [series("a", LINE)], asked)
+    for name, options in (("without", TableOptions()), ("with", TableOptions(with_paths=True))):
+        written(tmp_path / name, [series("a", LINE)], options)
         texts = [path.read_bytes() for path in (tmp_path / name).iterdir()]
         assert (
             any(b"/scans/a" in text for text in texts)
             == any(b"/scans/x" in text for text in texts)
-            == asked.with_paths
+            == options.with_paths
         )
 
 

@@ -1,6 +1,4 @@
-"""From a few labelled volumes to regions: what is learned, what is held out, and every refusal in one
-line.
-"""
+"""From a few labelled volumes to regions: what is learned, what is held out, and refusals in one line."""
 
 from __future__ import annotations
 

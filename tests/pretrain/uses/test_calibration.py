@@ -1,4 +1,4 @@
-"""From a few labelled volumes to regions: what is learned, what is held out, and refusals in one line."""
+"""From a few labelled volumes to regions: what is learned, what is held out, and the refusals."""
 
 from __future__ import annotations
 

@@ -7,13 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
 from ubr.pretrain.data.volume import LeftOut
-from ubr.pretrain.reading.faults import Reference, findings
+from ubr.pretrain.reading.faults import findings
+from ubr.pretrain.reading.reference import Reference
 from ubr.pretrain.reading.regions import Level, Regions
-from ubr.pretrain.scores.tables import Asked, Scored, SeriesScores, read_curves, read_slices, write
+from ubr.pretrain.scores import write
+from ubr.pretrain.scores.read import read_slices
+from ubr.pretrain.scores.scored import Scored
+from ubr.pretrain.scores.series import SeriesScores
+from ubr.pretrain.scores.write import TableOptions, write_tables
+
+from .helpers import run
 
 LINE = np.arange(100) * 0.08
 SETTINGS = {"weights_sha256": "ab"}
@@ -27,13 +35,15 @@ def series(key: str, scores: NDArray[np.float64], **more: NDArray[np.float32]) -
     )
 
 
-def written(folder: Path, rows: Sequence[SeriesScores], asked: Asked | None = None) -> Scored:
+def written(
+    folder: Path, rows: Sequence[SeriesScores], options: TableOptions | None = None
+) -> Scored:
     folder.mkdir()
-    write(
+    write_tables(
         folder,
         lambda: iter(rows),
         [LeftOut("/scans/x", "no slices", "cd")],
-        asked or Asked(),
+        options or TableOptions(),
         SETTINGS,
     )
     return Scored(folder, {row.key: row.source for row in rows})
@@ -42,19 +52,6 @@ def written(folder: Path, rows: Sequence[SeriesScores], asked: Asked | None = No
 def table(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def test_summary__the_row_tells_findings_slope_range_and_the_papers_rule() -> None:
-    row = series("a", np.concatenate([LINE[:50], LINE[75:], LINE[75:]])).summary()
-    assert row["findings"] == "gap; repeated"
-    assert (row["direction"], row["paper_rule"]) == ("down", True)
-    plain = series("b", LINE).summary()
-    assert (plain["findings"], plain["robust_slope"], plain["range"], plain["paper_rule"]) == (
-        "",
-        0.02,
-        "0.00 to 7.92",
-        False,
-    )
 
 
 def test_write__findings_are_judged_beside_the_other_series_and_come_back(tmp_path: Path) -> None:
@@ -77,7 +74,7 @@ def test_write__findings_are_judged_beside_the_other_series_and_come_back(tmp_pa
 def test_write__regions_add_parts_and_landmarks(tmp_path: Path) -> None:
     level = Level(4.0, None, 1, (), ())
     regions = Regions("ab", ("chest", "abdomen"), (level,), {"liver_dome": level})
-    written(tmp_path / "scores", [series("a", LINE), series("b", LINE[:20])], Asked(regions))
+    written(tmp_path / "scores", [series("a", LINE), series("b", LINE[:20])], TableOptions(regions))
     slices, settings = read_slices(tmp_path / "scores")
     assert (
         settings == SETTINGS and slices["a"]["part"].tolist() == ["chest"] * 50 + ["abdomen"] * 50
@@ -103,29 +100,28 @@ def test_write__features_lie_in_the_order_of_the_slices(tmp_path: Path) -> None:
     written(
         tmp_path / "scores",
         [series(key, LINE, features=array) for key, array in features.items()],
-        Asked(features=True),
+        TableOptions(features=True),
     )
     assert np.load(tmp_path / "scores" / "features.npy")[:, 0].tolist() == [1.0] * 100 + [2.0] * 100
 
 
 def test_write__paths_only_where_they_are_asked_for(tmp_path: Path) -> None:
-    for name, asked in (("without", Asked()), ("with", Asked(with_paths=True))):
-        written(tmp_path / name, [series("a", LINE)], asked)
+    for name, options in (("without", TableOptions()), ("with", TableOptions(with_paths=True))):
+        written(tmp_path / name, [series("a", LINE)], options)
         texts = [path.read_bytes() for path in (tmp_path / name).iterdir()]
         assert (
             any(b"/scans/a" in text for text in texts)
             == any(b"/scans/x" in text for text in texts)
-            == asked.with_paths
+            == options.with_paths
         )
 
 
-def test_read_curves__are_whole_and_name_their_weights(tmp_path: Path) -> None:
-    written(tmp_path / "scores", [series("a", LINE), series("b", LINE[:20])])
-    curves, weights = read_curves(tmp_path / "scores")
-    assert (
-        weights == "ab"
-        and curves["b"].scores == pytest.approx(LINE[:20])
-        and curves["b"].z_mm.tolist() == (4.0 * np.arange(20)).tolist()
+def test_tables__are_the_same_however_few_series_are_in_memory(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "SERIES_AT_ONCE", 5)
+    run(world, tmp_path / "s")
+    assert pq.ParquetFile(tmp_path / "s" / "slices.parquet").num_row_groups == 3
+    assert pq.read_table(tmp_path / "s" / "slices.parquet").equals(
+        pq.read_table(world / "whole" / "slices.parquet")
     )
-    with pytest.raises(ValueError, match="is not a folder that score wrote"):
-        read_curves(tmp_path)

@@ -17,7 +17,9 @@ import pytest
 
 from tests.made.toys import toy_store
 from ubr.pretrain.data.store import Store
-from ubr.pretrain.uses.report import MOST_THUMBNAILS, POINTS, report
+from ubr.pretrain.uses.report.contents import POINTS
+from ubr.pretrain.uses.report.page import report
+from ubr.pretrain.uses.report.thumbnails import MOST_THUMBNAILS
 
 REASON = "</script><b>leaves & the line</b>"
 
@@ -134,7 +136,7 @@ def test_bad_input__is_said_in_one_line(tmp_path: Path, store: Store) -> None:
     with pytest.raises(ValueError, match="holds none of the scored series"):
         report(scores, tmp_path / "r.html", store=store.path)
     (scores / "series.csv").write_text("series,pearson_r\n")
-    with pytest.raises(ValueError, match="are of other series"):
+    with pytest.raises(ValueError, match="hold different series"):
         report(scores, tmp_path / "r.html")
     (scores / "slices.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match="is not a folder that score wrote"):

@@ -22,12 +22,12 @@ from torch.utils.data import DataLoader, Dataset
 from ubr.weights import Backbone, Head, Regressor, start
 from ubr.weights.common.execution import Place
 from ubr.weights.common.optimizer import build_optimizer, parameter_groups
+from ubr.weights.common.pool import cores
 from ubr.weights.common.processes import loader_options
 from ubr.weights.common.trainer import StepsFrom, TrainingModule
 
 from .data.bank import SliceBank, grid_folder, prepare
 from .data.store import SeriesRow, Store
-from .data.workers import cores
 from .losses import distance_loss, order_loss, position_loss
 from .reading.curve import line_errors_mm, ordered_share, pearson_r
 from .recipes import Recipe

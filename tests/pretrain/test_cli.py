@@ -125,7 +125,7 @@ def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> 
             "unknown recipe 'papper'; allowed: default, large, paper, reference_code",
         ),
         (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'; nearest: timm/resnet"),
-        (["--g", "40"], "11 series can be trained on, fewer than g = 40 a step"),
+        (["--g", "40"], "11 series can be trained on, fewer than g = 40 per step"),
         (["--m", "1"], "m must be in 2..256, got 1"),
         (["--steps", "0"], "steps must be in 1"),
         (["--holdout", "2"], "holdout must be in 0..1"),

@@ -29,10 +29,7 @@ SHOWN = 4
 
 
 class Batches(Dataset[tuple[list[Tensor], list[dict[str, Any]]]]):
-    """A rank's share of each step's images.
-
-    Every epoch goes through all images in an order of its own.
-    """
+    """A rank's share of each step's images. Every epoch shows all images, in its own order."""
 
     def __init__(
         self, data: DeepLesion, batch: int, seed: int, rank: int = 0, world: int = 1
@@ -90,17 +87,14 @@ class LesionDetection(TrainingModule):
         return DataLoader(batches, batch_size=None, sampler=steps, **loader_options(self.workers))
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Every rank looks at all images:
-
-        they are few beside training, and recall is then exact.
-        """
+        """Validation images. Every rank sees all of them: they are few, and recall is then exact."""
         if self.val_data is None:
             return []
         return DataLoader(
             self.val_data,
             batch_size=self.recipe.batch,
             collate_fn=collate,
-            persistent_workers=self.workers > 0,  # validation comes again and again
+            persistent_workers=self.workers > 0,  # validation is repeated
             **loader_options(self.workers),
         )
 

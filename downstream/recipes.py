@@ -9,12 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ubr.weights.common.execution import Intervals, Machine
 from ubr.weights.common.recipes import Optimizer, Precision, check_recipe, stepwise_rate
 from ubr.weights.common.stored import from_stored, to_stored, values_sha256
 
 from .augmentation import Augmentation
 from .slices import View
 
+MACHINE = Machine(workers=1)
+"""Where a detector is trained by default."""
+INTERVALS = Intervals(validate_every=250, checkpoint_every=250)
+"""How often its training validates, saves and reports by default."""
 _RANGES: dict[str, tuple[float, float]] = {
     "pyramid": (0, 4096),
     "batch": (1, 4096),
@@ -36,7 +41,7 @@ class DetectorRecipe:
         view: neighbours, pixel size, largest side.
         augment: random views.
         steps: training steps (the paper's iterations).
-        batch: images a step, on all devices together.
+        batch: images per step, on all devices together.
         optimizer: "sgd" or "adamw".
         lr: learning rate.
         momentum: of SGD; AdamW has its own.

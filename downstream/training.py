@@ -29,13 +29,11 @@ from .detector import Detector, faster_rcnn, measure_norms
 from .module import LesionDetection
 from .pictures import recall_curves
 from .positions import Positions
-from .recipes import DetectorRecipe
+from .recipes import INTERVALS, MACHINE, DetectorRecipe
 from .recipes import recipe as named_recipe
 
 MEASURED = 96
 """Images over which statistics of norms are measured."""
-MACHINE = Machine(workers=1)
-INTERVALS = Intervals(validate_every=250, checkpoint_every=250)
 
 
 class Best(Callback):
@@ -51,10 +49,7 @@ class Best(Callback):
         self.value = state["value"]
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """After a cut, the best so far is what the file holds:
-
-        the checkpoint may be older than it.
-        """
+        """On a resume, the best so far is the file's, as the checkpoint may be older than it."""
         path = self.folder / "best.pth"
         about = (
             json.loads(torch.load(path, map_location="cpu", weights_only=True)["about"])
@@ -105,6 +100,7 @@ class Finetuning(Training[LesionDetection]):
     result = "last.pth"
     strategy = "ddp_find_unused_parameters_true"
     shown = {"loss": "train/loss", "recall": "val/recall5"}  # noqa: RUF012
+    recipe: DetectorRecipe
 
     def __init__(
         self,
@@ -289,7 +285,7 @@ def finetune(
 
 
 def _spread(data: DeepLesion, batch: int) -> Iterator[list[Tensor]]:
-    """Batches, padded as training's are, of images from all over a data set; the same in every
+    """Batches of images from all over a data set, padded as in training; the same in every
     process.
     """
     chosen = (

@@ -2,7 +2,7 @@
 for it.
 
 What moves the body in the image is done by one resampling: crop, field of view, rotation and flip
-make one affine map a slice. The random numbers of a step are drawn for all G groups from (seed,
+make one affine map per slice. The random numbers of a step are drawn for all G groups from (seed,
 step), so a slice gets the same view whichever rank holds it.
 """
 
@@ -36,17 +36,17 @@ class Augment:
     """Which random views a slice is shown in.
 
     Args:
-        crop_area: smallest share of the image's area that a random crop keeps, drawn a slice; 1 is
+        crop_area: smallest share of the image's area that a random crop keeps, drawn per slice; 1 is
             off, 0.5 the authors' code.
         crop_mass: a crop must keep this share of the image's mass (HU above air), else the slice
             stays whole; a third in the authors' code.
-        field_of_view: largest factor by which a volume's field of view shrinks or grows, drawn a
-            volume; 1 is off.
-        rotation_deg: largest turn in the slice, drawn a volume; 0 is off.
+        field_of_view: largest factor by which a volume's field of view shrinks or grows, drawn
+            per volume; 1 is off.
+        rotation_deg: largest turn in the slice, drawn per volume; 0 is off.
         flip: probability that a volume's left and right are exchanged.
-        hu_shift: largest shift in HU, drawn a volume; 0 is off.
-        hu_scale: largest relative change of contrast about 0 HU, drawn a volume; 0 is off.
-        noise_hu: largest standard deviation of noise added to each pixel, drawn a volume; 0 is off.
+        hu_shift: largest shift in HU, drawn per volume; 0 is off.
+        hu_scale: largest relative change of contrast about 0 HU, drawn per volume; 0 is off.
+        noise_hu: largest standard deviation of noise added to each pixel, drawn per volume; 0 is off.
     """
 
     crop_area: float = 1.0

@@ -28,7 +28,7 @@ def order_loss(scores: Tensor, *, scale: float = 1.0, mean: bool = False) -> Ten
         mean: divide by the number of pairs, G (M - 1).
 
     Raises:
-        ValueError: fewer than two slices a volume.
+        ValueError: fewer than two slices per volume.
     """
     if scores.ndim != 2 or scores.shape[1] < 2:
         raise ValueError(
@@ -70,7 +70,7 @@ def position_loss(scores: Tensor, z_mm: Tensor, *, mean: bool = False) -> Tensor
 
     Args:
         scores: `[G, M]`.
-        z_mm: `[G, M]` positions in mm, increasing from superior to inferior, from any origin a
+        z_mm: `[G, M]` positions in mm, increasing from superior to inferior, from any origin per
             volume.
         mean: divide by the number of terms, G M.
 

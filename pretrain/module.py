@@ -34,11 +34,9 @@ from .recipes import Recipe
 from .sampler import SliceSampler, even_sizes
 
 VALIDATION_SLICES = 64
-"""Equidistant slices of a held-out volume that validation scores:
-
-enough for r, cheap beside training.
-"""
+"""Equidistant slices of each held-out volume that validation scores: enough for r, and cheap."""
 VALIDATION_VOLUMES = 64
+"""Held-out volumes that validation scores, at most."""
 
 
 @dataclass
@@ -102,15 +100,15 @@ class UBR(TrainingModule):
         self.recipe, self.store, self.place, self.workers = recipe, store, place, workers
         self.train_rows, self.held_out = list(train), list(held_out)[:VALIDATION_VOLUMES]
         self.train_px = math.ceil(recipe.inputs.size_px * recipe.augment.magnifies)
+        even = recipe.balance == "sizes"
+        share = even_sizes([row.areas_mm2 for row in train]) if even else None
         self.sampler = SliceSampler(
             [row.z_mm for row in train],
             g=recipe.g,
             m=recipe.m,
             unit=recipe.unit,
             begin=recipe.begin,
-            share=even_sizes([row.areas_mm2 for row in train])
-            if recipe.balance == "sizes"
-            else None,
+            share=share,
             seed=recipe.seed,
         )
         backbone = start(recipe.backbone, recipe.start, inputs=recipe.inputs, seed=recipe.seed)
@@ -124,7 +122,7 @@ class UBR(TrainingModule):
         self.bank: SliceBank | None = None
 
     def prepare_data(self) -> None:
-        """Resample what the grids lack; Lightning calls this in one process a machine."""
+        """Resample what the grids lack; Lightning calls this in one process per machine."""
         workers = cores()
         prepare(
             self.store,
@@ -162,9 +160,8 @@ class UBR(TrainingModule):
         return DataLoader(steps, batch_size=None, sampler=order, **loader_options(workers))
 
     def val_dataloader(self) -> list[int]:
-        """Numbers of the held-out volumes.
-
-        Every rank scores all of them: they are few, and the mean is then exact.
+        """Numbers of the held-out volumes. Every rank scores all of them: they are few, and the mean
+        is then exact.
         """
         return list(range(len(self.held_out)))
 
@@ -214,9 +211,8 @@ class UBR(TrainingModule):
         self.curves: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
 
     def validation_step(self, volume: int, _: int) -> None:
-        """Label-free quality on a held-out volume:
-
-        Pearson r of scores with position, and the share of ordered pairs.
+        """Label-free quality on a held-out volume: Pearson r of scores with position, and the share
+        of ordered pairs.
         """
         first, end = (int(v) for v in self.held_out_bank.offsets[volume : volume + 2])
         chosen = np.unique(
@@ -253,9 +249,8 @@ class UBR(TrainingModule):
 
 
 def _check_size(backbone: Backbone, size_px: int) -> None:
-    """Raises `ValueError` where the backbone cannot take slices of this size:
-
-    a fixed size, or too small for its strides.
+    """Raise `ValueError` where the backbone cannot take slices of this size: it has a fixed size, or
+    the slices are too small for its strides.
     """
     try:
         with torch.no_grad():

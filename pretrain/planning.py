@@ -74,7 +74,7 @@ def plan(store: Store, recipe: Recipe, holdout: float | Sequence[str] = 0.1) -> 
         )
     if len(train) < recipe.g:
         raise ValueError(
-            f"{len(train)} series can be trained on, fewer than g = {recipe.g} a step (holding "
+            f"{len(train)} series can be trained on, fewer than g = {recipe.g} per step (holding "
             f"out {len(held_out)}, {short} too short); "
             f"add scans or lower `g`"
         )

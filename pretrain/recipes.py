@@ -1,8 +1,8 @@
 """Complete configurations of a training, as functions: this project's default and its large form,
 the paper's, and its authors' code.
 
-A recipe holds everything that shapes the trained numbers; where the run goes, how many GPUs and
-workers it uses and how often it is validated does not, and is an argument of `fit`.
+A recipe holds everything that shapes the trained numbers. The machine and the intervals of a run do
+not shape them, and are arguments of `fit`.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ class Recipe:
 
     Args:
         backbone: "vgg16", "alexnet" or "timm/MODEL".
-        start: the trunk's first numbers: "random" (the library's initialisation), "random:msra"
+        start: the trunk's initial weights: "random" (the library's initialisation), "random:msra"
             (the authors'), "imagenet", "imagenet:TAG", or a file (weights of this project, a state
             dict of torchvision, timm or detectron2).
         head_std: standard deviation of the head's Gaussian start; none for PyTorch's own.
         inputs: the contract that travels with the weights.
         augment: random views.
-        g: volumes a step.
-        m: slices a volume.
+        g: volumes per step.
+        m: slices per volume.
         unit: step between a group's slices, in slices ("index") or in "mm".
         begin: where groups start: "uniform", or "ends" to see the ends of volumes more often.
-        balance: "volumes" draws all alike; "sizes" draws volumes of every body size alike
-            (`sampler.even_sizes`).
+        balance: "volumes" draws all equally often; "sizes" draws volumes of every body size
+            equally often (`sampler.even_sizes`).
         order_scale: factor on score differences in the order loss; 1 in the paper, 2 in the
             authors' code.
         distance_weight: of the distance loss against the order loss; 1 in the paper.
@@ -169,7 +169,7 @@ def default() -> Recipe:
     """A small ResNet at 64 pixels from a random start, for a CPU, and for archives of mixed scans.
 
     Beyond the paper: steps in mm, volumes balanced by body size, scores that follow millimetres,
-    random views. What each brought, and what did not, is in DECISIONS.md.
+    random views. DECISIONS.md says what each brought, and what did not help.
     """
     return Recipe(
         backbone="timm/resnet18",

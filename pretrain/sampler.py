@@ -1,7 +1,7 @@
 """Which slices a training step sees: a pure function of (seed, step).
 
-There is no state to save and no order of workers to care for: a resumed run sees what the unbroken
-one would have seen, and rank r of a world of w GPUs takes groups r, r + w, ... of the same G
+There is no state to save, and the order of workers does not matter. A resumed run sees what the
+unbroken one would have seen, and rank r of a world of w GPUs takes groups r, r + w, ... of the same G
 groups.
 """
 
@@ -26,15 +26,15 @@ class SliceSampler:
     Args:
         z_mm: for every volume the positions of its slices in mm, increasing; each must have at
             least `m` slices.
-        g: volumes a step, drawn without replacement.
-        m: slices a volume, at least 2.
+        g: volumes per step, drawn without replacement.
+        m: slices per volume, at least 2.
         unit: "index" takes slices j, j + k, j + 2k, ...; "mm" takes the slices nearest to z, z + d,
             z + 2d, ... with d between the volume's usual step and the largest that fits, so that
             gaps and uneven steps do not falsify the distance loss.
         begin: "uniform" draws the start uniformly and k from 1..(n-1)//(m-1), all that fits; "ends"
             is the authors' code: k from 1..n//m and the start through a logistic, so that both ends
             of a volume are not under-sampled.
-        share: how often each volume is drawn beside the others, above 0; none draws all alike.
+        share: relative frequency with which each volume is drawn, above 0; none draws all equally.
         seed: with the step it determines everything.
 
     Raises:
@@ -56,10 +56,10 @@ class SliceSampler:
         check_choice("unit", unit, Unit)
         check_choice("begin", begin, Begin)
         if m < 2:
-            raise ValueError(f"m (slices a volume) must be at least 2, got {m}")
+            raise ValueError(f"m (slices per volume) must be at least 2, got {m}")
         if not 1 <= g <= len(z_mm):
             raise ValueError(
-                f"g (volumes a step) must be in 1..{len(z_mm)}, the usable volumes; got {g}; add "
+                f"g (volumes per step) must be in 1..{len(z_mm)}, the usable volumes; got {g}; add "
                 "volumes or lower `g`"
             )
         if (shortest := min(len(z) for z in z_mm)) < m:
@@ -102,8 +102,8 @@ class SliceSampler:
 def even_sizes(
     areas_mm2: Sequence[NDArray[np.float64]], spread: float = 0.3
 ) -> NDArray[np.float64]:
-    """Shares that draw volumes of every body size alike: the inverse of how many volumes have a
-    median cross-section like theirs.
+    """Frequencies that draw volumes of every body size equally often: the inverse of the number of
+    volumes with a similar median cross-section.
 
     Archives hold many scans of one kind, say a hundred heads and ten abdomens; which is which need
     not be known, as a head is slimmer than a trunk.
@@ -111,7 +111,7 @@ def even_sizes(
     Args:
         areas_mm2: for every volume the area of the body's box in each slice.
         spread: standard deviation of the Gaussian in the area's logarithm within which volumes
-            count as alike.
+            count as similar.
     """
     size = np.log([max(float(np.median(area)), 1.0) for area in areas_mm2])
     alike = np.exp(-0.5 * ((size[:, None] - size[None, :]) / spread) ** 2).sum(1)

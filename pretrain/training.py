@@ -46,6 +46,7 @@ class Pretraining(Training[UBR]):
 
     result = "weights.safetensors"
     shown = {"loss": "train/loss", "r": "val/r"}  # noqa: RUF012
+    recipe: Recipe
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class Pretraining(Training[UBR]):
         callbacks: Sequence[Callback],
     ) -> None:
         self.store, self.planned, self.license = store, planned, license
-        self.recipe = recipe = planned.recipe
+        recipe = planned.recipe
         super().__init__(
             folder,
             _config(store, planned),

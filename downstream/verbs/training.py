@@ -38,11 +38,9 @@ def train(options: Options, words: Sequence[str]) -> None:
     """A detector from a start."""
     from ubr.weights import Intervals, Machine, load
     from ubr.weights.common.options import taken
-    from ubr.weights.common.trainer import is_first_process
 
     from ..positions import body_positions
     from ..recipes import DetectorRecipe, recipe
-    from ..training import finetune
 
     _offer(options)
     given = options.read_with_recipe(words, recipe, "small")
@@ -51,10 +49,16 @@ def train(options: Options, words: Sequence[str]) -> None:
     _check(given, chosen)
     weights = _start(given, chosen)
     sides = _data(given, chosen, weights.inputs)
-    if is_first_process():
-        show(_planned(given, chosen, weights, sides))
+    planned = _planned(given, chosen, weights, sides)
     if given["dry"]:
+        show(planned)
         return
+    from ubr.weights.common.trainer import is_first_process
+
+    from ..training import finetune  # here, because Lightning takes seconds to import
+
+    if is_first_process():
+        show(planned)
     scorer, (images, held_out) = given["scorer"], sides.values()
     positions = body_positions(load(scorer), images, held_out) if scorer else None
     run = finetune(
@@ -75,8 +79,7 @@ def _offer(options: Options) -> None:
     from ubr.weights import InputSpec, Intervals, Machine
     from ubr.weights.common.options import flat
 
-    from ..recipes import RECIPES, DetectorRecipe
-    from ..training import INTERVALS, MACHINE
+    from ..recipes import INTERVALS, MACHINE, RECIPES, DetectorRecipe
 
     options.description = "Train a lesion detector from a start. Repeat the command to resume it."
     options.layout = LAYOUT

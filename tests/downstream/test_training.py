@@ -1,7 +1,5 @@
-"""Training a detector:
-
-it learns, goes on where it was cut, sees the same images however they are shared; and the verbs
-around it.
+"""Training a detector: it learns, resumes, sees the same images however they are shared; and the
+verbs around it.
 """
 
 from __future__ import annotations
@@ -446,7 +444,7 @@ def test_train__says_where_its_view_is_not_what_the_weights_saw(
     assert main(argv) == 0
     assert (
         "note: these weights were trained on 3 slices 2.5 mm apart: --view.channels 3 "
-        "--view.distance_mm 2.5" in capsys.readouterr().out
+        "--view.distance-mm 2.5" in capsys.readouterr().out
     )
     assert (
         main([*argv, "--view.channels", "3", "--view.distance_mm", "2.5"]) == 0
@@ -478,7 +476,7 @@ def test_train__from_a_weights_file_and_its_mistakes(
     assert "DL_info.csv" in refused(
         ["train", str(tmp_path), "--out", str(tmp_path / "x"), *TINY], capsys
     )
-    assert "takes three channels, got view.channels 5" in refused(
+    assert "takes three channels, got --view.channels 5" in refused(
         [*start, "--view.channels", "5"], capsys
     )
     assert "give both, or neither" in refused([*start, "--position", "true"], capsys)

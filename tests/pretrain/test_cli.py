@@ -20,7 +20,7 @@ from ubr.weights import load
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a toy store, a finished run and two NIfTI files, made by the verbs themselves."""
+    """A toy store, a finished run and two NIfTI files, made by the verbs themselves."""
     root = tmp_path_factory.mktemp("world")
     toy_store(root / "store")
     assert main(["fit", str(root / "store"), "--out", str(root / "run"), *TINY]) == 0
@@ -78,12 +78,30 @@ def test_help__every_option_of_a_verb_is_explained(
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     entries = re.findall(
-        r"^  (?:-h, )?(--?[\w.]+|[A-Z]+)(.*(?:\n {20,}\S.*)*)", shown.split("\n\n", 1)[1], re.M
+        r"^  (?:-h, )?(--?[\w.-]+|[A-Z_]+)(.*(?:\n {20,}\S.*)*)", shown.split("\n\n", 1)[1], re.M
     )
-    bare = [
-        name for name, text in entries if len(re.sub(r"\(type:.*|\s|[A-Z_.\[\]]", "", text)) < 5
-    ]
+    takes = r"^ \S+(?=\s)|\(default:.*|\(required\)|\s|[A-Z_.\[\]]"
+    bare = [name for name, text in entries if len(re.sub(takes, "", text, flags=re.S)) < 5]
     assert entries and not bare
+    assert not [name for name, _ in entries if "_" in name and name.startswith("-")]
+
+
+def test_help__of_a_verb_with_many_options_is_in_groups(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for verb in VERBS:
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        shown = capsys.readouterr().out
+        assert max(map(len, shown.splitlines())) <= 100
+        groups = re.findall(r"^(\w[^:\n]*):\n((?:  .*\n?)+)", shown.split("\n\n", 1)[1], re.M)
+        counts = {title: len(re.findall(r"^  -", text, re.M)) for title, text in groups}
+        if sum(counts.values()) > 9:  # --help is one of them
+            assert len(counts) > 2 and "Most used" in counts
+            assert set(re.findall(r"--[\w-]+", groups[-1][1].split("YAML")[0])) <= {
+                "--help",
+                "--print-config",
+            }
 
 
 def test_mistakes__unknown_verb_and_option(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,6 +110,18 @@ def test_mistakes__unknown_verb_and_option(capsys: pytest.CaptureFixture[str]) -
         main(["ingest", "x", "--store", "y", "--wrokers", "3"])
     assert stop.value.code == 2
     assert "--wrokers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_mistakes__of_every_verb_are_one_line(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--nonsense", "3"])
+    assert stop.value.code == 2
+    shown = capsys.readouterr()
+    assert not shown.out and shown.err.count("\n") == 1
+    assert re.match(rf"ubr-pretrain {verb}: (missing: |unknown option --nonsense)", shown.err)
 
 
 def test_fit__dry_says_what_it_would_do_and_writes_nothing(
@@ -125,7 +155,7 @@ def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> 
             "unknown recipe 'papper'; allowed: default, large, paper, reference_code",
         ),
         (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'; nearest: timm/resnet"),
-        (["--g", "40"], "11 series can be trained on, fewer than g = 40 a step"),
+        (["--g", "40"], "11 series can be trained on, fewer than g = 40 per step"),
         (["--m", "1"], "--m must be in 2..256, got 1"),
         (["--steps", "0"], "--steps must be in 1"),
         (["--holdout", "2"], "--holdout must be in 0..1"),
@@ -152,6 +182,25 @@ def test_fit__mistakes_are_one_line_and_leave_no_run(
 def test_fit__no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(["fit", str(tmp_path), "--out", str(tmp_path / "run")], capsys)
     assert "is not a store" in line and "ubr-pretrain ingest" in line
+
+
+def test_fit__dry_gives_the_plan_as_json(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["fit", str(world / "store"), "--out", str(world / "dry"), "--json", *TINY]
+    assert main([*argv, "--dry"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["train"] == {"series": 11, "patients": 11, "slices": 330}
+    assert plan["held_out"]["series"] == 1 and plan["notes"] == []
+    assert plan["recipe"]["steps"] == 6 and plan["recipe"]["inputs"]["size_px"] == 32
+    assert "--json prints the plan of --dry; give both" in refused(argv, capsys)
+    assert not (world / "dry").exists()
+
+
+def test_fit__earlier_spellings_of_options_are_accepted(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["fit", str(world / "store"), "--out", str(world / "dry"), "--dry", *TINY]
+    assert main([*argv, "--optimiser", "sgd", "--licence", "CC0", "--validate_every", "5"]) == 0
+    assert "6 steps of 4 x 4 slices, sgd" in capsys.readouterr().out
 
 
 def test_score__a_store_and_scans_give_a_row_a_slice(
@@ -496,6 +545,27 @@ def test_ingest__dry_and_a_list_of_patients_with_a_hole(
         capsys,
     )
     assert "line 2 names no patient" in line
+
+
+def test_ingest__json_names_no_path_that_the_text_would_not(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (world / "scans" / "letter.txt").write_text("Dear colleague")
+    argv = ["ingest", str(world / "scans"), "--store", str(tmp_path / "s"), "--workers", "1"]
+    try:
+        for more, taken in ((["--dry"], 0), ([], 2), ([], 0)):
+            assert main([*argv, "--json", *more]) == 0
+            shown = capsys.readouterr().out
+            found = json.loads(shown)
+            assert found["taken"]["series"] == taken and "letter" not in shown
+            assert found["already_there"] == (2 if not taken and not more else 0)
+            assert "nii" not in shown and len(found["would_take"]) == 2 * len(more)
+            assert [set(one) for one in found["left_out"]] == [{"series", "reason"}]
+        assert main([*argv, "--json", "--with-paths"]) == 0
+        (left_out,) = json.loads(capsys.readouterr().out)["left_out"]
+        assert left_out["path"].endswith("letter.txt")
+    finally:
+        (world / "scans" / "letter.txt").unlink()
 
 
 def test_ingest__nothing_usable_is_a_mistake_not_a_success(

@@ -109,7 +109,7 @@ def test_groups__millimetre_steps_cross_a_gap_evenly() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"g": 3}, r"g \(volumes a step\) must be in 1\.\.2, .* got 3"),
+        ({"g": 3}, r"g \(volumes per step\) must be in 1\.\.2, .* got 3"),
         ({"g": 0}, "got 0"),
         ({"g": 1, "m": 1}, "m .* must be at least 2, got 1"),
         ({"g": 1, "m": 31}, "a volume of 30 slices cannot give m = 31"),

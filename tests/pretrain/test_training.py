@@ -260,7 +260,7 @@ def test_plan__splits_by_patient_and_says_what_is_too_short(tmp_path: Path) -> N
     assert [row.key for row in chosen.held_out] == [planned.train[0].key]
     with pytest.raises(
         ValueError,
-        match=r"0 series can be trained on, fewer than g = 4 a step \(holding out 1, 10 too "
+        match=r"0 series can be trained on, fewer than g = 4 per step \(holding out 1, 10 too "
         r"short\)",
     ):
         plan(store, toy_recipe(m=13))

@@ -65,7 +65,7 @@ def _run(name: str, verb: Verb, words: Sequence[str], debug: bool) -> int:
     except KeyboardInterrupt:
         how = "repeat the command to resume it"
         if not verb.resumes:
-            how = "nothing was kept; repeat the command to start over"
+            how = "repeat the command to start over"
         print(f"\n{name}: interrupted; {how}", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:  # every refusal of this project is a ValueError

@@ -94,7 +94,7 @@ def refusal(message: str, flags: Mapping[str, str], expected: Callable[[str], st
         return f"{_flag(found[1][2:].replace('-', '_'), flags)} {what}"
     if found := re.match(r"(?:Problems parsing config|Unexpected config): (.*)", line):
         return f"--config: not a YAML file with options: {found[1]}"
-    return with_flags(line.replace("--", ""), flags) if line.startswith("ambiguous") else line
+    return re.sub(r"--([\w.]+)", lambda found: _flag(found[1], flags), line)
 
 
 def _flag(name: str, flags: Mapping[str, str]) -> str:

@@ -50,6 +50,7 @@ class Training(ABC, Generic[M]):
     """Lightning's, for several processes."""
     shown: ClassVar[Mapping[str, str]]
     """Metrics beside the progress bar, label -> metric."""
+    recipe: TrainingRecipe
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Training(ABC, Generic[M]):
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.folder, self.config, self.backbone, self.images = folder, config, backbone, images
-        self.training_recipe, self.machine, self.intervals = recipe, machine, intervals
+        self.recipe, self.machine, self.intervals = recipe, machine, intervals
         self.callbacks = callbacks
 
     @abstractmethod
@@ -123,7 +124,7 @@ class Training(ABC, Generic[M]):
         metrics = MetricsFile(self.folder / "metrics.jsonl", self.intervals.log_every, self.images)
         return build_trainer(
             self.folder,
-            self.training_recipe,
+            self.recipe,
             self.backbone,
             machine=self.machine,
             intervals=self.intervals,

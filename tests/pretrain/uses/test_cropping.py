@@ -334,7 +334,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"--weights": "ct.nii"}, "ct.nii"),
         ({"--regions": "text.json"}, "not a regions file"),
         ({"--regions": "nowhere.json"}, "no such regions file"),
-        ({"--margin-mm": "-1"}, "margin_mm must be at least 0, got -1"),
+        ({"--margin-mm": "-1"}, "--margin-mm must be at least 0, got -1"),
         (
             {"--from": str(between(9)), "--to": str(between(9) + 1e-4)},
             "no slice of .* lies between",

@@ -30,8 +30,7 @@ check: env  ## linter and type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	mkdir -p build/types && ln -sfn ../.. build/types/ubr
-	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml \
-	  -p ubr.weights -p ubr.pretrain -p ubr.downstream
+	MYPYPATH=build/types $(BIN)/mypy -p benchmarks -p ubr.weights -p ubr.pretrain -p ubr.downstream
 
 docs: env  ## the documentation, in build/site; --quiet would let dead links pass
 	$(BIN)/mkdocs build --strict

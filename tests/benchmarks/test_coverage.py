@@ -6,8 +6,8 @@ import numpy as np
 
 from benchmarks.coverage import Tally, computed_volume
 from ubr.pretrain.reading.curve import Curve
+from ubr.pretrain.reading.labelled import landmark_level
 from ubr.pretrain.reading.regions import Level
-from ubr.pretrain.uses.calibration import landmark
 
 Z = 5.0 * np.arange(40)
 
@@ -25,5 +25,5 @@ def test_tally__counts_hits_misses_and_what_is_called_outside() -> None:
 
 def test_computed_volumes__pass_the_landmarks_score_near_its_slice() -> None:
     rng = np.random.default_rng(0)
-    level = landmark([computed_volume(rng) for _ in range(100)])
+    level = landmark_level([computed_volume(rng) for _ in range(100)])
     assert abs(level.score) < 0.2 and 3 < np.median(level.residuals_mm) < 25

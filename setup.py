@@ -5,7 +5,7 @@ The checkout root is the import namespace `ubr` (PEP 420); why stands in DECISIO
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name="ubr-pretrain",
@@ -19,17 +19,12 @@ setup(
     python_requires=">=3.11",
     package_dir={"ubr": "."},
     packages=[
-        "ubr.pretrain",
-        "ubr.pretrain.data",
-        "ubr.pretrain.phantom",
-        "ubr.pretrain.reading",
-        "ubr.weights",
-        "ubr.weights.common",
-        "ubr.weights.exports",
-        "ubr.downstream",
-        "ubr.downstream.planting",
+        f"ubr.{name}"
+        for name in find_packages(
+            include=["pretrain", "pretrain.*", "weights", "weights.*", "downstream", "downstream.*"]
+        )
     ],
-    package_data={"ubr.pretrain.uses": ["report.html"]},
+    package_data={"ubr.pretrain.uses.report": ["*.html", "*.css", "*.js"]},
     install_requires=[
         "blosc2>=3.0",
         "jinja2>=3.1",

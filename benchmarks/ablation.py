@@ -21,7 +21,7 @@ from benchmarks.common.rows import append
 from ubr.pretrain.augment import Augment
 from ubr.pretrain.reading.curve import ordered_share, pearson_r
 from ubr.pretrain.recipes import Recipe
-from ubr.pretrain.scores.scoring import scores_of
+from ubr.weights.scorer import score_grid
 
 Change = Callable[[Recipe], Recipe]
 
@@ -84,7 +84,7 @@ def judged(methods: Methods) -> dict[str, object]:
     regressor = methods.ubr(recipe.backbone)
     found = measured(methods.by_thresholds(regressor), methods.tested)
     curves = [
-        (scores_of(regressor, methods.grid(series)).astype(np.float64), series.z_mm)
+        (score_grid(regressor, methods.grid(series)).astype(np.float64), series.z_mm)
         for series in methods.tested
     ]
     r = float(np.median([pearson_r(scores, z_mm) for scores, z_mm in curves]))

@@ -27,7 +27,9 @@ from benchmarks.common.cohort_options import cohort_options, cohort_parser
 from benchmarks.common.folds import LICENSE, remaining, run_folder
 from benchmarks.common.judging import rows_of, summary
 from benchmarks.common.rows import append, matching
-from ubr.pretrain.training import UBR, fit
+from ubr.pretrain.module import UBR
+from ubr.pretrain.training import fit
+from ubr.weights import Intervals
 
 LOOKS = 15
 QUALITIES = ("r", "ordered", "line_error_mm")
@@ -79,9 +81,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             run,
             recipe,
             holdout=held_out,
-            validate_every=every,
+            intervals=Intervals(validate_every=every),
             callbacks=[Judge(seen, every, cohort, held_out)],
-            licence=LICENSE,
+            license=LICENSE,
         )
         if not seen.exists():
             raise SystemExit(

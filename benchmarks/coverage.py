@@ -36,8 +36,8 @@ from benchmarks.common.machine import provenance
 from benchmarks.common.rows import append
 from ubr.pretrain.reading.curve import Curve, passage
 from ubr.pretrain.reading.intervals import enough, locate
+from ubr.pretrain.reading.labelled import Labelled, landmark_level, pairs_mm
 from ubr.pretrain.reading.regions import Level, Regions
-from ubr.pretrain.uses.calibration import Labelled, landmark, pairs_mm
 from ubr.pretrain.uses.levels import half_width_mm
 from ubr.weights import Regressor
 
@@ -73,7 +73,7 @@ def on_computed() -> Iterator[dict[str, object]]:
         tally = Tally()
         for _ in range(DRAWS):
             known = [computed_volume(rng) for _ in range(volumes)]
-            tally.add([computed_volume(rng)], landmark(known), coverage)
+            tally.add([computed_volume(rng)], landmark_level(known), coverage)
         yield columns | _row("computed", "computed", volumes, coverage, tally)
         tally = Tally()
         for _ in range(DRAWS // 5):
@@ -123,7 +123,7 @@ def on_cohort(options: CohortOptions) -> Iterator[dict[str, object]]:
         for name, coverage in product(LANDMARKS, COVERAGES):
             drawn = tally("drawn", name, coverage, VOLUMES[0])
             _draw(rng, known[name], VOLUMES[0], coverage, drawn)
-            level = landmark(known[name]) if known[name] else None
+            level = landmark_level(known[name]) if known[name] else None
             if level and enough(level, coverage):
                 tally("unseen", name, coverage, 0).add(unseen[name], level, coverage)
                 pairs = tally("unseen pairs", name, coverage, 0)
@@ -180,7 +180,7 @@ def _draw(
         order: NDArray[np.int64] = rng.permutation(len(shown))
         tally.add(
             [shown[i] for i in order[volumes:]],
-            landmark([shown[i] for i in order[:volumes]]),
+            landmark_level([shown[i] for i in order[:volumes]]),
             coverage,
         )
 
@@ -218,7 +218,9 @@ class Tally:
             Labelled(str(i), curve, landmarks={"landmark": index})
             for i, (curve, index) in enumerate(known)
         ]
-        regions = Regions("", (), (), {"landmark": landmark(known)}, pairs_mm=pairs_mm(labelled))
+        regions = Regions(
+            "", (), (), {"landmark": landmark_level(known)}, pairs_mm=pairs_mm(labelled)
+        )
         half = half_width_mm(regions, coverage)
         for (one, index), (other, truth) in permutations(new, 2):
             z, outside = passage(*other, float(one.scores[index]))

@@ -15,7 +15,7 @@ from benchmarks.common.commandline import new_parser
 from benchmarks.common.machine import provenance
 from benchmarks.common.rows import append
 from ubr.pretrain.recipes import recipe
-from ubr.pretrain.uses.demo import demo
+from ubr.pretrain.uses.demo import run_demo
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     began = time.monotonic()
-    result = demo(options.work, seed=options.seed)
+    result = run_demo(options.work, seed=options.seed)
     seconds = time.monotonic() - began
     steps = yaml.safe_load((options.work / "run" / "config.yaml").read_text())["recipe"]["steps"]
     row = {

@@ -32,9 +32,9 @@ from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.detector import Detector, faster_rcnn, measure_norms
 from ubr.downstream.module import Batches
 from ubr.downstream.recipes import RECIPES, DetectorRecipe, recipe
-from ubr.downstream.training import Batches, finetune
-from ubr.weights import InputSpec, Weights
-from ubr.weights.common.runs import pick_precision
+from ubr.downstream.training import finetune
+from ubr.weights import InputSpec, Intervals, Machine, Weights
+from ubr.weights.common.optimizer import pick_precision
 
 LOG_EVERY = 8
 """Steps between two measurements; the first ones are left out."""
@@ -112,10 +112,8 @@ def whole_speed(setting: Setting, folder: Path, workers: int) -> float:
         None,
         folder,
         setting.recipe,
-        devices=1,
-        workers=workers,
-        log_every=LOG_EVERY,
-        progress=False,
+        machine=Machine(devices=1, workers=workers),
+        intervals=Intervals(250, 250, LOG_EVERY, progress=False),
     )
     # Of intervals of the same length, the harmonic mean is the speed of the whole.
     return 1 / float(np.mean([1 / speed for speed in logged_speeds(run.folder)]))
@@ -145,7 +143,7 @@ def _bare(
     chosen: DetectorRecipe,
     precision: str,
 ) -> float:
-    kind: Any = torch.optim.AdamW if chosen.optimiser == "adamw" else torch.optim.SGD
+    kind: Any = torch.optim.AdamW if chosen.optimizer == "adamw" else torch.optim.SGD
     optimizer = kind(
         [p for p in detector.parameters() if p.requires_grad], lr=chosen.lr, fused=True
     )

@@ -26,14 +26,16 @@ from benchmarks.common.machine import provenance
 from benchmarks.common.painting import Rng
 from benchmarks.common.rows import append
 from benchmarks.common.series_faults import FAULTS, ComputedSeries
-from ubr.pretrain.data.find import find, read
-from ubr.pretrain.data.jobs import grid_of
+from ubr.pretrain.data.find import find_series, read_volume
+from ubr.pretrain.data.gridding import grid_of
 from ubr.pretrain.data.volume import Volume
 from ubr.pretrain.phantom import make
 from ubr.pretrain.phantom.files import phantoms
-from ubr.pretrain.reading.faults import Finding, findings, reference_of
-from ubr.pretrain.scores.scoring import scores_of
+from ubr.pretrain.reading.faults import findings
+from ubr.pretrain.reading.finding import Finding
+from ubr.pretrain.reading.reference import reference_of
 from ubr.weights import Regressor, load
+from ubr.weights.scorer import score_grid
 
 BODIES = 80
 EACH = 15
@@ -73,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _bodies(folder: Path, seed: int) -> list[ComputedSeries]:
     phantoms(folder, n=BODIES, seed=seed, form="nifti", workers=1)
-    series = sorted(find([folder], workers=0, progress=False)[0], key=lambda one: one.files)
+    series = sorted(find_series([folder], workers=0, progress=False)[0], key=lambda one: one.files)
     levels: dict[str, list[float]] = {}
     with (folder / "labels.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -81,7 +83,7 @@ def _bodies(folder: Path, seed: int) -> list[ComputedSeries]:
     return [
         ComputedSeries(v.hu, v.z_mm, v.spacing_mm[1], np.array(levels[Path(one.files[0]).name]))
         for one in series
-        for v in [read(one)]
+        for v in [read_volume(one)]
     ]
 
 
@@ -125,7 +127,7 @@ def _scored(regressor: Regressor, scan: ComputedSeries) -> NDArray[np.float32]:
     volume = Volume(
         np.ascontiguousarray(scan.hu), (scan.step, scan.pixel_mm, scan.pixel_mm), scan.z_mm
     )
-    return scores_of(regressor, grid_of(regressor.inputs, volume))
+    return score_grid(regressor, grid_of(regressor.inputs, volume))
 
 
 def _rows(

@@ -24,7 +24,7 @@ from benchmarks.common.judging import rows_of, summary
 from benchmarks.common.rows import append, matching
 from ubr.pretrain.recipes import Recipe
 from ubr.pretrain.training import fit
-from ubr.weights import load
+from ubr.weights import Intervals, load
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -55,8 +55,8 @@ def judged(
         folder,
         recipe,
         holdout=held_out,
-        validate_every=max(1, recipe.steps // 4),
-        licence=LICENSE,
+        intervals=Intervals(validate_every=max(1, recipe.steps // 4)),
+        license=LICENSE,
     )
     return rows_of(scorer_of(load(run.weights)), cohort, held_out)
 

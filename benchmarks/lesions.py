@@ -25,7 +25,7 @@ from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.evaluation import evaluate
 from ubr.downstream.recipes import RECIPES
 from ubr.downstream.training import finetune
-from ubr.weights import InputSpec, Weights, load
+from ubr.weights import InputSpec, Intervals, Machine, Weights, load
 
 KINDS = ("abdomen", "mediastinum", "liver", "lung", "kidney")
 """DeepLesion's types that planted lesions have; the first two are nodes."""
@@ -41,7 +41,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     val = DeepLesion(data, "val", weights.inputs, view=recipe.view)
     folder = options.work / f"{options.recipe}-{weights.sha256()[:8]}-{recipe.sha256()[:8]}"
     began, is_new = time.monotonic(), not folder.exists()
-    run = finetune(weights, train, val, folder, recipe, devices=1, validate_every=recipe.steps)
+    run = finetune(
+        weights,
+        train,
+        val,
+        folder,
+        recipe,
+        machine=Machine(devices=1, workers=1),
+        intervals=Intervals(recipe.steps, checkpoint_every=250),
+    )
     minutes = round((time.monotonic() - began) / 60, 1)
     judged = evaluate(run.folder, data, folder / f"test-{time.strftime('%H%M%S')}", split="test")
     row = {

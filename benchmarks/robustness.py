@@ -23,11 +23,11 @@ from benchmarks.common.cohort_options import CohortOptions, cohort_options, coho
 from benchmarks.common.folds import FOLDS, held_out_patients, run_folder, trained_regressor
 from benchmarks.common.painting import to_int16
 from benchmarks.common.rows import append
-from ubr.pretrain.data.jobs import grid_of
+from ubr.pretrain.data.gridding import grid_of
 from ubr.pretrain.data.store import SeriesRow
 from ubr.pretrain.data.volume import Volume
-from ubr.pretrain.scores.scoring import scores_of
 from ubr.weights import Regressor
+from ubr.weights.scorer import score_grid
 
 HU = NDArray[np.int16]
 Spacing = tuple[float, float, float]
@@ -99,7 +99,7 @@ def _scored(regressor: Regressor, hu: HU, spacing_mm: Spacing) -> NDArray[np.flo
     volume = Volume(
         np.ascontiguousarray(hu), spacing_mm, spacing_mm[0] * np.arange(len(hu), dtype=float)
     )
-    return scores_of(regressor, grid_of(regressor.inputs, volume)).astype(np.float64)
+    return score_grid(regressor, grid_of(regressor.inputs, volume)).astype(np.float64)
 
 
 def _inside(hu: HU) -> NDArray[np.bool_]:

@@ -55,7 +55,7 @@ from ubr.downstream.evaluation import detect, load_detector
 from ubr.downstream.metrics import ImageResult, Recall
 from ubr.downstream.positions import Positions, body_positions
 from ubr.downstream.recipes import RECIPES, DetectorRecipe
-from ubr.weights import InputSpec, Weights, load
+from ubr.weights import InputSpec, Intervals, Machine, Weights, load
 from ubr.weights.common.devices import to_device
 from ubr.weights.common.runs import read_metrics
 
@@ -261,8 +261,8 @@ def run_one(
         val,
         folder,
         recipe,
-        devices=1,
-        validate_every=max(1, recipe.steps // CURVE),
+        machine=Machine(devices=1, workers=1),
+        intervals=Intervals(max(1, recipe.steps // CURVE), checkpoint_every=250),
         positions=positions,
     )
     minutes = round((time.monotonic() - began) / 60, 1)

@@ -21,8 +21,8 @@ from benchmarks.common.labelled_options import labelled_options, labelled_parser
 from benchmarks.common.landmarks import PARTS
 from benchmarks.common.methods import MEASURED, Methods, divergence_reported, has_row, measured
 from benchmarks.common.rows import append
-from ubr.pretrain.scores.scoring import scores_of
-from ubr.weights.common.runs import Diverged
+from ubr.weights.common.callbacks import Diverged
+from ubr.weights.scorer import score_grid
 
 BINS = np.linspace(-20, 20, 81)
 
@@ -57,7 +57,7 @@ def histogram(methods: Methods) -> list[dict[str, object]]:
     regressor = methods.ubr(methods.recipe.backbone)
     found: dict[str, list[float]] = {part: [] for part in PARTS}
     for row in methods.tested:
-        scores = scores_of(regressor, methods.grid(row))
+        scores = score_grid(regressor, methods.grid(row))
         for index, part in methods.data.parts[row.key].items():
             found[part].append(float(scores[index]))
     rows: list[dict[str, object]] = []

@@ -30,10 +30,11 @@ from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.phantom.files import phantoms
 from ubr.pretrain.recipes import Recipe, default
-from ubr.pretrain.scores.scoring import BATCH, score
+from ubr.pretrain.scores.scoring import score
 from ubr.pretrain.training import fit
 from ubr.weights import Backbone, Intervals, start
 from ubr.weights.common.optimizer import pick_precision
+from ubr.weights.scorer import BATCH
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -87,7 +87,7 @@ class LesionDetection(TrainingModule):
         return DataLoader(batches, batch_size=None, sampler=steps, **loader_options(self.workers))
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Validation images. Every rank sees all of them: they are few, and recall is then exact."""
+        """Validation images. Every rank sees all: they are few, and recall is then exact."""
         if self.val_data is None:
             return []
         return DataLoader(

@@ -4,7 +4,20 @@ Names are loaded when first used, so that importing the package stays light.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data.ingestion import ingest
+    from .data.store import Store
+    from .phantom.files import phantoms
+    from .recipes import Recipe, recipe
+    from .scores.scoring import score
+    from .training import fit
+    from .uses.annotation import annotate
+    from .uses.calibration import calibrate
+    from .uses.cropping import crop
+    from .uses.levels import same_level
+    from .uses.report.page import report
 
 _HOMES = {
     "ingest": "data.ingestion",
@@ -18,12 +31,29 @@ _HOMES = {
     "crop": "uses.cropping",
     "same_level": "uses.levels",
     "annotate": "uses.annotation",
-    "report": "uses.report",
+    "report": "uses.report.page",
 }
-__all__ = list(_HOMES)
+__all__ = [
+    "Recipe",
+    "Store",
+    "annotate",
+    "calibrate",
+    "crop",
+    "fit",
+    "ingest",
+    "phantoms",
+    "recipe",
+    "report",
+    "same_level",
+    "score",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -36,8 +36,8 @@ class Augment:
     """Which random views a slice is shown in.
 
     Args:
-        crop_area: smallest share of the image's area that a random crop keeps, drawn per slice; 1 is
-            off, 0.5 the authors' code.
+        crop_area: smallest share of the image's area that a random crop keeps, drawn per slice; 1
+            is off, 0.5 the authors' code.
         crop_mass: a crop must keep this share of the image's mass (HU above air), else the slice
             stays whole; a third in the authors' code.
         field_of_view: largest factor by which a volume's field of view shrinks or grows, drawn
@@ -46,7 +46,8 @@ class Augment:
         flip: probability that a volume's left and right are exchanged.
         hu_shift: largest shift in HU, drawn per volume; 0 is off.
         hu_scale: largest relative change of contrast about 0 HU, drawn per volume; 0 is off.
-        noise_hu: largest standard deviation of noise added to each pixel, drawn per volume; 0 is off.
+        noise_hu: largest standard deviation of noise added to each pixel, drawn per volume; 0 is
+            off.
     """
 
     crop_area: float = 1.0

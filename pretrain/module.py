@@ -22,12 +22,12 @@ from torch.utils.data import DataLoader, Dataset
 from ubr.weights import Backbone, Head, Regressor, start
 from ubr.weights.common.execution import Place
 from ubr.weights.common.optimizer import build_optimizer, parameter_groups
+from ubr.weights.common.pool import cores
 from ubr.weights.common.processes import loader_options
 from ubr.weights.common.trainer import StepsFrom, TrainingModule
 
 from .data.bank import SliceBank, grid_folder, prepare
 from .data.store import SeriesRow, Store
-from .data.workers import cores
 from .losses import distance_loss, order_loss, position_loss
 from .reading.curve import line_errors_mm, ordered_share, pearson_r
 from .recipes import Recipe
@@ -160,8 +160,8 @@ class UBR(TrainingModule):
         return DataLoader(steps, batch_size=None, sampler=order, **loader_options(workers))
 
     def val_dataloader(self) -> list[int]:
-        """Numbers of the held-out volumes. Every rank scores all of them: they are few, and the mean
-        is then exact.
+        """Numbers of the held-out volumes. Every rank scores all of these few, so that the mean is
+        exact.
         """
         return list(range(len(self.held_out)))
 
@@ -249,8 +249,8 @@ class UBR(TrainingModule):
 
 
 def _check_size(backbone: Backbone, size_px: int) -> None:
-    """Raise `ValueError` where the backbone cannot take slices of this size: it has a fixed size, or
-    the slices are too small for its strides.
+    """Raise `ValueError` where the backbone cannot take slices of this size: it has a fixed size,
+    or the slices are too small for its strides.
     """
     try:
         with torch.no_grad():

@@ -1,8 +1,8 @@
 """Which slices a training step sees: a pure function of (seed, step).
 
 There is no state to save, and the order of workers does not matter. A resumed run sees what the
-unbroken one would have seen, and rank r of a world of w GPUs takes groups r, r + w, ... of the same G
-groups.
+unbroken one would have seen, and rank r of a world of w GPUs takes groups r, r + w, ... of the
+same G groups.
 """
 
 from __future__ import annotations

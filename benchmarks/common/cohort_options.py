@@ -48,7 +48,7 @@ class CohortOptions:
             "backbone": recipe.backbone,
             "start": recipe.start,
             "steps": recipe.steps,
-            "optimiser": recipe.optimiser,
+            "optimiser": recipe.optimizer,
             "lr": recipe.lr,
             "size_px": recipe.inputs.size_px,
         }

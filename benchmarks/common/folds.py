@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.common.cohort import Cohort, is_head
 from benchmarks.common.rows import recorded
+from ubr.pretrain.planning import plan
 from ubr.pretrain.recipes import Recipe
-from ubr.pretrain.training import plan
 from ubr.weights import Regressor, Weights, load
 from ubr.weights.common.devices import to_device
 

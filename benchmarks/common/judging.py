@@ -14,9 +14,9 @@ from benchmarks.common.landmarks import LANDMARKS, PARTS, parts_of
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.store import SeriesRow
 from ubr.pretrain.reading.curve import line_errors_mm, ordered_share, passage, pearson_r
-from ubr.pretrain.reading.regions import classify, thresholds
-from ubr.pretrain.scores.scoring import scores_of
+from ubr.pretrain.reading.parts import classify, thresholds
 from ubr.weights import Regressor
+from ubr.weights.scorer import score_grid
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class MarkedCurve:
 
 def curve_of(regressor: Regressor, cohort: Cohort, series: SeriesRow) -> MarkedCurve:
     """Score a series."""
-    scores = scores_of(regressor, to_grid(cohort.store, series, regressor.inputs))
+    scores = score_grid(regressor, to_grid(cohort.store, series, regressor.inputs))
     return MarkedCurve(series, scores.astype(np.float64), cohort.marks(series))
 
 

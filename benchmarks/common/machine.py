@@ -32,7 +32,7 @@ def machine_name() -> str:
     """The name of the GPU, or that of the CPU and the number of cores this process may use."""
     import torch
 
-    from ubr.pretrain.data.workers import cores
+    from ubr.weights.common.pool import cores
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()

@@ -19,13 +19,13 @@ from benchmarks.common.landmarks import PARTS
 from benchmarks.common.rows import recorded
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.store import SeriesRow
+from ubr.pretrain.module import UBR
 from ubr.pretrain.reading.classifier import fit_classifier
-from ubr.pretrain.reading.regions import classify, thresholds
+from ubr.pretrain.reading.parts import classify, thresholds
 from ubr.pretrain.recipes import Recipe
-from ubr.pretrain.scores.scoring import BATCH, scores_of
-from ubr.pretrain.training import UBR
 from ubr.weights import Regressor
-from ubr.weights.common.runs import Diverged
+from ubr.weights.common.callbacks import Diverged
+from ubr.weights.scorer import BATCH, score_grid
 
 PAIRS = 20
 """Pairs of volumes that give thresholds; with two labelled volumes, it matters which two."""
@@ -159,7 +159,7 @@ class Methods:
             given: sets of volumes, each of which gives thresholds; else the pairs do.
         """
         scores = {
-            row.key: scores_of(regressor, self.grid(row)).astype(np.float64)
+            row.key: score_grid(regressor, self.grid(row)).astype(np.float64)
             for row in [*self.known, *self.tested]
         }
         cuts = []

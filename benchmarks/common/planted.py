@@ -7,8 +7,9 @@ import dataclasses
 from pathlib import Path
 
 from ubr.downstream import check, plant
-from ubr.downstream.planting.write import scans_of_folder
+from ubr.downstream.planting.scans import find_scans
 from ubr.downstream.recipes import DetectorRecipe, recipe
+from ubr.pretrain.data.scans import is_store
 from ubr.pretrain.phantom.files import phantoms
 from ubr.weights.common import disk
 
@@ -22,7 +23,7 @@ def add_lesion_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         required=True,
-        help="phantom, a folder of NIfTI scans, a store, or a folder in DeepLesion's layout",
+        help="phantom, a folder of scans, a store, or a folder in DeepLesion's layout",
     )
     parser.add_argument(
         "--work", type=Path, required=True, help="folder for planted lesions and runs"
@@ -51,14 +52,14 @@ def lesion_folder(
                     data = phantoms(
                         work / "phantom", n=PHANTOMS, form="nifti", size_px=PHANTOM_PX
                     ).folder
-                scans = scans_of_folder(data)
+                scans = find_scans(data)
                 made = plant(scans, planted, per_scan=per_scan, studies=studies)
             except ValueError as error:
                 raise SystemExit(str(error)) from None
             free = [
-                str(path.resolve())
-                for path, key in scans.patients().items()
-                if made.split.get(key, "train") == "train"
+                str(Path(scan.source).resolve())
+                for scan in scans.unread
+                if not is_store(data) and made.split.get(scan.patient, "train") == "train"
             ]
             disk.write_text(listed, "\n".join(free) + "\n")
             print(made)

@@ -1,10 +1,9 @@
-"""How training reads a store: slices on the contract's grid, by row number, from GPU memory, RAM or
-files.
+"""How training reads a store: slices on the contract's grid, by row number.
 
 Decompressing and resampling full slices costs more than a small backbone's training step, and is
-the same work in every epoch. So it is done once a store and grid: `prepare` writes
-`STORE/grids/<grid>/<content>.npy` (int16 HU), and every fit with that grid reads them. The same
-bytes come out of all three places.
+the same work in every epoch. So it is done once per store and grid: `prepare` writes
+`STORE/grids/<grid>/<content>.npy` (int16 HU), and every fit with that grid reads them. They are
+kept in GPU memory, in RAM or in their files; the same bytes come out of all three.
 """
 
 from __future__ import annotations
@@ -23,15 +22,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ubr.weights import InputSpec
+from ubr.weights.common import disk
 from ubr.weights.common.checks import check_choice
 from ubr.weights.common.execution import Place
 
-from .store import SeriesRow, Store, rename_durably, temporary_name
+from .store import SeriesRow, Store
 
 
 def to_grid(store: Store, row: SeriesRow, inputs: InputSpec, size_px: int | None = None) -> Tensor:
-    """All slices of a stored series on the contract's grid, `[n, S, S]` int16 HU, or `[n, 3, S, S]`
-    with neighbours.
+    """All slices of a stored series on the contract's grid.
+
+    `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours.
     """
     hu = torch.from_numpy(store.read(row.key))
     return inputs.with_neighbours(
@@ -70,11 +71,12 @@ def prepare(
 ) -> Path:
     """Write the series that this grid still lacks; returns the grid's folder.
 
-    Interrupted, it goes on where it was.
+    Interrupted and called again, it resumes.
     """
     size, folder = size_px or inputs.size_px, grid_folder(store, inputs, size_px)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "grid.json").write_text(_about(inputs, size_px) + "\n")
+    disk.sweep(folder)
+    disk.write_text(folder / "grid.json", _about(inputs, size_px) + "\n")
     missing = [row for row in rows if not _file(folder, row).exists()]
     if not missing:
         return folder
@@ -95,14 +97,8 @@ def prepare(
 
 def _prepare_one(store: Store, row: SeriesRow, inputs: InputSpec, size: int, folder: Path) -> None:
     grid = to_grid(store, row, inputs, size)
-    path = _file(folder, row)
-    part = temporary_name(path)
-    try:
-        with part.open("wb") as file:
-            np.save(file, grid.numpy())
-        rename_durably(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with disk.whole(_file(folder, row)) as part:
+        np.save(part, grid.numpy())
 
 
 def _file(folder: Path, row: SeriesRow) -> Path:

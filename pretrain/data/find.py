@@ -1,4 +1,4 @@
-"""What CT there is in the folders a user names, and what is left out and why.
+"""Which CT series the user's folders hold, and what is left out and why.
 
 Files are told apart by content: DICOM by its preamble or first element, PNG by its signature;
 NIfTI, NRRD and MetaImage by their ending, which those formats require. Nothing stops the search: a
@@ -17,14 +17,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import dicom, files
+from . import dicom, itk, nifti
 from .deeplesion import images
 from .deeplesion import series as deeplesion
+from .digests import files_digest
 from .volume import LeftOut, Series, UnusableError, Volume
 from .workers import DIED, Workers, each
 
 _BATCH = 32
-"""Files a piece of work: a header takes less time than its way to another process."""
+"""Files per task: a header takes less time to read than to send to another process."""
 _NOTHING = "not DICOM, NIfTI, NRRD, MetaImage or PNG"
 
 
@@ -34,13 +35,12 @@ class _Png:
     is_16_bit: bool
 
 
-def find(
+def find_series(
     sources: Sequence[str | Path], *, workers: Workers = 0, progress: bool = False
 ) -> tuple[list[Series], list[LeftOut]]:
     """The readable series in files and folders (searched to any depth), and what gave none.
 
-    Both lists are ordered by path and do not depend on `workers`, who reads headers
-    (`workers.Workers`).
+    Both lists are ordered by path and do not depend on `workers`, which read the headers.
 
     Raises `UnusableError` when a source does not exist.
     """
@@ -59,7 +59,7 @@ def find(
             case LeftOut():
                 left.append(looked)
     for found, out in (
-        dicom.group(headers),
+        dicom.group_series(headers),
         deeplesion.group_slices([p.path for p in pngs], {p.path for p in pngs if not p.is_16_bit}),
     ):
         series += found
@@ -81,7 +81,7 @@ def find_one(source: str | Path) -> Series:
 
     Raises `UnusableError` when the source does not exist, or holds none or several.
     """
-    series, left = find([source])
+    series, left = find_series([source])
     if len(series) > 1:
         raise UnusableError(f"{source} holds {len(series)} series; give the file or folder of one")
     if not series:
@@ -91,15 +91,15 @@ def find_one(source: str | Path) -> Series:
     return series[0]
 
 
-def read(series: Series) -> Volume:
+def read_volume(series: Series) -> Volume:
     """The series' volume, in the project's axes.
 
     Raises `UnusableError` with the reason when it cannot be taken.
     """
     readers = {
-        "dicom": dicom.read,
-        "nifti": files.read_nifti,
-        "itk": files.read_itk,
+        "dicom": dicom.read_series,
+        "nifti": nifti.read_nifti,
+        "itk": itk.read_itk,
         "png": deeplesion.read_series,
     }
     return readers[series.kind](series)
@@ -107,9 +107,7 @@ def read(series: Series) -> Volume:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Readers warn with the values of tags, which may identify a patient, and across the progress
-    bar.
-    """
+    """Silence warnings and logs: readers put values of tags there, which may identify a patient."""
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
@@ -187,19 +185,19 @@ def _look_at(paths: tuple[str, ...]) -> list[dicom.Header | _Png | Series | Left
 
 
 def _look(path: str) -> dicom.Header | _Png | Series | LeftOut:
-    """What one file is. Never raises: the batch goes on."""
+    """What one file is. It never raises, so the batch continues."""
     name = path.lower()
     try:
-        if name.endswith(files.NIFTI):
-            return Series("nifti", (path,), files.digest([path]), "")
-        if name.endswith(files.ITK):
-            members = files.with_data(path)
-            return Series("itk", members, files.digest(members), "")
+        if name.endswith(nifti.ENDINGS):
+            return Series("nifti", (path,), files_digest([path]), "")
+        if name.endswith(itk.ENDINGS):
+            members = itk.with_data(path)
+            return Series("itk", members, files_digest(members), "")
         with Path(path).open("rb") as file:
             start = file.read(26)
         if start.startswith(images.SIGNATURE):
             return _Png(path, images.is_16_bit_grey(start))
-        return dicom.scan(path)
+        return dicom.read_header(path)
     except dicom.NotDicomError:
         return LeftOut(path, _NOTHING if start else "the file is empty")
     except UnusableError as error:

@@ -20,21 +20,14 @@ from numpy.typing import NDArray
 from .volume import AIR_HU, HU_RANGE, UnusableError
 
 AIR_AT_MOST = -200
-"""Something in a CT is below this, and something above:
-
-lung, bowel gas and the room below, every soft tissue above.
-"""
+"""Something in a CT is below this: lung, bowel gas, the room. Every soft tissue is above."""
 ABOVE_AT_MOST = 0.05
-"""Share of the voxels that may lie above `HU_RANGE`; a hip prosthesis takes about 0.005 of a
-pelvis.
-"""
+"""Share of voxels that may lie above `HU_RANGE`; a hip prosthesis is about 0.005 of a pelvis."""
 
 
 @dataclass
 class HuScale:
-    """Turns the parts of one volume to HU and remembers what was seen on the way, in HU before
-    clipping.
-    """
+    """Converts the parts of one volume to HU and remembers the values it saw before clipping."""
 
     low: float = np.inf
     high: float = -np.inf
@@ -48,8 +41,9 @@ class HuScale:
         intercept: float = 0.0,
         padding: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.int16]:
-        """HU = slope * stored + intercept, rounded, clipped to `HU_RANGE`; where `padding` is true,
-        `AIR_HU`.
+        """HU = slope * stored + intercept, rounded and clipped to `HU_RANGE`.
+
+        Where `padding` is true, the value is `AIR_HU`.
 
         Raises `UnusableError` when a value is NaN or infinite.
         """
@@ -65,10 +59,8 @@ class HuScale:
             values = np.rint(values)
         inside = values if padding is None else values[~padding]
         if inside.size:
-            self.low, self.high = (
-                min(self.low, float(inside.min())),
-                max(self.high, float(inside.max())),
-            )
+            self.low = min(self.low, float(inside.min()))
+            self.high = max(self.high, float(inside.max()))
             self.above += int((inside > HU_RANGE[1]).sum())
         self.total += values.size
         hu: NDArray[np.int16] = np.clip(values, *HU_RANGE).astype(np.int16)
@@ -77,7 +69,7 @@ class HuScale:
         return hu
 
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the volume should know.
+        """The warnings of the volume.
 
         Raises `UnusableError` when what was converted cannot be HU.
         """

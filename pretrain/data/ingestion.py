@@ -1,9 +1,9 @@
 """From folders of scans to a store: found, read in parallel, written once.
 
-Each series is the work of one process from file to finished row, so that nothing large travels
-between processes and a series that kills its process (the memory of a machine has an end) costs
-that series only. A series already in the store is skipped, one left out earlier is tried again; so
-the same command continues an ingest that was stopped, however it was stopped.
+One process takes a series from file to finished row. So nothing large travels between processes,
+and a series that kills its process (memory is limited) costs that series only. A series already in
+the store is skipped, one left out earlier is tried again. So the same command resumes an ingest,
+however it was stopped.
 """
 
 from __future__ import annotations
@@ -17,23 +17,26 @@ from functools import partial
 from pathlib import Path
 
 from ubr.weights.body import body_boxes
+from ubr.weights.common.pool import cores
 
-from .find import find, read, silence
+from .find import find_series, read_volume, silence
 from .patients import assign_patients, read_patients
 from .scans import why_unread
 from .store import LEFT_OUT, SeriesRow, Store
 from .volume import LeftOut, Series, UnusableError, reasons
-from .workers import DIED, Workers, chosen, cores, each
+from .workers import DIED, Workers, chosen, each
 
 
 @dataclass(frozen=True)
 class Ingested:
     """What an ingest did.
 
-    store: where the series are (in a dry run, where they would be). taken: rows of the series this
-    run added. already: how many were there before. left_out: everything else that was found.
-    unmatched: lines of the patients' list that fit no file. would_take: in a dry run, the series
-    found.
+    store: where the series are (in a dry run, where they would be).
+    taken: rows of the series this run added.
+    already: how many were there before.
+    left_out: everything else that was found.
+    unmatched: lines of the patients' list that fit no file.
+    would_take: in a dry run, the series found.
     """
 
     store: Path
@@ -44,9 +47,9 @@ class Ingested:
     would_take: tuple[Series, ...] = ()
 
     def table(self, with_paths: bool = False) -> str:
-        """The end of an ingest as text:
+        """The summary of an ingest: counts, and each reason with how often.
 
-        counts, and each reason with how often. with_paths: also paths, which may hold a name.
+        with_paths: also paths, which may hold a name.
         """
         lines = [
             f"taken          {len(self.taken):6,} series, {sum(r.slices for r in self.taken):,} "
@@ -96,7 +99,7 @@ def ingest(
     Args:
         sources: files and folders, searched to any depth.
         store: the store's folder.
-        workers: processes; default one a core.
+        workers: processes; default one per core.
         scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and write
             instead; they must see sources and store under the same paths.
         patients: a CSV file with the columns file, patient: whose file it is, where the format does
@@ -116,8 +119,8 @@ def ingest(
     folders, target = [Path(s).expanduser() for s in sources], Path(store)
     whose = read_patients(patients) if patients is not None else {}
     if (target / "store.json").exists():
-        Store.open(target)  # a store that cannot be used is said before the search, not after it
-    found, left_out = find(folders, workers=0 if staff == 1 else staff, progress=True)
+        Store.open(target)  # refuse a store that cannot be used before the search, not after it
+    found, left_out = find_series(folders, workers=0 if staff == 1 else staff, progress=True)
     found, unmatched = assign_patients(found, whose)
     if dry:
         return Ingested(
@@ -181,7 +184,7 @@ def _take(store: Store, min_slices: int, series: Series) -> bool:
     key = store.key(series)
     try:
         with silence():
-            volume = read(series)
+            volume = read_volume(series)
         if len(volume.hu) < min_slices:
             raise UnusableError(f"{len(volume.hu)} slices, fewer than the {min_slices} asked for")
         boxes = body_boxes(volume.hu, volume.spacing_mm)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from .volume import AIR_HU, UnusableError, Volume
 
 OBLIQUE_DEG = 2.0
-"""Turns up to this are taken as they are:
+"""Turns up to this are taken as they are.
 
 2 degrees move the edge of a 250 mm head by 4 mm, less than a usual slice.
 """
@@ -38,9 +38,7 @@ PIXEL_MM = (0.05, 20.0)
 STEP_MM = (0.05, 100.0)
 """Beyond these the unit is wrong, or the header is."""
 ANISOTROPY = 3.0
-"""An axial pixel longer than this many times its width is a thick coronal or sagittal slice seen
-from the side.
-"""
+"""A pixel more elongated than this is a thick coronal or sagittal slice seen from the side."""
 
 Float = NDArray[np.float64]
 
@@ -130,9 +128,7 @@ def grid_to_volume(
 
 
 def check_axial(right: Float, down: Float) -> None:
-    """Raises `UnusableError` when slices with these directions are nearer to sagittal or coronal
-    than to axial.
-    """
+    """Raise `UnusableError` for directions nearer to sagittal or coronal than to axial."""
     normal = np.cross(right, down)
     if not np.isfinite(normal).all() or np.linalg.norm(normal) < 0.9:
         raise UnusableError("row and column directions are not at right angles")
@@ -145,7 +141,7 @@ def step_warnings(z_mm: Float) -> tuple[str, ...]:
     """What is irregular about the slice steps. Slices count from 0 at the superior end.
 
     A step is a gap when it is more than 1.5 times the usual step around it (median of seven): a
-    scan that goes on in wider steps (4 mm through the skull base, then 7 mm) has no gap, it is
+    scan that continues in wider steps (4 mm through the skull base, then 7 mm) has no gap, it is
     uneven.
     """
     steps = np.diff(z_mm)
@@ -206,8 +202,9 @@ def _turn_deg(stack: Stack) -> float:
 
 
 def _pitch_deg(stack: Stack) -> float | None:
-    """The tilt of the slices about the patient's left-right axis, if they are turned about no other
-    and no further than a gantry goes.
+    """The tilt of the slices about the patient's left-right axis.
+
+    None where they are turned about another axis, or further than a gantry goes.
     """
     about_others = np.degrees(np.arccos(np.clip(stack.right[0], -1, 1)))
     pitch = _turn_deg(stack)
@@ -215,8 +212,9 @@ def _pitch_deg(stack: Stack) -> float | None:
 
 
 def _straighten(stack: Stack, z_mm: Float) -> tuple[NDArray[np.int16], Float, float]:
-    """Slices moved in-plane so that equal indices lie on one line along the normal, the first one's
-    corner, and by how many mm at most.
+    """Move slices in-plane so that equal indices lie on one line along the normal.
+
+    Returns the slices, the first one's corner, and by how many mm one moved at most.
     """
     offset_mm = (stack.corner - stack.corner[0]) @ np.stack([stack.down, stack.right], axis=1)
     pixels = offset_mm / np.array(stack.pixel_mm)
@@ -242,7 +240,7 @@ def _straighten(stack: Stack, z_mm: Float) -> tuple[NDArray[np.int16], Float, fl
 
 
 def _resample(stack: Stack, z_mm: Float, step_mm: float) -> tuple[NDArray[np.int16], Float]:
-    """The stack on a grid of the same extent and centre along the patient's axes, with even steps."""
+    """The stack on a grid along the patient's axes: the same extent and centre, even steps."""
     from scipy.ndimage import map_coordinates
 
     n, rows, columns = stack.hu.shape

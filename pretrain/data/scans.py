@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .find import find, find_one, read, silence
+from .find import find_one, find_series, read_volume, silence
 from .patients import assign_patients, read_patients
 from .store import SeriesRow, Store, StoreError
 from .volume import LeftOut, Series, UnusableError, Volume
@@ -58,7 +58,7 @@ class UnreadScan:
     def _volume(self) -> Volume:
         if isinstance(self.origin, Series):
             with silence():
-                return read(self.origin)
+                return read_volume(self.origin)
         folder, row = self.origin
         return Volume(Store(folder).read(row.key), row.spacing_mm, row.z_mm, row.warnings)
 
@@ -129,7 +129,7 @@ def scans_of(
     """
     if not any(is_store(source) for source in sources):
         whose = read_patients(Path(patients)) if patients is not None else {}
-        found, left_out = find(sources, workers=workers, progress=progress)
+        found, left_out = find_series(sources, workers=workers, progress=progress)
         if not found:
             names = ", ".join(str(source) for source in sources) or "no source"
             why = left_out[0].reason if left_out else "no files"
@@ -173,7 +173,7 @@ def scans_in_files(
     sources: Sequence[str | Path], *, workers: Workers = 0, progress: bool = False
 ) -> tuple[list[UnreadScan], list[LeftOut]]:
     """The series in files and folders, and what gave none."""
-    found, left_out = find(sources, workers=workers, progress=progress)
+    found, left_out = find_series(sources, workers=workers, progress=progress)
     return [unread_scan(series) for series in found], left_out
 
 

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 AIR_HU = -1024
 HU_RANGE = (-1024, 3071)
-"""HU are clipped to this range (12 bits, what DeepLesion's detectors window):
+"""HU are clipped to this range (12 bits, what DeepLesion's detectors window).
 
-metal and padding lie outside.
+Metal and padding lie outside.
 """
 
 WARNINGS = {
@@ -53,13 +53,16 @@ class Volume:
     """A CT volume in the project's axes.
 
     hu: `[z, y, x]` int16, Hounsfield units within `HU_RANGE`; z superior -> inferior, y anterior ->
-    posterior, x patient right -> left. spacing_mm: (z, y, x) in mm; z is the median step between
-    slices. z_mm: `[z]` float64, mm below the first slice along the slice normal; strictly
-    increasing, starts at 0. warnings: texts that begin with a code of `WARNINGS` ("gap: 1 step of
-    10.0 mm after slice 12, usual 2.5 mm"). place: `[3, 4]`, where the volume lies: `place @ (x, y,
-    z_mm, 1)` is the point of column x and row y at z_mm below the first slice, in
-        DICOM's LPS (mm to the patient's left, back and head). None where the format does not say, or the slices are not the file's own
-        because they were resampled.
+    posterior, x patient right -> left.
+    spacing_mm: (z, y, x) in mm; z is the median step between slices.
+    z_mm: `[z]` float64, mm below the first slice along the slice normal; strictly increasing,
+    starts at 0.
+    warnings: texts that begin with a code of `WARNINGS` ("gap: 1 step of 10.0 mm after slice 12,
+    usual 2.5 mm").
+    place: `[3, 4]`, where the volume lies: `place @ (x, y, z_mm, 1)` is the point of column x and
+    row y at z_mm below the first slice, in DICOM's LPS (mm to the patient's left, back and head).
+    None where the format does not say, or the slices are not the file's own because they were
+    resampled.
 
     Raises `UnusableError` when the arrays contradict each other.
     """
@@ -76,7 +79,7 @@ class Volume:
                 f"a volume is [z, y, x] int16, got shape {self.hu.shape} of {self.hu.dtype}"
             )
         if len(self.z_mm) != len(self.hu) or self.z_mm[0] != 0 or (np.diff(self.z_mm) <= 0).any():
-            raise UnusableError("slice positions must start at 0 and increase, one a slice")
+            raise UnusableError("slice positions must start at 0 and increase, one per slice")
         if not all(np.isfinite(s) and s > 0 for s in self.spacing_mm):
             raise UnusableError(f"spacing must be positive, got {self.spacing_mm} mm")
 
@@ -85,18 +88,17 @@ class Volume:
 class Series:
     """A readable unit found in the user's folders, before its pixels are read.
 
-    kind: which reader takes it. files: absolute paths; for DICOM in no particular order, for MHD
-    and NHDR with the data file. uid: what makes it this series and no other (DICOM:
-    SeriesInstanceUID and the stack's number; else a digest of the content). It is
-        hashed before anything is written.
+    kind: which reader takes it.
+    files: absolute paths; for DICOM in no particular order, for MHD and NHDR with the data file.
+    uid: what makes it this series and no other (DICOM: SeriesInstanceUID and the stack's number;
+    else a digest of the content). It is hashed before anything is written.
     patient: what makes two series one patient's, or "" where the format does not say. Hashed
     likewise.
     """
 
     kind: Literal["dicom", "nifti", "itk", "png"]
-    files: tuple[str, ...] = field(
-        repr=False
-    )  # Dask writes what it failed on into its workers' logs
+    # Not in the repr: Dask writes what it failed on into its workers' logs.
+    files: tuple[str, ...] = field(repr=False)
     uid: str = field(repr=False)
     patient: str = field(repr=False)
 
@@ -105,8 +107,9 @@ class Series:
 class LeftOut:
     """What gave no series, and why.
 
-    path: where; it may hold a name, so it is shown to those only who ask for paths. reason: without
-    identity. key: the series' key in a store or scores, where its header could be read.
+    path: where; it may hold a name, so it is shown only to those who ask for paths.
+    reason: without identity.
+    key: the series' key in a store or scores, where its header could be read.
     """
 
     path: str

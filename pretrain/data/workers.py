@@ -1,34 +1,32 @@
-"""Work in other processes, of this machine or of a Dask cluster, that outlives one of them.
+"""Work in other processes, of this machine or of a Dask cluster, that survives the death of one.
 
-Readers of damaged files can crash (compiled decoders do), and the memory of a machine has an end. A
-process that dies costs the item it was working on and nothing else.
-
-Dask's executor has the interface of the local pool, so both are worked with in the same way.
+Readers of damaged files can crash (compiled decoders do), and memory is limited. A process that
+dies costs the item it was working on and nothing else. Dask's executor has the interface of the
+local pool, so one code path serves both.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, TypeVar
 
+from ubr.weights.common.optional import optional
 from ubr.weights.common.pool import Died, ProcessPool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 Workers = int | str
-"""How many processes of this machine (0:
+"""How many processes of this machine, 0 being this one, or the address of a Dask scheduler.
 
-work in this one), or the address of a Dask scheduler, whose workers see the same files.
+The scheduler's workers must see the same files.
 """
 
 DIED = "the process that read it died each time, most likely for want of memory"
@@ -38,13 +36,8 @@ ALONE = 2
 ANSWERS_S = 5
 
 
-def cores() -> int:
-    """Cores this process may use; where the system does not say (macOS, Windows), all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def chosen(workers: int | None, scheduler: str | None, *, default: int, least: int) -> Workers:
-    """The workers that the options of a verb ask for.
+    """The workers that a command's options ask for.
 
     Raises `ValueError` for both at once and for a number too small.
     """
@@ -68,20 +61,19 @@ def each(
     already: int = 0,
     progress: bool = True,
 ) -> Generator[tuple[Item, Result | None], None, None]:
-    """`task` of every item, as they finish, with a progress bar; None for an item whose process
-    died.
+    """Apply `task` to every item and yield the results as they finish, with a progress bar.
 
-    Where memory is short, the system may kill the wrong process. An item whose process died is
-    therefore tried again at the end, when nothing else is under way.
+    The result of an item whose process died is None. Where memory is short, the system may kill the
+    wrong process. Such an item is therefore tried again at the end, when nothing else is running.
 
     Args:
         task: a function that can be pickled.
-        items: a series of work each.
-        workers: who works.
-        name: of the progress bar.
+        items: what to work on.
+        workers: where.
+        name: title of the progress bar.
         unit: what an item is.
         already: items that are done and count in the bar.
-        progress: show it.
+        progress: show the bar.
 
     Raises:
         ValueError: Dask is not installed.
@@ -119,8 +111,9 @@ def _work_off(
     room: Callable[[], int],
     died: deque[Item],
 ) -> Iterator[tuple[Item, Result]]:
-    """Work off `waiting`, as many at a time as there is room for; items whose process died are
-    added to `died`.
+    """Work through `waiting`, as many at a time as there is room for.
+
+    Items whose process died are added to `died`.
     """
     under_way: dict[Future[Result], Item] = {}
     while under_way or waiting:
@@ -139,8 +132,10 @@ def _work_off(
 
 @dataclass(frozen=True)
 class _Pool:
-    """executor: who works. room: how many items may be under way: one in work and one ready for
-    each process. death: raised for an item whose process died.
+    """Processes of one kind.
+
+    room: how many items may be submitted at a time: one running and one ready per process.
+    death: raised for an item whose process died.
     """
 
     executor: Executor
@@ -168,14 +163,10 @@ def _cluster(address: str) -> Iterator[_Pool]:
 
     They may come and go: Dask gives the work of one that died to another.
     """
+    distributed = optional("distributed", extra="cluster", purpose="a scheduler")
     try:
-        distributed: Any = import_module("distributed")
-    except ImportError:
-        raise ValueError('a scheduler needs Dask: pip install "ubr-pretrain[cluster]"') from None
-    try:
-        asyncio.run(
-            _knock(distributed, address)
-        )  # a client that fails to connect is not quiet about it
+        # A client that fails to connect is not quiet about it.
+        asyncio.run(_knock(distributed, address))
     except Exception:  # whatever the answer of something that is no scheduler leads to
         raise ConnectionError(
             f"no Dask scheduler answers at {address!r} within {ANSWERS_S} s; give the address "
@@ -186,21 +177,19 @@ def _cluster(address: str) -> Iterator[_Pool]:
         distributed.Client(address, set_as_default=False) as client,
     ):
         if not client.nthreads():
-            sys.stderr.write(
-                f"{address} has no worker yet; waiting for one\n"
-            )  # else the bar stands still unexplained
-        executor = client.get_executor(
-            pure=False
-        )  # pure: the same work again would give the same failure
+            # Else the bar would stand still unexplained.
+            sys.stderr.write(f"{address} has no worker yet; waiting for one\n")
+        # pure: the same work again would give the same failure
+        executor = client.get_executor(pure=False)
+
+        def room() -> int:
+            return 2 * max(1, int(sum(client.nthreads().values())))
+
         try:
-            yield _Pool(
-                executor,
-                lambda: 2 * max(1, sum(client.nthreads().values())),
-                distributed.KilledWorker,
-            )
+            yield _Pool(executor, room, distributed.KilledWorker)
         except (CancelledError, distributed.comm.CommClosedError):
             raise ConnectionError(
-                f"the Dask scheduler at {address} is gone; start one, and the same command goes on"
+                f"the Dask scheduler at {address} is gone; start one, and the same command resumes"
             ) from None
         finally:
             executor.shutdown(wait=False)
@@ -208,7 +197,7 @@ def _cluster(address: str) -> Iterator[_Pool]:
 
 @contextmanager
 def _unlogged(name: str) -> Iterator[None]:
-    """A logger whose tracebacks would bury the line that says what happened."""
+    """Silence a logger whose tracebacks would bury the line that says what happened."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.CRITICAL)

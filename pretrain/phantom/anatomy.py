@@ -1,5 +1,4 @@
-"""A human body from head to thigh as tables of numbers: its outline, and what the painters of
-organs and bones share.
+"""A body's outline as tables of numbers, and what the painters of organs and bones share.
 
 All numbers are in the reference body (see `patient`); they are rounded textbook values, and nothing
 is taken from a person's scan. Painting goes from the outside in and from soft to hard, what comes
@@ -10,7 +9,7 @@ neck, bones. `side` is -1 for the patient's right and 1 for the left.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -21,29 +20,45 @@ Phase = Literal["none", "arterial", "portal", "delayed"]
 Metal = Literal["none", "dental", "hip", "spine", "port"]
 SIDES = (-1, 1)
 
-ENHANCEMENT: Mapping[Phase, Mapping[str, float]] = {
-    "none": dict(artery=42, vein=40, lung_artery=42, ventricle=42, myocardium=45, liver=58, hepatic=42, spleen=48, cortex=32, medulla=30,
-                 urine=5, bladder=6, pancreas=40, bowel_wall=40, muscle=54, thyroid=105, brain=36),
-    "arterial": dict(artery=330, vein=80, lung_artery=230, ventricle=290, myocardium=95, liver=70, hepatic=62, spleen=125, cortex=180,
-                     medulla=70, urine=5, bladder=6, pancreas=100, bowel_wall=85, muscle=57, thyroid=190, brain=40),
-    "portal": dict(artery=160, vein=155, lung_artery=150, ventricle=150, myocardium=112, liver=112, hepatic=165, spleen=122, cortex=185,
-                   medulla=170, urine=8, bladder=8, pancreas=88, bowel_wall=92, muscle=62, thyroid=150, brain=42),
-    "delayed": dict(artery=105, vein=108, lung_artery=105, ventricle=105, myocardium=92, liver=88, hepatic=100, spleen=88, cortex=125,
-                    medulla=125, urine=620, bladder=240, pancreas=68, bowel_wall=75, muscle=62, thyroid=125, brain=40),
-}  # fmt: skip
-"""HU of what takes up contrast medium, by phase (portal:
+_TAKES_UP = {
+    "artery": (42, 330, 160, 105),
+    "vein": (40, 80, 155, 108),
+    "lung_artery": (42, 230, 150, 105),
+    "ventricle": (42, 290, 150, 105),
+    "myocardium": (45, 95, 112, 92),
+    "liver": (58, 70, 112, 88),
+    "hepatic": (42, 62, 165, 100),
+    "spleen": (48, 125, 122, 88),
+    "cortex": (32, 180, 185, 125),
+    "medulla": (30, 70, 170, 125),
+    "urine": (5, 5, 8, 620),
+    "bladder": (6, 6, 8, 240),
+    "pancreas": (40, 100, 88, 68),
+    "bowel_wall": (40, 85, 92, 75),
+    "muscle": (54, 57, 62, 62),
+    "thyroid": (105, 190, 150, 125),
+    "brain": (36, 40, 42, 40),
+}
+"""HU of what takes up contrast medium, in the order of `Phase`.
 
-about 70 s after injection; delayed: minutes).
+Portal is about 70 s after injection, delayed minutes.
 """
+ENHANCEMENT: Mapping[Phase, Mapping[str, float]] = {
+    phase: {tissue: hu[k] for tissue, hu in _TAKES_UP.items()}
+    for k, phase in enumerate(get_args(Phase))
+}
+"""The same by phase."""
 
 FAT, SKIN, FLUID, GAS, CORTEX_HU = -105.0, 30.0, 10.0, -960.0, 1050.0
 
 OUTLINE: Table = (
-    (0, 0, 5, 0, 0), (12, 0, 4, 45, 56), (40, 0, 2, 68, 86), (75, 0, 1, 76, 96), (110, 0, 1, 77, 97), (140, 0, 2, 72, 94),
-    (170, 0, 2, 66, 84), (200, 0, 12, 58, 70), (225, 0, 22, 57, 60), (250, 0, 27, 58, 57), (275, 0, 30, 72, 59), (298, 0, 28, 105, 66),
-    (325, 0, 24, 143, 80), (350, 0, 17, 160, 93), (385, 0, 11, 165, 103), (430, 0, 7, 161, 108), (480, 0, 5, 158, 110),
-    (550, 0, 3, 152, 108), (620, 0, 3, 144, 104), (680, 0, 4, 142, 101), (725, 0, 6, 150, 101), (775, 0, 9, 163, 103),
-    (825, 0, 10, 170, 105), (870, 0, 11, 172, 105), (900, 0, 14, 160, 98), (922, 0, 20, 122, 84), (942, 0, 30, 0, 0),
+    (0, 0, 5, 0, 0), (12, 0, 4, 45, 56), (40, 0, 2, 68, 86), (75, 0, 1, 76, 96),
+    (110, 0, 1, 77, 97), (140, 0, 2, 72, 94), (170, 0, 2, 66, 84), (200, 0, 12, 58, 70),
+    (225, 0, 22, 57, 60), (250, 0, 27, 58, 57), (275, 0, 30, 72, 59), (298, 0, 28, 105, 66),
+    (325, 0, 24, 143, 80), (350, 0, 17, 160, 93), (385, 0, 11, 165, 103), (430, 0, 7, 161, 108),
+    (480, 0, 5, 158, 110), (550, 0, 3, 152, 108), (620, 0, 3, 144, 104), (680, 0, 4, 142, 101),
+    (725, 0, 6, 150, 101), (775, 0, 9, 163, 103), (825, 0, 10, 170, 105), (870, 0, 11, 172, 105),
+    (900, 0, 14, 160, 98), (922, 0, 20, 122, 84), (942, 0, 30, 0, 0),
 )  # fmt: skip
 """Skin of a person without fat: the outer border of muscle."""
 THIGH: Table = (
@@ -60,19 +75,29 @@ SHOULDER: Table = (
     (352, 145, 24, 0, 0),
 )
 CAVITY: Table = (
-    (277, 0, 40, 0, 0), (290, 0, 38, 52, 26), (310, 0, 32, 80, 46), (340, 0, 22, 104, 66), (400, 0, 8, 126, 88), (470, 0, 1, 137, 96),
-    (540, 0, -3, 137, 97), (600, 0, -8, 129, 90), (660, 0, -14, 122, 80), (720, 0, -16, 118, 74), (770, 0, -10, 104, 74),
-    (820, 0, 4, 78, 74), (860, 0, 14, 62, 70), (900, 0, 24, 42, 48), (925, 0, 30, 0, 0),
+    (277, 0, 40, 0, 0), (290, 0, 38, 52, 26), (310, 0, 32, 80, 46), (340, 0, 22, 104, 66),
+    (400, 0, 8, 126, 88), (470, 0, 1, 137, 96), (540, 0, -3, 137, 97), (600, 0, -8, 129, 90),
+    (660, 0, -14, 122, 80), (720, 0, -16, 118, 74), (770, 0, -10, 104, 74), (820, 0, 4, 78, 74),
+    (860, 0, 14, 62, 70), (900, 0, 24, 42, 48), (925, 0, 30, 0, 0),
 )  # fmt: skip
 """Inside of the rib cage, the abdominal wall and the small pelvis."""
 ARMS: Mapping[Arms, Table] = {
-    "down": ((292, 170, 28, 0, 0), (305, 172, 28, 34, 36), (335, 180, 26, 46, 46), (400, 198, 24, 44, 46), (500, 214, 22, 38, 42),
-             (600, 224, 16, 36, 38), (650, 226, 12, 38, 36), (740, 220, -5, 33, 32), (840, 208, -20, 24, 24), (885, 200, -24, 26, 18),
-             (930, 196, -26, 36, 14), (985, 192, -28, 0, 0)),
-    "up": ((-128, 30, -30, 0, 0), (-105, 60, -28, 34, 24), (-60, 118, -20, 34, 30), (-15, 165, -10, 34, 32), (20, 184, -4, 38, 36),
-           (90, 190, 4, 40, 40), (180, 188, 12, 42, 44), (260, 178, 20, 46, 48), (320, 168, 25, 44, 48), (375, 150, 25, 0, 0)),
-    "beside": ((28, 96, -80, 0, 0), (50, 105, -66, 24, 26), (110, 130, -30, 36, 38), (170, 150, 0, 40, 44), (250, 166, 18, 45, 48),
-               (320, 166, 25, 44, 48), (375, 150, 25, 0, 0)),
+    "down": (
+        (292, 170, 28, 0, 0), (305, 172, 28, 34, 36), (335, 180, 26, 46, 46),
+        (400, 198, 24, 44, 46), (500, 214, 22, 38, 42), (600, 224, 16, 36, 38),
+        (650, 226, 12, 38, 36), (740, 220, -5, 33, 32), (840, 208, -20, 24, 24),
+        (885, 200, -24, 26, 18), (930, 196, -26, 36, 14), (985, 192, -28, 0, 0),
+    ),
+    "up": (
+        (-128, 30, -30, 0, 0), (-105, 60, -28, 34, 24), (-60, 118, -20, 34, 30),
+        (-15, 165, -10, 34, 32), (20, 184, -4, 38, 36), (90, 190, 4, 40, 40),
+        (180, 188, 12, 42, 44), (260, 178, 20, 46, 48), (320, 168, 25, 44, 48),
+        (375, 150, 25, 0, 0),
+    ),
+    "beside": (
+        (28, 96, -80, 0, 0), (50, 105, -66, 24, 26), (110, 130, -30, 36, 38), (170, 150, 0, 40, 44),
+        (250, 166, 18, 45, 48), (320, 166, 25, 44, 48), (375, 150, 25, 0, 0),
+    ),
 }  # fmt: skip
 
 
@@ -97,18 +122,15 @@ def _fat_mm(u: Floats, patient: Patient) -> Floats:
 
 
 def back_mm(patient: Patient) -> float:
-    """y of the table's top:
-
-    the farthest back that the skin of the trunk lies, in the reference body.
-    """
+    """y of the table's top, in the reference body: the rearmost point of the trunk's skin."""
     rows = np.array([(u, y + ry) for u, _, y, _, ry in OUTLINE], np.float32)
     return float((rows[:, 1] + 0.75 * _fat_mm(rows[:, 0], patient)).max())
 
 
 class Body:
-    """What the painters share:
+    """What the painters share.
 
-    canvas `c`, patient `p`, HU of the phase, and ways of painting that more than one of them needs.
+    Canvas `c`, patient `p`, HU of the phase, and ways of painting that more than one of them needs.
     """
 
     def __init__(self, canvas: Canvas, patient: Patient, phase: Phase) -> None:
@@ -119,7 +141,7 @@ class Body:
         self.bulge = 26 * patient.obesity * _bump(u, 470, 850) + 40 * patient.ascites * _bump(
             u, self.dome + 12, LEVELS["femoral_head"]
         )
-        """mm a slice by which visceral fat and ascites push the abdominal wall forward."""
+        """`[z]` mm by which visceral fat and ascites push the abdominal wall forward."""
         self.rng = np.random.default_rng([patient.seed, 2])
 
     def bone(

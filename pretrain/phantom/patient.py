@@ -2,8 +2,8 @@
 
 The reference body is a person of 1750 mm. A place in it is a level u, mm below the vertex, and x to
 the patient's left and y to the back of the body's axis, both in mm. A patient stretches the levels
-(`Patient.z_mm`) and the plane, is fatter or leaner, breathes in more or less, and has organs of his
-own size and place. `anatomy.paint` draws him.
+(`Patient.z_mm`) and the plane, is fatter or leaner, breathes in more or less, and has organs of
+their own size and place. `anatomy`, `organs` and `skeleton` draw them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ LEVELS = {
     "femoral_head": 838.0,
     "ischium": 935.0,
 }
-"""Where a landmark lies in the reference body, mm below the vertex: top of the skull, lower border
-of the chin, top of the lungs, tracheal bifurcation, upper border of the liver, of the ilium, of the
-femoral heads, lower border of the ischium.
+"""Where a landmark lies in the reference body, mm below the vertex.
+
+Top of the skull, lower border of the chin, top of the lungs, tracheal bifurcation, upper border of
+the liver, of the ilium, of the femoral heads, lower border of the ischium.
 """
 
 TOP, BOTTOM = -150.0, 1110.0
@@ -57,9 +58,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
 def check_limits(
     thing: object, limits: Mapping[str, tuple[float, float]], choices: Mapping[str, object]
 ) -> None:
-    """Raises `ValueError` when a field of a dataclass lies outside its limits or is none of its
-    choices.
-    """
+    """Raise `ValueError` for a field outside its limits, or that is none of its choices."""
     for name, (low, high) in limits.items():
         value = getattr(thing, name)
         if (

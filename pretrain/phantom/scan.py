@@ -1,8 +1,9 @@
-"""A CT scan of a made-up patient: what `anatomy` painted, seen by a scanner, with the truth known
-for every slice.
+"""A CT scan of a made-up patient, with the truth known for every slice.
+
+What `anatomy`, `organs` and `skeleton` painted is seen by a scanner.
 
 The phantom exists so that the whole method can be run, tested and shown without a patient's data.
-It is fully determined by its seed: a random `Patient`, a random `Scan`, and the noise.
+It is fully determined by its seed: a random `Patient`, a random `Acquisition`, and the noise.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..data.volume import HU_RANGE, Volume
-from . import anatomy, organs, skeleton
+from . import anatomy
+from .organs import paint_organs
 from .patient import BOTTOM, TOP, Patient, check_limits
 from .shapes import Canvas, Floats
+from .skeleton import paint_skeleton
 
 Kernel = Literal["soft", "standard", "sharp"]
 Table = Literal["none", "curved", "flat"]
@@ -51,7 +54,7 @@ _LIMITS = {
 
 
 @dataclass(frozen=True)
-class Scan:
+class Acquisition:
     """How the patient is scanned.
 
     top, bottom: levels u of the first and last slice, mm of the reference body below the vertex.
@@ -91,10 +94,10 @@ class Scan:
             raise ValueError(f"size_px must be a whole number, got {self.size_px!r}")
 
     @classmethod
-    def random(cls, seed: int, patient: Patient | None = None) -> Scan:
-        """A scan drawn from what a radiology department does:
+    def random(cls, seed: int, patient: Patient | None = None) -> Acquisition:
+        """A scan drawn from what a radiology department does, mostly chest to pelvis.
 
-        mostly chest to pelvis. The field of view fits the patient's width.
+        The field of view fits the patient's width.
         """
         rng = np.random.default_rng([seed, 3])
         patient = patient or Patient.random(seed)
@@ -134,7 +137,7 @@ class Case:
 
     seed: int
     patient: Patient
-    scan: Scan
+    scan: Acquisition
 
     @cached_property
     def first_mm(self) -> float:
@@ -167,7 +170,7 @@ class Case:
 
     @cached_property
     def landmarks(self) -> dict[str, float]:
-        """Name -> slice index (not whole) of the landmarks inside the scan, superior to inferior."""
+        """Name -> slice index (not whole) of the landmarks inside the scan, from superior on."""
         index = {
             k: float(self.patient.z_mm(u) - self.first_mm) / self.scan.spacing_mm
             for k, u in self.patient.landmarks().items()
@@ -203,7 +206,7 @@ def draw(seed: int, *, ascites: bool = False, **overrides: Any) -> Case:
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed must be a whole number from 0 on, got {seed!r}")
-    own, scanned = ({f.name for f in fields(kind)} - {"seed"} for kind in (Patient, Scan))
+    own, scanned = ({f.name for f in fields(kind)} - {"seed"} for kind in (Patient, Acquisition))
     unknown = sorted(set(overrides) - own - scanned)
     if unknown:
         raise ValueError(
@@ -212,7 +215,8 @@ def draw(seed: int, *, ascites: bool = False, **overrides: Any) -> Case:
     changes = {"ascites": ascites, **{k: v for k, v in overrides.items() if k in own}}
     patient = replace(Patient.random(int(seed)), **changes)
     scan = replace(
-        Scan.random(int(seed), patient), **{k: v for k, v in overrides.items() if k in scanned}
+        Acquisition.random(int(seed), patient),
+        **{k: v for k, v in overrides.items() if k in scanned},
     )
     return Case(int(seed), patient, scan)
 
@@ -222,7 +226,7 @@ def make(seed: int, *, ascites: bool = False, **overrides: Any) -> Phantom:
 
     seed: draws the patient, the scan and the noise.
     ascites: fill the peritoneal cavity with fluid; all else stays the same.
-    overrides: fields of `Patient` and `Scan` to set instead of drawing them.
+    overrides: fields of `Patient` and `Acquisition` to set instead of drawing them.
 
     Raises `ValueError` when the seed is negative or an override is unknown or out of range.
     """
@@ -239,8 +243,8 @@ def image(case: Case) -> Phantom:
     canvas = Canvas(u, x, y)
     _table(canvas, patient, scan)
     body = anatomy.Body(canvas, patient, scan.phase)
-    organs.paint(body, body.outline())
-    metal = skeleton.paint(body, scan.metal)
+    paint_organs(body, body.outline())
+    metal = paint_skeleton(body, scan.metal)
     hu = _scanner(canvas, scan, metal, case.seed)
     if scan.circle:
         hu[:, np.hypot(centred, centred[:, None]) > scan.fov_mm / 2] = HU_RANGE[0]
@@ -249,7 +253,7 @@ def image(case: Case) -> Phantom:
     return Phantom(volume, case.landmarks, case.region, u, case)
 
 
-def _table(canvas: Canvas, patient: Patient, scan: Scan) -> None:
+def _table(canvas: Canvas, patient: Patient, scan: Acquisition) -> None:
     """The table under the back: two thin skins with foam between."""
     if scan.table == "none":
         return
@@ -274,14 +278,15 @@ def _table(canvas: Canvas, patient: Patient, scan: Scan) -> None:
 
 
 def _scanner(
-    canvas: Canvas, scan: Scan, metal: list[tuple[float, float, float]], seed: int
+    canvas: Canvas, scan: Acquisition, metal: list[tuple[float, float, float]], seed: int
 ) -> Floats:
-    """Streaks of metal, noise that grows with what the rays cross, and the kernel, which shapes
-    edges and noise alike.
+    """Streaks of metal, noise that grows with what the rays cross, and the kernel.
+
+    The kernel shapes edges and noise alike.
     """
     hu = canvas.hu
-    for k, place in enumerate(metal):
-        _streaks(canvas, place, np.random.default_rng([seed, 6, k]))
+    for k, at in enumerate(metal):
+        _streaks(canvas, at, np.random.default_rng([seed, 6, k]))
     noise = np.random.default_rng([seed, 4]).standard_normal(hu.shape, np.float32)
     # The rays along the longest water path are the weakest. Noise would double every 70 mm, but the
     # tube current makes up for most of it.
@@ -299,11 +304,12 @@ def _scanner(
     return np.asarray(smooth)
 
 
-def _streaks(canvas: Canvas, place: tuple[float, float, float], rng: np.random.Generator) -> None:
-    """Bright and dark rays around metal, which fade over about 60 mm in the plane and 16 mm across
-    it.
+def _streaks(canvas: Canvas, at: tuple[float, float, float], rng: np.random.Generator) -> None:
+    """Bright and dark rays around metal.
+
+    They fade over about 60 mm in the plane and 16 mm across it.
     """
-    u0, x0, y0 = place
+    u0, x0, y0 = at
     z0, z1 = np.searchsorted(canvas.u, [u0 - 28, u0 + 28])
     if z0 == z1:
         return

@@ -19,27 +19,27 @@ from scipy.interpolate import PchipInterpolator
 
 Floats = NDArray[np.floating[Any]]
 Table = Sequence[Sequence[float]]
-"""Rows of (u, x, y, rx, ry) or (u, x, y, rx, ry, degrees):
+"""Rows of (u, x, y, rx, ry) or (u, x, y, rx, ry, degrees).
 
-an ellipse's centre, semi-axes and turn at levels u, in mm.
+An ellipse's centre, semi-axes and turn at levels u, in mm.
 """
 
 TILE = 64
-"""Grid points a side of the periodic noise that textures are made of."""
+"""Grid points per side of the periodic noise that textures are made of."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Where a shape lies on the canvas:
+    """Where a shape lies on the canvas.
 
-    `box` (z, y, x) slices, and in it the share of each voxel that it fills, 0..1, or 0 voxels.
+    box: (z, y, x) slices. share: of each voxel in the box, how much the shape fills, 0..1.
     """
 
     box: tuple[slice, slice, slice]
     share: Floats
 
     def __mul__(self, other: float | Floats) -> Shape:
-        """The shape times a share, a number or one a voxel of its box."""
+        """The shape times a share, a number or one per voxel of its box."""
         return Shape(self.box, self.share * other)
 
 
@@ -92,7 +92,7 @@ class Canvas:
 
         Squared axes are interpolated, so a table that starts or ends with axes 0 has a round end.
         `side` -1 mirrors left to right. `grow` mm is added to both axes, `bulge` mm to the front
-        only: a number, or one a slice of the canvas.
+        only: a number, or one per slice of the canvas.
         """
         t = np.asarray(table, np.float64)
         z0, z1 = np.searchsorted(self.u, [t[0, 0], t[-1, 0]])
@@ -163,8 +163,9 @@ class Canvas:
         )
 
     def noise(self, size_mm: float, seed: int, shape: Shape | None = None) -> Floats:
-        """Smooth random texture of unit variance whose grains are about `size_mm` wide, on a
-        shape's box (default: everywhere).
+        """Smooth random texture of unit variance, on a shape's box (default: everywhere).
+
+        Its grains are about `size_mm` wide.
 
         Quadratic B-spline on a periodic grid of `TILE`^3 normal numbers, fixed to the body: the
         same for every grid it is seen on.
@@ -188,7 +189,7 @@ class Canvas:
     def _ellipses(
         self, z0: int, cx: Floats, cy: Floats, rx: Floats, ry: Floats, turn: Floats, power: float,
     ) -> Shape:  # fmt: skip
-        """One superellipse a slice from slice z0 on; all arguments `[slices]`."""
+        """One superellipse per slice from slice z0 on; all arguments `[slices]`."""
         z1 = z0 + len(cx)
         c, s = np.abs(np.cos(turn)), np.abs(np.sin(turn))
         wide, high = c * rx + s * ry + self.pixel, s * rx + c * ry + self.pixel

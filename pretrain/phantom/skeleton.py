@@ -1,7 +1,6 @@
-"""Bones and metal:
+"""Bones and metal: spine, ribs, shoulders and arms, pelvis and thighs.
 
-spine with its vertebral rhythm, ribs, shoulders and arms, pelvis and thighs. The skull is in
-`organs.head`.
+The skull is in `head`.
 """
 
 from __future__ import annotations
@@ -13,13 +12,16 @@ import numpy as np
 from .anatomy import ARMS, CAVITY, CORTEX_HU, SIDES, Body, Metal
 from .shapes import Floats, Shape, Table
 
-SPINE = np.array([
-    (140, 8), (165, 12), (210, 22), (270, 40), (330, 60), (400, 73), (470, 76), (560, 62), (620, 46), (670, 38), (720, 40), (765, 54),
-    (800, 74), (850, 90), (895, 78),
-], float)  # fmt: skip
-"""(u, y) of the vertebral bodies' centres:
+SPINE = np.array(
+    [
+        (140, 8), (165, 12), (210, 22), (270, 40), (330, 60), (400, 73), (470, 76), (560, 62),
+        (620, 46), (670, 38), (720, 40), (765, 54), (800, 74), (850, 90), (895, 78),
+    ],
+    float,
+)  # fmt: skip
+"""(u, y) of the vertebral bodies' centres.
 
-lordosis of the neck and loin, kyphosis of the chest and sacrum.
+Lordosis of neck and loin, kyphosis of chest and sacrum.
 """
 DISCS = np.concatenate(
     [
@@ -36,16 +38,16 @@ _RIB_ENDS = np.array([2.6, 2.75, 2.8, 2.85, 2.9, 2.95, 2.95, 2.7, 2.5, 2.2, 1.5,
 """How far round from the back each rib and its cartilage reach, radians."""
 
 
-def paint(body: Body, implants: Metal) -> list[tuple[float, float, float]]:
+def paint_skeleton(body: Body, implants: Metal) -> list[tuple[float, float, float]]:
     """All bones but the skull, then implants.
 
     Returns (u, x, y) of the middle of each piece of metal.
     """
-    spine(body)
-    ribs(body)
-    shoulders(body)
-    pelvis(body)
-    return metal(body, implants)
+    _spine(body)
+    _ribs(body)
+    _shoulders(body)
+    _pelvis(body)
+    return _metal(body, implants)
 
 
 def _spine_y(u: float) -> float:
@@ -58,15 +60,19 @@ def _phase(u: Floats) -> Floats:
 
 
 def _along_spine(low: float, high: float, back: float, rx: Floats, ry: Floats) -> Table:
-    """A table every 3 mm, `back` radii of the bodies behind their centres; rx, ry over `_SPINE_U`."""
+    """A table every 3 mm, `back` radii of the bodies behind their centres.
+
+    rx, ry: over `_SPINE_U`.
+    """
     y = np.interp(_SPINE_U, *SPINE.T) + back * _BODY
     rows = np.stack([_SPINE_U, 0 * y, y, rx, ry], 1)
     return [tuple(r) for r in rows[(low <= _SPINE_U) & (high >= _SPINE_U)]]
 
 
-def spine(body: Body) -> None:
-    """Bodies with waist, end plates and discs; canal in a ring of bone; transverse and spinous
-    processes; sacrum and coccyx.
+def _spine(body: Body) -> None:
+    """Vertebrae, canal, sacrum and coccyx.
+
+    Bodies have a waist, end plates and discs; the canal lies in a ring of bone.
     """
     c = body.c
     middle = np.sin(np.pi * _phase(_SPINE_U))
@@ -96,8 +102,8 @@ def spine(body: Body) -> None:
     )
     c.paint(core * np.clip((0.12 - np.minimum(plate, 1 - plate)) / 0.03, 0, 1), 85)
     sacrum: Table = (
-        (764, 0, 60, 26, 16), (785, 0, 72, 56, 22), (810, 0, 86, 46, 17), (845, 0, 98, 26, 10), (868, 0, 98, 12, 7), (892, 0, 88, 6, 5),
-        (905, 0, 80, 0, 0),
+        (764, 0, 60, 26, 16), (785, 0, 72, 56, 22), (810, 0, 86, 46, 17), (845, 0, 98, 26, 10),
+        (868, 0, 98, 12, 7), (892, 0, 88, 6, 5), (905, 0, 80, 0, 0),
     )  # fmt: skip
     body.bone(sacrum, wall=2.2, power=2.5, marrow=None)
     for side in SIDES:
@@ -125,9 +131,10 @@ def _processes(body: Body, k: int, u: float, height: float) -> None:
         )
 
 
-def ribs(body: Body) -> None:
-    """The wall of the rib cage, crossed by twelve oblique bands that start at the vertebrae and
-    fall to the front.
+def _ribs(body: Body) -> None:
+    """The wall of the rib cage, crossed by twelve oblique bands.
+
+    They start at the vertebrae and fall to the front.
     """
     c = body.c
     wall = c.tube(
@@ -156,13 +163,13 @@ def ribs(body: Body) -> None:
     hu = np.where(turn > 2.3, 120, 700 - 350 * marrow)
     c.paint(Shape(wall.box, (shell * band).astype(np.float32)), hu.astype(np.float32))
     sternum: Table = (
-        (320, 0, -28, 0, 0), (326, 0, -32, 26, 7), (360, 0, -54, 22, 7), (372, 0, -62, 15, 6), (400, 0, -80, 18, 6),
-        (455, 0, -97, 18, 6), (478, 0, -99, 8, 4), (500, 0, -98, 0, 0),
+        (320, 0, -28, 0, 0), (326, 0, -32, 26, 7), (360, 0, -54, 22, 7), (372, 0, -62, 15, 6),
+        (400, 0, -80, 18, 6), (455, 0, -97, 18, 6), (478, 0, -99, 8, 4), (500, 0, -98, 0, 0),
     )  # fmt: skip
     body.bone(sternum, wall=2.0, power=2.6)
 
 
-def shoulders(body: Body) -> None:
+def _shoulders(body: Body) -> None:
     """Collar bones, shoulder blades and the bones of the arms, which follow how the arms lie."""
     c, raised = body.c, body.p.arms != "down"
     lift = 8.0 if raised else 0.0
@@ -177,8 +184,9 @@ def shoulders(body: Body) -> None:
         c.paint(c.rod((327, 20, -38), (314 - lift, 75, -32), 6, side=side), 600)
         c.paint(c.rod((314 - lift, 75, -32), (304 - lift, 145, 16), 6, side=side), 600)
         blade: Table = (
-            (312 - lift, 140, 55, 14, 5, -30), (345 - lift, 128, 66, 34, 5, -34), (390 - lift, 122, 76, 30, 4, -34),
-            (430 - lift, 112, 86, 18, 4, -30), (452 - lift, 106, 92, 0, 0, 0),
+            (312 - lift, 140, 55, 14, 5, -30), (345 - lift, 128, 66, 34, 5, -34),
+            (390 - lift, 122, 76, 30, 4, -34), (430 - lift, 112, 86, 18, 4, -30),
+            (452 - lift, 106, 92, 0, 0, 0),
         )  # fmt: skip
         c.paint(c.tube(blade, side=side), 620)
         c.paint(c.rod((320 - lift, 85, 92), (304 - lift, 160, 46), 5, side=side), 620)
@@ -199,13 +207,14 @@ def shoulders(body: Body) -> None:
                 c.paint(c.rod(p, q, 0.5 * r, side=side), 60)
 
 
-def pelvis(body: Body) -> None:
+def _pelvis(body: Body) -> None:
     c = body.c
     wide = 4.0 if body.p.sex == "female" else 0.0
     for side in SIDES:
         wing: Table = (
-            (715, 122, 8, 0, 0, 60), (722, 122, 10, 20, 5, 62), (745, 116, 14, 40, 5, 60), (775, 106, 20, 56, 6, 56),
-            (800, 100, 14, 52, 8, 54), (825, 98, 6, 40, 12, 58), (842, 100, 4, 32, 18, 70), (858, 100, 4, 0, 0, 70),
+            (715, 122, 8, 0, 0, 60), (722, 122, 10, 20, 5, 62), (745, 116, 14, 40, 5, 60),
+            (775, 106, 20, 56, 6, 56), (800, 100, 14, 52, 8, 54), (825, 98, 6, 40, 12, 58),
+            (842, 100, 4, 32, 18, 70), (858, 100, 4, 0, 0, 70),
         )  # fmt: skip
         wing = [(u, x + wide, y, a, b, -t) for u, x, y, a, b, t in wing]
         body.bone(wing, wall=1.8, side=side)
@@ -225,14 +234,14 @@ def pelvis(body: Body) -> None:
         body.spongy(c.rod((864, 98, 8), (888, 128 + wide, 18), 11, side=side))
         body.ball_bone(884, 136 + wide, 22, 19, side=side)
         shaft: Table = (
-            (880, 130 + wide, 18, 0, 0), (895, 128 + wide, 16, 20, 20), (930, 120, 14, 16, 17), (1000, 108, 8, 14, 15),
-            (1112, 94, 4, 13, 14),
+            (880, 130 + wide, 18, 0, 0), (895, 128 + wide, 16, 20, 20), (930, 120, 14, 16, 17),
+            (1000, 108, 8, 14, 15), (1112, 94, 4, 13, 14),
         )  # fmt: skip
         body.bone(shaft, wall=6.0, side=side, marrow=-30)
     c.paint(c.ball(884, 0, -60, 18, 5, 10), 90)
 
 
-def metal(body: Body, kind: Metal) -> list[tuple[float, float, float]]:
+def _metal(body: Body, kind: Metal) -> list[tuple[float, float, float]]:
     """Implants, far above any tissue. Returns the middle of each piece."""
     c = body.c
     side = -1 if body.p.seed % 2 else 1

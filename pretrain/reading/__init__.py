@@ -1,1 +1,1 @@
-"""What score curves say: arrays in, findings out. Nothing here reads a scan or a network."""
+"""Reading score curves: arrays in, findings out. Nothing here reads a scan or runs a network."""

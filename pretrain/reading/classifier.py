@@ -1,7 +1,7 @@
 """Body parts from features: logistic regression on the 512 pooled features of each slice (the
 paper's last row of Table 1), for those who have labelled more than a few volumes.
 
-It is learned with scikit-learn (the extra `[labels]`); telling parts by it needs numpy only.
+Learning it needs scikit-learn (the extra `[labels]`); classifying needs numpy only.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ubr.weights.common.optional import optional
+
 INVERSE_PENALTY = 0.1
 """scikit-learn's C, on features of mean 0 and variance 1.
 
-Slices of one volume are alike, so a weak penalty learns volumes by heart.
+Slices of one volume are alike, so a weak penalty overfits to volumes.
 """
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A linear function of the features for each part:
+    """A linear function of the features for each part; the largest one gives the slice's part.
 
-    the largest is the slice's. weights: `[parts, 512]`. offsets: `[parts]`.
+    weights: `[parts, 512]`. offsets: `[parts]`.
     """
 
     weights: tuple[tuple[float, ...], ...]
@@ -37,14 +39,14 @@ class Classifier:
             or not (np.isfinite(weights).all() and np.isfinite(self.offsets).all())
         ):
             raise ValueError(
-                "a classifier has as many finite weights for each part, and an offset a part"
+                "a classifier needs finite weights, as many for each part, and one offset per part"
             )
 
     def classify(self, features: NDArray[np.float32], order: Sequence[str]) -> NDArray[np.str_]:
         """The part of each slice: `[n, 512]` -> `[n]`."""
         values = features @ np.array(self.weights, np.float64).T + np.array(self.offsets)
-        told: NDArray[np.str_] = np.array(order)[values.argmax(1)]
-        return told
+        parts: NDArray[np.str_] = np.array(order)[values.argmax(1)]
+        return parts
 
 
 def fit_classifier(
@@ -54,29 +56,23 @@ def fit_classifier(
 
     Args:
         features: `[n, 512]`.
-        parts: the part of each.
-        order: the parts in the order that the classifier keeps; each must have a slice.
+        parts: the part of each slice.
+        order: the parts in the classifier's order; each must have a slice.
 
     Raises:
         ValueError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        raise ValueError(
-            'parts by features need scikit-learn: pip install "ubr-pretrain[labels]"'
-        ) from None
+    linear = optional("sklearn.linear_model", extra="labels", purpose="learning parts by features")
     values = np.asarray(features, np.float64)
     mean, std = values.mean(0), values.std(0)
-    std[std < 1e-6 * max(1.0, float(std.max()))] = (
-        np.inf
-    )  # a feature that never changes tells nothing
+    constant = std < 1e-6 * max(1.0, float(std.max()))
+    std[constant] = np.inf  # a feature that never changes says nothing
     rank = {part: i for i, part in enumerate(order)}
-    fitted = LogisticRegression(C=INVERSE_PENALTY, max_iter=2000).fit(
+    fitted = linear.LogisticRegression(C=INVERSE_PENALTY, max_iter=2000).fit(
         (values - mean) / std, [rank[part] for part in parts]
     )
     weights, offsets = fitted.coef_, fitted.intercept_
-    if len(order) == 2:  # scikit-learn then has one row, of the second part against the first
+    if len(order) == 2:  # scikit-learn then gives one row, the second part against the first
         weights, offsets = (
             np.concatenate([-weights, weights]) / 2,
             np.concatenate([-offsets, offsets]) / 2,

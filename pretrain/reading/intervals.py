@@ -33,13 +33,13 @@ from .regions import Level, Regions
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where a level lies in a series, in mm below its first slice.
 
-    z_mm, index: position, and first slice at or below it; none where the series ends before the
-    level. outside: at which end then, "superior" or "inferior"; else "". low_mm, high_mm: the
-    interval; about that end for a level outside, which it contains if the series shows the level
-    after all; none where there are too few volumes for the coverage.
+    z_mm, index: the position, and the first slice at or below it; none where the series ends before
+    the level. outside: the end at which it does, "superior" or "inferior"; else "". low_mm,
+    high_mm: the interval; none where there are too few volumes for the coverage. For a level
+    outside, it lies about that end, and contains the level if the series shows it after all.
     """
 
     z_mm: float | None
@@ -51,15 +51,15 @@ class Place:
 
 def locate(
     scores: NDArray[np.floating], z_mm: NDArray[np.floating], level: Level, coverage: float
-) -> Place:
+) -> Location:
     """Find a level in a series, `scores` and `z_mm` `[n]`, with an interval that contains it with
     probability `coverage`.
     """
     z, outside = passage(scores, z_mm, level.score)
     low, high = interval(scores, z_mm, level, coverage) if enough(level, coverage) else (None, None)
     if outside:
-        return Place(None, low, high, None, outside)
-    return Place(z, low, high, int(np.searchsorted(z_mm, z)), "")
+        return Location(None, low, high, None, outside)
+    return Location(z, low, high, int(np.searchsorted(z_mm, z)), "")
 
 
 def interval(
@@ -78,12 +78,14 @@ def interval(
 
 
 COVERAGE = 0.9
+"""Coverage of intervals where none is asked for."""
 
 
 def chosen_coverage(coverage: float | None, regions: Regions | None) -> float:
-    """The coverage of a verb's intervals.
+    """The coverage to use: the one given, or the default.
 
-    Raises `ValueError` for one outside 0..1, and for one without the regions that give intervals.
+    Raises `ValueError` for a coverage outside 0..1, and for one without the regions that give
+    intervals.
     """
     if coverage is not None and not 0 < coverage < 1:
         raise ValueError(f"coverage must be above 0 and below 1, got {coverage:g}")
@@ -96,7 +98,7 @@ def chosen_coverage(coverage: float | None, regions: Regions | None) -> float:
 
 
 def rank(volumes: int, coverage: float) -> int:
-    """ceil((k + 1) x coverage), safe against 10 x 0.9 being a little more than 9."""
+    """ceil((k + 1) x coverage), correct even though 10 x 0.9 is slightly more than 9 in floats."""
     return math.ceil(round((volumes + 1) * coverage, 9))
 
 
@@ -106,7 +108,7 @@ def enough(level: Level, coverage: float) -> bool:
 
 
 def highest_coverage(level: Level) -> float:
-    """What k volumes allow: k / (k + 1); 0 where none can be left out, as of a single one."""
+    """What k volumes allow: k / (k + 1); 0 for a single one, since none can be left out."""
     return len(level.without) / (len(level.without) + 1)
 
 
@@ -115,12 +117,12 @@ def too_few(level: Level, coverage: float) -> str:
     volumes = f"{level.volumes} labelled volume{'s' * (level.volumes != 1)}"
     return (
         f"{volumes} allow{'s' * (level.volumes == 1)} at most "
-        f"{100 * highest_coverage(level):.0f} %; label more, or lower --coverage"
+        f"{100 * highest_coverage(level):.0f} %; label more, or lower the coverage"
     )
 
 
 def notes(regions: Regions, coverage: float) -> tuple[str, ...]:
-    """A line for each reason why levels have no interval."""
+    """One line for each reason why levels have no interval."""
     names: dict[str, list[str]] = {}
     for name, level in regions.levels().items():
         if not enough(level, coverage):
@@ -138,22 +140,23 @@ def landmark_rows(
     z_mm: NDArray[np.floating],
     coverage: float,
 ) -> list[dict[str, object]]:
-    """A series' rows of landmarks.csv, superior to inferior: its landmarks and borders, with what
-    is not known left empty.
+    """A series' rows of landmarks.csv: its landmarks and borders from superior to inferior.
+
+    What is not known is left empty.
     """
     rows: list[dict[str, object]] = []
     for name, level in regions.levels().items():
-        place = locate(scores, z_mm, level, coverage)
+        found = locate(scores, z_mm, level, coverage)
         mm = {
             column: "" if value is None else round(value, 2)
             for column, value in (
-                ("z_mm", place.z_mm),
-                ("low_mm", place.low_mm),
-                ("high_mm", place.high_mm),
+                ("z_mm", found.z_mm),
+                ("low_mm", found.low_mm),
+                ("high_mm", found.high_mm),
             )
         }
-        index = "" if place.index is None else place.index
+        index = "" if found.index is None else found.index
         rows.append(
-            {"series": key, "landmark": name, **mm, "index": index, "outside": place.outside}
+            {"series": key, "landmark": name, **mm, "index": index, "outside": found.outside}
         )
     return rows

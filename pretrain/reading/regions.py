@@ -1,15 +1,14 @@
-"""Body parts and landmarks from scores: one threshold between two neighbouring parts (the paper,
-section 3.1), one level a landmark.
+"""Regions: where body parts and landmarks lie on the scores of one weights file.
 
-`Regions` is what `calibrate` learns from labelled volumes and `score` reads; it belongs to the
-weights that made the scores.
+`calibrate` learns them from labelled volumes, and `score` reads them. They belong to the weights
+that made the scores.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,16 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ubr.weights.common.disk import write_text
+
 from .classifier import Classifier
 from .curve import passage
+from .parts import classify
 
 FORMAT = 1
-"""Of the file. A later format is refused."""
+"""Version of the file format. A later one is refused."""
 
 COVERED_MM = 30.0
-"""A series covers a part from this length on:
+"""Length from which on a series covers a part.
 
-less is a stray slice, or the margin that technicians add.
+Less is a stray slice, or the margin that technicians add.
 """
 
 BODY_PART_EXAMINED = {
@@ -74,11 +76,11 @@ class Level:
 class Regions:
     """Where body parts and landmarks lie on the scores of one weights file.
 
-    weights_sha256: of those weights. parts: superior to inferior. borders: between them. landmarks:
-    by name. scale: the landmarks that become positions 0 and 100. classifier: tells the parts of
-    slices by their features instead of the borders. pairs_mm: of every ordered pair of labelled
-    volumes and each landmark that both show, how far from the second's label its curve passes the
-    score that the first has at its own label; increasing.
+    weights_sha256: digest of those weights. parts: superior to inferior. borders: between them.
+    landmarks: by name. scale: the landmarks that become positions 0 and 100. classifier: classifies
+    slices by their features, in place of the borders. pairs_mm: for every ordered pair of labelled
+    volumes and each landmark that both show, how far from the second volume's label its curve
+    passes the score that the first has at its own label; increasing.
     """
 
     weights_sha256: str
@@ -199,26 +201,41 @@ class Regions:
         return {"parts": "; ".join(parts), "body_part_examined": term}
 
     def check(self, weights_sha256: str) -> None:
-        """Raises `ValueError` where scores come from other weights than those that the regions were
-        made with.
-        """
+        """Raise `ValueError` where scores come from other weights than the regions."""
         if weights_sha256 != self.weights_sha256:
             raise ValueError(
                 f"the regions were made with weights {self.weights_sha256[:12]}, these are "
-                f"{weights_sha256[:12]}, whose scores are others; "
-                "run calibrate on scores of these weights"
+                f"{weights_sha256[:12]}, which score differently; run calibrate on scores of these "
+                "weights"
             )
 
+    def level_score(self, name: str, *, upper: bool) -> float:
+        """The score of a landmark, a border, the upper or lower border of a part, or a number.
+
+        The outer borders of the outermost parts are infinite. Raises `ValueError` for other names,
+        with those that are known.
+        """
+        if name in (levels := self.levels()):
+            return levels[name].score
+        if name in self.parts:
+            borders = [-math.inf, *self.thresholds.tolist(), math.inf]
+            return float(borders[self.parts.index(name) + (not upper)])
+        try:
+            score = float(name)
+        except ValueError:
+            score = math.nan
+        if not math.isfinite(score):
+            allowed = ", ".join([*levels, *self.parts])
+            raise ValueError(f"unknown level {name!r}; allowed: {allowed}; or a score")
+        return score
+
     def save(self, path: str | Path) -> Path:
-        """Write the file, under a temporary name first. Raises `ValueError` where it exists."""
+        """Write the file, whole or not at all. Raises `ValueError` where it exists."""
         path = Path(path).absolute()
         if path.exists():
-            raise ValueError(f"{path} exists; give a new --out")
-        path.parent.mkdir(parents=True, exist_ok=True)
+            raise ValueError(f"{path} exists; give a new out")
         text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1, allow_nan=False)
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(path)
+        write_text(path, text + "\n")
         return path
 
     @classmethod
@@ -239,7 +256,7 @@ class Regions:
                 f"{path}: regions format {version!r}, this version reads {FORMAT}; upgrade "
                 "ubr-pretrain"
             )
-        try:
+        try:  # files of earlier versions have neither a classifier nor pairs_mm
             return cls(
                 str(found["weights_sha256"]),
                 tuple(map(str, found["parts"])),
@@ -249,9 +266,7 @@ class Regions:
                 if found["scale"] is None
                 else (str(found["scale"][0]), str(found["scale"][1])),
                 _classifier(found["classifier"]) if found.get("classifier") else None,
-                tuple(
-                    map(float, found.get("pairs_mm", ()))
-                ),  # both are absent from files that were written before there were any
+                tuple(map(float, found.get("pairs_mm", ()))),
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(
@@ -275,49 +290,3 @@ def _classifier(found: Mapping[str, Any]) -> Classifier:
         tuple(tuple(map(float, row)) for row in found["weights"]),
         tuple(map(float, found["offsets"])),
     )
-
-
-def thresholds(
-    scores: NDArray[np.floating], parts: Sequence[str], order: Sequence[str]
-) -> NDArray[np.float64]:
-    """The scores between neighbouring parts that classify labelled slices best.
-
-    Args:
-        scores: `[n]`, of the labelled slices of any number of volumes (two in the paper).
-        parts: their parts.
-        order: the parts from superior to inferior; each must have a slice.
-
-    Returns:
-        `[len(order) - 1]` thresholds, increasing. Each is the middle of the gap that leaves the
-            fewest slices of its two sides on the
-        wrong one.
-
-    Raises:
-        ValueError: a part without a labelled slice, or a label that is not in `order`.
-    """
-    rank = {part: i for i, part in enumerate(order)}
-    if foreign := sorted(set(parts) - set(order)):
-        raise ValueError(f"labels {foreign} are not among the parts {list(order)}")
-    if absent := [part for part in order if part not in set(parts)]:
-        raise ValueError(f"no labelled slice of {', '.join(absent)}; add a volume that shows it")
-    by_score = np.argsort(scores, kind="stable")
-    s, y = np.asarray(scores, np.float64)[by_score], np.array([rank[p] for p in parts])[by_score]
-    cuts = np.concatenate([[s[0] - 1], (s[:-1] + s[1:]) / 2, [s[-1] + 1]])
-    parts_nothing = np.concatenate(
-        [[False], s[:-1] == s[1:], [False]]
-    )  # equal scores lie on one side
-    chosen = []
-    for part in range(len(order) - 1):
-        wrong_above = np.concatenate([[0], np.cumsum(y > part)])
-        wrong_below = (y <= part).sum() - np.concatenate([[0], np.cumsum(y <= part)])
-        errors = np.where(parts_nothing, len(s) + 1, wrong_above + wrong_below)
-        best = np.flatnonzero(errors == errors.min())
-        chosen.append(cuts[best[len(best) // 2]])
-    return np.maximum.accumulate(np.array(chosen))
-
-
-def classify(
-    scores: NDArray[np.floating], cuts: NDArray[np.floating], order: Sequence[str]
-) -> NDArray[np.str_]:
-    """The part of each slice: `order[number of thresholds at or below its score]`."""
-    return np.array(order)[np.searchsorted(cuts, scores, side="right")]

@@ -1,10 +1,10 @@
-"""A folder of results that can be stopped at any moment and goes on: what is finished is kept, a
-file a series.
+"""A folder of results that can be interrupted at any moment and resumes: each finished series is
+kept in a file of its own.
 
     SCORES/settings.json      what the result depends on besides the series
     SCORES/working/KEY.npz    arrays of one series; the folder is gone once the tables stand
 
-Every file is written under a temporary name, brought to the disk and renamed.
+Every file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.store import rename_durably, temporary_name
+from ubr.weights.common.disk import is_part, sweep, whole, write_text
 
 
 class Working:
-    """What has been finished in a folder of results; nothing is written before the first series is
-    added.
+    """What has been finished in a folder of results.
+
+    Nothing is written before the first series is added.
 
     Args:
         folder: SCORES.
@@ -38,27 +39,27 @@ class Working:
 
     def __init__(self, folder: Path, settings: Mapping[str, object], last: str) -> None:
         self.folder, self.path = folder, folder / "working"
-        self._settings, self._last = dict(settings), last
+        self.settings, self._last = dict(settings), last
         begun = folder / "settings.json"
         if begun.exists():
             self._compare(begun)
         elif folder.exists() and (
-            not folder.is_dir() or any(p.suffix != ".tmp" for p in folder.iterdir())
+            not folder.is_dir() or any(not is_part(path) for path in folder.iterdir())
         ):
-            raise ValueError(f"{folder} is not empty, or a file; give a new --out")
+            raise ValueError(f"{folder} is not empty, or a file; give a new out")
 
     def _compare(self, begun: Path) -> None:
         try:
             found = dict(json.loads(begun.read_text("utf-8")))
         except (ValueError, TypeError):
-            raise ValueError(f"{begun} is damaged; give a new --out") from None
-        for name, asked in self._settings.items():
+            raise ValueError(f"{begun} is damaged; give a new out") from None
+        for name, asked in self.settings.items():
             if found.get(name) != asked:
                 was, now = (_shown(value) for value in (found.get(name), asked))
                 option = name.removesuffix("_sha256")
                 raise ValueError(
                     f"{self.folder} was begun with {option} {was}, not {now}; give what it was "
-                    "begun with, or a new --out"
+                    "begun with, or a new out"
                 )
 
     @property
@@ -69,24 +70,19 @@ class Working:
     @cached_property
     def keys(self) -> frozenset[str]:
         """The series that were there when this was first asked."""
-        return frozenset(p.stem for p in self.path.glob("*.npz"))
+        return frozenset(path.stem for path in self.path.glob("*.npz"))
 
     def begin(self) -> None:
         """Make the folder, where it is not there."""
         if not self.path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = temporary_name(self.folder / "settings.json")
-            part.write_text(json.dumps(self._settings), "utf-8")
-            rename_durably(part, self.folder / "settings.json")
+            write_text(self.folder / "settings.json", json.dumps(self.settings))
             self.path.mkdir(exist_ok=True)
 
     def add(self, key: str, **arrays: NDArray[Any]) -> None:
         """Keep the arrays of a series; it is done from then on."""
         self.begin()
-        part = temporary_name(self.path / f"{key}.npz")
-        with part.open("wb") as file:
+        with whole(self.path / f"{key}.npz") as part, part.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
-        rename_durably(part, self.path / f"{key}.npz")
 
     def read(self, key: str) -> dict[str, NDArray[Any]]:
         """The arrays of a series."""
@@ -100,16 +96,16 @@ class Working:
             ) from None
 
     def finish(self, tables: Sequence[str]) -> None:
-        """Put the tables that were written in the working folder in their place, the last one last,
-        and remove the folder.
-        """
+        """Move the tables from the working folder to their place, the last one last, and tidy."""
         for name in sorted(tables, key=lambda name: name == self._last):
-            rename_durably(self.path / name, self.folder / name)
+            with whole(self.folder / name) as part:
+                (self.path / name).replace(part)
         self.tidy()
 
     def tidy(self) -> None:
-        """Remove the working folder, which a kill at the very end may have left."""
+        """Remove the working folder, and what killed processes left."""
         shutil.rmtree(self.path, ignore_errors=True)
+        sweep(self.folder)
 
 
 def _shown(value: object) -> str:

@@ -1,6 +1,7 @@
-"""The whole road on computed CT:
+"""The demo: the main job on computed CT, from scans to an exported trunk.
 
-scans, store, training, scores of unseen scans, body parts, figure, export. All by public functions.
+Scans, store, training, scores of unseen scans, body parts, figure and export, all by public
+functions.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from numpy.typing import NDArray
 from ubr.weights import Intervals, export, load
 
 from ..augment import Augment
-from ..data.find import find, read
+from ..data.find import find_series, read_volume
 from ..data.ingestion import ingest
 from ..phantom.files import phantoms
 from ..reading.curve import pearson_r
-from ..reading.regions import classify, thresholds
+from ..reading.parts import classify, thresholds
 from ..recipes import default
+from ..scores.scored import Scored
 from ..scores.scoring import score
-from ..scores.tables import SeriesScores
+from ..scores.series import SeriesScores
 from ..training import fit
 from .pictures import figure
 
@@ -38,8 +40,8 @@ MILD = Augment(
     hu_scale=0.05,
     noise_hu=20.0,
 )
-"""Computed bodies are alike, and in a few hundred steps the default recipe's views are too many to
-learn.
+"""Mild augmentation: computed bodies are alike, and a few hundred steps are too few to learn from
+the default recipe's views.
 """
 
 
@@ -47,7 +49,7 @@ learn.
 class Demo:
     """What the demo measured.
 
-    mean_r: over the unseen phantoms; accuracy: see `body_part_accuracy`.
+    mean_r: over the unseen phantoms. accuracy: see `body_part_accuracy`.
     """
 
     mean_r: float
@@ -58,7 +60,7 @@ class Demo:
         return self.text
 
 
-def demo(
+def run_demo(
     out: Path = Path("demo-run"),
     *,
     train: int = 32,
@@ -69,7 +71,7 @@ def demo(
     """Run the main job on computed CT.
 
     Args:
-        out: a folder for everything that is made; run again, finished steps are kept.
+        out: a folder for everything that is made; a repeated call keeps finished steps.
         train: phantoms to train on.
         unseen: phantoms to score; two of them give the thresholds.
         steps: training steps.
@@ -81,9 +83,8 @@ def demo(
             f"{unseen}"
         )
     began = time.monotonic()
-    scans, store, run, scores = (
-        Path(out) / name for name in ("scans", "store", "run", f"scores-{time.strftime('%H%M%S')}")
-    )
+    out = Path(out)
+    scans, store, run = (out / name for name in ("scans", "store", "run"))
     phantoms(scans / "train", n=train, seed=seed, form="dicom", size_px=128)
     phantoms(scans / "unseen", n=unseen, seed=seed + 10_000, form="dicom", size_px=128)
     taken = ingest([scans / "train"], store)
@@ -96,45 +97,54 @@ def demo(
         intervals=Intervals(validate_every=max(1, steps // 4)),
         license="Apache-2.0",
     )
-    scored = score(trained.weights, [scans / "unseen"], scores)
-
-    labels = read_labels(scans / "unseen" / "labels.csv")
-    accuracies = body_part_accuracy(scored.series, labels)
-    if not len(accuracies):
-        raise ValueError(
-            f"no two of the {unseen} unseen phantoms show chest, abdomen and pelvis and leave "
-            "others to measure on; raise --unseen"
-        )
-    mean, lowest, highest = (
-        100 * float(v) for v in (accuracies.mean(), accuracies.min(), accuracies.max())
-    )
-    r = np.array([pearson_r(s.scores, s.z_mm) for s in scored.series])
+    scored = score(trained.weights, [scans / "unseen"], out / f"scores-{time.strftime('%H%M%S')}")
+    r, accuracies, measured = _measure(scored, scans / "unseen" / "labels.csv")
+    picture, trunk = out / "scores.png", out / "resnet18-trunk.pth"
     volumes = {s.key: _pixels(s.source) for s in scored.series}
-    picture = Path(out) / "scores.png"
     figure(scored.series, lambda key, index: volumes[key][index]).savefig(picture, dpi=110)
-
-    trunk = Path(out) / "resnet18-trunk.pth"
     snippet = export(load(trained.weights), trunk, to="torchvision", overwrite=True)
     text = f"""
 {taken.table()}
 
-Unseen phantoms     mean r {r.mean():.4f}, lowest {r.min():.4f}, of {len(r)}
-Body parts          {mean:.1f} % of chest, abdomen and pelvis slices right, by thresholds from two phantoms, measured on the others
-                    (mean of the {len(accuracies)} pairs that show all three parts; {lowest:.1f} to {highest:.1f} %)
+{measured}
 Curves and slices   {picture}
-Scores              {scores}: slices.parquet, series.csv
-Run                 {run}: weights.safetensors, card.md, metrics.jsonl, config.yaml; tensorboard --logdir {run}
-Trunk               {trunk}: loaded back into torchvision's resnet18, every tensor and the features equal
+Scores              {scored.folder}: slices.parquet, series.csv
+Run                 {run}: weights.safetensors, card.md, metrics.jsonl, config.yaml
+                    (tensorboard --logdir {run})
+Trunk               {trunk}: loaded back into torchvision's resnet18;
+                    every tensor and the features are equal
 
 {snippet}
 
-{time.monotonic() - began:.0f} seconds. Next: ubr-pretrain ingest YOUR_SCANS --store store; ubr-pretrain fit store --out runs/first"""
+{time.monotonic() - began:.0f} seconds. Next: ubr-pretrain ingest YOUR_SCANS --store store;
+ubr-pretrain fit store --out runs/first"""
     return Demo(float(r.mean()), float(accuracies.mean()), text)
 
 
+def _measure(scored: Scored, labels: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """Pearson r of each unseen phantom, body-part accuracies, and both as text."""
+    accuracies = body_part_accuracy(scored.series, read_labels(labels))
+    r = np.array([pearson_r(s.scores, s.z_mm) for s in scored.series])
+    if not len(accuracies):
+        raise ValueError(
+            f"no two of the {len(r)} unseen phantoms show chest, abdomen and pelvis and leave "
+            "others to measure on; raise unseen"
+        )
+    mean, lowest, highest = (
+        100 * float(v) for v in (accuracies.mean(), accuracies.min(), accuracies.max())
+    )
+    text = f"""\
+Unseen phantoms     mean r {r.mean():.4f}, lowest {r.min():.4f}, of {len(r)}
+Body parts          {mean:.1f} % of chest, abdomen and pelvis slices classified correctly,
+                    by thresholds from two phantoms, measured on the others (mean of the
+                    {len(accuracies)} pairs that show all three; {lowest:.1f} to {highest:.1f} %)"""
+    return r, accuracies, text
+
+
 def read_labels(path: Path) -> dict[str, list[str]]:
-    """Body parts of each series' slices, superior to inferior, by the series' folder or file name,
-    from a phantom run's labels.csv.
+    """Body parts of each series' slices, superior to inferior, from a phantom run's labels.csv.
+
+    The keys are the series' folder or file names.
     """
     parts: dict[str, dict[int, str]] = {}
     with path.open(newline="") as file:
@@ -149,8 +159,8 @@ def body_part_accuracy(
     """Accuracy on chest, abdomen and pelvis slices by thresholds from two volumes, measured on the
     others (the paper, Table 1).
 
-    One number for each pair of volumes that together show all three parts: with two volumes, which
-    two matters.
+    One number for each pair of volumes that together show all three parts, since it matters which
+    two are chosen.
     """
     scores = [s.scores for s in series]
     parts = [np.array(labels[Path(s.source).name]) for s in series]
@@ -173,5 +183,5 @@ def body_part_accuracy(
 
 
 def _pixels(source: str) -> NDArray[np.int16]:
-    hu: NDArray[np.int16] = read(find([source])[0][0]).hu
+    hu: NDArray[np.int16] = read_volume(find_series([source])[0][0]).hu
     return hu

@@ -1,4 +1,4 @@
-"""The same level of the body in other exams: the slices at the score of a given one."""
+"""The same level of the body in other exams: the slices at the score of a given slice."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ubr.weights.common.disk import write_text
+
 from ..reading.curve import Curve, passage
 from ..reading.intervals import chosen_coverage, rank
 from ..reading.regions import Regions
-from ..scores.tables import read_curves
+from ..scores.read import read_curves
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class SameLevel:
     """Where another series is at the given level.
 
     series: its key. index: the slice nearest to the passage, from the superior end. z_mm: the
-    passage, mm below the series' first slice. low_mm, high_mm: the interval. All are None where the
-    series does not reach the level; the interval alone where there is none.
+    passage, mm below the series' first slice. low_mm, high_mm: the interval, or None. All are None
+    where the series does not reach the level.
     """
 
     series: str
@@ -44,10 +46,9 @@ def same_level(
     """The level of one slice in every other series of a SCORES folder.
 
     A series is at the level where its curve passes the slice's score (`curve.passage`). The
-    interval comes from labelled volumes: it is the distance within which, of every pair of them,
-    the second passes the first's score at a landmark in `coverage` of the cases. It is the same for
-    all series and levels; what it says holds for volumes like the labelled ones, near their
-    landmarks.
+    interval comes from pairs of labelled volumes: within its half width, the second volume passes
+    the first one's score at a landmark in `coverage` of the cases. It has the same width for all
+    series and levels. What it says holds for volumes like the labelled ones, near their landmarks.
 
     Args:
         scores: a folder that `score` wrote.
@@ -63,7 +64,7 @@ def same_level(
             weights or with too few volumes for the coverage, or an `out` that exists.
     """
     if out is not None and out.exists():
-        raise ValueError(f"{out} exists; give a new --out")
+        raise ValueError(f"{out} exists; give a new out")
     if out is not None and not out.absolute().parent.is_dir():
         raise ValueError(f"{out}: its folder does not exist; make it first")
     regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
@@ -76,7 +77,7 @@ def same_level(
     if series not in curves:
         raise ValueError(
             f"{scores} has no series {series!r}; give one of the {len(curves)} keys in "
-            "series.csv (score --with-paths adds the scan)"
+            "series.csv (scored with_paths, it names the scan)"
         )
     if len(curves) < 2:
         raise ValueError(f"{scores} holds one series only; score the exams to compare together")
@@ -91,17 +92,16 @@ def same_level(
         if key != series
     ]
     if out is not None:
-        _write(out, rows)
+        _write_csv(out, rows)
     return rows
 
 
 def half_width_mm(regions: Regions, coverage: float) -> float:
-    """Half the interval's length: of the distances that pairs of labelled volumes have, the
-    quantile (n + 1) coverage / n, as a new pair is one more; n is the number of pairs of volumes,
-    either way round.
+    """Half the interval's length: a quantile of the distances that pairs of labelled volumes have.
 
-    Pairs are many, but no more independent than the volumes; so the volumes must suffice for the
-    coverage, as in `intervals`. Raises `ValueError` where they do not.
+    The quantile is (n + 1) coverage / n, since a new pair is one more; n is the number of pairs of
+    volumes, in either order. Pairs are many, but no more independent than the volumes. So the
+    volumes must suffice for the coverage, as in `intervals`. Raises `ValueError` where they do not.
     """
     volumes = max((level.volumes for level in regions.landmarks.values()), default=0)
     if not regions.pairs_mm or rank(volumes, coverage) > volumes:
@@ -111,7 +111,7 @@ def half_width_mm(regions: Regions, coverage: float) -> float:
             else "give no interval"
         )
         raise ValueError(
-            f"{volumes} volumes labelled with a landmark {allowed}; label more, or lower --coverage"
+            f"{volumes} volumes labelled with a landmark {allowed}; label more, or lower coverage"
         )
     pairs = volumes * (volumes - 1) / 2
     return float(
@@ -138,7 +138,7 @@ def table(rows: Sequence[SameLevel]) -> str:
             *(
                 []
                 if interval
-                else ["for an interval, give --regions from volumes with labelled landmarks"]
+                else ["for an interval, give regions made from volumes with labelled landmarks"]
             ),
         ]
     )
@@ -152,12 +152,9 @@ def _at(key: str, curve: Curve, level: float, half_mm: float | None) -> SameLeve
     return SameLevel(key, int(np.abs(curve.z_mm - z).argmin()), round(z, 2), low, high)
 
 
-def _write(path: Path, rows: Sequence[SameLevel]) -> None:
-    """Write under a temporary name and rename."""
+def _write_csv(path: Path, rows: Sequence[SameLevel]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow([field.name for field in fields(SameLevel)])
     writer.writerows(astuple(row) for row in rows)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text.getvalue(), newline="")
-    part.replace(path)
+    write_text(path, text.getvalue())

@@ -1,7 +1,4 @@
-"""Pictures of scores:
-
-the curves of volumes, and slices at equal scores side by side (the paper's Fig. 4a and Fig. 2).
-"""
+"""Pictures of scores: curves, and slices at equal scores (the paper's Fig. 4a and Fig. 2)."""
 
 from __future__ import annotations
 
@@ -15,31 +12,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..scores.tables import SeriesScores
+    from ..scores.series import SeriesScores
 
 WINDOW_HU = (-300, 400)
 """Shows lung borders, soft tissue and bone at once."""
 
 
 class HasScores(Protocol):
-    """A series with a number a slice."""
+    """A series with one score per slice."""
 
     @property
     def scores(self) -> NDArray[Any]: ...
 
 
-Scored = TypeVar("Scored", bound=HasScores)
+Shown = TypeVar("Shown", bound=HasScores)
 
 ReadSlice = Callable[[str, int], NDArray[np.int16]]
-"""The pixels of slice `index` of series `key`, `[y, x]` HU, and so that they can be shown as they
-are (square pixels).
-"""
+"""Gives the pixels of slice `index` of series `key`, `[y, x]` HU; they are shown as square."""
 
 
 def curves(axes: Axes, series: Sequence[SeriesScores], levels: Sequence[float] = ()) -> None:
-    """Score against position:
+    """Score against position, one line per volume, with dotted lines at `levels`.
 
-    a line a volume, nearly straight where the regressor is sure; dotted lines at `levels`.
+    A curve is nearly straight where the regressor is sure.
     """
     for one in series:
         axes.plot(one.z_mm, one.scores, linewidth=1, alpha=0.8)
@@ -52,10 +47,11 @@ def curves(axes: Axes, series: Sequence[SeriesScores], levels: Sequence[float] =
 
 
 def at_levels(
-    series: Sequence[Scored], levels: Sequence[float], columns: int
-) -> list[list[tuple[Scored, int]]]:
-    """For each level up to `columns` slices, one a series, nearest first; none further off than a
-    twentieth of the range of all scores.
+    series: Sequence[Shown], levels: Sequence[float], columns: int
+) -> list[list[tuple[Shown, int]]]:
+    """For each level up to `columns` slices of different series, nearest first.
+
+    No slice is further off than a twentieth of the range of all scores.
     """
     span = max(float(s.scores.max()) for s in series) - min(float(s.scores.min()) for s in series)
     rows = []
@@ -75,14 +71,14 @@ def figure(
     levels: Sequence[float] | None = None,
     columns: int = 6,
 ) -> Figure:
-    """One page: curves on the left, and on the right a row of slices for each level.
+    """Draw curves on the left, and on the right a row of slices for each level.
 
     Args:
         series: scored volumes.
         read_slice: gives the pixels of a slice.
         levels: scores of the rows; by default six, evenly spaced between the 2nd and 98th
             percentile of all scores.
-        columns: slices a row.
+        columns: slices per row.
     """
     from matplotlib.figure import Figure
 
@@ -112,5 +108,5 @@ def figure(
                 interpolation="bilinear",
             )
             axes.set_title(f"{one.scores[index]:.1f}", fontsize=7, pad=2)
-    right.suptitle("slices at equal scores, a column a volume", fontsize=10)
+    right.suptitle("slices at equal scores, one column per volume", fontsize=10)
     return page

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 def demo(options: Options, words: Sequence[str]) -> None:
     """Every step on computed CT."""
-    from ..uses.demo import demo
+    from ..uses.demo import run_demo
 
     options.description = (
         "Every step on computed CT: scans, store, training, scores, figure, export. It takes "
         "three to five minutes on two cores."
     )
-    options.offer(demo)
-    show(str(demo(**options.read(words))))
+    options.offer(run_demo)
+    show(str(run_demo(**options.read(words))))
 
 
 def phantom(options: Options, words: Sequence[str]) -> None:

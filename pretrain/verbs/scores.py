@@ -59,7 +59,7 @@ def score(options: Options, words: Sequence[str]) -> None:
 
 def report(options: Options, words: Sequence[str]) -> None:
     """A page of scores."""
-    from ..uses.report import report
+    from ..uses.report.page import report
 
     options.description = (
         "Write one page about a folder of scores, for a browser without internet: findings, "

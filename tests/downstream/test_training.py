@@ -530,6 +530,6 @@ def test_plant__writes_what_check_passes(
     assert "does not exist" in refused(
         ["plant", str(tmp_path / "none"), "--out", str(tmp_path / "x")], capsys
     )
-    assert "holds no .nii" in refused(
+    assert "no CT series was found" in refused(
         ["plant", str(tmp_path), "--out", str(tmp_path / "x")], capsys
     )

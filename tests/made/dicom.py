@@ -1,4 +1,4 @@
-"""A made-up body, a function of the place in the patient, and DICOM files of it written by pydicom.
+"""A made-up body, given as a function of position, and DICOM files of it written by pydicom.
 
 Because every slice is sampled from the same function at the places its header claims, a reader that
 understands the header gives the same volume however the slices are turned, and one that does not
@@ -16,7 +16,12 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
 
 X = np.arange(-80.0, 80.0, 4.0)
 """mm to the patient's left of the columns, in the project's order."""
@@ -26,8 +31,9 @@ AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def body(places: NDArray[np.float64]) -> NDArray[np.int16]:
-    """HU at LPS places `[..., 3]`: an elliptic body brighter to the left, the back and the head,
-    with one lung on the right.
+    """HU at LPS places `[..., 3]`.
+
+    An elliptic body, brighter to the left, the back and the head, with one lung on the right.
     """
     x, y, z = np.moveaxis(places, -1, 0)
     hu = 40 + x + 2 * y + 3 * z
@@ -65,9 +71,7 @@ class Made:
     study: str = field(default_factory=generate_uid)
 
     def dataset(self, number: int, **tags: Any) -> Dataset:
-        """Slice `number` of the series; `tags` replace what stands in it, a tag given as None is
-        left away.
-        """
+        """Slice `number` of the series; `tags` replace its own, None removes a tag."""
         hu = body(places(self.corners[number], self.orientation, self.size, self.pixel_mm))
         ds = Dataset()
         ds.file_meta = FileMetaDataset()
@@ -105,8 +109,39 @@ class Made:
         return [self.dataset(number, **tags) for number in range(len(self.corners))]
 
 
+def enhanced(order: np.ndarray[Any, Any], heights: np.ndarray[Any, Any] = Z) -> Dataset:
+    """One object of enhanced CT whose frames are the body's slices at `heights`, in `order`."""
+    made = Made([(X[0], Y[0], float(heights[k])) for k in order])
+    frames = made.datasets()
+    ds = made.dataset(0, SOPClassUID=EnhancedCTImageStorage, NumberOfFrames=len(frames))
+    ds.PixelData = b"".join(frame.PixelData for frame in frames)
+    moved = (
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "SliceThickness",
+        "RescaleSlope",
+        "RescaleIntercept",
+    )
+    shared, orientation, measures, values = Dataset(), Dataset(), Dataset(), Dataset()
+    for name, part in zip(moved, (orientation, measures, measures, values, values), strict=True):
+        setattr(part, name, ds[name].value)
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    shared.PixelValueTransformationSequence = [values]
+    ds.SharedFunctionalGroupsSequence = [shared]
+    groups = []
+    for frame in frames:
+        position, functional = Dataset(), Dataset()
+        position.ImagePositionPatient = frame.ImagePositionPatient
+        functional.PlanePositionSequence = [position]
+        groups.append(functional)
+    ds.PerFrameFunctionalGroupsSequence = groups
+    for name in (*moved, "ImagePositionPatient"):
+        delattr(ds, name)
+    return ds
+
+
 def write(folder: Path, datasets: Sequence[Dataset], *, seed: int = 0) -> list[Path]:
-    """The data sets under names without an ending, in shuffled order; returned in the order given."""
+    """Write the data sets under shuffled names without an ending; paths in the order given."""
     folder.mkdir(parents=True, exist_ok=True)
     names = np.random.default_rng(seed).permutation(10_000)[: len(datasets)] + 10_000 * len(
         list(folder.iterdir())

@@ -1,6 +1,6 @@
-"""Scores that are known without training:
+"""Scores that are known without training.
 
-the made body of `made_dicom` darkens towards the feet, and the darker, the higher the score.
+The body made by `dicom` darkens towards the feet, and darker slices have higher scores.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.scores import scoring
-from ubr.weights import InputSpec, Regressor, Weights, build
+from ubr.weights import InputSpec, Regressor, Weights, build, scorer
 
 from .dicom import expected
 
@@ -24,22 +24,20 @@ INPUTS = InputSpec(size_px=32, window_hu=(-1000.0, 1000.0))
 
 
 def darkness(_regressor: Any, grid: torch.Tensor) -> NDArray[np.float32]:
-    """Stands for `scoring.scores_of`."""
+    """Stands in for `scorer.score_grid`."""
     return (-grid.float().mean(dim=(1, 2)) / 10).numpy()
 
 
 @contextmanager
 def scored_by_darkness() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "scores_of", darkness)
+        for module in (scorer, scoring):
+            patch.setattr(module, "score_grid", darkness)
         yield
 
 
 def weights(seed: int = 0) -> Weights:
-    """Of an untrained regressor:
-
-    `darkness` scores in its place, everything else is as with a trained one.
-    """
+    """Weights of an untrained regressor; `darkness` scores in its place."""
     torch.manual_seed(seed)
     return Regressor(build("timm/test_resnet"), INPUTS).to_weights({}, "none")
 

@@ -112,6 +112,18 @@ def test_mistakes__unknown_verb_and_option(capsys: pytest.CaptureFixture[str]) -
     assert "--wrokers" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_mistakes__of_every_verb_are_one_line(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--nonsense", "3"])
+    assert stop.value.code == 2
+    shown = capsys.readouterr()
+    assert not shown.out and shown.err.count("\n") == 1
+    assert re.match(rf"ubr-pretrain {verb}: (missing: |unknown option --nonsense)", shown.err)
+
+
 def test_fit__dry_says_what_it_would_do_and_writes_nothing(
     world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,7 +155,7 @@ def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> 
             "unknown recipe 'papper'; allowed: default, large, paper, reference_code",
         ),
         (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'; nearest: timm/resnet"),
-        (["--g", "40"], "11 series can be trained on, fewer than g = 40 a step"),
+        (["--g", "40"], "11 series can be trained on, fewer than g = 40 per step"),
         (["--m", "1"], "--m must be in 2..256, got 1"),
         (["--steps", "0"], "--steps must be in 1"),
         (["--holdout", "2"], "--holdout must be in 0..1"),

@@ -167,9 +167,9 @@ def test_series_box_is_a_union_without_outliers() -> None:
 )
 def test_real_scans(shared: Path, name: str, at: int, y0: int, y1: int, x0: int, x1: int) -> None:
     """Edges read by eye, to about 10 pixels (13-20 mm)."""
-    from ubr.pretrain.data.find import find, read
+    from ubr.pretrain.data.find import find_series, read_volume
 
-    volume = read(find([shared / "ct" / "torso" / f"{name}.nii.gz"])[0][0])
+    volume = read_volume(find_series([shared / "ct" / "torso" / f"{name}.nii.gz"])[0][0])
     np.testing.assert_allclose(
         body_boxes(volume.hu, volume.spacing_mm)[at], [y0, y1, x0, x1], atol=10
     )

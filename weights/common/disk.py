@@ -20,7 +20,10 @@ from hashlib import blake2b
 from pathlib import Path
 
 _STALE_S = 86400.0
-_PART = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)\.[^.]+\.part")
+_PART = re.compile(
+    r"\..*\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)\.[^.]+\.part"
+    r"|.+\.(?P<old_host>[0-9a-f]{8})-(?P<old_process>\d+)\.tmp"  # earlier versions
+)
 
 
 @contextmanager
@@ -62,7 +65,10 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def is_part(path: Path) -> bool:
-    """Whether a name is that of a hidden folder of `whole`."""
+    """Whether a name is that of something not yet whole: a hidden folder of `whole`.
+
+    Temporary files of earlier versions count too.
+    """
     return _PART.fullmatch(path.name) is not None
 
 
@@ -75,10 +81,15 @@ def sweep(folder: str | Path) -> None:
         if (found := _PART.fullmatch(path.name)) is None:
             continue
         with suppress(OSError):  # it was renamed meanwhile, or another process sweeps too
-            here = found["host"] == _host()
+            here = (found["host"] or found["old_host"]) == _host()
+            process = int(found["process"] or found["old_process"])
             old = time.time() - path.stat().st_mtime > _STALE_S
-            if old or (here and not _runs(int(found["process"]))):
+            if not (old or (here and not _runs(process))):
+                continue
+            if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 def _to_disk(path: Path) -> None:

@@ -116,11 +116,11 @@ def _label(hint: Any) -> str:
         return "|".join(map(str, inner))
     if kind in (Union, types.UnionType):
         return "|".join(map(_label, inner))
-    return (
-        f"[{','.join('...' if one is ... else _label(one) for one in inner)}]"
-        if (kind is tuple)
-        else f"[{_label(inner[0])},...]"
-    )
+    if not inner:
+        return str(getattr(hint, "__name__", "TEXT")).upper()
+    if kind is not tuple:  # a sequence of any length
+        inner = (inner[0], ...)
+    return f"[{','.join('...' if one is ... else _label(one) for one in inner)}]"
 
 
 def _expected(hint: Any) -> str:
@@ -131,7 +131,7 @@ def _expected(hint: Any) -> str:
         return _choices(inner)
     if kind in (Union, types.UnionType):
         return " or ".join(map(_expected, inner))
-    return f"a list {_label(hint)}"
+    return f"a list {_label(hint)}" if inner else _label(hint)
 
 
 def _choices(values: Sequence[Any]) -> str:

@@ -25,6 +25,11 @@ _SPAWN = get_context("spawn")  # a process that has started threads must not be 
 _STARTING = threading.Lock()
 
 
+def cores() -> int:
+    """Cores this process may use; where the system does not say (macOS, Windows), all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Died(Exception):
     """The process ended before it answered."""
 

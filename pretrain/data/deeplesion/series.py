@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import digest
+from ..digests import files_digest
 from ..hu import HuScale
 from ..volume import LeftOut, Series, UnusableError, Volume
 from .images import IMAGES, load_hu
@@ -47,7 +47,9 @@ def group_slices(paths: list[str], not_16_bit: set[str]) -> tuple[list[Series], 
         if files:
             patient = re.fullmatch(r"(\d+)_\d+_\d+", Path(folder).name)
             found.append(
-                Series("png", files, digest(files), f"deeplesion-{patient[1]}" if patient else "")
+                Series(
+                    "png", files, files_digest(files), f"deeplesion-{patient[1]}" if patient else ""
+                )
             )
     return found, left
 

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 
@@ -15,31 +14,26 @@ from ubr.pretrain.data.volume import UnusableError
 from ubr.pretrain.data.workers import DIED
 
 from ...made.dicom import Made, X, Y, Z, expected, write
-
-
-def nifti(path: Path, hu: Any = None) -> Path:
-    data = (expected() if hu is None else hu).transpose(2, 1, 0)
-    nib.save(nib.Nifti1Image(data, np.diag([-4.0, -4, -5, 1])), path)
-    return path
+from ...made.scans import save_volume
 
 
 def test_one_search_for_all_kinds(tmp_path: Path) -> None:
     from PIL import Image
 
     write(tmp_path / "dicom", Made().datasets())
-    nifti(tmp_path / "ct.nii.gz")
+    save_volume(tmp_path / "ct.nii.gz")
     (tmp_path / "x" / "1_1_1").mkdir(parents=True)
     Image.fromarray(np.full((4, 4), 32768, np.uint16)).save(tmp_path / "x" / "1_1_1" / "1.png")
     (tmp_path / "notes.txt").write_text("no CT" * 100)
     (tmp_path / "none").write_bytes(b"")
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert [s.kind for s in series] == ["nifti", "dicom", "png"]
     assert [(Path(o.path).name, o.reason) for o in left] == [
         ("none", "the file is empty"),
         ("notes.txt", "not DICOM, NIfTI, NRRD, MetaImage or PNG"),
     ]
     for one in series[:2]:
-        np.testing.assert_array_equal(find.read(one).hu, expected())
+        np.testing.assert_array_equal(find.read_volume(one).hu, expected())
 
 
 def test_workers_change_nothing(tmp_path: Path) -> None:
@@ -49,17 +43,17 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
             [Made([(X[0], Y[0], z) for z in Z[: 4 + k]]).dataset(n) for n in range(4 + k)],
             seed=k,
         )
-        nifti(tmp_path / f"{k}.nii", expected() + k)
+        save_volume(tmp_path / f"{k}.nii", expected() + k)
     (tmp_path / "empty").mkdir()
-    assert find.find([tmp_path], workers=2) == find.find([tmp_path])
+    assert find.find_series([tmp_path], workers=2) == find.find_series([tmp_path])
 
 
 def test_the_order_of_sources_and_overlaps_change_nothing(tmp_path: Path) -> None:
     write(tmp_path / "a", Made().datasets())
-    nifti(tmp_path / "b.nii")
-    whole = find.find([tmp_path])
+    save_volume(tmp_path / "b.nii")
+    whole = find.find_series([tmp_path])
     assert (
-        find.find([tmp_path / "b.nii", tmp_path, tmp_path / "a", tmp_path / "a" / "." / "."])
+        find.find_series([tmp_path / "b.nii", tmp_path, tmp_path / "a", tmp_path / "a" / "." / "."])
         == whole
     )
     assert len(whole[0]) == 2
@@ -69,13 +63,13 @@ def test_what_the_user_mistyped_is_said(tmp_path: Path) -> None:
     with pytest.raises(
         UnusableError, match="scnas does not exist: give a file or folder that does"
     ):
-        find.find([tmp_path, tmp_path / "scnas"])
+        find.find_series([tmp_path, tmp_path / "scnas"])
 
 
 def test_empty_and_unreadable_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "locked").mkdir()
-    nifti(tmp_path / "ct.nii")
+    save_volume(tmp_path / "ct.nii")
     normal = os.scandir
 
     def scandir(path: str) -> Any:
@@ -84,7 +78,7 @@ def test_empty_and_unreadable_folders(tmp_path: Path, monkeypatch: pytest.Monkey
         return normal(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert len(series) == 1
     assert [(Path(o.path).name, o.reason) for o in left] == [
         ("empty", "the folder is empty"),
@@ -94,20 +88,20 @@ def test_empty_and_unreadable_folders(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_an_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
-    nifti(tmp_path / "ct.nii")
-    series, left = find.find([tmp_path])
+    save_volume(tmp_path / "ct.nii")
+    series, left = find.find_series([tmp_path])
     assert len(series) == 1
     assert [o.reason for o in left] == ["the file cannot be read (No such file or directory)"]
 
 
 def test_links_to_folders_are_followed_once_and_hidden_ones_skipped(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    nifti(tmp_path / "data" / "ct.nii")
+    save_volume(tmp_path / "data" / "ct.nii")
     (tmp_path / "data" / "loop").symlink_to(tmp_path / "data")
     (tmp_path / ".trash").mkdir()
-    nifti(tmp_path / ".trash" / "old.nii", expected() + 1)
+    save_volume(tmp_path / ".trash" / "old.nii", expected() + 1)
     (tmp_path / "link").symlink_to(tmp_path / "data")
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert [Path(s.files[0]).name for s in series] == ["ct.nii"]
     assert left == []
 
@@ -122,7 +116,7 @@ def test_noise_is_left_out(tmp_path: Path, size: int, start: bytes) -> None:
     """
     noise = np.random.default_rng(size).bytes(size)
     (tmp_path / "file").write_bytes((start + noise)[: max(size, len(start))])
-    series, left = find.find([tmp_path])
+    series, left = find.find_series([tmp_path])
     assert series == []
     assert len(left) == 1
     assert "\n" not in left[0].reason
@@ -137,8 +131,8 @@ def test_damaged_headers_never_stop_the_search_or_say_who_it_was(tmp_path: Path,
     rng = np.random.default_rng(seed)
     files = [
         *write(tmp_path / "d", [Made().dataset(0)]),
-        nifti(tmp_path / "ct.nii"),
-        nifti(tmp_path / "ct.nii.gz"),
+        save_volume(tmp_path / "ct.nii"),
+        save_volume(tmp_path / "ct.nii.gz"),
     ]
     whole = {path: path.read_bytes() for path in files}
     outcomes = set()
@@ -148,11 +142,11 @@ def test_damaged_headers_never_stop_the_search_or_say_who_it_was(tmp_path: Path,
         for _ in range(rng.integers(1, 6)):
             damaged[rng.integers(1000 if trial % 3 == 0 else 352)] = rng.integers(256)
         path.write_bytes(damaged[: rng.integers(1, len(damaged))] if trial % 5 == 0 else damaged)
-        series, left = find.find([path])
+        series, left = find.find_series([path])
         texts = [o.reason for o in left]
         for one in series:
             try:
-                texts += find.read(one).warnings
+                texts += find.read_volume(one).warnings
                 outcomes.add("taken")
             except UnusableError as error:
                 texts.append(str(error))
@@ -167,7 +161,7 @@ def test_a_header_that_kills_its_process_costs_its_file_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):
-        nifti(tmp_path / f"{number}.nii.gz", expected() + np.int16(number))
+        save_volume(tmp_path / f"{number}.nii.gz", expected() + np.int16(number))
     (tmp_path / "kills").write_bytes(b"kills" * 100)
 
     def dying(task: Any, items: Any, workers: object, **_: object) -> Any:
@@ -177,5 +171,5 @@ def test_a_header_that_kills_its_process_costs_its_file_only(
         )
 
     monkeypatch.setattr(find, "each", dying)
-    series, left = find.find([tmp_path], workers=2)
+    series, left = find.find_series([tmp_path], workers=2)
     assert len(series) == 5 and [(Path(o.path).name, o.reason) for o in left] == [("kills", DIED)]

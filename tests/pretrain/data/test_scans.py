@@ -1,4 +1,4 @@
-"""One reader for every kind of file and for stores; what cannot be read is named, with its reason."""
+"""One reader for files of every kind and for stores; what cannot be read is named."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ubr.pretrain.data.store import StoreError
 from ubr.pretrain.data.volume import UnusableError
 
 from ...made.dicom import Made, expected, write
-from .test_find import nifti
+from ...made.scans import save_volume
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write(tmp_path / "ct" / "dicom", Made().datasets())
-    nifti(tmp_path / "ct" / "b.nii.gz", expected() + 1)
+    save_volume(tmp_path / "ct" / "b.nii.gz", expected() + 1)
     (tmp_path / "ct" / "c.nii").write_bytes(b"not a volume")
     (tmp_path / "ct" / "notes.txt").write_text("no CT")
     return tmp_path / "ct"
@@ -84,7 +84,7 @@ def test_scans_of__patients_of_a_table(folder: Path, tmp_path: Path) -> None:
 
 def test_scans_of__what_cannot_be_meant_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
-    with pytest.raises(UnusableError, match="no CT series was found .the folder is empty"):
+    with pytest.raises(UnusableError, match=r"no CT series was found \(the folder is empty"):
         scans.scans_of([tmp_path / "none"])
     with pytest.raises(UnusableError, match="does not exist"):
         scans.scans_of([tmp_path / "absent"])

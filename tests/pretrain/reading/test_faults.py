@@ -1,3 +1,5 @@
+"""Each fault is found where it was made, and none in sound curves."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -6,31 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from ubr.pretrain.reading.faults import KINDS, Finding, Reference, facts, findings, reference_of
+from ubr.pretrain.reading.faults import findings
+from ubr.pretrain.reading.finding import KINDS, Finding
+from ubr.pretrain.reading.line import fit_line
+from ubr.pretrain.reading.reference import Reference, reference_of
 
-Floats = NDArray[np.float64]
-SLOPE = 0.02
-STEP = 4.0
-REFERENCE = Reference(
-    SLOPE, spread=0.05, wander_mm=8, step_mm=8, bump_mm=15, kink=0.13, low=-10, high=20
-)
-
-
-def sound(
-    seed: int = 0, *, n: int = 120, start_mm: float = 0.0, step: float = STEP
-) -> tuple[Floats, Floats]:
-    """Scores that rise evenly, wander by 8 mm over 50 mm and jitter by 1 mm; and positions."""
-    rng, z = np.random.default_rng(seed), np.arange(n) * step
-    wander = np.interp(
-        z, np.arange(0, z[-1] + 50, 50), rng.normal(0, 6, len(np.arange(0, z[-1] + 50, 50)))
-    )
-    return SLOPE * (start_mm + z + wander + rng.normal(0, 1, n)), z
-
-
-def told(scores: Floats, z: Floats) -> list[tuple[str, int, int]]:
-    return [(f.kind, f.first, f.last) for f in findings(scores, z, reference=REFERENCE)]
+from .curves import REFERENCE, SLOPE, STEP, sound, told
 
 
 @pytest.mark.parametrize("step", [1.0, 4.0, 8.0])
@@ -244,36 +228,7 @@ def test_findings__any_numbers_give_findings_within_the_series(
         assert found.kind in KINDS
         assert 0 <= found.first <= found.last < len(scores)
         assert 0 <= found.confidence <= 1
-    facts(s, z)
-
-
-def test_reference_of__is_what_most_series_are_like() -> None:
-    curves = [sound(seed) for seed in range(12)]
-    clean = reference_of(curves)
-    assert clean.slope == pytest.approx(SLOPE, rel=0.05)
-    assert 3 < clean.wander_mm < 8
-    assert 2 < clean.step_mm < 15
-    upside_down = [(s[::-1], z) for s, z in curves[:4]]
-    falsified = [(s, 3 * z) for s, z in curves[:3]]
-    assert reference_of([*curves, *upside_down, *falsified]).slope == pytest.approx(SLOPE, rel=0.05)
-
-
-def test_reference_of__few_series_give_the_slope_only() -> None:
-    own = reference_of([sound()])
-    assert own == Reference(own.slope)
-    assert own.slope == pytest.approx(SLOPE, rel=0.05)
-    assert np.isnan(reference_of([]).slope)
-
-
-def test_facts__slope_range_and_direction_withstand_outliers() -> None:
-    scores, z = sound()
-    scores[10:14] += 30
-    about = facts(scores, z)
-    assert about.robust_slope == pytest.approx(SLOPE, rel=0.05)
-    assert (about.first_score, about.last_score) == pytest.approx((0, SLOPE * z[-1]), abs=0.5)
-    assert (about.direction, about.paper_rule) == ("down", True)
-    assert facts(scores[::-1], z).direction == "up"
-    assert not facts(*sound()).paper_rule
+    fit_line(s, z)
 
 
 def test_findings__scores_that_differ_by_rounding_only_are_out_of_range() -> None:

@@ -1,6 +1,5 @@
-"""Passages, places and their intervals:
-
-the jackknife+ by its definition, its coverage by simulation, and what a few volumes allow.
+"""Locations and their intervals: the jackknife+ by its definition, its coverage by simulation, and
+what a few volumes allow.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from ubr.pretrain.reading.intervals import (
     locate,
     notes,
 )
+from ubr.pretrain.reading.labelled import landmark_level
 from ubr.pretrain.reading.regions import Level, Regions
-from ubr.pretrain.uses.calibration import landmark
 
 Z = 5.0 * np.arange(40)
 
@@ -30,35 +29,6 @@ def level(
     return Level(score, None, max(1, len(without)), without, residuals_mm)
 
 
-def test_passage__lies_midway_between_the_slices_that_the_level_parts() -> None:
-    assert passage(Z, Z, 50.0) == (47.5, "")  # the slice at the level is below it
-    assert passage(Z, Z, 49.0) == (47.5, "")
-
-
-def test_passage__a_few_wrong_slices_do_not_move_it() -> None:
-    scores = Z.copy()
-    scores[[3, 5]], scores[[30, 35]] = 190.0, 2.0
-    assert passage(scores, Z, 100.0) == (97.5, "")
-
-
-def test_passage__a_level_that_is_not_reached_is_outside_at_the_nearer_end() -> None:
-    assert passage(Z, Z, -1.0) == (0.0, "superior")
-    assert passage(Z, Z, 196.0) == (195.0, "inferior")
-    assert (
-        passage(np.ones(40), Z, 1.0).outside == "superior"
-        and passage(np.ones(40), Z, 1.1).outside == "inferior"
-    )
-    assert passage(np.array([3.0]), np.array([0.0]), 4.0) == (0.0, "inferior")
-
-
-def test_passage__rises_with_the_level() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        scores = Z / 10 + rng.normal(0, 4, len(Z))
-        found = [passage(scores, Z, at).z_mm for at in np.linspace(-5, 25, 40)]
-        assert (np.diff(found) >= 0).all()
-
-
 def test_interval__is_the_jackknife_plus_by_its_definition() -> None:
     rng = np.random.default_rng(1)
     for coverage, rank in ((0.5, 5), (0.8, 8), (0.9, 9)):
@@ -67,23 +37,6 @@ def test_interval__is_the_jackknife_plus_by_its_definition() -> None:
         at = np.array([passage(Z, Z, score).z_mm for score in without])
         assert high == pytest.approx(sorted(at + residuals)[rank - 1])
         assert low == pytest.approx(sorted(at - residuals, reverse=True)[rank - 1])
-
-
-def test_landmark__mean_and_each_volume_judged_by_the_others() -> None:
-    curves = [Curve(Z + shift, Z) for shift in (0.0, 10.0, 40.0)]
-    found = landmark([(curve, 20) for curve in curves])
-    scores = np.array([100.0, 110.0, 140.0])
-    assert (found.score, found.std, found.volumes) == (
-        pytest.approx(scores.mean()),
-        pytest.approx(scores.std(ddof=1)),
-        3,
-    )
-    assert found.without == pytest.approx([125, 120, 105])
-    assert found.residuals_mm == pytest.approx(
-        [22.5, 7.5, 37.5]
-    )  # the passage is half a slice above the slice at the level
-    single = landmark([(curves[0], 20)])
-    assert (single.score, single.std, single.volumes, single.without) == (100.0, None, 1, ())
 
 
 @pytest.mark.parametrize(("volumes", "coverage"), [(9, 0.8), (9, 0.9), (19, 0.9)])
@@ -101,7 +54,7 @@ def test_interval__contains_the_landmark_as_often_as_was_asked(
 
     hits = []
     for _ in range(800):
-        known, (new, index) = landmark([drawn() for _ in range(volumes)]), drawn()
+        known, (new, index) = landmark_level([drawn() for _ in range(volumes)]), drawn()
         low, high = interval(*new, known, coverage)
         hits.append(low <= new.z_mm[index] <= high)
     assert abs(np.mean(hits) - coverage) < 0.03 + 0.012
@@ -155,9 +108,9 @@ def test_too_few_volumes__no_interval_and_one_line_that_says_what_they_allow() -
     regions = Regions("0" * 64, (), (), {"dome": two, "apex": one, "carina": level(60.0)})
     assert notes(regions, 0.9) == (
         "no interval at 90 % for apex, carina: 1 labelled volume allows at most 0 %; label more, "
-        "or lower --coverage",
+        "or lower the coverage",
         "no interval at 90 % for dome: 2 labelled volumes allow at most 67 %; label more, or "
-        "lower --coverage",
+        "lower the coverage",
     )
     assert len(notes(regions, 0.66)) == 1
     with pytest.raises(ValueError, match="2 labelled volumes allow at most 67 %"):

@@ -1,7 +1,4 @@
-"""From a few labelled volumes to regions:
-
-the labels' format, what is learned, what is held out, and every refusal in one line.
-"""
+"""From a few labelled volumes to regions: what is learned, what is held out, and the refusals."""
 
 from __future__ import annotations
 
@@ -15,15 +12,28 @@ import pytest
 from numpy.typing import NDArray
 
 from ubr.pretrain.reading.regions import Regions
-from ubr.pretrain.scores.tables import read_curves
-from ubr.pretrain.uses.calibration import calibrate, read_labels
+from ubr.pretrain.scores.read import read_curves
+from ubr.pretrain.uses.calibration import calibrate
+from ubr.pretrain.uses.labels import read_labels
 
 SHA = "c" * 64
 N = 60
 Z = 5.0 * np.arange(N)
 HEADER = "series,index,part,landmark\n"
-ONE = "one,0-19,chest,\none,20-39,abdomen,\none,40-59,pelvis,\none,20,,liver_dome\none,40,,iliac_crest\n"
-TWO = "two,0-24,chest,\ntwo,25-44,abdomen,\ntwo,45-59,pelvis,\ntwo,25,,liver_dome\ntwo,45,,iliac_crest\n"
+ONE = """\
+one,0-19,chest,
+one,20-39,abdomen,
+one,40-59,pelvis,
+one,20,,liver_dome
+one,40,,iliac_crest
+"""
+TWO = """\
+two,0-24,chest,
+two,25-44,abdomen,
+two,45-59,pelvis,
+two,25,,liver_dome
+two,45,,iliac_crest
+"""
 THREE = "three,0-9,chest,\nthree,10-29,abdomen,\nthree,30-59,pelvis,\nthree,10,,liver_dome\n"
 
 
@@ -246,7 +256,7 @@ def test_calibrate__features_tell_parts_where_asked_for(scores: Path, tmp_path: 
     pytest.importorskip("sklearn", reason="parts by features need scikit-learn (the extra labels)")
     text = labels(tmp_path, HEADER + ONE + TWO + THREE)
     with pytest.raises(
-        ValueError, match=r"has no features\.npy; score with --features into a new folder"
+        ValueError, match=r"has no features\.npy; score with features into a new folder"
     ):
         calibrate(scores, text, tmp_path / "none.json", features=True)
     curves, _ = read_curves(scores)

@@ -1,6 +1,5 @@
-"""The claim of the README:
-
-from nothing but computed CT to scores, body parts, a figure and a trunk that loads elsewhere.
+"""The demo leads from computed CT alone to scores, body parts, a figure, and a trunk that loads
+elsewhere.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ import torch
 import torchvision
 from PIL import Image
 
-from ubr.pretrain.scores.tables import SeriesScores
-from ubr.pretrain.uses.demo import PARTS, body_part_accuracy, demo, read_labels
+from ubr.pretrain.scores.series import SeriesScores
+from ubr.pretrain.uses.demo import PARTS, body_part_accuracy, read_labels, run_demo
 
 
 @pytest.mark.heavy
 def test_demo__reaches_what_it_claims_on_unseen_phantoms(tmp_path: Path) -> None:
-    result = demo(tmp_path / "run")
+    result = run_demo(tmp_path / "run")
     assert result.mean_r >= 0.98, result.text
     assert result.accuracy >= 0.95, result.text
     (scores,) = (tmp_path / "run").glob("scores-*/slices.parquet")

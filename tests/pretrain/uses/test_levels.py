@@ -1,7 +1,4 @@
-"""The same level in other exams:
-
-where, how sure of it, and nowhere where an exam does not reach it.
-"""
+"""The same level in other exams: where it is, how sure that is, and exams that do not reach it."""
 
 from __future__ import annotations
 
@@ -75,7 +72,7 @@ def test_same_level__is_where_the_other_curve_passes_the_slices_score(scores: Pa
 def regions(
     volumes: int = 9, pairs_mm: tuple[float, ...] = tuple(float(v) for v in range(1, 73))
 ) -> Regions:
-    """Made from this many volumes that show one landmark; every pair of them is 1, 2, ... mm apart."""
+    """Made from volumes that show one landmark; pairs of them are 1, 2, ... mm apart."""
     return Regions(
         "ab", (), (), {"liver_dome": Level(3.0, 0.1, volumes, (), ())}, pairs_mm=pairs_mm
     )
@@ -104,7 +101,7 @@ def test_same_level__too_few_labelled_volumes_give_no_interval(scores: Path) -> 
     with pytest.raises(
         ValueError,
         match="8 volumes labelled with a landmark allow at most 89 %; label more, or lower "
-        "--coverage",
+        "coverage",
     ):
         same_level(scores, "given", 30, regions=regions(8))
     with pytest.raises(ValueError, match="0 volumes labelled with a landmark give no interval"):
@@ -137,7 +134,7 @@ def test_command_line__a_table_and_a_csv_file(
     assert main(argv) == 0
     shown = capsys.readouterr().out
     assert shown.strip().endswith(
-        "for an interval, give --regions from volumes with labelled landmarks"
+        "for an interval, give regions made from volumes with labelled landmarks"
     )
     assert "does not reach the level" in next(
         line for line in shown.splitlines() if line.startswith("above")
@@ -152,7 +149,7 @@ def test_command_line__a_table_and_a_csv_file(
         "high_mm": "",
     }
     assert float(rows["late"]["z_mm"]) == pytest.approx(100, abs=1.3)
-    assert main(argv) == 2 and "exists; give a new --out" in capsys.readouterr().err
+    assert main(argv) == 2 and "exists; give a new" in capsys.readouterr().err
     assert main([*argv[:-2], "--regions", str(regions().save(tmp_path / "regions.json"))]) == 0
     shown = capsys.readouterr().out
     assert shown.splitlines()[0].endswith("interval mm") and "for an interval" not in shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.pretrain.scores.tables import SeriesScores
+from ubr.pretrain.scores.series import SeriesScores
 from ubr.pretrain.uses.pictures import at_levels, figure
 
 

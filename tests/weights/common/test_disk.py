@@ -81,3 +81,25 @@ def test_sweep__removes_what_a_killed_process_left(tmp_path: Path) -> None:
         part.write_text("whole")
         disk.sweep(tmp_path)  # this process runs: its part stays
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_sweep__removes_what_earlier_versions_left(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    host = disk._host()
+    living = tmp_path / f"a.json.{host}-{os.getpid()}.tmp"
+    dead = tmp_path / f"b.json.{host}-{process.pid}.tmp"
+    elsewhere = tmp_path / f"c.json.ffffffff-{process.pid}.tmp"
+    old = tmp_path / "d.json.ffffffff-1.tmp"
+    others = tmp_path / "notes.tmp"
+    for path in (living, dead, elsewhere, old, others):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    os.utime(others, (0, 0))
+    disk.sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        living.name,
+        elsewhere.name,
+        others.name,
+    }
+    assert disk.is_part(living) and not disk.is_part(others)

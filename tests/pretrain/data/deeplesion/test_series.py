@@ -42,8 +42,8 @@ def write(
 
 
 def only(root: Path) -> Volume:
-    (series,), _ = find.find([root / "Images_png"])
-    return find.read(series)
+    (series,), _ = find.find_series([root / "Images_png"])
+    return find.read_volume(series)
 
 
 def test_order_and_positions_follow_the_numbers(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_all_16_bits_arrive(tmp_path: Path) -> None:
 def test_patient_is_the_first_field(tmp_path: Path) -> None:
     write(tmp_path / "a", [1, 2])
     write(tmp_path / "b", [1, 2, 3], name="other")
-    series, _ = find.find([tmp_path])
+    series, _ = find.find_series([tmp_path])
     assert [s.patient for s in series] == ["deeplesion-000001", ""]
 
 
@@ -87,7 +87,7 @@ def test_eight_bit_and_unnumbered_files_are_left_out(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(folder / "003.png")
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "004.png")
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(folder / "screenshot.png")
-    series, left = find.find([tmp_path / "Images_png"])
+    series, left = find.find_series([tmp_path / "Images_png"])
     assert [len(s.files) for s in series] == [2]
     assert [(o.path, o.reason) for o in left] == [
         (str(folder), "PNG that are not 16-bit grey: HU are lost (2 files)"),
@@ -145,16 +145,16 @@ def test_sizes_and_numbers_must_be_unambiguous(tmp_path: Path) -> None:
 
 def test_real_deeplesion(lesions: Path) -> None:
     images = lesions / "Images_png"
-    series, left = find.find([images])
+    series, left = find.find_series([images])
     assert left == []
     assert sum(len(s.files) for s in series) == sum(1 for _ in images.glob("*/*.png"))
     known = {key.folder for key in read_table(lesions, keep_noisy=True)}
     for one in series:
         if Path(one.files[0]).parent.name not in known:
             with pytest.raises(UnusableError, match=r"DL_info.csv has no row for this folder"):
-                find.read(one)
+                find.read_volume(one)
             continue
-        volume = find.read(one)
+        volume = find.read_volume(one)
         assert volume.hu.shape == (len(one.files), 512, 512)
         assert volume.warnings[0] == UNGEOMETRIC
         assert (

@@ -1,0 +1,44 @@
+"""Volumes that come as one grid of stored values with an affine, whatever the file format.
+
+Direction comes from the header. A file whose header does not say how it lies in the patient is
+refused: half of all such guesses would be upside-down, and slice order is the label. None of these
+formats knows a patient or what its values mean, so `Series.patient` is empty and values that cannot
+be HU are refused (`hu.HuScale`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .hu import HuScale
+from .orient import grid_to_volume
+from .volume import UnusableError, Volume
+
+
+def hu_grid_to_volume(
+    stored: NDArray[Any], lps: NDArray[np.float64], slope: float = 1.0, intercept: float = 0.0
+) -> Volume:
+    """A grid of stored values as a volume.
+
+    lps: `[3, 4]`, from indices to mm in DICOM's LPS.
+
+    Raises `UnusableError` when the values cannot be HU, or the axes are no grid of axial slices.
+    """
+    scale = HuScale()
+    hu = scale.convert(stored, slope, intercept)
+    return grid_to_volume(hu, lps[:, :3], lps[:, 3], warnings=scale.warnings())
+
+
+def shape_3d(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """The shape without trailing axes of length 1, checked before anything large is read."""
+    if dtype.names or dtype.kind not in "iuf":
+        raise UnusableError("values are colours or complex, not one number a voxel")
+    volumes = int(np.prod(shape[3:]))
+    if volumes != 1:
+        raise UnusableError(f"{len(shape)}-D: {volumes} volumes; give one 3-D volume a file")
+    if len(shape) < 3:
+        raise UnusableError(f"{len(shape)}-D, not a volume")
+    return shape[:3]

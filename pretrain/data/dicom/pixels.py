@@ -1,0 +1,163 @@
+"""The pixels of a DICOM series: slice by slice, trusting nothing but the headers met there."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..hu import HuScale
+from ..orient import Stack, to_volume
+from ..volume import Series, UnusableError, Volume
+from .headers import Slice, slices_in
+from .series import alike, first_at_each_position
+
+UNREADABLE_AT_MOST = 0.1
+"""Share of a series' files that may fail; the rest is still a volume with gaps."""
+
+
+def read_series(series: Series) -> Volume:
+    """The volume of a series that `group_series` made.
+
+    HU by each slice's own slope and intercept; padding is air. A slice at a position already taken
+    is dropped (the one with the lower acquisition and instance number stays).
+
+    Raises `UnusableError` when more than a tenth of the files cannot be read, or what remains is no
+    axial CT volume.
+    """
+    scale = HuScale()
+    slices, images, failed = _convert_files(series.files, scale)
+    notes: tuple[str, ...] = ()
+    if stack_of := re.search(r"#(\d+)/(\d+)$", series.uid):
+        notes += (f"mixed: stack {stack_of[1]} of {stack_of[2]} of the series",)
+    notes += failed
+    if any(s.scale is None for s in slices):
+        _check_unscaled(slices, scale)
+        notes += ("rescale: no slope and intercept",)
+    notes += scale.warnings()
+    _check_one_stack(slices)
+    keep = first_at_each_position(slices)
+    if len(keep) < len(slices):
+        notes += (f"duplicate: {len(slices) - len(keep)} of {len(slices)} slices",)
+    first = slices[keep[0]]
+    hu = np.stack([images[k] for k in keep])
+    images.clear()  # a long series takes half a gigabyte
+    stack = Stack(
+        hu,
+        np.array(first.right),
+        np.array(first.down),
+        first.pixel_mm,
+        np.array([slices[k].corner for k in keep]),
+    )
+    return to_volume(stack, thickness_mm=first.thickness_mm, warnings=notes)
+
+
+def _convert_files(
+    paths: Sequence[str], scale: HuScale
+) -> tuple[list[Slice], list[NDArray[np.int16]], tuple[str, ...]]:
+    """The slices of all files, their HU, and the warning of the files that cannot be read.
+
+    Raises `UnusableError` when these are too many.
+    """
+    slices: list[Slice] = []
+    images: list[NDArray[np.int16]] = []
+    reasons = Counter[str]()
+    for path in paths:
+        try:
+            loaded = _load(path)
+            converted = [
+                scale.convert(stored, *(header.scale or (1.0, 0.0)), padding)
+                for header, stored, padding in loaded
+            ]
+        except MemoryError:
+            raise
+        except UnusableError as error:
+            reasons[str(error)] += 1
+        except Exception as error:  # pydicom and its decoders raise whatever broken bytes lead to
+            reasons[_decoding(error)] += 1
+        else:
+            slices += [header for header, _, _ in loaded]
+            images += converted
+    failed = reasons.total()
+    if not failed:
+        return slices, images, ()
+    most = reasons.most_common(1)[0][0]
+    if failed > UNREADABLE_AT_MOST * len(paths):
+        raise UnusableError(f"{failed} of {len(paths)} files cannot be read: {most}")
+    return slices, images, (f"unreadable: {failed} of {len(paths)} files ({most})",)
+
+
+def _load(path: str) -> list[tuple[Slice, NDArray[Any], NDArray[np.bool_] | None]]:
+    """Every slice of one file: header, stored values, and where they are padding."""
+    import pydicom
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    with warnings.catch_warnings(action="ignore"):
+        ds = pydicom.dcmread(path, force=True)
+        slices = slices_in(ds)
+        if "TransferSyntaxUID" not in ds.file_meta:
+            # A data set without the file's preamble is not compressed.
+            ds.file_meta.TransferSyntaxUID = (
+                ImplicitVRLittleEndian if ds.original_encoding[0] else ExplicitVRLittleEndian
+            )
+        stored = ds.pixel_array
+    if stored.ndim == 2:
+        stored = stored[None]
+    if stored.shape != (len(slices), *slices[0].size):
+        raise UnusableError("the pixels do not have the size the header gives")
+    padding = ds.get("PixelPaddingValue")
+    if padding is None:
+        return [(header, image, None) for header, image in zip(slices, stored, strict=True)]
+    limit = ds.get("PixelPaddingRangeLimit", padding)
+    low = _as_stored(min(padding, limit), stored.dtype)
+    high = _as_stored(max(padding, limit), stored.dtype)
+    return [
+        (header, image, (image >= low) & (image <= high))
+        for header, image in zip(slices, stored, strict=True)
+    ]
+
+
+def _as_stored(value: Any, dtype: np.dtype[Any]) -> int:
+    """A padding value in the type of the pixels.
+
+    It is not always written so: 63536 in a file of signed pixels is -2000.
+    """
+    bits = 8 * dtype.itemsize
+    unsigned: int = int(value) % (1 << bits)
+    return unsigned - (1 << bits) if dtype.kind == "i" and unsigned >= 1 << (bits - 1) else unsigned
+
+
+def _check_one_stack(slices: list[Slice]) -> None:
+    if not all(alike(slices[0], s) for s in slices):
+        raise UnusableError("slices differ in size, orientation or pixel spacing")
+
+
+def _check_unscaled(slices: list[Slice], scale: HuScale) -> None:
+    """Raise `UnusableError` where values without slope and intercept are no HU.
+
+    They pass if all slices lack both, and there is air near -1000.
+    """
+    missing = sum(s.scale is None for s in slices)
+    if missing < len(slices):
+        raise UnusableError(
+            f"{missing} of {len(slices)} slices have no rescale slope and intercept"
+        )
+    if scale.low > -900:
+        raise UnusableError(
+            f"no rescale slope and intercept, and values {scale.low:g}..{scale.high:g} are not HU"
+        )
+
+
+def _decoding(error: Exception) -> str:
+    """Why a file cannot be decoded: decoders' own messages name files and values."""
+    if isinstance(error, RuntimeError):  # NotImplementedError is one too
+        return (
+            "the pixels cannot be decoded (damaged, or compressed in a way pydicom and gdcm "
+            "do not know)"
+        )
+    return f"truncated or damaged ({type(error).__name__})"

@@ -1,0 +1,34 @@
+"""Keys: hashes that name series and patients without identifying anyone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+
+from ubr.weights.common import disk
+
+
+def hash_text(text: str, *, secret: bytes = b"", size: int = 8) -> str:
+    """blake2b of a text, `2 * size` hexadecimal digits, keyed where a secret is given."""
+    return blake2b(text.encode(), digest_size=size, key=secret).hexdigest()
+
+
+def make_secret(path: Path) -> None:
+    """Write a new secret, unless another writer was first: its secret stays."""
+    with suppress(FileExistsError), disk.whole(path) as part:
+        part.write_text(secrets.token_hex(32), "ascii")
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if path.exists():
+                raise FileExistsError from None
+
+
+def read_secret(path: Path) -> bytes:
+    """The secret. Raises `OSError` where there is none."""
+    return bytes.fromhex(path.read_text("ascii"))

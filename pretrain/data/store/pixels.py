@@ -1,0 +1,73 @@
+"""The pixels of one series: blosc2, int16 `[z, y, x]`, one slice per chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ubr.weights.common import disk
+
+from .rows import StoreError
+
+_DAMAGED = (RuntimeError, ValueError, TypeError, SyntaxError, MemoryError)
+"""What blosc2 makes of a damaged header."""
+
+
+def write_pixels(path: Path, hu: NDArray[np.int16]) -> None:
+    """Write a series' pixels, whole or not at all.
+
+    Raises:
+        StoreError: blosc2 cannot write.
+        OSError: as `disk.whole`.
+    """
+    import blosc2
+
+    with disk.whole(path) as part:
+        try:
+            blosc2.asarray(
+                np.ascontiguousarray(hu),
+                urlpath=str(part),
+                mode="w",
+                chunks=(1, *hu.shape[1:]),
+                cparams={
+                    "codec": blosc2.Codec.LZ4,
+                    "clevel": 5,
+                    "filters": [blosc2.Filter.BITSHUFFLE],
+                    "nthreads": 1,
+                },
+            )
+        except RuntimeError as error:  # blosc2's for a disk that is full
+            raise StoreError(f"{path.parent.parent} cannot be written to ({error})") from error
+
+
+def read_pixels(path: Path, slices: Sequence[int] | slice | None = None) -> NDArray[np.int16]:
+    """All slices, a range, or those named, in the order given. Only these are decompressed.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+        IndexError: a slice outside the series.
+    """
+    import blosc2
+
+    key = path.stem
+    if not path.exists():
+        raise StoreError(
+            f"the pixels of series {key} are missing from the store; ingest its source again"
+        )
+    try:
+        array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
+        if slices is None or isinstance(slices, slice):
+            return np.asarray(array[slices or slice(None)], np.int16)
+        out = np.empty((len(slices), *array.shape[1:]), np.int16)
+        for i, z in enumerate(slices):
+            out[i] = array[int(z)]
+        return out
+    except _DAMAGED as error:
+        what = f"cannot be read ({type(error).__name__})"
+        raise StoreError(
+            f"the pixels of series {key} {what}; delete series/{path.name} and ingest its "
+            "source again"
+        ) from error

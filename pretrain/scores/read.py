@@ -1,0 +1,113 @@
+"""Reading the tables of a folder of scores."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..reading.curve import Curve
+from ..reading.finding import Finding
+
+LAST = "slices.parquet"
+"""The table that is put in its place last: where it is, the scoring is finished."""
+
+
+def read_rows(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of one of the CSV tables."""
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            yield from csv.DictReader(file)
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}); score again into a new folder"
+        ) from None
+
+
+def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, Any]]:
+    """The columns of slices.parquet by series, from the superior end, and the scores' settings.
+
+    Raises `ValueError` for a folder that `score` did not write.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(Path(folder) / LAST).sort_by(
+            [("series", "ascending"), ("index", "ascending")]
+        )
+        settings = dict(json.loads(table.schema.metadata[b"ubr"]))
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        keys = columns.pop("series")
+        starts = (
+            np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+            if len(keys)
+            else np.array([], int)
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder} is not a folder that score wrote: its {LAST} cannot be read "
+            f"({type(error).__name__})"
+        ) from None
+    ends = [*starts[1:], len(keys)]
+    return {
+        str(keys[a]): {name: column[a:b] for name, column in columns.items()}
+        for a, b in zip(starts, ends, strict=True)
+    }, settings
+
+
+def read_curves(folder: str | Path) -> tuple[dict[str, Curve], str]:
+    """The curves of a folder that `score` wrote, by series, and the digest of the weights that made
+    them.
+
+    Raises `ValueError` for another folder.
+    """
+    slices, settings = read_slices(folder)
+    curves = {
+        key: Curve(one["score"].astype(np.float64), one["z_mm"].astype(np.float64))
+        for key, one in slices.items()
+    }
+    return curves, str(settings["weights_sha256"])
+
+
+def read_findings(folder: Path) -> dict[str, tuple[Finding, ...]]:
+    """The findings of the series that have any, by series."""
+    found: dict[str, list[Finding]] = {}
+    for row in read_rows(folder / "findings.csv"):
+        finding = Finding(
+            row["kind"],
+            int(row["first"]),
+            int(row["last"]),
+            float(row["confidence"]),
+            row["reason"],
+        )
+        found.setdefault(row["series"], []).append(finding)
+    return {series: tuple(findings) for series, findings in found.items()}
+
+
+def read_features(folder: str | Path) -> dict[str, NDArray[np.float32]]:
+    """The features `[n, 512]` of a folder that `score` wrote, by series, memory-mapped.
+
+    Raises `ValueError` where they were not asked for.
+    """
+    path = Path(folder) / "features.npy"
+    if not path.exists():
+        raise ValueError(f"{folder} has no features.npy; score with features into a new folder")
+    try:
+        whole: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}); score again into a new folder"
+        ) from None
+    slices, _ = read_slices(folder)
+    ends = np.cumsum([len(one["score"]) for one in slices.values()], dtype=int)
+    if len(whole) != (ends[-1] if len(ends) else 0):
+        raise ValueError(
+            f"{path} has {len(whole)} rows, {LAST} {ends[-1] if len(ends) else 0}; score again "
+            "into a new folder"
+        )
+    return dict(zip(slices, np.split(whole, ends[:-1]), strict=True)) if slices else {}

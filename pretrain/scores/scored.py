@@ -1,0 +1,115 @@
+"""What a scoring gave: the folder, read when asked for, and its end as text."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..data.volume import WARNINGS, LeftOut, reasons
+from ..reading.finding import KINDS
+from ..reading.line import PAPER_R
+from ..reading.reference import ENOUGH
+from .read import read_findings, read_rows, read_slices
+from .series import SeriesScores
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What `score` wrote; read from its files when asked for.
+
+    folder: with the tables. sources: where each series was read from, by its key; for the caller
+    only. already: how many series an earlier call had scored. notes: what the regions could not
+    give.
+    """
+
+    folder: Path
+    sources: Mapping[str, str]
+    already: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def series(self) -> tuple[SeriesScores, ...]:
+        """The scores of all series, in the order of their keys; all of them in memory."""
+        slices, _ = read_slices(self.folder)
+        found = read_findings(self.folder)
+        return tuple(
+            SeriesScores(
+                row["series"],
+                slices[row["series"]]["score"],
+                slices[row["series"]]["z_mm"],
+                _warnings(row["warnings"]),
+                self.sources[row["series"]],
+                findings=found.get(row["series"], ()),
+            )
+            for row in read_rows(self.folder / "series.csv")
+        )
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What gave no scores; with paths where they were asked for."""
+        rows = read_rows(self.folder / "left_out.csv")
+        return tuple(LeftOut(row.get("path", ""), row["reason"], row["series"]) for row in rows)
+
+    def table(self) -> str:
+        """The end of a scoring as text.
+
+        It holds counts, quality, the least straight curves, findings, and what was left out and
+        why.
+        """
+        rows = list(read_rows(self.folder / "series.csv"))
+        left_out = self.left_out
+        return "\n".join(
+            [
+                *self._quality(rows),
+                *_findings(rows),
+                f"left out  {len(left_out):6,}",
+                *reasons(left_out, 10, with_paths=True),
+                *self.notes,
+            ]
+        )
+
+    def _quality(self, rows: Sequence[Mapping[str, str]]) -> list[str]:
+        """How many series were scored, how straight they are, and which are the least so."""
+        r = {row["series"]: float(row["pearson_r"]) for row in rows}
+        defined = [value for value in r.values() if not math.isnan(value)]
+        median = np.median(defined) if defined else math.nan
+        slices = sum(int(row["slices"]) for row in rows)
+        lines = [
+            f"scored    {len(rows):6,} series, {slices:,} slices; median r {median:.4f}; in "
+            f"{self.folder}"
+        ]
+        if self.already:
+            lines.append(f"{'':10}{self.already:6,} of them by an earlier call")
+        least = heapq.nsmallest(
+            5, rows, key=lambda row: -2.0 if math.isnan(r[row["series"]]) else r[row["series"]]
+        )
+        return lines + [
+            f"{'':10}r {r[row['series']]:.4f}  series {row['series']}, {row['slices']} slices"
+            for row in least
+        ]
+
+
+def _findings(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """How many series have findings, of which kinds, and how many the paper's rule suspects."""
+    kinds = [row["findings"].split("; ") for row in rows if row["findings"]]
+    counts = ", ".join(
+        f"{kind} {n}" for kind in KINDS if (n := sum(kind in found for found in kinds))
+    )
+    suspect = sum(row["paper_rule"] == "True" for row in rows)
+    few = f"{'':10}at least {ENOUGH} series are needed to tell whether a header's spacing is right"
+    found = (
+        f"findings  {len(kinds):6,} series{f': {counts}' if counts else ''}; r below "
+        f"{PAPER_R}: {suspect}"
+    )
+    return [*([few] if len(rows) < ENOUGH else []), found]
+
+
+def _warnings(cell: str) -> tuple[str, ...]:
+    """The warnings in a cell of series.csv; a warning can hold a semicolon itself."""
+    return tuple(filter(None, re.split(rf"; (?=(?:{'|'.join(WARNINGS)}):)", cell)))

@@ -1,0 +1,50 @@
+"""Scoring one scan in memory, for callers that look for levels in its curve."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ubr.weights import Regressor, Weights
+from ubr.weights.body import body_boxes
+from ubr.weights.common.devices import to_device
+from ubr.weights.scorer import score_slices
+
+from ..data.find import find_one, read_volume
+from ..data.volume import Series, Volume
+from ..reading.curve import pearson_r
+
+
+def score_scan(weights: Weights, source: str | Path) -> tuple[Series, Volume, NDArray[np.float64]]:
+    """The series and the volume of a scan, and the score of each slice.
+
+    Raises:
+        ValueError: none or several series, or one in which no level can be looked for: fewer than
+            three slices, no body, scores that are constant or fall towards the feet.
+    """
+    series = find_one(source)
+    volume = read_volume(series)
+    if len(volume.hu) < 3:
+        raise ValueError(
+            f"{source} has {len(volume.hu)} slices; a level is looked for in at least three"
+        )
+    if not body_boxes(volume.hu, volume.spacing_mm).any():
+        raise ValueError(f"{source} shows no body in any of its {len(volume.hu)} slices")
+    regressor = Regressor.from_weights(weights).eval()
+    to_device(regressor, "auto")
+    scores = score_slices(regressor, volume.hu, volume.spacing_mm, volume.z_mm).astype(np.float64)
+    r = pearson_r(scores, volume.z_mm)
+    if math.isnan(r):
+        raise ValueError(
+            f"all {len(scores)} slices of {source} have the same score, {scores[0]:g}: these "
+            "weights cannot tell them apart"
+        )
+    if r <= 0:
+        raise ValueError(
+            f"the scores of {source} fall towards the feet (r {r:.2f}): it lies upside-down, or "
+            "these weights do not know its kind"
+        )
+    return series, volume, scores

@@ -1,0 +1,182 @@
+"""Writing the tables of a folder of scores, some series at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.volume import LeftOut
+from ..reading.faults import findings
+from ..reading.finding import Finding
+from ..reading.intervals import landmark_rows
+from ..reading.reference import Reference, reference_of
+from ..reading.regions import Regions
+from .read import LAST
+from .series import SeriesScores
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SERIES_AT_ONCE = 256
+"""Series whose rows are in memory when the tables are written; a row group of slices.parquet."""
+TYPICAL = 2000
+"""Series from which the look of a sound curve is learned.
+
+Keys are hashes, so the first ones are as good as any.
+"""
+_BLANK = SeriesScores("", np.zeros(1, np.float32), np.zeros(1), (), "")
+"""A share of the series can be empty; its tables have columns all the same."""
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """What the tables hold besides scores.
+
+    regions: parts and landmarks, with intervals of this coverage. features: of each slice.
+    with_paths: where each series was read from.
+    """
+
+    regions: Regions | None = None
+    coverage: float = 0.9
+    features: bool = False
+    with_paths: bool = False
+
+
+def write_tables(
+    folder: Path,
+    series: Callable[[], Iterator[SeriesScores]],
+    left_out: Iterable[LeftOut],
+    options: TableOptions,
+    settings: Mapping[str, object],
+) -> list[str]:
+    """Write the tables into a folder, some series at a time. Returns their names.
+
+    series: gives all series in the order of their keys, each time from the first. settings: what
+    the scores depend on.
+    """
+    import pyarrow.parquet as pq
+
+    reference = reference_of([(one.scores, one.z_mm) for one in islice(series(), TYPICAL)])
+    left = [{"series": out.key, "reason": out.reason, "path": out.path} for out in left_out]
+    with _csv(
+        folder / "left_out.csv", ["series", "reason", *(["path"] if options.with_paths else [])]
+    ) as table:
+        table.writerows(sorted(left, key=lambda row: tuple(row.values())))
+    schema = _slice_rows([], options).schema.with_metadata({"ubr": json.dumps(settings)})
+    names = ["left_out.csv", "series.csv", "findings.csv", LAST]
+    with ExitStack() as stack:
+        summaries = stack.enter_context(
+            _csv(folder / "series.csv", list(_series_row(_BLANK, options)))
+        )
+        faults = stack.enter_context(
+            _csv(folder / "findings.csv", ["series", *(field.name for field in fields(Finding))])
+        )
+        slices = stack.enter_context(pq.ParquetWriter(folder / LAST, schema))
+        if options.regions:
+            columns = list(
+                landmark_rows(options.regions, "", _BLANK.scores, _BLANK.z_mm, options.coverage)[0]
+            )
+            landmarks = stack.enter_context(_csv(folder / "landmarks.csv", columns))
+            names.append("landmarks.csv")
+        remaining = series()
+        while batch := [_judged(one, reference) for one in islice(remaining, SERIES_AT_ONCE)]:
+            slices.write_table(_slice_rows(batch, options).cast(schema))
+            summaries.writerows(_series_row(one, options) for one in batch)
+            faults.writerows(
+                {"series": one.key, **asdict(finding)} for one in batch for finding in one.findings
+            )
+            if options.regions:
+                regions, coverage = options.regions, options.coverage
+                landmarks.writerows(
+                    row
+                    for one in batch
+                    for row in landmark_rows(regions, one.key, one.scores, one.z_mm, coverage)
+                )
+    if options.features:
+        _write_features(folder / "features.npy", series)
+        names.append("features.npy")
+    return names
+
+
+def _judged(one: SeriesScores, reference: Reference) -> SeriesScores:
+    return replace(one, findings=findings(one.scores, one.z_mm, reference=reference))
+
+
+def _slice_rows(series: Sequence[SeriesScores], options: TableOptions) -> pa.Table:
+    """Rows of slices.parquet."""
+    import pyarrow as pa
+
+    lengths = [len(one.scores) for one in series]
+    scores = np.concatenate([np.empty(0, np.float32), *(one.scores for one in series)])
+    return pa.table(
+        {
+            "series": pa.array(
+                np.repeat(np.array([one.key for one in series], np.str_), lengths), pa.string()
+            ),
+            "index": pa.array(
+                np.concatenate([np.arange(n, dtype=np.int32) for n in [0, *lengths]])
+            ),
+            "z_mm": pa.array(
+                np.concatenate([np.empty(0, np.float64), *(one.z_mm for one in series)])
+            ),
+            "score": pa.array(scores),
+            **{
+                name: pa.array(column)
+                for name, column in _columns(series, scores, options.regions).items()
+            },
+        }
+    )
+
+
+def _columns(
+    series: Sequence[SeriesScores], scores: NDArray[np.float32], regions: Regions | None
+) -> dict[str, NDArray[Any]]:
+    """The columns that regions add."""
+    if regions is None:
+        return {}
+    features = None
+    if regions.classifier:
+        width = len(regions.classifier.weights[0])
+        features = np.concatenate(
+            [
+                np.empty((0, width), np.float32),
+                *(one.features for one in series if one.features is not None),
+            ]
+        )
+    return regions.columns(scores, features)
+
+
+def _series_row(one: SeriesScores, options: TableOptions) -> dict[str, object]:
+    """A row of series.csv."""
+    parts = options.regions.summary(one.scores, one.z_mm) if options.regions else {}
+    return one.summary() | parts | ({"path": one.source} if options.with_paths else {})
+
+
+def _write_features(path: Path, series: Callable[[], Iterator[SeriesScores]]) -> None:
+    """One array of all slices, mapped so that it need not be in memory."""
+    shapes = [one.features.shape for one in series() if one.features is not None]
+    rows, columns = sum(n for n, _ in shapes), shapes[0][1] if shapes else 0
+    whole = np.lib.format.open_memmap(path, "w+", np.float32, (rows, columns))
+    at = 0
+    for one in series():
+        if one.features is not None:
+            whole[at : at + len(one.features)] = one.features
+            at += len(one.features)
+    whole.flush()
+
+
+@contextmanager
+def _csv(path: Path, columns: Sequence[str]) -> Iterator[csv.DictWriter[str]]:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        yield writer

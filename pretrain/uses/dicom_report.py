@@ -1,0 +1,178 @@
+"""A Structured Report of parts and landmarks: TID 1500 (Measurement Report), through highdicom.
+
+A measurement group per part holds the images that show it and its length. One per landmark holds
+the image nearest to it and the score there. Concepts are SNOMED CT's where DICOM lists one (PS3.16
+CID 4031 and others), else codes of this project's own scheme, 99UBR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ubr.weights import Weights
+
+from .dicom_images import SliceImage
+
+PARTS = {
+    "head": "Head",
+    "neck": "Neck",
+    "chest": "Chest",
+    "abdomen": "Abdomen",
+    "pelvis": "Pelvis",
+    "thigh": "Thigh",
+}
+"""Part -> keyword of its SNOMED CT code in pydicom's dictionary."""
+LANDMARKS = {
+    "mandible": ("Mandible", None),
+    "lung_apex": ("ApexOfLung", None),
+    "liver_dome": ("Liver", "Superior"),  # DICOM lists no code of the dome
+    "iliac_crest": ("IliacCrest", None),
+    "femoral_head": ("FemoralHead", None),
+}
+"""Landmark -> keyword of its code, and of a topographical modifier."""
+MAY_BE_EMPTY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+)
+
+
+def structured_report(
+    images: Sequence[SliceImage],
+    parts: Mapping[str, Sequence[int]],
+    landmarks: Mapping[str, int],
+    z_mm: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    weights: Weights,
+) -> Any:
+    """Build the report.
+
+    Args:
+        images: the image of each slice.
+        parts: the slices of each part.
+        landmarks: the slice of each landmark.
+        z_mm: `[n]`, where each slice lies.
+        scores: `[n]`, of the slices.
+        weights: those that made the scores.
+
+    Raises:
+        ValueError: the series' headers do not make a valid report.
+    """
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+    from pydicom.uid import generate_uid
+
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=generate_uid(entropy_srcs=["ubr-pretrain", weights.sha256()]),
+        name="ubr-pretrain",
+        model_name=version("ubr-pretrain"),
+    )
+    evidence = list({image.path: image.header for image in images}.values())
+    for name in MAY_BE_EMPTY:
+        if name not in evidence[0]:
+            setattr(evidence[0], name, "")
+    try:
+        return sr.EnhancedSR(
+            evidence=evidence,
+            content=sr.MeasurementReport(
+                observation_context=sr.ObservationContext(
+                    observer_device_context=sr.ObserverContext(
+                        observer_type=codes.DCM.Device, observer_identifying_attributes=device
+                    )
+                ),
+                procedure_reported=codes.cid100.CTUnspecifiedBodyRegion,
+                imaging_measurements=_groups(images, parts, landmarks, z_mm, scores, weights),
+            )[0],
+            series_instance_uid=generate_uid(),
+            series_number=1,
+            sop_instance_uid=generate_uid(),
+            instance_number=1,
+            manufacturer="ubr-pretrain",
+            is_complete=True,
+            series_description="Body parts and landmarks (UBR)",
+        )
+    except Exception as error:  # the texts of these quote the patient's data
+        raise ValueError(
+            f"the series' headers do not make a valid report ({type(error).__name__}); correct "
+            "them first"
+        ) from None
+
+
+def _groups(
+    images: Sequence[SliceImage],
+    parts: Mapping[str, Sequence[int]],
+    landmarks: Mapping[str, int],
+    z_mm: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    weights: Weights,
+) -> list[Any]:
+    """The measurement groups: one per part with its length, one per landmark with its score."""
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+    from pydicom.uid import generate_uid
+
+    algorithm = sr.AlgorithmIdentification(
+        name="Unsupervised Body-part Regression", version=weights.sha256()[:12]
+    )
+
+    def group(
+        name: str, shown: Sequence[int], site: Any, measured: Any, value: float, unit: Any
+    ) -> Any:
+        return sr.MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=sr.TrackingIdentifier(uid=generate_uid(), identifier=name),
+            finding_type=codes.SCT.AnatomicalStructure,
+            finding_sites=[site],
+            algorithm_id=algorithm,
+            measurements=[sr.Measurement(name=measured, value=round(value, 4), unit=unit)],
+            source_images=[
+                sr.SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID, frames)
+                for header, frames in _references([images[i] for i in shown])
+            ],
+        )
+
+    score = sr.CodedConcept("BODYSCORE", "99UBR", "Body-part regression score")
+    groups = [
+        group(
+            p, i, _site(p), codes.SCT.Length, float(z_mm[i[-1]] - z_mm[i[0]]), codes.UCUM.Millimeter
+        )
+        for p, i in parts.items()
+    ]
+    return groups + [
+        group(name, [i], _site(name), score, float(scores[i]), codes.UCUM.NoUnits)
+        for name, i in landmarks.items()
+    ]
+
+
+def _references(images: Sequence[SliceImage]) -> list[tuple[Any, list[int] | None]]:
+    """Each file's header once, with the frames that are meant where it has several."""
+    frames: dict[str, list[int]] = {}
+    headers = {}
+    for image in images:
+        headers[image.path] = image.header
+        frames.setdefault(image.path, []).extend([] if image.frame is None else [image.frame])
+    return [(header, frames[path] or None) for path, header in headers.items()]
+
+
+def _site(name: str) -> Any:
+    """The coded place of a part or landmark."""
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    known = {**{part: (keyword, None) for part, keyword in PARTS.items()}, **LANDMARKS}
+    if name.lower() not in known:
+        return sr.FindingSite(sr.CodedConcept(name, "99UBR", name.replace("_", " ")[:64]))
+    keyword, modifier = known[name.lower()]
+    return sr.FindingSite(
+        getattr(codes.SCT, keyword),
+        topographical_modifier=getattr(codes.SCT, modifier) if modifier else None,
+    )

@@ -1,0 +1,107 @@
+"""Labels of slices from a CSV file.
+
+labels.csv has the columns `series` (the key in series.csv), `index` (a slice from the superior end,
+from 0, or several as `12-57`), and `part`, `landmark` or both:
+
+    series,index,part,landmark
+    3f2a...,0-51,chest,
+    3f2a...,52-106,abdomen,
+    3f2a...,52,,liver_dome
+
+Slices without a row are not used. A landmark has one slice per series.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..reading.curve import Curve
+from ..reading.labelled import Labelled
+
+
+def read_labels(path: str | Path, curves: Mapping[str, Curve]) -> list[Labelled]:
+    """The labelled volumes of labels.csv.
+
+    Raises `ValueError`, with the line, for a label that the curves lack or that contradicts
+    another.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            columns = {name.strip() for name in table.fieldnames or ()}
+            rows = [
+                (
+                    table.line_num,
+                    {
+                        (k or "").strip(): (v or "").strip()
+                        for k, v in row.items()
+                        if isinstance(v, str)
+                    },
+                )
+                for row in table
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}); give a CSV file with the columns "
+            "series, index, part"
+        ) from None
+    if not {"series", "index"} <= columns or not {"part", "landmark"} & columns:
+        raise ValueError(
+            f"{path} has the columns {sorted(columns)}; needed are series, index, and part, "
+            "landmark or both"
+        )
+    if not rows:
+        raise ValueError(f"{path} has no label; give one row per labelled slice or range of slices")
+    found: dict[str, Labelled] = {}
+    for line, row in rows:
+        try:
+            _add(found, curves, row)
+        except ValueError as error:
+            raise ValueError(f"{path} line {line}: {error}") from None
+    return list(found.values())
+
+
+def _add(found: dict[str, Labelled], curves: Mapping[str, Curve], row: Mapping[str, str]) -> None:
+    """Add the labels of one row to its volume."""
+    key, part, name = row.get("series", ""), row.get("part", ""), row.get("landmark", "")
+    if key not in curves:
+        near = difflib.get_close_matches(key, curves, n=1)
+        right = (
+            f"nearest: {near[0]}"
+            if near
+            else "give a key of series.csv (scored with_paths, it names the scan)"
+        )
+        raise ValueError(f"no series {key!r} among the {len(curves)} scored ones; {right}")
+    slices = len(curves[key].scores)
+    if slices < 3:
+        raise ValueError(f"series {key} has {slices} slices; a labelled one needs at least 3")
+    span = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", row.get("index", ""))
+    if span is None:
+        raise ValueError(
+            f"index must be a slice or a range such as 12-57, got {row.get('index', '')!r}"
+        )
+    first, last = int(span[1]), int(span[2] or span[1])
+    if not first <= last < slices:
+        raise ValueError(f"series {key} has slices 0 to {slices - 1}, got {row['index']}")
+    if not part and not name:
+        raise ValueError("neither a part nor a landmark; name one, or remove the line")
+    volume = found.setdefault(key, Labelled(key, curves[key]))
+    if name:
+        if first != last:
+            raise ValueError(f"the landmark {name} needs one slice, got {row['index']}")
+        if name in volume.landmarks:
+            raise ValueError(
+                f"series {key} has {name} twice, at slices {volume.landmarks[name]} and {first}; "
+                "keep one"
+            )
+        volume.landmarks[name] = first
+    for index in range(first, last + 1) if part else ():
+        if volume.parts.setdefault(index, part) != part:
+            raise ValueError(
+                f"slice {index} of series {key} is labelled {volume.parts[index]} and {part}; "
+                "keep one"
+            )

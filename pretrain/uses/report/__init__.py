@@ -1,0 +1,1 @@
+"""One page of a folder of scores, for a browser without internet."""

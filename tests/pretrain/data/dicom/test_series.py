@@ -1,0 +1,121 @@
+"""Which files are one series, one stack, one patient."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ubr.pretrain.data import find
+
+from ....made.dicom import Made, X, Y, Z, expected, write
+from ....made.scans import codes, only, reasons
+
+
+def test_series_are_told_apart_by_uid_not_by_folder(tmp_path: Path) -> None:
+    one, two = Made(), Made(corners=[(X[0], Y[0], z) for z in Z[:7]])
+    first, second = one.datasets(), two.datasets()
+    write(tmp_path / "a", first[:9] + second[:3])
+    write(tmp_path / "b" / "c", first[9:] + second[3:], seed=1)
+    series, left = find.find_series([tmp_path])
+    assert left == []
+    assert {s.uid: len(s.files) for s in series} == {one.series: 20, two.series: 7}
+    for s in series:
+        np.testing.assert_array_equal(find.read_volume(s).hu, expected()[: len(s.files)])
+
+
+def test_files_that_are_there_twice_count_once(tmp_path: Path) -> None:
+    datasets = Made().datasets()
+    write(tmp_path / "a", datasets)
+    write(tmp_path / "b", datasets)
+    series, left = find.find_series([tmp_path])
+    assert [len(s.files) for s in series] == [20]
+    assert [o.reason for o in left] == ["a copy of another file (and 19 more files of the series)"]
+
+
+def test_stacks_of_one_series_become_volumes_of_their_own(tmp_path: Path) -> None:
+    """Ten slices of another size and a coronal scout under the same series UID."""
+    large = Made()
+    small = Made([(X[0], Y[0], z) for z in Z[:10]], size=(20, 30), series=large.series)
+    write(
+        tmp_path,
+        [
+            *small.datasets(),
+            *large.datasets(),
+            Made(orientation=(1, 0, 0, 0, 0, -1), series=large.series).dataset(0),
+        ],
+    )
+    series, left = find.find_series([tmp_path])
+    assert [o.reason for o in left] == ["slices are coronal, not axial"]
+    volumes = {s.uid.rpartition("#")[2]: find.read_volume(s) for s in series}
+    assert {name: v.hu.shape for name, v in volumes.items()} == {
+        "1/2": (20, 30, 40),
+        "2/2": (10, 20, 30),
+    }
+    assert volumes["2/2"].warnings == ("mixed: stack 2 of 2 of the series",)
+
+
+def test_an_odd_slice_among_many_is_left_out(tmp_path: Path) -> None:
+    made = Made()
+    write(tmp_path, [*made.datasets(), Made(size=(16, 16), series=made.series).dataset(0)])
+    series, left = find.find_series([tmp_path])
+    assert [s.uid for s in series] == [made.series]
+    assert [o.reason for o in left] == [
+        "1 of 21 slices, unlike the series' others in size, orientation or pixel spacing"
+    ]
+    assert find.read_volume(series[0]).warnings == ()
+
+
+def test_phases_are_split_by_acquisition(tmp_path: Path) -> None:
+    made = Made()
+    late = made.datasets(AcquisitionNumber=2, RescaleIntercept=-1000)
+    for ds in late:
+        ds.RescaleIntercept = -1024
+    write(tmp_path, made.datasets() + late)
+    series, _ = find.find_series([tmp_path])
+    first, second = (find.read_volume(s) for s in sorted(series, key=lambda s: s.uid))
+    np.testing.assert_array_equal(first.hu, expected())
+    inside = expected() > -1000
+    np.testing.assert_array_equal(second.hu[inside], expected()[inside] - 24)
+    assert codes(first) == codes(second) == ["mixed"]
+
+
+def test_many_slices_at_one_position_are_no_volume(tmp_path: Path) -> None:
+    made = Made([(X[0], Y[0], 50.0)] * 8)
+    write(tmp_path, [made.dataset(k, AcquisitionNumber=k + 1) for k in range(8)])
+    assert find.find_series([tmp_path])[0] == []
+    assert reasons(tmp_path) == ["8 slices at one position (and 7 more files of the series)"]
+
+
+def test_without_series_uid_a_folder_is_a_series(tmp_path: Path) -> None:
+    for folder in "ab":
+        empty = {
+            "SeriesInstanceUID": "",
+            "PatientID": "",
+            "StudyInstanceUID": "",
+            "SOPClassUID": "",
+            "SOPInstanceUID": None,
+        }
+        write(tmp_path / folder, Made().datasets(**empty))
+    series, left = find.find_series([tmp_path])
+    assert len(series) == 1
+    assert [o.reason for o in left] == ["a copy of another file"]
+    assert series[0].uid.startswith("content-")
+    assert series[0].patient == ""
+    np.testing.assert_array_equal(find.read_volume(series[0]).hu, expected())
+
+
+def test_duplicates_keep_the_first_acquired(tmp_path: Path) -> None:
+    made = Made()
+    again = [
+        made.dataset(k, AcquisitionNumber=0 if k == 4 else 2, RescaleIntercept=-1000)
+        for k in (3, 4)
+    ]
+    for ds in again:
+        ds.RescaleIntercept = -1024  # 24 HU lower than the first acquisition
+    write(tmp_path, [*again, *made.datasets()])
+    volume = only(tmp_path)
+    assert volume.warnings == ("duplicate: 2 of 22 slices",)
+    np.testing.assert_array_equal(volume.hu[3], expected()[3])
+    inside = expected()[4] > -1000
+    np.testing.assert_array_equal(volume.hu[4][inside], expected()[4][inside] - 24)

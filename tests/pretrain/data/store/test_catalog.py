@@ -1,0 +1,136 @@
+"""The catalog: every row once, ordered by content alone, and made anew when it lags behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from ubr.pretrain.data.store import SAME_CONTENT, SeriesRow, Store
+
+from ....made.stores import add, made_boxes, made_series, made_volume
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "store")
+
+
+def one_row(store: Store) -> SeriesRow:
+    (row,) = store.rows()
+    return row
+
+
+def test_uneven_lists_stay_with_their_series(store: Store) -> None:
+    volumes = {store.key(made_series(i)): made_volume(i, slices=i) for i in (1, 5, 2, 7)}
+    for i in (1, 5, 2, 7):
+        store.add(made_series(i), made_volume(i, slices=i), made_boxes(made_volume(i, slices=i)))
+    for row in store.rows():
+        np.testing.assert_array_equal(row.z_mm, volumes[row.key].z_mm)
+        assert row.body.shape == (row.slices, 4) == (len(volumes[row.key].hu), 4)
+
+
+def test_damaged_catalogue_is_made_anew(store: Store) -> None:
+    add(store, 1)
+    whole = store.rebuild()
+    (store.path / "catalog.parquet").write_bytes(b"PAR1 and then nothing")
+    assert store.catalog().equals(whole)
+    (store.path / "catalog.parquet").unlink()
+    assert store.catalog().equals(whole)
+
+
+def test_catalogue_that_lags_behind_the_rows_is_made_anew(store: Store) -> None:
+    """As after a kill: rows are there, the catalogue was not written."""
+    add(store, 1)
+    assert len(store.rows()) == 1
+    key = add(store, 2)
+    store.leave_out("0" * 16, "dicom", "no pixel data")
+    assert len(store.rows()) == 2
+    assert store.catalog()["reason"].to_pylist() == ["", "", "no pixel data"]
+    (store.path / "series" / f"{key}.json").unlink()
+    assert len(store.rows()) == 1
+
+
+def test_pixels_without_a_row_are_not_a_series(store: Store) -> None:
+    key = add(store, 1)
+    (store.path / "series" / f"{key}.json").unlink()
+    assert not store.has(key) and not store.rows()
+
+
+def test_order_grouping_and_fingerprint_do_not_depend_on_the_secret(tmp_path: Path) -> None:
+    one, other = Store.create(tmp_path / "one"), Store.create(tmp_path / "other")
+    patients = {1: "A", 2: "B", 3: "A", 4: "", 5: ""}
+    for seed in (1, 2, 3, 4, 5):
+        add(one, seed, patients[seed])
+    for seed in (4, 1, 5, 3, 2):
+        add(other, seed, patients[seed])
+    rows, same = one.rows(), other.rows()
+    assert [r.key for r in rows] == [r.key for r in same]
+    assert [r.digest for r in rows] == sorted(r.digest for r in rows)
+
+    def grouping(rows: list[SeriesRow]) -> list[int]:
+        patients = [r.patient for r in rows]
+        return [patients.index(p) for p in patients]
+
+    assert grouping(rows) == grouping(same) and len(set(grouping(rows))) == 4
+    named = {one.key(made_series(s)) for s in (1, 2, 3)}
+    assert all(
+        (a.patient != b.patient) == (a.key in named) for a, b in zip(rows, same, strict=True)
+    )
+    assert all(r.patient == r.key for r in rows if r.key not in named)
+    keys = [r.key for r in rows]
+    assert one.fingerprint(keys) == other.fingerprint(reversed(keys)) != one.fingerprint(keys[1:])
+    with pytest.raises(KeyError):
+        one.fingerprint(["0" * 16])
+
+
+@pytest.mark.parametrize("change", ["pixel", "spacing", "position", "shape"])
+def test_digest_is_of_pixels_and_geometry(tmp_path: Path, change: str) -> None:
+    volume = made_volume(1)
+    hu = volume.hu.copy()
+    hu[4, 3, 2] ^= 1
+    changed = {
+        "pixel": replace(volume, hu=hu),
+        "spacing": replace(volume, spacing_mm=(2.5, 0.75, 1.501)),
+        "position": replace(volume, z_mm=volume.z_mm + np.linspace(0, 0.01, 9)),
+        "shape": replace(volume, hu=volume.hu.reshape(9, 30, 20)),
+    }[change]
+    digests = []
+    for name, v in (("a", volume), ("b", volume), ("c", changed)):
+        store = Store.create(tmp_path / name)
+        store.add(made_series(1), v, made_boxes(v))
+        digests.append(one_row(store).digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_same_content_under_two_uids_is_taken_once(store: Store) -> None:
+    volume = made_volume(1)
+    for uid, patient in ((7, ""), (8, "A"), (9, "")):
+        store.add(made_series(uid, patient), volume, made_boxes(volume))
+    add(store, 2)
+    rows = store.rows()
+    assert len(rows) == 2
+    assert {r.key for r in rows} == {store.key(made_series(8)), store.key(made_series(2))}, (
+        "the one whose patient is known is kept"
+    )
+    assert store.catalog()["reason"].to_pylist() == ["", "", SAME_CONTENT, SAME_CONTENT]
+
+
+def test_catalogue_columns_are_the_known_ones(store: Store) -> None:
+    """A column more would be a place for identity; whoever adds one should read this."""
+    add(store, 1)
+    store.catalog()
+    columns = (
+        "key patient status reason kind slices rows columns spacing_z_mm spacing_y_mm "
+        "spacing_x_mm z_mm body"
+    )
+    assert pq.read_schema(store.path / "catalog.parquet").names == [
+        *columns.split(),
+        "hu_min",
+        "hu_max",
+        "warnings",
+        "digest",
+    ]

@@ -1,0 +1,165 @@
+"""The store as a folder: nothing half made is taken for whole, nothing identifies a patient."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ubr.pretrain.data.store import Store, StoreError
+from ubr.weights.common import disk
+
+from ....made.stores import add, made_boxes, made_series, made_volume
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "store")
+
+
+def test_round_trip_is_bitwise(store: Store) -> None:
+    volume = made_volume(1)
+    key = store.add(made_series(1, "4711"), volume, made_boxes(volume))
+    read = Store.open(store.path).read(key)
+    assert read.dtype == np.int16
+    np.testing.assert_array_equal(read, volume.hu)
+    (row,) = Store.open(store.path).rows()
+    assert (row.key, row.kind, row.slices, row.rows, row.columns) == (key, "nifti", 9, 20, 30)
+    assert row.spacing_mm == volume.spacing_mm and row.warnings == volume.warnings
+    assert (row.hu_min, row.hu_max) == (volume.hu.min(), volume.hu.max())
+    np.testing.assert_array_equal(row.z_mm, volume.z_mm)
+    np.testing.assert_array_equal(row.body, made_boxes(volume))
+    assert row.z_mm.dtype == np.float64 and row.body.dtype == np.int16
+
+
+def test_left_out_and_then_taken(store: Store) -> None:
+    key = store.key(made_series(1))
+    store.leave_out(key, "nifti", "damaged")
+    assert not store.has(key) and store.catalog()["status"].to_pylist() == ["left out"]
+    add(store, 1)
+    assert store.has(key) and store.catalog()["status"].to_pylist() == ["taken"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks the system which processes live")
+def test_leftovers_of_dead_writers_are_cleaned_and_those_of_living_ones_are_not(
+    store: Store,
+) -> None:
+    with disk.whole(store.path / "series" / "a.json") as part:
+        living, host = part.parent, part.parent.name.split(".")[3].partition("-")[0]
+        process = multiprocessing.get_context("spawn").Process()
+        process.start()
+        process.join()
+        dead = living.with_name(f".b.b2nd.{host}-{process.pid}.x.part")
+        dead.mkdir()
+        (dead / "b.b2nd").write_bytes(b"half")
+        before = living.with_name(f"b.b2nd.{host}-{process.pid}.tmp")  # as earlier versions left it
+        elsewhere = living.with_name(f"c.b2nd.ffffffff-{process.pid}.tmp")
+        for path in (before, elsewhere):
+            path.write_bytes(b"half")
+        assert not Store.open(store.path).rows()
+        store.clean()
+        left = [path.exists() for path in (living, dead, before, elsewhere)]
+        assert left == [True, False, False, True]
+        part.write_text("{}")
+
+
+@pytest.mark.parametrize("leftover", ["store.json.0123abcd-5.tmp", ".store.json.0123abcd-5.x.part"])
+def test_a_store_cut_while_it_was_made_is_made_whole(tmp_path: Path, leftover: str) -> None:
+    (tmp_path / "private" / "sources").mkdir(parents=True)
+    (tmp_path / leftover).write_text("{")
+    store = Store.create(tmp_path)
+    add(store, 1, "4711")
+    assert len(store.rows()) == 1
+    assert len((tmp_path / "private" / "secret").read_text()) == 64
+
+
+def test_the_secret_of_the_first_writer_stays(store: Store) -> None:
+    from ubr.pretrain.data.store.keys import make_secret
+
+    path = store.path / "private" / "secret"
+    first = path.read_text()
+    make_secret(path)
+    assert path.read_text() == first
+    assert {p.name for p in path.parent.iterdir()} == {"secret", "sources"}
+
+
+def test_not_a_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"is not a store.*ubr-pretrain ingest"):
+        Store.open(tmp_path)
+    (tmp_path / "store.json").write_text("[]")
+    with pytest.raises(StoreError, match="is not a store"):
+        Store.open(tmp_path)
+
+
+def test_a_folder_of_other_things_is_not_written_into(tmp_path: Path) -> None:
+    (tmp_path / "thesis.docx").write_text("x")
+    with pytest.raises(
+        StoreError, match="exists and is not a store; name a new or an empty folder"
+    ):
+        Store.create(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_a_store_half_made_is_made_whole(store: Store) -> None:
+    secret = (store.path / "private" / "secret").read_text()
+    (store.path / "store.json").unlink()
+    assert not Store.create(store.path).rows()
+    assert (store.path / "private" / "secret").read_text() == secret
+
+
+def test_newer_format(store: Store) -> None:
+    (store.path / "store.json").write_text(
+        json.dumps({"format": 2, "made_with": "ubr-pretrain 9.1"})
+    )
+    for use in (Store.open, Store.create):
+        with pytest.raises(
+            StoreError,
+            match=r"store format 2, made with ubr-pretrain 9\.1; this version reads up to 1: "
+            r"update",
+        ):
+            use(store.path)
+
+
+def test_nothing_usable(store: Store) -> None:
+    with pytest.raises(StoreError, match="holds no usable series; 0 were left out"):
+        store.usable()
+    for i, reason in enumerate(["no pixel data", "4-D image", "no pixel data"]):
+        store.leave_out(f"{i:016x}", "nifti", reason)
+    with pytest.raises(StoreError, match=r"3 were left out \(most often: no pixel data\)"):
+        store.usable()
+    add(store, 1)
+    assert len(store.usable()) == 1
+
+
+def test_patient_known_later(store: Store) -> None:
+    add(store, 1)
+    add(store, 2, "B")
+    store.name_patients([made_series(1, "B"), made_series(2, "")])
+    store.rebuild()
+    assert {r.patient for r in store.rows()} == {store.patient(made_series(9, "B"))}
+
+
+def test_without_private_a_store_is_read_but_not_added_to(store: Store) -> None:
+    key = add(store, 1, "A")
+    shutil.rmtree(store.path / "private")
+    again = Store.open(store.path)
+    assert len(again.rows()) == 1 and len(again.read(key)) == 9
+    with pytest.raises(StoreError, match=r"no private/secret; it can be read, but not added to"):
+        add(again, 2, "B")
+
+
+def test_sources_are_kept_in_private(store: Store) -> None:
+    store.note_sources([("k1", ["/scans/a/1.dcm", "/scans/a/b/2.dcm"]), ("k2", ["/scans/c.nii"])])
+    store.note_sources([("k3", ["/other/d.nii"])])
+    store.note_sources([("k3", ["/other/d.nii"])])
+    assert store.sources() == {
+        "k1": ["/scans/a/1.dcm", "/scans/a/b/2.dcm"],
+        "k2": ["/scans/c.nii"],
+        "k3": ["/other/d.nii"],
+    }
+    assert len(list((store.path / "private" / "sources").iterdir())) == 2

@@ -1,0 +1,115 @@
+"""Pixels: what goes in comes out, slice by slice, and damage is said."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ubr.pretrain.data.store import Store, StoreError
+from ubr.pretrain.data.volume import Volume
+
+from ....made.stores import add, made_boxes, made_series, made_volume
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    "slices", [[3], [8, 0, 4, 4], [], slice(2, 5), slice(0, 9, 4), [-1], range(1, 9, 3)]
+)
+def test_slices_in_the_order_asked_for(store: Store, slices: list[int] | slice) -> None:
+    key = add(store, 1)
+    found = store.read(key, slices)
+    np.testing.assert_array_equal(
+        found, made_volume(1).hu[slices if isinstance(slices, slice) else list(slices)]
+    )
+    assert found.dtype == np.int16
+
+
+def test_slice_outside_the_series(store: Store) -> None:
+    with pytest.raises(IndexError):
+        store.read(add(store, 1), [9])
+
+
+def test_one_slice_costs_one_chunk(store: Store) -> None:
+    """Damage in one slice leaves the others readable: they are not decompressed together."""
+    import blosc2
+
+    key = add(store, 1)
+    array = blosc2.open(str(store.path / "series" / f"{key}.b2nd"), mode="r")
+    assert array.chunks == (1, 20, 30)
+    data = bytearray((store.path / "series" / f"{key}.b2nd").read_bytes())
+    chunk = array.schunk.get_chunk(5)[-64:]
+    data[(at := data.index(chunk)) : at + 64] = bytes(64)
+    (store.path / "series" / f"{key}.b2nd").write_bytes(data)
+    np.testing.assert_array_equal(store.read(key, [4, 6]), made_volume(1).hu[[4, 6]])
+
+
+def _read_in_worker(store: Store, key: str) -> int:
+    return int(store.read(key, [2, 3]).astype(np.int64).sum())
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_other_processes_read_the_same(store: Store, method: str) -> None:
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} on this system")
+    key = add(store, 1)
+    here = _read_in_worker(store, key)
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.starmap(_read_in_worker, [(store, key)] * 4) == [here] * 4
+
+
+def test_reading_does_not_grow(store: Store) -> None:
+    def resident_kib() -> int:
+        return int(
+            next(
+                line
+                for line in Path("/proc/self/status").read_text().splitlines()
+                if line.startswith("VmRSS")
+            ).split()[1]
+        )
+
+    if not Path("/proc/self/status").exists():
+        pytest.skip("resident memory is read from /proc")
+    volume = Volume(
+        np.random.default_rng(0).integers(-1000, 1000, (8, 256, 256), dtype=np.int16),
+        (1, 1, 1),
+        np.arange(8.0),
+    )
+    keys = [
+        store.add(made_series(i), replace(volume, hu=volume.hu + np.int16(i)), made_boxes(volume))
+        for i in range(40)
+    ]
+    for key in keys[:10]:
+        store.read(key)
+    before = resident_kib()
+    for key in keys * 3:  # 120 times 1 MiB
+        store.read(key)
+        store.read(key, [3])
+    assert resident_kib() - before < 8 * 1024
+
+
+def test_missing_pixels(store: Store) -> None:
+    key = add(store, 1)
+    assert store.has(key)
+    (store.path / "series" / f"{key}.b2nd").unlink()
+    assert not store.has(key)
+    with pytest.raises(StoreError, match=f"pixels of series {key} are missing.*ingest"):
+        store.read(key)
+
+
+@pytest.mark.parametrize("left", [0.0, 0.001, 0.5, 0.999])
+def test_truncated_pixels(store: Store, left: float) -> None:
+    key = add(store, 1)
+    path = store.path / "series" / f"{key}.b2nd"
+    path.write_bytes(path.read_bytes()[: int(left * path.stat().st_size)])
+    with pytest.raises(
+        StoreError, match=f"pixels of series {key} cannot be read.*delete series/{key}.b2nd"
+    ):
+        store.read(key)

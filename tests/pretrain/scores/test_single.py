@@ -1,0 +1,25 @@
+"""One scan in memory is scored as in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from ubr.pretrain.scores import scoring, single
+
+from ...made.scans import CANONICAL, grid
+from ...made.scores import scored_by_darkness, weights
+
+
+def test_score_scan__is_what_score_writes(tmp_path: Path) -> None:
+    of = weights()
+    nib.save(nib.Nifti1Image(grid(), CANONICAL), tmp_path / "ct.nii")
+    with scored_by_darkness():
+        written = scoring.score(
+            of, [tmp_path / "ct.nii"], tmp_path / "scores", workers=0, progress=False
+        ).series[0]
+        _, volume, scores = single.score_scan(of, tmp_path / "ct.nii")
+    np.testing.assert_array_equal(written.scores, scores)
+    np.testing.assert_array_equal(written.z_mm, volume.z_mm)

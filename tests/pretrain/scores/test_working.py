@@ -1,0 +1,127 @@
+"""A scoring that is interrupted anywhere resumes, and ends with the same bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pretrain.data.test_ingestion import children, write_nifti
+from ubr.pretrain.scores import scoring, working
+from ubr.pretrain.scores.scoring import score
+from ubr.weights import Weights
+
+from .helpers import SERIES, Stop, contents, rows, run, start, stopping, wait_for
+
+
+def test_stopped__goes_on_and_ends_with_the_same_bytes(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 5))
+        run(world, tmp_path / "s")
+    assert (
+        len(list((tmp_path / "s" / "working").glob("*.npz"))) == 5
+        and not (tmp_path / "s" / "slices.parquet").exists()
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            scoring, "score_grid", stopping(scoring.score_grid, SERIES - 5)
+        )  # no series is read or scored twice
+        scored = run(world, tmp_path / "s")
+    assert scored.already == 5 and "5 of them by an earlier call" in scored.table()
+    assert contents(tmp_path / "s") == contents(world / "whole")
+
+
+@pytest.mark.parametrize("renames", range(5))
+def test_stopped__while_the_tables_are_put_in_their_place(
+    renames: int, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(world, tmp_path / "s", shard="1/4")
+    expected = contents(tmp_path / "s")
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(
+            working,
+            "whole",
+            stopping(working.whole, len(rows(tmp_path / "s" / "series.csv")) + renames),
+        )
+        patch.setattr(working.Working, "tidy", stopping(working.Working.tidy, 0))
+        run(world, tmp_path / "t", shard="1/4")
+    assert (tmp_path / "t" / "working").exists() and (
+        tmp_path / "t" / "slices.parquet"
+    ).exists() == (renames == 4)
+    run(world, tmp_path / "t", shard="1/4")
+    assert contents(tmp_path / "t") == expected
+
+
+def test_stopped__before_anything_was_begun(world: Path, tmp_path: Path) -> None:
+    killed = (
+        "import os, sys; from ubr.weights.common.disk import whole\n"
+        "with whole(sys.argv[1]) as part: part.write_text('{'); os._exit(9)"
+    )
+    file = str(tmp_path / "s" / "settings.json")
+    assert subprocess.run([sys.executable, "-c", killed, file]).returncode == 9
+    assert len(list((tmp_path / "s").iterdir())) == 1
+    run(world, tmp_path / "s")
+    assert contents(tmp_path / "s") == contents(world / "whole")
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\3\4 cut short"])
+def test_stopped__a_damaged_part_is_said_and_can_be_scored_again(
+    damage: bytes, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 5))
+        run(world, tmp_path / "s")
+    part = next((tmp_path / "s" / "working").glob("*.npz"))
+    part.write_bytes(damage)
+    with pytest.raises(ValueError, match=f"{part.name} is damaged; delete it"):
+        run(world, tmp_path / "s")
+    part.unlink()
+    run(world, tmp_path / "s")
+    assert contents(tmp_path / "s") == contents(world / "whole")
+
+
+def test_finished__is_left_alone(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (world / "whole").iterdir()}
+    monkeypatch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 0))
+    assert f"{SERIES} of them by an earlier call" in run(world, world / "whole").table()
+    assert {p: p.stat().st_mtime_ns for p in (world / "whole").iterdir()} == before
+
+
+def test_new_series_are_added_to_a_scoring_that_is_not_finished(
+    weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(3):
+        write_nifti(tmp_path / "scans" / f"{seed}.nii", seed)
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 2))
+        score(weights, [tmp_path / "scans"], tmp_path / "s", workers=0, progress=False)
+    write_nifti(tmp_path / "scans" / "3.nii", 3)
+    (tmp_path / "scans" / "0.nii").unlink()
+    score(weights, [tmp_path / "scans"], tmp_path / "s", workers=0, progress=False)
+    score(weights, [tmp_path / "scans"], tmp_path / "whole", workers=0, progress=False)
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
+def test_killed__whole_run_and_workers_end_with_the_same_bytes(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s"
+    process = start(world, out, "--workers", "2")
+    wait_for(process, out, 2)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and not (out / "slices.parquet").exists()
+    done = len(list((out / "working").glob("*.npz")))
+    process = start(world, out, "--workers", "2")
+    wait_for(process, out, done + 1)
+    readers = [
+        p for p in children(process) if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()
+    ]
+    os.kill(readers[0], signal.SIGKILL)
+    assert process.wait(120) == 0
+    assert contents(out) == contents(world / "whole")

@@ -1,0 +1,70 @@
+"""Scores of the slices of one series: a regressor and HU in, one number per slice out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .body import body_boxes
+from .regressor import Regressor
+
+BATCH = 64
+"""Slices per forward pass: large enough to fill a GPU at 128 pixels, small enough for a laptop."""
+
+
+def score_slices(
+    regressor: Regressor,
+    hu: NDArray[np.int16],
+    spacing_mm: tuple[float, float, float],
+    z_mm: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """Score all slices of a series.
+
+    Args:
+        regressor: in evaluation mode, on the device to use.
+        hu: `[n, y, x]`, superior to inferior.
+        spacing_mm: (z, y, x).
+        z_mm: `[n]` positions below the first slice, increasing.
+
+    Returns:
+        `[n]` scores.
+    """
+    grid = regressor.inputs.to_grid(
+        torch.from_numpy(hu), spacing_mm[1:], body_boxes(hu, spacing_mm)
+    )
+    return score_grid(regressor, regressor.inputs.with_neighbours(grid, z_mm))
+
+
+@torch.inference_mode()
+def score_grid(regressor: Regressor, grid: Tensor) -> NDArray[np.float32]:
+    """Score slices that are on the contract's grid already.
+
+    Args:
+        regressor: in evaluation mode, on the device to use.
+        grid: `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours.
+
+    Returns:
+        `[n]` scores.
+    """
+    device = next(regressor.parameters()).device
+    parts = [
+        regressor.score(part.to(device, non_blocking=True)) for part in torch.split(grid, BATCH)
+    ]
+    return torch.cat(parts).cpu().numpy()
+
+
+@torch.inference_mode()
+def score_and_pool(
+    regressor: Regressor, grid: Tensor
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scores `[n]` of slices on the contract's grid, and the features `[n, 512]` they are made of.
+
+    The features are the paper's pool6.
+    """
+    device = next(regressor.parameters()).device
+    pooled = torch.cat(
+        [regressor.pool6(part.to(device, non_blocking=True)) for part in torch.split(grid, BATCH)]
+    )
+    return regressor.head.score(pooled).cpu().numpy(), pooled.cpu().numpy()

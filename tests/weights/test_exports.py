@@ -421,7 +421,7 @@ def test_onnx__refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     weights = kept("timm/resnet18")
     with pytest.raises(ValueError, match="without the regressor's head"):
         export(dataclasses.replace(weights, head={}), tmp_path / "x.onnx", to="onnx")
-    with pytest.raises(ValueError, match="takes HU as they are; fold=True is for the other"):
+    with pytest.raises(ValueError, match="takes HU as they are; `fold` is for the other"):
         export(weights, tmp_path / "x.onnx", to="onnx", fold=True)
     monkeypatch.setattr(to_onnx, "PARITY", 0.0)
     with pytest.raises(TransferError, match="scores under onnxruntime differ"):
@@ -468,7 +468,7 @@ def test_export__replaces_an_export_only_when_told_and_nothing_else_ever(
     export(small, folder, to="timm")
     export(small, file, to="detectron2")
     for path, to in ((folder, "timm"), (file, "detectron2")):
-        with pytest.raises(ValueError, match="exists; give another path, or overwrite=True"):
+        with pytest.raises(ValueError, match="exists; give another path, or set `overwrite`"):
             export(small, path, to=to)  # type: ignore[arg-type]
         export(small, path, to=to, overwrite=True)  # type: ignore[arg-type]
     (folder / "thesis.tex").write_text("years of work")

@@ -66,7 +66,7 @@ def export(
         known = ", ".join([*layouts_of(weights.backbone, weights.trunk), "onnx"])
         raise ValueError(f"backbone {weights.backbone} has no layout {to!r}; it has: {known}")
     if to == "onnx" and fold:
-        raise ValueError("an onnx file takes HU as they are; fold=True is for the other targets")
+        raise ValueError("an onnx file takes HU as they are; `fold` is for the other targets")
     writer = WRITERS[to]
     _check_place(path, writer, overwrite)
     weights.build()  # raises unless they are complete and give the features of the file
@@ -95,7 +95,7 @@ def _check_place(path: Path, writer: Writer, overwrite: bool) -> None:
         raise ValueError(f"{path.parent} is not a folder; create it, or give another path")
     there = [p for p in (path, *writer.beside(path)) if p.exists()]
     if there and not overwrite:
-        raise ValueError(f"{there[0]} exists; give another path, or overwrite=True")
+        raise ValueError(f"{there[0]} exists; give another path, or set `overwrite`")
     if path.exists() and path.is_dir() == bool(writer.ending):
         raise ValueError(
             f"{path} is a {'folder' if path.is_dir() else 'file'} and will not be replaced; give "

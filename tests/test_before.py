@@ -15,7 +15,7 @@ from ubr import pretrain, weights
 from ubr.pretrain.augment import Augment
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.recipes import Recipe
-from ubr.pretrain.scores.tables import read_curves
+from ubr.pretrain.scores.read import read_curves
 from ubr.weights import InputSpec
 
 BEFORE = Path(__file__).parent / "made" / "before"

@@ -25,10 +25,11 @@ from ubr.pretrain.module import UBR, Steps
 from ubr.pretrain.planning import plan
 from ubr.pretrain.recipes import RECIPES, Recipe, large, paper, recipe, reference_code
 from ubr.pretrain.sampler import SliceSampler
-from ubr.pretrain.scores.scoring import score, scores_of
+from ubr.pretrain.scores.scoring import score
 from ubr.pretrain.training import fit
 from ubr.weights import Head, InputSpec, Intervals, Machine, Regressor, build, load
 from ubr.weights.common.trainer import StepsFrom
+from ubr.weights.scorer import score_grid
 
 CPU = Machine(accelerator="cpu")
 QUIET = Intervals(progress=False)

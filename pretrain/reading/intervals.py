@@ -92,7 +92,7 @@ def chosen_coverage(coverage: float | None, regions: Regions | None) -> float:
     if coverage is not None and regions is None:
         raise ValueError(
             f"coverage {coverage:g} is of intervals, which come from labelled volumes; give "
-            "regions, or leave it out"
+            "`regions`, or leave it out"
         )
     return COVERAGE if coverage is None else coverage
 

@@ -62,7 +62,7 @@ def order_of_parts(labelled: Sequence[Labelled], parts: Sequence[str] | None) ->
                 raise ValueError(
                     f"a volume has {order[above]} at slice {i} above {order[below]} at slice "
                     f"{j}, against the order {', '.join(order)}; "
-                    "correct the labels, or give parts from superior to inferior"
+                    "correct the labels, or give `parts` from superior to inferior"
                 )
     return order
 

@@ -233,7 +233,7 @@ class Regions:
         """Write the file, whole or not at all. Raises `ValueError` where it exists."""
         path = Path(path).absolute()
         if path.exists():
-            raise ValueError(f"{path} exists; give a new out")
+            raise ValueError(f"{path} exists; give a new `out`")
         text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1, allow_nan=False)
         write_text(path, text + "\n")
         return path

@@ -96,7 +96,7 @@ def read_features(folder: str | Path) -> dict[str, NDArray[np.float32]]:
     """
     path = Path(folder) / "features.npy"
     if not path.exists():
-        raise ValueError(f"{folder} has no features.npy; score with features into a new folder")
+        raise ValueError(f"{folder} has no features.npy; score with `features` into a new folder")
     try:
         whole: NDArray[np.float32] = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:

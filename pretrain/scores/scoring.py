@@ -73,7 +73,7 @@ def score(
             instead. They must see the sources under the same paths, and be started with
             --nthreads 1.
         shard: 3/16 is the third of sixteen shares of the series, chosen by their keys, for arrays
-            of jobs; each needs an out of its own.
+            of jobs; each needs an `out` of its own.
         with_paths: also write which file or folder each series was read from. Paths may hold a
             name.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
@@ -247,13 +247,13 @@ def _already(working: Working, keys: Collection[str]) -> set[str]:
         if others := len(there ^ set(keys)):
             raise ValueError(
                 f"{working.folder} is finished, and {others} series differ in these sources; "
-                "give a new out"
+                "give a new `out`"
             )
         return there
     if working.keys.isdisjoint(keys) and working.keys:
         raise ValueError(
             f"{working.folder} was begun with other series; give the sources it was begun with, "
-            "or a new out"
+            "or a new `out`"
         )
     return set(working.keys.intersection(keys))
 

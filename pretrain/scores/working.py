@@ -46,20 +46,20 @@ class Working:
         elif folder.exists() and (
             not folder.is_dir() or any(not is_part(path) for path in folder.iterdir())
         ):
-            raise ValueError(f"{folder} is not empty, or a file; give a new out")
+            raise ValueError(f"{folder} is not empty, or a file; give a new `out`")
 
     def _compare(self, begun: Path) -> None:
         try:
             found = dict(json.loads(begun.read_text("utf-8")))
         except (ValueError, TypeError):
-            raise ValueError(f"{begun} is damaged; give a new out") from None
+            raise ValueError(f"{begun} is damaged; give a new `out`") from None
         for name, asked in self.settings.items():
             if found.get(name) != asked:
                 was, now = (_shown(value) for value in (found.get(name), asked))
                 option = name.removesuffix("_sha256")
                 raise ValueError(
                     f"{self.folder} was begun with {option} {was}, not {now}; give what it was "
-                    "begun with, or a new out"
+                    "begun with, or a new `out`"
                 )
 
     @property

@@ -88,7 +88,7 @@ def annotate(
     optional("highdicom", extra="dicom", purpose="annotate")
     target = Path(out).absolute()
     if target.exists():
-        raise ValueError(f"{out} exists; give a new out")
+        raise ValueError(f"{out} exists; give a new `out`")
     weights = weights if isinstance(weights, Weights) else load(weights)
     regions = regions if isinstance(regions, Regions) else Regions.load(regions)
     regions.check(weights.sha256())
@@ -149,10 +149,10 @@ def _check_term(body_part: str, stated: str, parts: Collection[str]) -> None:
     if not body_part:
         raise ValueError(
             f"DICOM has no term for {' and '.join(parts) or 'a series without parts'}; leave "
-            "copies out"
+            "out `copies`"
         )
     if stated in TERMS and not TERMS[stated] & {part.lower() for part in parts}:
         raise ValueError(
             f"the files say {stated}, the scores {body_part}; what lies beyond the labelled parts "
-            "is named after the nearest one: label those too, or leave copies out"
+            "is named after the nearest one: label those too, or leave out `copies`"
         )

@@ -105,7 +105,7 @@ def calibrate(
             lack, contradict each other or leave a part out; scores that are constant.
     """
     if Path(out).exists():
-        raise ValueError(f"{out} exists; give a new out")
+        raise ValueError(f"{out} exists; give a new `out`")
     curves, weights_sha256 = read_curves(scores)
     labelled = read_labels(labels, curves)
     if np.ptp(np.concatenate([one.curve.scores for one in labelled])) == 0:
@@ -188,7 +188,7 @@ def _by_features(
     """A classifier learned from all volumes, and the accuracy of one on the volumes left out."""
     if not order:
         raise ValueError(
-            "features classify parts, and the labels name none; label parts, or leave features out"
+            "features classify parts, and the labels name none; label parts, or omit `features`"
         )
     features = read_features(scores)
     correct = _held_out(

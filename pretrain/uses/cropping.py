@@ -117,7 +117,7 @@ def crop(
     if not keep.any():
         raise ValueError(
             f"no slice of {scan} lies between {start} and {end}, both at {top.z_mm:.1f} mm; give "
-            "a margin_mm"
+            "a `margin_mm`"
         )
     first, last = (int(i) for i in np.flatnonzero(keep)[[0, -1]])
     _write_slices(series, volume, slice(first, last + 1), target)
@@ -131,9 +131,9 @@ def _new_nifti(out: str | os.PathLike[str]) -> Path:
     """The file to write. Raises `ValueError` for one that cannot be written."""
     target = Path(out)
     if not target.name.endswith(".nii.gz") or target.name == ".nii.gz":
-        raise ValueError(f"{out}: a crop is written as NIfTI; give an out that ends in .nii.gz")
+        raise ValueError(f"{out}: a crop is written as NIfTI; give an `out` that ends in .nii.gz")
     if target.exists():
-        raise ValueError(f"{out} exists; give a new out")
+        raise ValueError(f"{out} exists; give a new `out`")
     if not target.absolute().parent.is_dir():
         raise ValueError(f"{out}: its folder does not exist; make it first")
     return target
@@ -150,7 +150,7 @@ def _not_shown(
     apart = top[2].outside == "inferior" or bottom[2].outside == "superior"
     if not missing or (partial and not apart):
         return None
-    hint = "nothing of the range is in it" if apart else "set partial to cut to what is there"
+    hint = "nothing of the range is in it" if apart else "set `partial` to cut to what is there"
     return " and ".join(missing), hint
 
 

@@ -128,7 +128,7 @@ def _measure(scored: Scored, labels: Path) -> tuple[NDArray[np.float64], NDArray
     if not len(accuracies):
         raise ValueError(
             f"no two of the {len(r)} unseen phantoms show chest, abdomen and pelvis and leave "
-            "others to measure on; raise unseen"
+            "others to measure on; raise `unseen`"
         )
     mean, lowest, highest = (
         100 * float(v) for v in (accuracies.mean(), accuracies.min(), accuracies.max())

@@ -73,7 +73,7 @@ def _add(found: dict[str, Labelled], curves: Mapping[str, Curve], row: Mapping[s
         right = (
             f"nearest: {near[0]}"
             if near
-            else "give a key of series.csv (scored with_paths, it names the scan)"
+            else "give a key of series.csv (scored with `with_paths`, it names the scan)"
         )
         raise ValueError(f"no series {key!r} among the {len(curves)} scored ones; {right}")
     slices = len(curves[key].scores)

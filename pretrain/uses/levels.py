@@ -64,7 +64,7 @@ def same_level(
             weights or with too few volumes for the coverage, or an `out` that exists.
     """
     if out is not None and out.exists():
-        raise ValueError(f"{out} exists; give a new out")
+        raise ValueError(f"{out} exists; give a new `out`")
     if out is not None and not out.absolute().parent.is_dir():
         raise ValueError(f"{out}: its folder does not exist; make it first")
     regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
@@ -77,7 +77,7 @@ def same_level(
     if series not in curves:
         raise ValueError(
             f"{scores} has no series {series!r}; give one of the {len(curves)} keys in "
-            "series.csv (scored with_paths, it names the scan)"
+            "series.csv (scored with `with_paths`, it names the scan)"
         )
     if len(curves) < 2:
         raise ValueError(f"{scores} holds one series only; score the exams to compare together")
@@ -111,7 +111,8 @@ def half_width_mm(regions: Regions, coverage: float) -> float:
             else "give no interval"
         )
         raise ValueError(
-            f"{volumes} volumes labelled with a landmark {allowed}; label more, or lower coverage"
+            f"{volumes} volumes labelled with a landmark {allowed}; label more, or lower the "
+            "`coverage`"
         )
     pairs = volumes * (volumes - 1) / 2
     return float(

@@ -6,16 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...reading.finding import Finding
 from ...scores.read import read_findings, read_rows, read_slices
-
-if TYPE_CHECKING:
-    from .thumbnails import Thumbnails
+from .thumbnails import Thumbnails
 
 POINTS = 96
 """Points of a curve that is drawn. Without thinning, a thousand long series would make a page of

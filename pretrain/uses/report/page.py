@@ -44,7 +44,8 @@ def report(scores: str | Path, out: str | Path, *, store: str | Path | None = No
     if path.suffix != ".html":
         raise ValueError(f"out must end in .html, got {path.name!r}")
     series = read_series(Path(scores))
-    thumbnails = Thumbnails(Store.open(store), series) if store is not None else None
+    scored = {one.key: len(one.scores) for one in series}
+    thumbnails = Thumbnails(Store.open(store), scored) if store is not None else None
     write_text(path, _render(series, thumbnails))
     return path
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ...data.store import Store, StoreError
 from ...reading.finding import Finding
 from ..pictures import WINDOW_HU
-from .contents import SeriesCurve
 
 THUMBNAIL_PX = 96
 SHOWN = 3
@@ -24,12 +23,12 @@ MOST_THUMBNAILS = 600
 class Thumbnails:
     """Slices of a store as data URIs.
 
-    left: how many pictures of findings may still be made.
+    scored: number of scored slices, by series. left: how many pictures of findings may still be
+    made.
     """
 
-    def __init__(self, store: Store, series: Sequence[SeriesCurve]) -> None:
+    def __init__(self, store: Store, scored: Mapping[str, int]) -> None:
         self.store, self.left = store, MOST_THUMBNAILS
-        scored = {one.key: len(one.scores) for one in series}
         # A series that was ingested with more or fewer slices than it was scored with would show
         # the wrong ones.
         self.spacing_mm = {

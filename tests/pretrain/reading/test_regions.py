@@ -40,7 +40,7 @@ def test_regions__are_read_back_as_they_were(tmp_path: Path) -> None:
     for number, one in enumerate((regions(), regions(parts=(), borders=(), scale=None))):
         path = one.save(tmp_path / f"{number}.json")
         assert Regions.load(path) == one
-        with pytest.raises(ValueError, match="exists; give a new out"):
+        with pytest.raises(ValueError, match="exists; give a new `out`"):
             one.save(path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0.json", "1.json"]
 

@@ -270,7 +270,7 @@ def test_mistakes__an_out_that_exists(
     tmp_path: Path, made: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").mkdir()
-    assert "exists; give a new" in refusal(tmp_path, capsys)
+    assert "exists; give a new --out" in refusal(tmp_path, capsys)
 
 
 def test_mistakes__a_series_without_a_study(
@@ -294,7 +294,9 @@ def test_mistakes__copies_of_a_part_that_dicom_has_no_term_for(
     tmp_path: Path, made: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = dataclasses.replace(REGIONS, parts=("chest", "waist", "pelvis"))
-    assert "DICOM has no term for waist; leave" in refusal(tmp_path, capsys, odd, "--copies")
+    assert "DICOM has no term for waist; leave out --copies" in refusal(
+        tmp_path, capsys, odd, "--copies"
+    )
 
 
 def test_mistakes__copies_that_contradict_what_the_files_say(

@@ -256,7 +256,7 @@ def test_calibrate__features_tell_parts_where_asked_for(scores: Path, tmp_path: 
     pytest.importorskip("sklearn", reason="parts by features need scikit-learn (the extra labels)")
     text = labels(tmp_path, HEADER + ONE + TWO + THREE)
     with pytest.raises(
-        ValueError, match=r"has no features\.npy; score with features into a new folder"
+        ValueError, match=r"has no features\.npy; score with `features` into a new folder"
     ):
         calibrate(scores, text, tmp_path / "none.json", features=True)
     curves, _ = read_curves(scores)

@@ -101,7 +101,7 @@ def test_same_level__too_few_labelled_volumes_give_no_interval(scores: Path) -> 
     with pytest.raises(
         ValueError,
         match="8 volumes labelled with a landmark allow at most 89 %; label more, or lower "
-        "coverage",
+        "the `coverage`",
     ):
         same_level(scores, "given", 30, regions=regions(8))
     with pytest.raises(ValueError, match="0 volumes labelled with a landmark give no interval"):
@@ -149,7 +149,7 @@ def test_command_line__a_table_and_a_csv_file(
         "high_mm": "",
     }
     assert float(rows["late"]["z_mm"]) == pytest.approx(100, abs=1.3)
-    assert main(argv) == 2 and "exists; give a new" in capsys.readouterr().err
+    assert main(argv) == 2 and "exists; give a new --out" in capsys.readouterr().err
     assert main([*argv[:-2], "--regions", str(regions().save(tmp_path / "regions.json"))]) == 0
     shown = capsys.readouterr().out
     assert shown.splitlines()[0].endswith("interval mm") and "for an interval" not in shown
@@ -176,7 +176,7 @@ def test_command_line__a_table_and_a_csv_file(
         ),
         (
             ["--series", "given", "--index", "3", "--coverage", "0.8"],
-            "coverage 0.8 is of intervals, which come from labelled volumes; give regions",
+            "coverage 0.8 is of intervals, which come from labelled volumes; give --regions",
         ),
     ],
 )

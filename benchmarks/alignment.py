@@ -32,7 +32,7 @@ WINDOW_HU = (-200.0, 300.0)
 SLAB_MM = 6.0
 """Thickness of the section, which is a mean: one row of voxels is noisy."""
 MM_PER_SCORE = 50.0
-"""A score of 1 is 50 mm where training follows millimetres (`ubr.pretrain.losses.position_loss`)."""
+"""What a score of 1 is where training follows millimetres (`pretrain.losses.position_loss`)."""
 WIDTH_MM = 420.0
 
 
@@ -52,7 +52,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="a .png file")
-    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="files or DICOM folders")
+    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="file or folder")
     return parser.parse_args(argv)
 
 

@@ -27,6 +27,7 @@ from ubr.pretrain.data.gridding import grid_of
 from ubr.pretrain.data.store import SeriesRow
 from ubr.pretrain.data.volume import Volume
 from ubr.weights import Regressor
+from ubr.weights.common.hu import AIR_HU
 from ubr.weights.scorer import score_grid
 
 HU = NDArray[np.int16]
@@ -124,7 +125,7 @@ def _field(mm: float) -> Callable[[HU, Spacing], HU]:
             else:
                 width = [(0, 0)] * 3
                 width[axis] = ((wanted - n) // 2, wanted - n - (wanted - n) // 2)
-                hu = np.pad(hu, width, constant_values=-1024)
+                hu = np.pad(hu, width, constant_values=AIR_HU)
         return hu
 
     return change
@@ -144,7 +145,7 @@ def _thick(mm: float) -> Callable[[HU, Spacing], HU]:
 
 
 def _no_table(hu: HU, spacing_mm: Spacing) -> HU:
-    return np.where(_inside(hu), hu, np.int16(-1024))
+    return np.where(_inside(hu), hu, np.int16(AIR_HU))
 
 
 def _table(hu: HU, spacing_mm: Spacing) -> HU:
@@ -155,7 +156,7 @@ def _table(hu: HU, spacing_mm: Spacing) -> HU:
         max(1, round(15 / spacing_mm[1])),
     )
     out = np.pad(
-        hu, ((0, 0), (0, max(0, below + thick + 2 - hu.shape[1])), (0, 0)), constant_values=-1024
+        hu, ((0, 0), (0, max(0, below + thick + 2 - hu.shape[1])), (0, 0)), constant_values=AIR_HU
     )
     out[:, below : below + thick] = 100
     return out
@@ -167,7 +168,7 @@ def _arms(hu: HU, spacing_mm: Spacing) -> HU:
     They lie 15 mm from the skin.
     """
     wide = round(120 / spacing_mm[2])
-    out = np.pad(hu, ((0, 0), (0, 0), (wide, wide)), constant_values=-1024)
+    out = np.pad(hu, ((0, 0), (0, 0), (wide, wide)), constant_values=AIR_HU)
     body = _inside(out)
     columns, rows = np.flatnonzero(body.any((0, 1))), np.flatnonzero(body.any((0, 2)))
     if not len(columns):

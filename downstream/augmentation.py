@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.pretrain.data.volume import AIR_HU
+from ubr.weights.common.hu import FAINTEST_HU
 
 from .slices import View
 
@@ -88,5 +88,5 @@ class Change:
     def of_hu(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
         """Shift and contrast; air stays air, as padding is not part of a scanner's error."""
         return np.where(
-            hu > AIR_HU + 24, hu * np.float32(self.hu_scale) + np.float32(self.hu_shift), hu
+            hu > FAINTEST_HU, hu * np.float32(self.hu_scale) + np.float32(self.hu_shift), hu
         )

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.nn import functional as F
 
-from ubr.pretrain.data.volume import AIR_HU
+from ubr.weights.common.hu import AIR_HU
 
 from .slices import View
 

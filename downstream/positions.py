@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ubr.weights import Regressor, Weights
 from ubr.weights.body import body_boxes
+from ubr.weights.scorer import score_grid
 
 from .dataset import DeepLesion
 from .slices import View, key_volume
@@ -29,7 +30,6 @@ class Positions:
     scorer: str
 
 
-@torch.inference_mode()
 def body_positions(
     scorer: Weights, *sets: DeepLesion, device: str = "cpu", progress: bool = True
 ) -> Positions:
@@ -70,7 +70,7 @@ def body_positions(
         grid = scorer.inputs.to_grid(
             torch.from_numpy(hu), (y_mm, x_mm), body_boxes(hu, (z_mm, y_mm, x_mm))
         )
-        found[key.name] = float(regressor.score((grid[None] if apart else grid).to(device)))
+        found[key.name] = float(score_grid(regressor, grid[None] if apart else grid)[0])
     if not found:
         raise ValueError("none of the images can be read, so none has a position; check the folder")
     middle = float(np.mean(list(found.values())))

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ubr.weights.common.checks import check_choices, check_ranges
+from ubr.weights.common.hu import AIR_HU, FAINTEST_HU
 
-AIR_HU = -1024
 _RANGES: dict[str, tuple[float, float]] = {
     "crop_area": (0.05, 1),
     "crop_mass": (0, 1),
@@ -128,7 +128,7 @@ class Augment:
                 for v in (scale, shift)
             )
             out = torch.where(
-                out > AIR_HU + 24, out * a + b, out
+                out > FAINTEST_HU, out * a + b, out
             )  # air stays air: padding is not part of the scanner's error
         if self.noise_hu:
             seeds = rng.integers(0, 2**63, g)[mine]

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from ubr.weights.common.hu import AIR_HU, HU_RANGE
+
 Rng = np.random.Generator
 Paint = Callable[[NDArray[np.int16], float, Rng], NDArray[np.floating]]
 """Slices `[z, y, x]`, the side of a pixel in mm, and a generator give the changed slices."""
@@ -14,7 +16,7 @@ Paint = Callable[[NDArray[np.int16], float, Rng], NDArray[np.floating]]
 
 def to_int16(hu: NDArray[np.floating]) -> NDArray[np.int16]:
     """Round and clip to what a scan can hold."""
-    rounded: NDArray[np.int16] = np.rint(hu).clip(-1024, 3071).astype(np.int16)
+    rounded: NDArray[np.int16] = np.rint(hu).clip(*HU_RANGE).astype(np.int16)
     return rounded
 
 
@@ -40,7 +42,7 @@ def noise(sigma_hu: float) -> Paint:
 
 def torn(hu: NDArray[np.int16], pixel_mm: float, rng: Rng) -> NDArray[np.floating]:
     """The lower half of the image is missing."""
-    return np.where(np.arange(hu.shape[1])[:, None] > hu.shape[1] / 2, -1024.0, hu)
+    return np.where(np.arange(hu.shape[1])[:, None] > hu.shape[1] / 2, float(AIR_HU), hu)
 
 
 def air(hu: NDArray[np.int16], pixel_mm: float, rng: Rng) -> NDArray[np.floating]:

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .volume import AIR_HU, HU_RANGE, UnusableError
+from ubr.weights.common.hu import AIR_HU, HU_RANGE
+
+from .volume import UnusableError
 
 AIR_AT_MOST = -200
 """Something in a CT is below this: lung, bowel gas, the room. Every soft tissue is above."""

@@ -25,7 +25,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .volume import AIR_HU, UnusableError, Volume
+from ubr.weights.common.hu import AIR_HU
+
+from .volume import UnusableError, Volume
 
 OBLIQUE_DEG = 2.0
 """Turns up to this are taken as they are.

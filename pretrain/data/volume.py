@@ -20,13 +20,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-AIR_HU = -1024
-HU_RANGE = (-1024, 3071)
-"""HU are clipped to this range (12 bits, what DeepLesion's detectors window).
-
-Metal and padding lie outside.
-"""
-
 WARNINGS = {
     "clipped": "HU above HU_RANGE were clipped (metal)",
     "duplicate": "slices at a position already taken were dropped",

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..data.volume import HU_RANGE, Volume
+from ubr.weights.common.hu import HU_RANGE
+
+from ..data.volume import Volume
 from . import anatomy
 from .organs import paint_organs
 from .patient import BOTTOM, TOP, Patient, check_limits

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from ubr.pretrain.augment import AIR_HU, Augment
+from ubr.pretrain.augment import Augment
+from ubr.weights.common.hu import AIR_HU
 
 ALL = Augment(
     crop_area=0.5,

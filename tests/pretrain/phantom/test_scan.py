@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ubr.pretrain.data.volume import HU_RANGE
 from ubr.pretrain.phantom import LEVELS, REGIONS, Acquisition, Patient, Phantom, draw, make
+from ubr.weights.common.hu import HU_RANGE
 
 PLAIN = dict(
     arms="up",

@@ -36,7 +36,8 @@ def write(
             folder / f"{number:03d}.png"
         )
     (root / "DL_info.csv").write_text(
-        f'File_name,Key_slice_index,Spacing_mm_px_\n{name}_{numbers[0]:03d}.png,{numbers[0]},"{spacing}"\n'
+        "File_name,Key_slice_index,Spacing_mm_px_\n"
+        f'{name}_{numbers[0]:03d}.png,{numbers[0]},"{spacing}"\n'
     )
     return folder
 

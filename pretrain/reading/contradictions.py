@@ -173,9 +173,9 @@ def _blame(labelled: Sequence[Labelled]) -> str:
 
 
 def _slope(labelled: Sequence[Labelled]) -> float:
-    """Score per mm in the typical labelled volume, without its sign."""
+    """Score per mm in the typical labelled volume, without its sign; infinite where none has one."""
     slopes = [abs(fit_line(*one.curve).robust_slope) for one in labelled]
-    return float(np.nanmedian([slope for slope in slopes if slope > 0] or [np.nan]))
+    return float(np.median([slope for slope in slopes if slope > 0] or [np.inf]))
 
 
 def _volumes(count: int) -> str:

@@ -42,8 +42,10 @@ _RANGES: dict[str, tuple[float, float]] = {
 class Recipe:
     """Everything that shapes the trained numbers.
 
+    The defaults of this class are the paper's; those of `fit` are the recipe `default`.
+
     Args:
-        backbone: "vgg16", "alexnet" or "timm/MODEL".
+        backbone: "vgg16", "vgg16_bn", "alexnet" or "timm/MODEL".
         start: the trunk's initial weights: "random" (the library's initialisation), "random:msra"
             (the authors'), "imagenet", "imagenet:TAG", or a file (weights of this project, a state
             dict of torchvision, timm or detectron2).
@@ -200,11 +202,10 @@ def default() -> Recipe:
 
 
 def large() -> Recipe:
-    """The default for a GPU: the paper's VGG-16 at 128 pixels. Without normalisation layers it
-    wants a lower rate.
+    """The default for a GPU: the paper's VGG-16 at 128 pixels.
 
-    Measured apart on a CPU, where together they take hours: this network at 64 pixels in so many
-    steps, and a smaller one at 128 (DECISIONS.md 39).
+    A network without normalisation layers needs a lower rate. What it reached is in
+    benchmarks/results/accelerator.csv.
     """
     chosen = default()
     return dataclasses.replace(

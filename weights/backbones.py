@@ -25,7 +25,7 @@ class Backbone(nn.Module):
 
     Args:
         name: the argument of `build`.
-        body: the module whose `state_dict` has the library's own names.
+        body: the library's module, whose `state_dict` has its own names (not a patient's body).
         features: (body, input) -> the map.
         channels: of the map.
         stride: of the map.

@@ -20,7 +20,7 @@ from torch import Tensor
 COUNTER = ".num_batches_tracked"
 """BatchNorm's counter of steps. No output depends on it, and frozen norms do not have it."""
 
-_RESNETS = (
+_RESNET_NAMES = (
     r"resnet(?:18|34|50|101|152)|wide_resnet(?:50|101)_2|resnext50_32x4d|resnext101_(?:32x8d|64x4d)"
 )
 
@@ -101,7 +101,7 @@ class _Family(NamedTuple):
 FAMILIES: Mapping[str, tuple[_Family, ...]] = {
     "torchvision": (
         _Family(r"(vgg16|vgg16_bn|alexnet)", r"\1"),
-        _Family(rf"timm/(vgg1[1369](?:_bn)?|{_RESNETS})", r"\1"),
+        _Family(rf"timm/(vgg1[1369](?:_bn)?|{_RESNET_NAMES})", r"\1"),
         _Family(
             r"timm/(convnext_(?:tiny|small|base|large))",
             r"\1",
@@ -123,7 +123,9 @@ FAMILIES: Mapping[str, tuple[_Family, ...]] = {
         _Family(r"timm/(.+)", r"\1"),
     ),
     "detectron2": (
-        _Family(rf"timm/({_RESNETS})", r"\1", _DETECTRON2_RESNET, prefix="backbone.bottom_up."),
+        _Family(
+            rf"timm/({_RESNET_NAMES})", r"\1", _DETECTRON2_RESNET, prefix="backbone.bottom_up."
+        ),
         _Family(r"(.+)", r"\1", prefix="backbone.body."),  # ours, as registered with detectron2
     ),
 }

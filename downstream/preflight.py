@@ -27,6 +27,7 @@ from ubr.pretrain.data.deeplesion.table import (
     table_rows,
     without_noisy,
 )
+from ubr.weights.common.progress import progress_bar
 
 from .coco import write_coco
 from .diagnostics import OFFICIAL, Diagnostics, Report
@@ -72,7 +73,7 @@ def check(
         coco: folder into which `<split>.json` are written for COCO's tools: the readable images
             without noisy boxes.
         workers: threads that read images; None for one per core, at most 16.
-        progress: show a progress bar on a terminal.
+        progress: show a progress bar.
 
     Raises:
         ValueError: there is no table, it is not DeepLesion's, or a split is unknown.
@@ -163,8 +164,6 @@ def _read_images(
     images: Path, keys: list[KeySlice], workers: int | None, progress: bool
 ) -> dict[str, KeyImage]:
     """Read the files of all key slices; the result is by `KeySlice.name`."""
-    from tqdm import tqdm
-
     listed = {
         f: frozenset(p.name for p in (images / f).glob("*.png")) for f in {k.folder for k in keys}
     }
@@ -186,11 +185,12 @@ def _read_images(
 
     # Pillow and hashlib let other threads run while they work.
     with ThreadPoolExecutor(workers or min(16, os.cpu_count() or 1)) as pool:
-        read = tqdm(
+        read = progress_bar(
             pool.map(read_image, keys),
             total=len(keys),
-            unit="image",
-            disable=None if progress else True,
+            title="check",
+            unit="images",
+            show=progress,
         )
         return {key.name: image for key, image in zip(keys, read, strict=True)}
 

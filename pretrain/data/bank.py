@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ubr.weights import InputSpec
 from ubr.weights.common import disk
 from ubr.weights.common.checks import check_choice
 from ubr.weights.common.execution import Place
+from ubr.weights.common.progress import progress_bar
 
 from .store import SeriesRow, Store
 
@@ -84,12 +84,12 @@ def prepare(
     # start than most stores to prepare.
     with ThreadPoolExecutor(max(1, workers)) as pool:
         jobs = [pool.submit(_prepare_one, store, row, inputs, size, folder) for row in missing]
-        for job in tqdm(
+        for job in progress_bar(
             as_completed(jobs),
             total=len(jobs),
-            desc=f"prepare {size} px",
+            title=f"prepare {size} px",
             unit="series",
-            disable=not progress,
+            show=progress,
         ):
             job.result()
     return folder

@@ -182,8 +182,8 @@ def rehearse(
     store: Store, out: str | Path, planned: Plan, *, machine: Machine, intervals: Intervals
 ) -> Estimate | None:
     """Refuse what `fit` would refuse, and estimate what it would need; see `Training.rehearse`."""
-    options = {"machine": machine, "intervals": intervals}
-    return Pretraining(Path(out), store, planned, **options).rehearse()
+    training = Pretraining(Path(out), store, planned, machine=machine, intervals=intervals)
+    return training.rehearse()
 
 
 def _config(store: Store, planned: Plan) -> dict[str, Any]:

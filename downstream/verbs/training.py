@@ -58,8 +58,16 @@ def train(options: Options, words: Sequence[str]) -> None:
     scorer = load(given["scorer"]) if given["scorer"] else None
     images, held_out = sides.values()
     if given["dry"]:
-        where = {"machine": machine, "intervals": intervals, "scorer": scorer}
-        estimate = rehearse(weights, images, held_out, given["out"], chosen, **where)
+        estimate = rehearse(
+            weights,
+            images,
+            held_out,
+            given["out"],
+            chosen,
+            machine=machine,
+            intervals=intervals,
+            scorer=scorer,
+        )
         show(f"{planned}\n{estimate or FINISHED}")
         return
     if is_first_process():
@@ -116,7 +124,9 @@ def _offer(options: Options) -> None:
     options.offer(Intervals)
     defaults = {f"inputs.{n}": v for n, v in flat(InputSpec()).items()}
     defaults |= {
-        n: v for n, v in {**flat(MACHINE), **flat(INTERVALS)}.items() if n in options.flags()
+        n: v
+        for n, v in {**flat(MACHINE), **flat(INTERVALS)}.items()
+        if n in options.flags() and n not in options.called
     }
     options.set_defaults(defaults)
 

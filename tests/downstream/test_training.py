@@ -419,6 +419,47 @@ def test_train__a_yaml_file_may_name_the_recipe(
     assert "vgg16 from random, recipe paper, 70000 steps of 2 images" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'"),
+        (["--start", "nowhere.pth"], "unknown start 'nowhere.pth'"),
+        (["--device", "mps"], "--device 'mps' needs the GPU of an Apple machine"),
+        (["--devices", "3"], "a batch of 2 images cannot be shared by 3 processes alike"),
+        (["--out", "lesions"], "lesions is not empty and holds no run; give a new --out"),
+        (["--out", "lesions/DL_info.csv/run"], "cannot be made below"),
+        (["--scorer", "lesions/DL_info.csv", "--position", "true"], "DL_info.csv: not a readable"),
+    ],
+)
+def test_train__dry_refuses_what_cannot_run_as_the_run_does(
+    more: list[str],
+    reason: str,
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lesions").symlink_to(world)
+    argv = ["train", "lesions", "--out", "new", "--backbone", "timm/test_resnet", *TINY, *more]
+    lines = [refused([*argv, *dry], capsys) for dry in (["--dry"], [])]
+    assert reason in lines[0] and lines[0] == lines[1]
+    assert not (tmp_path / "new").exists()
+
+
+def test_train__dry_estimates_and_writes_nothing(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights_of("timm/test_resnet").save(tmp_path / "scorer")
+    argv = ["train", str(world), "--backbone", "timm/test_resnet", *TINY, "--dry"]
+    for more in ([], ["--position", "true", "--scorer", str(tmp_path / "scorer")]):
+        assert main([*argv, "--out", str(tmp_path / "run"), *more]) == 0
+        plan, estimate = capsys.readouterr().out.splitlines()
+        assert "2 steps of 2 images; 10 train images of 10 patients" in plan
+        assert estimate.startswith("estimated from a few steps: ") and "memory about" in estimate
+    assert [path.name for path in tmp_path.iterdir()] == ["scorer"]
+
+
 def test_finetune__refuses(world: Path, weights: Weights, tmp_path: Path) -> None:
     r = tiny_recipe()
     train, val = sets(world, weights, r)

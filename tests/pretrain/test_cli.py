@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from tests.made.toys import toy_store, toy_volume
+from ubr.downstream.cli import main as detect
 from ubr.pretrain.cli import VERBS, main
 from ubr.weights import load
 
@@ -133,7 +135,80 @@ def test_fit__dry_says_what_it_would_do_and_writes_nothing(
         "train on 11 series of 11 patients (330 slices), held out 1 series of 1" in shown
         and "6 steps of 4 x 4 slices" in shown
     )
+    found = re.search(
+        r"^estimated from a few steps: \d+ s without validation \(([\d.e-]+) s a step\), memory "
+        r"about [\d.]+ GB, disk about [\d.]+ GB \(\d.* GB free\)$",
+        shown,
+        re.M,
+    )
+    assert found and 0.001 < float(found[1]) < 5
     assert not (world / "dry").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'; nearest: timm/resnet"),
+        (["--inputs.size-px", "16", "--backbone", "alexnet"], "alexnet cannot take slices of 16"),
+        (["--start", "nowhere.pth"], "unknown start 'nowhere.pth'"),
+        (["--start", "README"], "README"),  # exists, and is no weights file
+        (["--device", "mps"], "--device 'mps' needs the GPU of an Apple machine"),
+        (["--place", "gpu", "--device", "cpu"], "--place 'gpu' needs a GPU, the run is on cpu"),
+        (["--devices", "5"], "5 processes cannot share g = 4 volumes per step; lower --devices"),
+        (["--out", "store"], "store is not empty and holds no run; give a new --out"),
+        (["--out", "README"], "README is not empty and holds no run; give a new --out"),
+        (["--out", "README/run"], "cannot be made below"),
+        (["--out", "run"], "run holds another run (other recipe.steps); give a new --out"),
+    ],
+)
+def test_fit__dry_refuses_what_cannot_run_as_the_run_does(
+    more: list[str],
+    reason: str,
+    world: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(world)
+    (world / "README").write_text("of the scans")
+    argv = ["fit", "store", "--out", "new", *TINY, "--steps", "7", *more]
+    lines = [refused([*argv, *dry], capsys) for dry in (["--dry"], [])]
+    assert reason in lines[0] and lines[0] == lines[1]
+    assert not (world / "new").exists()
+
+
+def test_fit__dry_knows_a_finished_run_and_one_that_was_stopped(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["fit", str(world / "store"), *TINY, "--dry"]
+    assert main([*argv, "--out", str(world / "run")]) == 0
+    assert "already finished; nothing would be trained" in capsys.readouterr().out
+    shutil.copytree(world / "run", tmp_path / "run")
+    (tmp_path / "run" / "weights.safetensors").unlink()
+    assert main([*argv, "--out", str(tmp_path / "run")]) == 0
+    assert "would resume from step 6 of 6; estimated from" in capsys.readouterr().out
+
+
+def test_fit__takes_the_config_of_a_run(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same recipe makes the same run, which is finished."""
+    config = str(world / "run" / "config.yaml")
+    argv = ["fit", str(world / "store"), "--out", str(world / "run"), "--config", config]
+    assert main(argv) == 0
+    assert "already finished; nothing was trained" in capsys.readouterr().out
+    assert "other recipe.seed" in refused([*argv, "--seed", "9"], capsys)
+
+
+def test_device__is_one_option_of_every_verb_that_computes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for command, verb in ((main, "fit"), (main, "score"), (detect, "train"), (detect, "evaluate")):
+        with pytest.raises(SystemExit):
+            command([verb, "--help"])
+        shown = capsys.readouterr().out
+        assert "  --device " in shown and "--accelerator" not in shown
+        for spelling in ("--device", "--accelerator"):
+            with pytest.raises(SystemExit):
+                command([verb, spelling, "cpu"])
+            assert f"{verb}: missing: " in capsys.readouterr().err  # not: unknown option
 
 
 def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> None:

@@ -90,9 +90,7 @@ def pick_devices(machine: Machine) -> tuple[str, int]:
     if not has[name]:
         needs = "a CUDA or ROCm GPU" if name == "gpu" else "the GPU of an Apple machine"
         there = " or ".join(repr(one) for one in ("auto", "cpu", *has) if has.get(one, 1))
-        raise ValueError(
-            f"accelerator {name!r} needs {needs}, and none was found; use {there}"
-        )
+        raise ValueError(f"accelerator {name!r} needs {needs}, and none was found; use {there}")
     if machine.devices != "auto" and machine.devices > has[name]:
         raise ValueError(f"devices must be at most {has[name]} here, got {machine.devices}")
     return name, has[name] if machine.devices == "auto" else machine.devices

@@ -66,11 +66,11 @@ def find_series(
         left += out
     once: dict[str, Series] = {}
     for one in sorted(series, key=lambda s: (s.files[0], s.uid)):
-        if one.uid in once:
-            left.append(LeftOut(one.files[0], "a copy of another file"))
-        else:
+        if one.uid not in once:
             once[one.uid] = one
-    data = {path for one in once.values() if one.kind == "itk" for path in one.files[1:]}
+        elif one.files != once[one.uid].files:  # a pair is met at both of its files
+            left.append(LeftOut(one.files[0], "a copy of another file"))
+    data = {p for one in series if one.kind in ("itk", "nifti") for p in one.files[1:]}
     return list(once.values()), sorted(
         (o for o in left if o.path not in data), key=lambda o: (o.path, o.reason)
     )
@@ -188,8 +188,8 @@ def _look(path: str) -> dicom.Header | _Png | Series | LeftOut:
     """What one file is. It never raises, so the batch continues."""
     name = path.lower()
     try:
-        if name.endswith(nifti.ENDINGS):
-            return Series("nifti", (path,), files_digest([path]), "")
+        if members := nifti.nifti_files(path):
+            return Series("nifti", members, files_digest(members), "")
         if name.endswith(itk.ENDINGS):
             members = itk.with_data(path)
             return Series("itk", members, files_digest(members), "")
@@ -199,7 +199,8 @@ def _look(path: str) -> dicom.Header | _Png | Series | LeftOut:
             return _Png(path, images.is_16_bit_grey(start))
         return dicom.read_header(path)
     except dicom.NotDicomError:
-        return LeftOut(path, _NOTHING if start else "the file is empty")
+        nothing = nifti.NO_HEADER if name.endswith(nifti.IMAGES) else _NOTHING
+        return LeftOut(path, nothing if start else "the file is empty")
     except UnusableError as error:
         return LeftOut(path, str(error))
     except OSError as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.nifti import nifti_lps
+from ..data.nifti import nifti_lps, nifti_qform, open_nifti
 from ..data.volume import Volume
 
 EVEN_MM = 0.1
@@ -16,11 +17,15 @@ it.
 """
 
 
-def part_of_nifti(path: str, volume: Volume, window: slice) -> Any:
-    """Slices of a NIfTI file. Stored values and header stay as they are, except size and origin."""
-    import nibabel as nib
+def part_of_nifti(files: Sequence[str], volume: Volume, window: slice) -> Any:
+    """Slices of a NIfTI file or pair. Stored values and header stay as they are, except size and
+    origin.
+    """
+    with open_nifti(files) as image:
+        return _part(image, volume, window)
 
-    image: Any = nib.load(path)
+
+def _part(image: Any, volume: Volume, window: slice) -> Any:
     axis, first, step = _slice_axis(nifti_lps(image), volume)
     ends = [first + step * window.start, first + step * (window.stop - 1)]
     start, stop = min(ends), max(ends) + 1
@@ -33,10 +38,11 @@ def part_of_nifti(path: str, volume: Volume, window: slice) -> Any:
         ("srow_x", "srow_y", "srow_z"), image.get_sform()[:3] @ moved[:, 3], strict=True
     ):
         header[name][3] = value
-    if int(header["qform_code"]):  # else its numbers mean nothing
+    qform = nifti_qform(header)
+    if qform is not None:  # else its numbers mean nothing
         for name, value in zip(
             ("qoffset_x", "qoffset_y", "qoffset_z"),
-            image.get_qform()[:3] @ moved[:, 3],
+            qform @ moved[:, 3],
             strict=True,
         ):
             header[name] = value

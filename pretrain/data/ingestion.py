@@ -23,7 +23,7 @@ from .find import find_series, read_volume, silence
 from .patients import assign_patients, read_patients
 from .scans import why_unread
 from .store import LEFT_OUT, SeriesRow, Store
-from .volume import LeftOut, Series, UnusableError, reasons
+from .volume import LeftOut, Series, UnusableError, reasons, shown
 from .workers import DIED, Workers, chosen, each
 
 
@@ -58,7 +58,8 @@ class Ingested:
         if self.would_take:
             lines = [f"would take     {len(self.would_take):6,} series"]
             names = [
-                min(s.files) if with_paths else f"series {Store.key(s)}" for s in self.would_take
+                shown(min(s.files)) if with_paths else f"series {Store.key(s)}"
+                for s in self.would_take
             ]
             lines += [
                 f"{'':15}{len(s.files):6,} file{'s' * (len(s.files) != 1):1}  {s.kind:6} {name}"

@@ -209,9 +209,14 @@ def measure_norms(detector: Detector, batches: Iterable[list[Tensor]]) -> None:
     hold_norms(detector.backbone)
 
 
-def starting_weights(backbone: str, source: str, inputs: InputSpec, seed: int = 0) -> Weights:
-    """The trunk of any start as weights in memory; `source` is what `ubr.weights.start` takes."""
-    net = start(backbone, source, inputs=inputs, seed=seed)
+def starting_weights(
+    backbone: str, source: str, inputs: InputSpec, seed: int = 0, **opened: Any
+) -> Weights:
+    """The trunk of any start as weights in memory.
+
+    `source` and `opened` (start_prefix, assume_scale) are what `ubr.weights.start` takes.
+    """
+    net = start(backbone, source, inputs=inputs, seed=seed, **opened)
     return Weights(
         backbone,
         inputs,
@@ -295,5 +300,5 @@ def faster_rcnn(weights: Weights, *, seed: int = 0, **options: Any) -> tuple[Det
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        detector = bare_detector(build(weights.backbone), weights.inputs, **options)
+        detector = bare_detector(build(weights.backbone, any_size=True), weights.inputs, **options)
     return detector, load_into(detector, weights)

@@ -81,7 +81,7 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     about = yaml.safe_load(config.read_text())
     recipe, start = DetectorRecipe.from_described(about["recipe"]), about["start"]
     inputs = InputSpec.from_dict(start["inputs"])
-    detector = bare_detector(build(start["backbone"]), inputs, **recipe.parts())
+    detector = bare_detector(build(start["backbone"], any_size=True), inputs, **recipe.parts())
     state = torch.load(file, map_location="cpu", weights_only=True)["model"]
     try:
         detector.load_state_dict(state)

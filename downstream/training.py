@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,8 @@ MEASURED = 96
 class Best(Callback):
     """`best.pth`: the detector with the highest recall so far, and the step it is from."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.value = folder, -1.0
+    def __init__(self, folder: Path, start: Mapping[str, Any]) -> None:
+        self.folder, self.start, self.value = folder, start, -1.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"value": self.value}
@@ -66,7 +66,7 @@ class Best(Callback):
             save_detector(
                 module.detector,
                 self.folder / "best.pth",
-                {"step": trainer.global_step, "recall5": now},
+                {"start": self.start, "step": trainer.global_step, "recall5": now},
             )
 
 
@@ -118,15 +118,16 @@ class Finetuning(Training[LesionDetection]):
         self.train, self.val = train, val
         self._check_data()
         self._check_positions()
+        config = self._config()
         super().__init__(
             folder,
-            self._config(),
+            config,
             recipe,
             weights.backbone,
             images=recipe.batch,
             machine=machine,
             intervals=intervals,
-            callbacks=[Best(folder)],
+            callbacks=[Best(folder, config["start"])],
         )
 
     def build(self) -> LesionDetection:

@@ -255,7 +255,7 @@ def locate(
     """
     prefixes = PREFIXES if prefix is None else (prefix,)
     here = [found for found in _found(layouts, names) if found.location.prefix in prefixes]
-    return max(here, key=lambda found: found.count).location if here else None
+    return max(here, key=lambda found: found.tensors).location if here else None
 
 
 def places(layouts: Mapping[str, Layout], names: Collection[str]) -> list[Location]:
@@ -265,10 +265,10 @@ def places(layouts: Mapping[str, Layout], names: Collection[str]) -> list[Locati
     once, such as in a model and its moving average.
     """
     found = _found(layouts, names)
-    most = max((one.count for one in found), default=0)
+    most = max((one.tensors for one in found), default=0)
     best: dict[str, Location] = {}
     for one in found:
-        if one.count == most and 2 * most >= len(_wanted(one.location.layout)):
+        if one.tensors == most and 2 * most >= len(_wanted(one.location.layout)):
             first = next(iter(one.location.layout.names.values()))
             best.setdefault(one.location.name(first), one.location)
     return list(best.values())
@@ -276,7 +276,7 @@ def places(layouts: Mapping[str, Layout], names: Collection[str]) -> list[Locati
 
 class _Found(NamedTuple):
     location: Location
-    count: int
+    tensors: int
 
 
 def _wanted(layout: Layout) -> list[str]:

@@ -125,8 +125,8 @@ def _check_geometry(fields: dict[str, str]) -> float:
         or any(m.tolist() != matrix.tolist() for m in others)
     ):
         raise UnusableError(
-            f"the header contradicts itself: {' and '.join(stated)} are not one matrix of the "
-            "image's dimension"
+            f"the header contradicts itself: {' and '.join(stated)} should be one matrix, with "
+            "the dimension of the image"
         )
     axes = matrix.reshape(dimension, dimension)[:3, :3]  # a row for each axis of the array
     lengths = np.linalg.norm(axes, axis=1)

@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,6 +34,8 @@ TURN_DEG = 3.0
 """How far sform and qform may be turned against each other: a quaternion that was rounded to three
 decimals is off by 2 degrees.
 """
+LONGER, FLOAT_OFF = 0.01, 2e-7
+"""How far beyond 1 a quaternion may be: by a writer's rounding, and by that of float32."""
 
 _MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """mm in the header's unit of length: unknown, m, mm, micrometres."""
@@ -78,10 +81,10 @@ def read_nifti(series: Series) -> Volume:
     """
     try:
         with open_nifti(series.files) as image:
-            shape = shape_3d(image.shape, image.header.get_data_dtype())
-            lps = nifti_lps(image)
-            stored = np.asanyarray(image.dataobj.get_unscaled()).reshape(shape)
-            slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
+            shape = shape_3d(image.header.get_data_shape(), image.header.get_data_dtype())
+            lps = nifti_lps(image.header)
+            stored = np.asanyarray(image.stored.get_unscaled()).reshape(shape)
+            slope, intercept = float(image.stored.slope), float(image.stored.inter)
     except (UnusableError, MemoryError):
         raise
     except Exception:  # nibabel raises whatever the broken bytes lead to
@@ -89,48 +92,63 @@ def read_nifti(series: Series) -> Volume:
     return hu_grid_to_volume(stored, lps, slope, intercept)
 
 
+@dataclass(frozen=True)
+class NiftiImage:
+    """What nibabel's images hold, which cannot be made where a quaternion is off by rounding.
+
+    kind: nibabel's class for it. header: its header. stored: its values (`get_unscaled`, `slope`,
+    `inter`), not read yet.
+    """
+
+    kind: Any
+    header: Any
+    stored: Any
+
+
 @contextmanager
-def open_nifti(files: Sequence[str]) -> Iterator[Any]:
-    """nibabel's image of a NIfTI file or pair; its pixels are to be read inside.
+def open_nifti(files: Sequence[str]) -> Iterator[NiftiImage]:
+    """A NIfTI file or pair; its values are to be read inside.
 
     Raises `UnusableError` for what is no complete NIfTI image, `OSError` or `EOFError` for a packed
     file whose checksum is wrong, and what nibabel raises for other damage.
     """
     with ExitStack() as stack:
         streams = [stack.enter_context(_unpacked(path)) for path in files]
-        start = streams[0].read(348)
-        kind = _image_class(start)
-        single = "Pair" not in kind.__name__
-        if not single and len(files) == 1:
-            raise UnusableError("the header of a NIfTI pair; the .img is not beside the .hdr")
-        for stream in streams:
-            stream.seek(0)
-        raw = kind.header_class.from_fileobj(streams[0], check=False)
-        for stream in streams:
-            stream.seek(0)
-        file_map = kind.make_file_map()
-        file_map["image"].fileobj = streams[0 if single else 1]
-        if not single:
-            file_map["header"].fileobj = streams[0]
-        image = kind.from_file_map(file_map)
-        # nibabel mends headers as it reads them: a pixdim of 0 becomes 1.
-        for name in ("pixdim", "sform_code", "qform_code"):
-            image.header[name] = raw[name]
-        yield image
-        for stream in streams:
-            if not isinstance(stream, io.BufferedReader):
-                while stream.read(1 << 20):
+        try:
+            yield _image(streams)
+        finally:  # a wrong checksum is a truer reason than what follows from the wrong bytes
+            for stream in streams:
+                while not isinstance(stream, io.BufferedReader) and stream.read(1 << 20):
                     pass
 
 
-def nifti_lps(image: Any) -> Float:
-    """`[3, 4]`, from the indices of a NIfTI image to mm in DICOM's LPS.
+def _image(streams: Sequence[IO[bytes]]) -> NiftiImage:
+    from nibabel.arrayproxy import ArrayProxy
+
+    kind = _image_class(streams[0].read(348))
+    single = "Pair" not in kind.__name__
+    if not single and len(streams) == 1:
+        raise UnusableError("the header of a NIfTI pair; the .img is not beside the .hdr")
+    streams[0].seek(0)
+    header = kind.header_class.from_fileobj(streams[0], check=True)
+    streams[0].seek(0)
+    raw = kind.header_class.from_fileobj(streams[0], check=False)
+    # nibabel mends headers as it reads them: a pixdim of 0 becomes 1.
+    for name in ("pixdim", "sform_code", "qform_code"):
+        header[name] = raw[name]
+    if single and header.get_data_offset() == 0:  # nibabel refuses other offsets that are too low
+        raise UnusableError("the NIfTI header says that the values begin inside it (vox_offset 0)")
+    stored: Any = ArrayProxy(streams[0 if single else 1], header)
+    return NiftiImage(kind, header, stored)
+
+
+def nifti_lps(header: Any) -> Float:
+    """`[3, 4]`, from the indices of a NIfTI image with this header to mm in DICOM's LPS.
 
     NIfTI's own axes run to the patient's right and front.
 
     Raises `UnusableError` when the header does not say it, or contradicts itself.
     """
-    header = image.header
     unit = int(header["xyzt_units"]) & 7
     if unit not in _MM:
         raise UnusableError(f"the NIfTI header's unit of length is {unit}; known are 0 to 3")
@@ -160,25 +178,25 @@ def nifti_lps(image: Any) -> Float:
 def nifti_qform(header: Any) -> Float | None:
     """`[3, 4]`, the qform in the header's own axes and unit; None where it is not set or none.
 
-    A quaternion that rounding made longer than 1 is shortened, as NIfTI's own library does.
+    A quaternion that is longer than 1 is no rotation, so beside an sform it says nothing. Alone it
+    is shortened where rounding may have made it so, as NIfTI's own library does.
     """
-    from nibabel.quaternions import quat2mat
+    from nibabel import quaternions
 
+    rotation: Any = quaternions.quat2mat
     bcd = np.array([header[f"quatern_{axis}"] for axis in "bcd"], float)
     origin = np.array([header[f"qoffset_{axis}"] for axis in "xyz"], float)
     mm = np.abs(np.asarray(header["pixdim"][1:4], float))
     length = float(np.linalg.norm(bcd))
-    numbers = np.concatenate([bcd, origin, mm])
-    if int(header["qform_code"]) <= 0 or not np.isfinite(numbers).all() or not (mm > 0).all():
+    finite = np.isfinite([*bcd, *origin, *mm]).all()
+    if int(header["qform_code"]) <= 0 or not finite or not (mm > 0).all():
         return None
-    if length > 1.01:
+    if length > (1 + LONGER if _sform(header) is None else 1 + FLOAT_OFF):
         return None
-    if 1 - length**2 < 1e-7:
-        quaternion = np.array([0.0, *(bcd / length)])
-    else:
-        quaternion = np.array([np.sqrt(1 - length**2), *bcd])
+    rest = 1 - length**2
+    quaternion = [np.sqrt(rest), *bcd] if rest > 1e-7 else [0.0, *(bcd / length)]
     handed = -1.0 if float(header["pixdim"][0]) < 0 else 1.0
-    return np.column_stack([quat2mat(quaternion) * mm * [1.0, 1.0, handed], origin])
+    return np.column_stack([rotation(quaternion) * mm * [1.0, 1.0, handed], origin])
 
 
 def _sform(header: Any) -> Float | None:
@@ -202,9 +220,13 @@ def _unpacked(path: str) -> IO[bytes]:
     """The file's bytes, unpacked where it begins as gzip or bzip2 does."""
     with Path(path).open("rb") as file:
         start = file.read(3)
+    opener: Any = Path.open
     if start[:2] == b"\x1f\x8b":
-        return gzip.open(path)
-    return bz2.open(path) if start == b"BZh" else Path(path).open("rb")
+        opener = gzip.open
+    elif start == b"BZh":
+        opener = bz2.open
+    stream: IO[bytes] = opener(Path(path), "rb")
+    return stream
 
 
 def _header_size(start: bytes) -> int:

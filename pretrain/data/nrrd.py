@@ -181,7 +181,8 @@ def _lps(fields: dict[str, str], rows: Float) -> Float:
         raise UnusableError("the header's units and space units contradict each other")
     origin = fields.get("spaceorigin", "(0,0,0)").strip("()").split(",")[:3]
     scale = np.array(signs) * [_MM[unit] for unit in units]
-    return np.column_stack([rows.T, [float(value) for value in origin]]) * scale[:, None]
+    lps: Float = np.column_stack([rows.T, [float(value) for value in origin]]) * scale[:, None]
+    return lps
 
 
 def _dtype(fields: dict[str, str]) -> np.dtype[Any]:
@@ -191,7 +192,7 @@ def _dtype(fields: dict[str, str]) -> np.dtype[Any]:
     dtype = np.dtype(_DTYPES[name])
     packed = fields["encoding"].lower() not in ("ascii", "text", "txt")
     if dtype.itemsize > 1 and packed:
-        return dtype.newbyteorder({"little": "<", "big": ">"}[fields["endian"].lower()])
+        return np.dtype({"little": "<", "big": ">"}[fields["endian"].lower()] + _DTYPES[name])
     return dtype
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.nifti import nifti_lps, nifti_qform, open_nifti
+from ..data.nifti import NiftiImage, nifti_lps, nifti_qform, open_nifti
 from ..data.volume import Volume
 
 EVEN_MM = 0.1
@@ -25,8 +25,8 @@ def part_of_nifti(files: Sequence[str], volume: Volume, window: slice) -> Any:
         return _part(image, volume, window)
 
 
-def _part(image: Any, volume: Volume, window: slice) -> Any:
-    axis, first, step = _slice_axis(nifti_lps(image), volume)
+def _part(image: NiftiImage, volume: Volume, window: slice) -> Any:
+    axis, first, step = _slice_axis(nifti_lps(image.header), volume)
     ends = [first + step * window.start, first + step * (window.stop - 1)]
     start, stop = min(ends), max(ends) + 1
     header = image.header.copy()
@@ -35,7 +35,7 @@ def _part(image: Any, volume: Volume, window: slice) -> Any:
     # Only the origins change: nibabel's own slicer would write another sform code and drop the
     # qform.
     for name, value in zip(
-        ("srow_x", "srow_y", "srow_z"), image.get_sform()[:3] @ moved[:, 3], strict=True
+        ("srow_x", "srow_y", "srow_z"), header.get_sform()[:3] @ moved[:, 3], strict=True
     ):
         header[name][3] = value
     qform = nifti_qform(header)
@@ -46,9 +46,9 @@ def _part(image: Any, volume: Volume, window: slice) -> Any:
             strict=True,
         ):
             header[name] = value
-    stored = image.dataobj.get_unscaled()[(slice(None),) * axis + (slice(start, stop),)]
-    part = type(image)(stored, None, header)
-    part.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)
+    stored = image.stored.get_unscaled()[(slice(None),) * axis + (slice(start, stop),)]
+    part = image.kind(stored, None, header)
+    part.header.set_slope_inter(image.stored.slope, image.stored.inter)
     return part
 
 

@@ -52,7 +52,7 @@ class Recipe:
         start: the trunk's initial weights: "random" (the library's initialisation), "random:msra"
             (the authors'), "imagenet", "imagenet:TAG", or a file (weights of this project, a state
             dict of torchvision, timm or detectron2).
-        start_prefix: what precedes the trunk's names in a file, with the dot, as "teacher."; for a
+        start_prefix: what precedes the trunk's names in a file, as "teacher"; for a
             file that holds several trunks, or one in an unusual place.
         assume_scale: take it that a file that does not state its scale was trained on that of
             `inputs`.

@@ -77,7 +77,7 @@ class ForeignFile:
         Args:
             backbone: a name that `build` takes.
             names: of its tensors.
-            prefix: what precedes the trunk's names in the file, with the dot. By default one of
+            prefix: what precedes the trunk's names in the file. By default one of
                 `layouts.PREFIXES`.
 
         Raises:

@@ -253,7 +253,7 @@ def locate(
     None if no tensor is found. With `prefix`, no other prefix is tried; without, those in
     `PREFIXES`.
     """
-    prefixes = PREFIXES if prefix is None else (prefix,)
+    prefixes = PREFIXES if prefix is None else (f"{prefix.rstrip('.')}." if prefix else "",)
     here = [found for found in _found(layouts, names) if found.location.prefix in prefixes]
     return max(here, key=lambda found: found.tensors).location if here else None
 

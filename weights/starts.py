@@ -52,7 +52,7 @@ def start(
             trained on. What the file does not state is taken from its library's weights of that
             network, if they have one scale.
         seed: of the random initialisation.
-        start_prefix: what precedes the trunk's names in a file, with the dot; for a file that holds
+        start_prefix: what precedes the trunk's names in a file; for a file that holds
             several trunks, or one in an unusual place.
         assume_scale: take it that a file that does not state its scale was trained on the
             contract's.
@@ -252,8 +252,8 @@ def _unstated(
 ) -> dict[str, Any]:
     """What is known of the scale of a file that does not state it.
 
-    Raises `ValueError` if the scale of any of the library's own weights of this network contradicts
-    the contract, or if the library has none.
+    Raises `ValueError` unless the library's own weights of this network have one scale, and it is
+    that of the contract.
     """
     unstated = "not stated by the file"
     if inputs is None:
@@ -267,12 +267,19 @@ def _unstated(
             f"{path}: does not state the scale it was trained on, and {library} has no weights of "
             f"{backbone} to compare with; {ask}"
         )
-    whose = f"{path}: does not state its scale; if it is {library}'s, {backbone}"
+    if len(scales) > 1:
+        shown = " or ".join(f"mean {list(m)} and std {list(s)}" for m, s in scales)
+        raise ValueError(
+            f"{path}: does not state its scale, and {library}'s weights of {backbone} have {shown}; "
+            f"{ask}"
+        )
     try:
-        found = [_scales(inputs, scale, whose) for scale in scales]
+        found = _scales(
+            inputs, scales[0], f"{path}: does not state its scale; if it is {library}'s"
+        )
     except ValueError as error:
         raise ValueError(f"{error}; {ask}") from error
-    return {**found[0], "scale": f"{unstated}, taken to be that of {library}'s weights"}
+    return {**found, "scale": f"{unstated}, taken to be that of {library}'s weights"}
 
 
 def _librarys_scales(backbone: str) -> tuple[str, list[_Scale]]:

@@ -24,7 +24,7 @@ def load_into(model: nn.Module, weights: Weights, prefix: str | None = None) -> 
     Args:
         model: the network itself or a detector around it; only its trunk changes.
         weights: of this project.
-        prefix: what precedes the trunk's names in the model, with the dot. By default it is found,
+        prefix: what precedes the trunk's names in the model. By default it is found,
             in wrappers such as `DataParallel`, `torch.compile` and a LightningModule as well; it
             is needed if the model holds the trunk twice.
 

@@ -39,7 +39,8 @@ class Scan:
 class UnreadScan:
     """A CT series that has been found. `read` gives its volume.
 
-    key, patient: as of `Scan`. source: likewise, as it can be written (`shown`). origin: the series in files, or a store's folder and row.
+    key, patient: as of `Scan`. source: likewise, as it can be written (`shown`). origin: the series
+    in files, or a store's folder and row.
     """
 
     key: str

@@ -59,7 +59,7 @@ def _parts(slices: Sequence[Slice], at: Float) -> list[list[int]]:
             return parts
     if shared or not _is_even(at):
         by_instance = [s.instance for s in slices]
-        for values in ([str(k) for k in by_instance], _sweeps(by_instance, at), _lattice(at)):
+        for values in ([str(k) for k in by_instance], _lattice(at), _sweeps(by_instance, at)):
             if parts := _told_apart(values, at, shared):
                 return parts
     return [list(range(len(slices)))]
@@ -92,9 +92,13 @@ def _told_apart(values: Sequence[str], at: Float, shared: bool) -> list[list[int
 
 
 def _in_one_place(a: Float, b: Float) -> bool:
-    """Whether most slices of the smaller class lie within the larger one. Both are sorted."""
+    """Whether most slices of the smaller class lie within the larger one. Both are sorted.
+
+    A stack reaches almost to where its next slice would be.
+    """
     small, large = sorted((a, b), key=len)
-    low, high = large[0] - SAME_MM, large[-1] + SAME_MM
+    beyond = 0.9 * float(np.median(np.diff(large))) if len(large) >= LEAST else SAME_MM
+    low, high = large[0] - beyond, large[-1] + beyond
     if small[-1] < low or small[0] > high:
         return False
     return float(((small >= low) & (small <= high)).mean()) > 0.5

@@ -160,6 +160,8 @@ def evaluate(
         detector, images, device=chosen, workers=workers, positions=positions, progress=progress
     )
     found = {**report(results), "split": split, "which": which}
+    if out.parent.is_dir():
+        disk.sweep(out.parent)
     with disk.whole(out) as part:
         part.mkdir()
         _write_detections(part / "detections.csv", images, results)

@@ -29,6 +29,7 @@ from .detector import Detector, faster_rcnn, measure_norms
 from .module import LesionDetection
 from .pictures import recall_curves
 from .positions import Positions
+from .preflight import refuse_faults
 from .recipes import INTERVALS, MACHINE, DetectorRecipe
 from .recipes import recipe as named_recipe
 
@@ -131,6 +132,10 @@ class Finetuning(Training[LesionDetection]):
         )
 
     def build(self) -> LesionDetection:
+        # A run that resumes was checked when it began.
+        if is_first_process() and not (self.folder / "config.yaml").exists():
+            sides = [side for side in (self.train, self.val) if side is not None]
+            refuse_faults(*sides, progress=self.intervals.progress)
         detector, self.receipt = faster_rcnn(
             self.weights, seed=self.recipe.seed, **self.recipe.parts()
         )
@@ -261,8 +266,9 @@ def finetune(
         positions: body position of each image (`body_positions`), for a recipe with position.
 
     Raises:
-        ValueError: an option out of range, patients on both sides, missing positions, or a run
-            folder that holds another run.
+        ValueError: an option out of range, patients on both sides, missing positions, data with a
+            fault (`ubr-detect check`), a trunk that takes one size of image only, or a run folder
+            that holds another run.
         TransferError: the trunk did not arrive whole.
     """
     if machine.place not in ("auto", "file"):

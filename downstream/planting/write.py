@@ -121,6 +121,8 @@ def plant(
         raise ValueError(
             f"kinds must be some of {', '.join(KINDS)}, got {', '.join(kinds) or 'none'}"
         )
+    if out.parent.is_dir():
+        disk.sweep(out.parent)
     with disk.whole(out) as part:
         data = _DataSet(part)
         for scan in tqdm(scans, desc="plant", unit="scan", disable=not progress):

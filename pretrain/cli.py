@@ -37,7 +37,7 @@ VERBS = {
     "export": Verb(
         weights.export, "write the weights for torchvision, timm, detectron2 or ONNX", WEIGHTS
     ),
-    "inspect": Verb(weights.inspect, "describe a weights file", WEIGHTS),
+    "inspect": Verb(weights.inspect, "describe a weights file or a store", WEIGHTS),
 }
 
 

@@ -29,6 +29,9 @@ from .layouts import layouts_of
 from .receipts import TransferError, copy_into
 
 FORMAT = 1
+WEIGHTS_FILE = "weights.safetensors"
+"""Its name in a run folder."""
+
 _FIELDS = ("format", "backbone", "inputs", "provenance", "licence", "reference", "sha256", "seal")
 
 
@@ -216,12 +219,19 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
 
 
 def load(path: str | Path) -> Weights:
-    """Read a weights file.
+    """Read a weights file, or that of a run folder.
 
     Raises:
-        ValueError: not a safetensors file, not of this project, a newer format, a missing field,
-            NaN, or a content that does not match its digest.
+        ValueError: a folder without weights, not a safetensors file, not of this project, a newer
+            format, a missing field, NaN, or a content that does not match its digest.
     """
+    if (path := Path(path)).is_dir():
+        if not (path / WEIGHTS_FILE).is_file():
+            raise ValueError(
+                f"{path} holds no {WEIGHTS_FILE}; give a weights file, or the folder of a finished "
+                "run"
+            )
+        path /= WEIGHTS_FILE
     about = metadata(path)
     if about is None:
         raise ValueError(

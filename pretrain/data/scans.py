@@ -15,7 +15,7 @@ from pathlib import Path
 from .find import find_one, find_series, read_volume, silence
 from .libraries import LibraryError, broken_library
 from .patients import assign_patients, read_patients
-from .store import SeriesRow, Store, StoreError
+from .store import DAMAGED, SeriesRow, Store, StoreError
 from .volume import LeftOut, Series, UnusableError, Volume, shown
 from .workers import DIED, Workers, each
 
@@ -148,8 +148,9 @@ def scans_of(
         raise StoreError("a store is read alone; give one store, or files and folders")
     if patients is not None:
         raise StoreError("a store knows its patients; give patients when you ingest into it")
-    unread = sorted(scans_in_store(sources[0]), key=lambda scan: scan.key)
-    return Scans(unread, workers=workers, progress=progress)
+    unread, left_out = scans_in_store(sources[0])
+    unread = sorted(unread, key=lambda scan: scan.key)
+    return Scans(unread, left_out, workers=workers, progress=progress)
 
 
 def read_scan(source: str | Path) -> Scan:
@@ -158,6 +159,14 @@ def read_scan(source: str | Path) -> Scan:
     Raises `UnusableError` when the source does not exist, holds none or several, or cannot be read.
     """
     return unread_scan(find_one(source)).read()
+
+
+def read(source: str | Path) -> Volume:
+    """The volume of a file or a folder that holds one series: HU in the patient's axes.
+
+    Raises `UnusableError` as `read_scan`.
+    """
+    return read_scan(source).volume
 
 
 def is_store(path: str | Path) -> bool:
@@ -179,8 +188,10 @@ def scans_in_files(
     return [unread_scan(series) for series in found], left_out
 
 
-def scans_in_store(path: str | Path, *, with_paths: bool = False) -> list[UnreadScan]:
-    """The series of a store, in its catalog's order.
+def scans_in_store(
+    path: str | Path, *, with_paths: bool = False
+) -> tuple[list[UnreadScan], list[LeftOut]]:
+    """The series of a store, in its catalog's order, and those whose row is damaged.
 
     with_paths: `source` is the path that the series was read from, where the store still knows it.
 
@@ -188,15 +199,15 @@ def scans_in_store(path: str | Path, *, with_paths: bool = False) -> list[Unread
     """
     store = Store.open(Path(path).absolute())  # a cluster's workers run in other folders
     files = store.sources() if with_paths else {}
-    return [
-        UnreadScan(
-            row.key,
-            row.patient,
-            common_folder(files.get(row.key, ())) or row.key,
-            (store.path, row),
-        )
+
+    def source(key: str) -> str:
+        return common_folder(files.get(key, ())) or key
+
+    found = [
+        UnreadScan(row.key, row.patient, source(row.key), (store.path, row))
         for row in store.usable()
     ]
+    return found, [LeftOut(source(key), DAMAGED, key) for key in store.damaged()]
 
 
 def why_unread(error: Exception) -> str:

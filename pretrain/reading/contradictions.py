@@ -173,7 +173,7 @@ def _blame(labelled: Sequence[Labelled]) -> str:
 
 
 def _slope(labelled: Sequence[Labelled]) -> float:
-    """Score per mm in the typical labelled volume, without its sign; infinite where none has one."""
+    """Score per mm in the typical labelled volume, without its sign; infinite where none rises."""
     slopes = [abs(fit_line(*one.curve).robust_slope) for one in labelled]
     return float(np.median([slope for slope in slopes if slope > 0] or [np.inf]))
 

@@ -104,7 +104,7 @@ def test_columns__part_of_each_slice_and_position_on_the_scale() -> None:
 def test_scale__needs_two_landmarks_that_differ() -> None:
     with pytest.raises(ValueError, match="have the same score"):
         regions(scale=("lung_apex", "lung_apex"))
-    with pytest.raises(ValueError, match="have scores 25.0000 and 0.0000, which fall"):
+    with pytest.raises(ValueError, match=r"have scores 25\.0000 and 0.0000, which fall"):
         regions(scale=("femoral_head", "lung_apex"))
     with pytest.raises(ValueError, match="needs two landmarks, 'chest' is none"):
         regions(scale=("lung_apex", "chest"))

@@ -381,7 +381,7 @@ def test_scale__landmarks_that_the_scores_do_not_set_apart(tmp_path: Path) -> No
     flat += 1e-4 * np.arange(N)
     folder = write_scores(tmp_path / "s", {"one": flat, "two": flat})
     path = labels(tmp_path, landmark_rows(one=(20, 39), two=(21, 40)))
-    with pytest.raises(ValueError, match="0 mm apart.* 95 mm apart .* the weights are at fault"):
+    with pytest.raises(ValueError, match=r"0 mm apart.* 95 mm apart .* the weights are at fault"):
         calibrate(folder, path, tmp_path / "r.json", scale=("upper", "lower"))
     alone = labels(tmp_path, HEADER + "one,21,,upper\ntwo,39,,lower\n")
     with pytest.raises(ValueError, match="no labelled volume shows both, so whether"):

@@ -328,7 +328,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"SCAN": "down.nii"}, r"fall towards the feet \(r -1.00\)"),
         ({"--out": "part.nii"}, "give an --out that ends in .nii.gz"),
         ({"--out": "there.nii.gz"}, "exists; give a new --out"),
-        ({"--out": "nowhere/part.nii.gz"}, "its folder does not exist"),
+        ({"--regions": "", "--from": "-1"}, "'crest' is not a score; give --regions"),
+        ({"--regions": "", "--from": "inf", "--to": "1"}, "'inf' is not a score"),
         ({"--weights": "other.safetensors"}, "the regions were made with weights .* calibrate"),
         ({"--weights": "ct.nii"}, "ct.nii"),
         ({"--regions": "text.json"}, "not a regions file"),
@@ -350,10 +351,18 @@ def test_mistakes__are_one_line_and_write_nothing(
         "--out": "part.nii.gz",
     }
     words = {"--from": "dome", "--to": "crest"} | given | change
+    without = {name for name, value in words.items() if not value}
     paths = {name: str(files / value) if name in given else value for name, value in words.items()}
     there = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
     assert (
-        main(["crop", paths.pop("SCAN"), *(word for pair in paths.items() for word in pair)]) == 2
+        main(
+            [
+                "crop",
+                paths.pop("SCAN"),
+                *(word for pair in paths.items() if pair[0] not in without for word in pair),
+            ]
+        )
+        == 2
     )
     err = capsys.readouterr().err.strip()
     assert len(err.splitlines()) == 1 and "Traceback" not in err
@@ -394,3 +403,22 @@ def test_command_line__prints_one_line_with_what_was_kept(
         "r 1.000"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"]
+
+
+@pytest.mark.parametrize(("first", "last"), [(4, 14), (0, 9), (11, 17)])
+def test_scores__need_no_regions_and_folders_are_made(
+    first: int, last: int, files: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / "folder" / "part.nii.gz"
+    argv = ["crop", str(files / "ct.nii"), "--weights", str(files / "w.safetensors")]
+    ends = ["--from", str(between(first)), "--to", str(between(last))]
+    assert main([*argv, *ends, "--out", str(out)]) == 0
+    np.testing.assert_array_equal(
+        np.asarray(nib.load(out).dataobj), grid()[:, :, first + 1 : last + 1]
+    )
+
+
+def test_partial__without_regions_says_which_scores_there_are(tmp_path: Path) -> None:
+    scan = stored(tmp_path / "ct.nii", grid())
+    with pytest.raises(ValueError, match=r"does not show 1e7: it shows scores -?\d.*\(r 1.00\); set"):
+        crop(scan, WEIGHTS, None, tmp_path / "p.nii.gz", start=str(between(9)), end="1e7")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 TILE_PX, TEXT_PX, GAP_PX = 192, 14, 4
+BACK = 40
+"""Grey level behind the slices, which are black at their edges."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _draw(scan: Scan, chosen: Sequence[int]) -> Image:
     columns = min(8, math.ceil(math.sqrt(1.5 * len(tiles))))
     wide = max(2, columns) * (TILE_PX + GAP_PX) + GAP_PX
     row_px, top = tiles[0].height + TEXT_PX + 2 * GAP_PX, 2 * (TEXT_PX + GAP_PX) + GAP_PX
-    sheet = Image.new("L", (wide, top + row_px * math.ceil(len(tiles) / columns)), 0)
+    sheet = Image.new("L", (wide, top + row_px * math.ceil(len(tiles) / columns)), BACK)
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP_PX, GAP_PX), f"series {scan.key}", 255, font)
     about = f"{len(volume.hu)} slices, {volume.z_mm[-1]:.0f} mm; 0 is the most superior"

@@ -1,4 +1,4 @@
-"""Pictures of slices, of score curves, and of slices at equal scores (the paper's Fig. 4a and 2)."""
+"""Pictures: slices, score curves, and slices at equal scores (the paper's Fig. 4a and Fig. 2)."""
 
 from __future__ import annotations
 

@@ -84,9 +84,7 @@ def read_series(folder: Path) -> tuple[list[SeriesCurve], dict[str, Any]]:
     ], settings
 
 
-def about(
-    one: SeriesCurve, parts: Sequence[str], thumbnails: Thumbnails | None
-) -> dict[str, Any]:
+def about(one: SeriesCurve, parts: Sequence[str], thumbnails: Thumbnails | None) -> dict[str, Any]:
     """What the page's row and curve of a series need. parts: those of all series."""
     findings = [
         {
@@ -138,9 +136,7 @@ def _uneven(z_mm: NDArray[np.float64]) -> list[float] | None:
     return None if np.abs(z_mm - even).max() < 0.1 else z_mm.round(1).tolist()
 
 
-def _runs(
-    slices: NDArray[np.str_] | None, parts: Sequence[str]
-) -> list[tuple[int, int, int]]:
+def _runs(slices: NDArray[np.str_] | None, parts: Sequence[str]) -> list[tuple[int, int, int]]:
     """(first slice, last slice, index in `parts`) of neighbouring slices of one part."""
     if slices is None:
         return []

@@ -91,7 +91,7 @@ function small(one) {
 function crossing(kind, x, top, bottom, name, title) {
   return make("g", { class: kind }, make("title", {}, title),
     make("line", { x1: x, x2: x, y1: top, y2: bottom }),
-    make("text", { transform: `translate(${x + 4} ${bottom - 4}) rotate(-90)` }, name));
+    make("text", { transform: `translate(${x + 12} ${bottom - 4}) rotate(-90)` }, name));
 }
 
 function partNames(one, at, y) {

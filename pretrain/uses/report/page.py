@@ -1,5 +1,5 @@
-"""A folder of scores as one page: findings, curves, slices, a histogram by part, and slices at equal
-scores (the paper's Fig. 2, 3a and 4). A click marks a slice for `calibrate`.
+"""A folder of scores as one page: findings, curves, slices, a histogram by part, and slices at
+equal scores (the paper's Fig. 2, 3a and 4). A click marks a slice for `calibrate`.
 
 The page is one file that needs no internet. It names series by their keys and shows nothing of a
 header; paths are on it only where they were scored `with_paths`. Its parts are `page.html` (the

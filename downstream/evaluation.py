@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from ubr.pretrain.data.deeplesion.images import load_hu, slice_path
 from ubr.weights import InputSpec, build, load
 from ubr.weights.common import disk
 from ubr.weights.common.devices import to_device
 from ubr.weights.common.processes import loader_options
+from ubr.weights.common.progress import progress_bar
 
 from .dataset import DeepLesion, collate
 from .detector import Detector, bare_detector
@@ -107,7 +107,9 @@ def detect(
     detector.eval().to(device)
     results = []
     loader = DataLoader(data, batch_size=batch, collate_fn=collate, **loader_options(workers))
-    for images, targets in tqdm(loader, desc="detect", unit="batch", disable=not progress):
+    for images, targets in progress_bar(
+        loader, title="detect", unit="batches", show=progress
+    ):
         at = (
             torch.tensor([positions.by_name[t["key"].name] for t in targets], device=device)
             if positions is not None

@@ -27,6 +27,7 @@ from ubr.pretrain.data.deeplesion.table import (
     table_rows,
     without_noisy,
 )
+from ubr.weights.common.progress import progress_bar
 
 from .coco import write_coco
 from .diagnostics import OFFICIAL, Diagnostics, Report
@@ -65,7 +66,7 @@ def check(
         coco: folder into which `<split>.json` are written for COCO's tools: the readable images
             without noisy boxes.
         workers: threads that read images; None for one per core, at most 16.
-        progress: show a progress bar on a terminal.
+        progress: show a progress bar.
 
     Raises:
         ValueError: there is no table, it is not DeepLesion's, or a split is unknown.

@@ -86,7 +86,7 @@ def save_detector(detector: Detector, path: Path, about: dict[str, Any]) -> None
 class Run:
     """A finished training.
 
-    folder: the run's; best, last: detectors; metrics: of the last validation.
+    folder: the run's; best, last: detectors; metrics: of the last step.
     """
 
     folder: Path
@@ -99,6 +99,7 @@ class Finetuning(Training[LesionDetection]):
     """A lesion detector from weights; see `finetune`."""
 
     result = "last.pth"
+    copies = 2
     strategy = "ddp_find_unused_parameters_true"
     shown = {"loss": "train/loss", "recall": "val/recall5"}  # noqa: RUF012
     recipe: DetectorRecipe
@@ -116,7 +117,7 @@ class Finetuning(Training[LesionDetection]):
         intervals: Intervals,
     ) -> None:
         self.weights, self.recipe, self.positions = weights, recipe, positions
-        self.train, self.val = train, val
+        self.train, self.val, self.parts = train, val, recipe.batch
         self._check_data()
         self._check_positions()
         config = self._config()
@@ -147,6 +148,9 @@ class Finetuning(Training[LesionDetection]):
             workers=self.machine.workers,
             positions=self.positions,
         )
+
+    def example(self, module: LesionDetection, step: int, parts: int) -> Tensor:
+        return module.example_loss(step, parts)
 
     def check_world(self, processes: int) -> None:
         if self.recipe.batch % processes:

@@ -107,9 +107,7 @@ def detect(
     detector.eval().to(device)
     results = []
     loader = DataLoader(data, batch_size=batch, collate_fn=collate, **loader_options(workers))
-    for images, targets in progress_bar(
-        loader, title="detect", unit="batches", show=progress
-    ):
+    for images, targets in progress_bar(loader, title="detect", unit="batches", show=progress):
         at = (
             torch.tensor([positions.by_name[t["key"].name] for t in targets], device=device)
             if positions is not None

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ubr.pretrain.data.deeplesion.images import OFFSET, load_hu, slice_path
 from ubr.pretrain.data.deeplesion.table import KeySlice
+from ubr.weights.common.progress import progress_bar
 
 from .slices import View, plan
 
@@ -74,8 +75,6 @@ def read_images(
 
     Takes about 6 ms of one core for each file of 512 x 512, spread over `workers` threads.
     """
-    from tqdm import tqdm
-
     listed = {
         f: frozenset(p.name for p in (images / f).glob("*.png")) for f in {k.folder for k in keys}
     }
@@ -85,12 +84,8 @@ def read_images(
 
     # Pillow, numpy and hashlib let other threads run while they work.
     with ThreadPoolExecutor(workers or min(16, os.cpu_count() or 1)) as pool:
-        done = tqdm(
-            pool.map(read, keys),
-            total=len(keys),
-            desc="check",
-            unit="image",
-            disable=None if progress else True,
+        done = progress_bar(
+            pool.map(read, keys), total=len(keys), title="check", unit="images", show=progress
         )
         return {key.name: image for key, image in zip(keys, done, strict=True)}
 

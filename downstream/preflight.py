@@ -1,10 +1,11 @@
-"""The check before training: every row of a folder in DeepLesion's layout, every slice that the view
-reads, and what is wrong with them.
+"""The check before training: every row of a folder in DeepLesion's layout, every slice that the
+view reads, and what is wrong with them.
 
 `check` reports it, and `refuse_faults` holds a training to the same before its folder is made. A
 fault is what would stop a training or make its result wrong: a row that cannot be read, an absent
-or damaged image, pixels that are not HU, a patient in two splits. A note is what one should know: a smaller set than the
-official one, missing neighbours, boxes that reach beyond their slice (the official table has such).
+or damaged image, pixels that are not HU, a patient in two splits. A note is what one should know: a
+smaller set than the official one, missing neighbours, boxes that reach beyond their slice (the
+official table has such).
 The report names slices as the table does, and holds no path, no age and no sex.
 """
 
@@ -27,7 +28,6 @@ from ubr.pretrain.data.deeplesion.table import (
     table_rows,
     without_noisy,
 )
-from ubr.weights.common.progress import progress_bar
 
 from .coco import write_coco
 from .diagnostics import OFFICIAL, Diagnostics, Report
@@ -43,7 +43,7 @@ TRAINED = ("train", "val")
 SKIPPED = ("absent images", "images that cannot be read", "neighbours that cannot be read")
 """Faults of single images, which a training with `unreadable` 'skip' leaves out."""
 THINNEST_PX = 1.0
-"""What a box must measure inside its image: a sliver has no area in float32, and nobody draws it."""
+"""What a box must measure inside its image. A sliver has no area in float32; nobody draws it."""
 
 
 def check(
@@ -231,9 +231,7 @@ def _check_image(key: KeySlice, got: KeyImage, view: View, diagnostics: Diagnost
         )
 
 
-def _check_box(
-    key: KeySlice, box: Box, size_px: tuple[int, int], diagnostics: Diagnostics
-) -> None:
+def _check_box(key: KeySlice, box: Box, size_px: tuple[int, int], diagnostics: Diagnostics) -> None:
     """What of a box lies in its image."""
     width = min(box.x2, size_px[0]) - max(box.x1, 0)
     height = min(box.y2, size_px[1]) - max(box.y1, 0)

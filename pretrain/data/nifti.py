@@ -138,7 +138,7 @@ def _image(streams: Sequence[IO[bytes]]) -> NiftiImage:
         header[name] = raw[name]
     if single and header.get_data_offset() == 0:  # nibabel refuses other offsets that are too low
         raise UnusableError("the NIfTI header says that the values begin inside it (vox_offset 0)")
-    stored: Any = ArrayProxy(streams[0 if single else 1], header)
+    stored: Any = ArrayProxy(streams[0 if single else 1], header)  # type: ignore[no-untyped-call]
     return NiftiImage(kind, header, stored)
 
 

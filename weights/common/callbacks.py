@@ -164,9 +164,7 @@ class ProgressBar(TQDMProgressBar):
 
 def _values(trainer: L.Trainer, shown: Mapping[str, str]) -> dict[str, str]:
     found = trainer.callback_metrics
-    return {
-        label: f"{float(found[name]):.3f}" for label, name in shown.items() if name in found
-    }
+    return {label: f"{float(found[name]):.3f}" for label, name in shown.items() if name in found}
 
 
 def _say_resumed(trainer: L.Trainer) -> None:

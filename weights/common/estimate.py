@@ -102,7 +102,7 @@ def measure(
         with torch.autocast(device, torch.bfloat16, enabled=bf16):
             value = loss(number, count)
         optimizer.zero_grad()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if device == "cuda":
             torch.cuda.synchronize()

@@ -83,7 +83,7 @@ def pick_devices(machine: Machine) -> tuple[str, int]:
         "gpu": torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "mps": int(torch.backends.mps.is_available()),
     }
-    name = "gpu" if machine.accelerator == "cuda" else machine.accelerator
+    name: str = "gpu" if machine.accelerator == "cuda" else machine.accelerator
     if name == "auto":
         name = next((one for one, count in has.items() if count), "cpu")
     if name == "cpu":

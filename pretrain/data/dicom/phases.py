@@ -59,8 +59,9 @@ def _parts(slices: Sequence[Slice], at: Float) -> list[list[int]]:
             return parts
     if shared or not _is_even(at):
         by_instance = [s.instance for s in slices]
-        for values in ([str(k) for k in by_instance], _lattice(at), _sweeps(by_instance, at)):
-            if parts := _told_apart(values, at, shared):
+        by_number = [str(k) for k in by_instance]
+        for labels in (by_number, _lattice(at), _sweeps(by_instance, at)):
+            if parts := _told_apart(labels, at, shared):
                 return parts
     return [list(range(len(slices)))]
 

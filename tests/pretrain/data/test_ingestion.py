@@ -20,6 +20,7 @@ import pytest
 from ubr.pretrain.data import ingestion
 from ubr.pretrain.data.ingestion import DIED, Ingested, ingest
 from ubr.pretrain.data.store import SAME_CONTENT, Store, StoreError
+from ubr.pretrain.data.volume import UnusableError
 
 from ...made.dicom import Made, expected, write
 
@@ -229,7 +230,7 @@ def test_nothing_found_makes_no_store(tmp_path: Path, name: str) -> None:
     (tmp_path / "scans" / name).write_text("a")
     for source in (tmp_path / "scans", tmp_path / "scans" / name):
         with pytest.raises(
-            UnusableError, match="holds no CT series, so no store was made; 1 were left out .*not"
+            UnusableError, match=r"holds no CT series, so no store was made; 1 were left out .*not"
         ):
             run(source, store=tmp_path / "new" / "store")
     assert [path.name for path in tmp_path.iterdir()] == ["scans"]

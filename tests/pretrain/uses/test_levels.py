@@ -97,9 +97,15 @@ def test_same_level__the_interval_is_what_pairs_of_labelled_volumes_are_apart(
     assert {row.low_mm for row in same_level(scores, "given", 30)} == {None}
 
 
-@pytest.mark.parametrize(("volumes", "coverage", "most"), [(8, 0.9, 89), (3, 0.8, 75), (1, 0.6, 50)])
+@pytest.mark.parametrize(
+    ("volumes", "coverage", "most"), [(8, 0.9, 89), (3, 0.8, 75), (1, 0.6, 50)]
+)
 def test_same_level__too_few_labelled_volumes_give_no_interval_and_say_so(
-    volumes: int, coverage: float, most: int, scores: Path, tmp_path: Path,
+    volumes: int,
+    coverage: float,
+    most: int,
+    scores: Path,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     why = (

@@ -28,6 +28,11 @@ TISSUE_HU = (-200, 400)
 """Soft tissue and fat; what is below is lung or air."""
 TISSUE_AT_LEAST = 0.01
 """Share of a slice's pixels. Real slices have 0.02 and more, near the vertex too."""
+PADDING_HU = -1500
+PADDED = (0.3, 0.05)
+"""Where more than the first share is darker than `PADDING_HU`, tissue must be at least the second:
+padding round the field is about 0.2, and air that is 1024 too low leaves bone alone as tissue.
+"""
 DENSE_HU = 700
 DENSE_AT_MOST = 0.25
 """Share of pixels that may be denser than `DENSE_HU`; in slices through a skull it is up to 0.1."""
@@ -129,7 +134,8 @@ def not_hu(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> str
         return f"every pixel is {low + OFFSET}"
     tissue = _share((hu >= TISSUE_HU[0]) & (hu <= TISSUE_HU[1]))
     seen = f"stored values {low + OFFSET}..{high + OFFSET} mean {low}..{high} HU"
-    if tissue < TISSUE_AT_LEAST:
+    padded = _share(hu < PADDING_HU) > PADDED[0]
+    if tissue < (PADDED[1] if padded else TISSUE_AT_LEAST):
         return f"{seen}, {tissue:.1%} of the pixels are soft tissue"
     outside = _share((hu < STORABLE_HU[0]) | (hu > STORABLE_HU[1]))
     if outside > OUTSIDE_AT_MOST:

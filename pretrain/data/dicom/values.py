@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 _TEXT = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST"}
-_TEXT |= {"TM", "UC", "UI", "UN", "UR", "UT"}
+_TEXT |= {"TM", "UC", "UI", "UR", "UT"}
 _NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?) *(?:mm)?", re.IGNORECASE)
 
 
@@ -30,7 +30,8 @@ def texts(part: Any, name: str) -> list[str]:
     if isinstance(element, RawDataElement):
         if not element.value:
             return []
-        if (element.VR or dictionary_VR(tag)) in _TEXT:
+        vr = element.VR if element.VR not in (None, "UN") else dictionary_VR(tag)
+        if vr in _TEXT:
             written = element.value.decode("latin-1")
             return [text.strip(" \0\r\n\t") for text in written.split("\\")]
         element = part[tag]

@@ -106,7 +106,7 @@ function grid(at, left, right, top, bottom, extent) {
   const scores = ticks(data.scale.low, data.scale.high, 8).map(tick => make("g", { class: "tick" },
     make("line", { x1: left, x2: right, y1: at.y(+tick), y2: at.y(+tick) }),
     make("text", { x: left - 5, y: at.y(+tick) + 4, "text-anchor": "end" }, tick)));
-  const most = Math.max(1, Math.floor((right - left) / 60));
+  const most = Math.max(1, Math.floor((at.x(extent) - left) / 60));
   const mm = extent ? ticks(0, extent, most) : ["0"];
   return [...scores, ...mm.map(tick => make("g", { class: "tick" },
     make("line", { x1: at.x(+tick), x2: at.x(+tick), y1: top, y2: bottom + 4 }),
@@ -115,7 +115,7 @@ function grid(at, left, right, top, bottom, extent) {
 
 function large(one) {
   const pxPerMm = Math.min(3, Math.max(.8, 700 / (data.scale.extent || 1)));
-  const left = 50, top = 30, bottom = 270, right = left + Math.max(one.extent * pxPerMm, 120);
+  const left = 50, top = 30, bottom = 270, right = left + Math.max(one.extent * pxPerMm, 180);
   const at = scaled(left, top, pxPerMm, bottom - top), whole = { y: top, height: bottom - top };
   const reading = make("text", { x: right, y: 12, "text-anchor": "end", class: "reading" });
   const label = "score against position of series " + one.key;

@@ -20,7 +20,7 @@ SHOWN = 3
 MOST_OF_FINDINGS = 600
 """Pictures of findings on a page: about 2 MB."""
 MOST_OF_SERIES = 5000
-"""Pictures of series on a page: about 16 MB. Many series share them, few show more slices each."""
+"""Pictures of series on a page: 5 to 16 MB. The more series there are, the fewer slices of each."""
 STRIP = 40
 """Slices that are shown of a series at most."""
 

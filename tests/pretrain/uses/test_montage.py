@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.made.toys import toy_store
+from ubr.pretrain.cli import main
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.uses.montage import GAP_PX, TEXT_PX, TILE_PX, contact_sheets
 from ubr.pretrain.uses.pictures import slice_picture, spread
@@ -67,6 +68,15 @@ def test_sheet__shows_equidistant_slices_from_the_head(
     assert made.sheets == (tmp_path / "new" / "sheet.png",) and made.table() == str(made.sheets[0])
     grey = centres(made.sheets[0], len(expected), columns, TILE_PX * 30 // 40)
     assert np.abs(grey - 255 * np.array(expected) / (SLICES - 1)).max() <= 1
+
+
+def test_verb__draws_and_refuses_with_its_flags(
+    scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["montage", str(scan), "--out", str(tmp_path / "a.png"), "--between", "3-9"]
+    assert main(words) == 0 and capsys.readouterr().out == f"{tmp_path / 'a.png'}\n"
+    assert main(words) == 2 and "set --overwrite" in capsys.readouterr().err
+    assert main([*words, "--overwrite"]) == 0
 
 
 def test_spread__first_and_last_are_among_them() -> None:

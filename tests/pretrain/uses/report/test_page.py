@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.made.scores import scored_by_darkness, weights
 from tests.made.toys import toy_store
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.scores.read import read_curves
+from ubr.pretrain.scores.scoring import score
 from ubr.pretrain.uses.calibration import calibrate
 from ubr.pretrain.uses.labels import read_labels
 from ubr.pretrain.uses.report.contents import POINTS
@@ -225,7 +227,7 @@ def test_browser__clicks_on_curve_and_slices_give_labels_that_calibrate_takes(
     tmp_path: Path, store: Store
 ) -> None:
     keys = sorted(row.key for row in store.rows())
-    scores = write_scores(tmp_path / "scores", keys, findings=0)
+    scores = write_scores(tmp_path / "scores", keys)
     page = report(scores, tmp_path / "r.html", store=store.path)
     script = f"const Z = {[3 * i for i in range(30)]};" + USE % keys[1]
     script += """
@@ -343,6 +345,15 @@ def test_page__says_how_many_are_below_the_papers_limit_and_of_which_weights(
     dom = in_browser(page, "document.querySelector('.key').click()")  # sorted by r
     assert "r 0.7700 is below 0.99, where the paper suspects a fault" in dom
     assert dom.count(">below 0.99<") == 1 and "No fault was found" not in dom
+
+
+def test_page__names_the_backbone_of_what_score_wrote(tmp_path: Path, store: Store) -> None:
+    made = weights()
+    with scored_by_darkness():
+        score(made, [store.path], tmp_path / "scores", workers=0, progress=False)
+    text = report(tmp_path / "scores", tmp_path / "r.html", store=store.path).read_text()
+    assert f"Weights {made.sha256()[:12]}, timm/test_resnet." in text
+    assert str(store.path) not in text and "/scans/" not in text
 
 
 def test_page__curves_have_parts_landmarks_and_one_scale(tmp_path: Path) -> None:

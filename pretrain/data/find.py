@@ -1,8 +1,9 @@
 """Which CT series the user's folders hold, and what is left out and why.
 
 Files are told apart by content: DICOM by its preamble or first element, PNG by its signature;
-NIfTI, NRRD and MetaImage by their ending, which those formats require. Nothing stops the search: a
-file or folder that cannot be read is left out with the reason. Hidden files and folders (a name
+NIfTI, NRRD and MetaImage by their ending, which those formats require (`.hdr` and `.img` by their
+content too). Nothing stops the search: a file or folder that cannot be read is left out with the
+reason. Hidden files and folders (a name
 that starts with a dot) are not looked at. Links to folders are followed, each folder is visited
 once.
 """

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ubr.weights import InputSpec
 from ubr.weights.common.recipes import (
@@ -28,6 +28,9 @@ from ubr.weights.common.stored import to_stored, values_sha256
 from .augment import Augment
 from .sampler import Begin, Unit
 
+if TYPE_CHECKING:
+    from ubr.weights import Backbone
+
 _RANGES: dict[str, tuple[float, float]] = {
     "g": (1, 4096),
     "m": (2, 256),
@@ -42,11 +45,17 @@ _RANGES: dict[str, tuple[float, float]] = {
 class Recipe:
     """Everything that shapes the trained numbers.
 
+    The defaults of this class are the paper's; those of `fit` are the recipe `default`.
+
     Args:
-        backbone: "vgg16", "alexnet" or "timm/MODEL".
+        backbone: "vgg16", "vgg16_bn", "alexnet" or "timm/MODEL".
         start: the trunk's initial weights: "random" (the library's initialisation), "random:msra"
             (the authors'), "imagenet", "imagenet:TAG", or a file (weights of this project, a state
             dict of torchvision, timm or detectron2).
+        start_prefix: what precedes the trunk's names in a file, as "teacher"; for a
+            file that holds several trunks, or one in an unusual place.
+        assume_scale: take it that a file that does not state its scale was trained on that of
+            `inputs`.
         head_std: standard deviation of the head's Gaussian start; none for PyTorch's own.
         inputs: the contract that travels with the weights.
         augment: random views.
@@ -81,6 +90,8 @@ class Recipe:
 
     backbone: str = "vgg16"
     start: str = "random"
+    start_prefix: str | None = None
+    assume_scale: bool = False
     head_std: float | None = None
     inputs: InputSpec = field(default_factory=InputSpec)
     augment: Augment = field(default_factory=Augment)
@@ -123,13 +134,30 @@ class Recipe:
         """Plain values under the keys that files hold.
 
         A start from a file is named by its content: paths do not travel, and what lies under one
-        can change.
+        can change. How it is opened is left out unless it is said, so that digests of recipes from
+        before it could be said stay valid.
         """
         values = to_stored(self) | {"inputs": self.inputs.to_dict()}
+        for name, unsaid in (("start_prefix", None), ("assume_scale", False)):
+            if values[name] is unsaid:
+                del values[name]
         path = Path(self.start)
         if path.is_file():
             values["start"] = f"file with sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
         return values
+
+    def backbone_at_start(self) -> Backbone:
+        """The backbone with its initial weights; errors are those of `ubr.weights.start`."""
+        from ubr.weights import start  # here, because the networks' libraries take seconds
+
+        return start(
+            self.backbone,
+            self.start,
+            inputs=self.inputs,
+            seed=self.seed,
+            start_prefix=self.start_prefix,
+            assume_scale=self.assume_scale,
+        )
 
 
 def paper() -> Recipe:
@@ -200,11 +228,10 @@ def default() -> Recipe:
 
 
 def large() -> Recipe:
-    """The default for a GPU: the paper's VGG-16 at 128 pixels. Without normalisation layers it
-    wants a lower rate.
+    """The default for a GPU: the paper's VGG-16 at 128 pixels.
 
-    Measured apart on a CPU, where together they take hours: this network at 64 pixels in so many
-    steps, and a smaller one at 128 (DECISIONS.md 39).
+    A network without normalisation layers needs a lower rate. What it reached is in
+    benchmarks/results/accelerator.csv.
     """
     chosen = default()
     return dataclasses.replace(

@@ -23,7 +23,7 @@ from .ap import AveragePrecision, CocoAp, coco_ap
 from .bootstrap import Interval, by_group, interval, intervals, paired_bootstrap
 from .froc import FPS, Sensitivity, sensitivity_at
 from .matching import ImageResult, Metric, matched
-from .recall import SIZES, TYPES, Recall, recall_at
+from .recall import SIZES, TYPES, OtherRecalls, Recall, recall_at
 from .summary import report
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "ImageResult",
     "Interval",
     "Metric",
+    "OtherRecalls",
     "Recall",
     "Sensitivity",
     "by_group",

@@ -3,15 +3,16 @@
 Files are told apart by content: DICOM by its preamble or first element, PNG by its signature;
 NIfTI, NRRD and MetaImage by their ending, which those formats require (`.hdr` and `.img` by their
 content too). Nothing stops the search: a file or folder that cannot be read is left out with the
-reason. Hidden files and folders (a name
-that starts with a dot) are not looked at. Links to folders are followed, each folder is visited
-once.
+reason, and so is what is neither: a pipe, a socket or a device would keep its reader waiting.
+Hidden files and folders (a name that starts with a dot) are left out, unless they are the source
+itself. Links to folders are followed, each folder is visited once.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from .workers import DIED, Workers, each
 
 _BATCH = 32
 """Files per task: a header takes less time to read than to send to another process."""
+HIDDEN = "hidden (the name begins with a dot); give it as a source of its own to have it read"
 _NOTHING = "not DICOM, NIfTI, NRRD, MetaImage or PNG"
 
 
@@ -124,33 +126,67 @@ def _walk(sources: Sequence[str | Path]) -> tuple[list[str], list[LeftOut]]:
     left: list[LeftOut] = []
     visited: set[str] = set()
     for source in sources:
-        start = Path(source).expanduser().absolute()
-        if not start.exists():
+        start = str(Path(source).expanduser().absolute())
+        if not _is_there(start):
             raise UnusableError(f"{source} does not exist: give a file or folder that does")
-        if start.is_file():
-            paths[str(start)] = None
-            continue
-        folders = [str(start)]
-        while folders:
-            folder = folders.pop()
-            if (real := os.path.realpath(folder)) in visited:
+        waiting = [start]
+        while waiting:
+            path = waiting.pop()
+            try:
+                if not _is_folder(path):
+                    paths[path] = None
+                    continue
+            except (UnusableError, OSError) as error:
+                left.append(LeftOut(path, _why_not(error, "file")))
+                continue
+            if (real := os.path.realpath(path)) in visited:
                 continue
             visited.add(real)
             try:
-                entries = sorted(os.scandir(folder), key=lambda e: e.name)
+                entries = sorted(os.scandir(path), key=lambda e: e.name)
             except OSError as error:
-                left.append(LeftOut(folder, f"the folder cannot be read ({error.strerror})"))
+                left.append(LeftOut(path, _why_not(error, "folder")))
                 continue
             if not entries:
-                left.append(LeftOut(folder, "the folder is empty"))
+                left.append(LeftOut(path, "the folder is empty"))
             for entry in entries:
                 if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    folders.append(entry.path)
+                    left.append(LeftOut(entry.path, HIDDEN))
+                elif entry.is_file(follow_symlinks=False):
+                    paths[entry.path] = None  # nearly all are, and this asks the disk nothing
                 else:
-                    paths[entry.path] = None
+                    waiting.append(entry.path)
     return sorted(paths), left
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is such a name, also where what it names cannot be reached."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_folder(path: str) -> bool:
+    """Whether a path is a folder; if not it is a file.
+
+    Raises `UnusableError` for what is neither, and `OSError` where a link leads nowhere, in circles
+    or where one may not go.
+    """
+    mode = Path(path).stat().st_mode
+    if stat.S_ISDIR(mode) or stat.S_ISREG(mode):
+        return stat.S_ISDIR(mode)
+    kinds = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
+    raise UnusableError(f"a {kinds.get(stat.S_IFMT(mode), 'device')}, not a file")
+
+
+def _why_not(error: UnusableError | OSError, what: str) -> str:
+    if isinstance(error, UnusableError):
+        return str(error)
+    return f"the {what} cannot be read ({error.strerror or type(error).__name__})"
 
 
 def _look_at_all(
@@ -205,4 +241,4 @@ def _look(path: str) -> dicom.Header | _Png | Series | LeftOut:
     except UnusableError as error:
         return LeftOut(path, str(error))
     except OSError as error:
-        return LeftOut(path, f"the file cannot be read ({error.strerror})")
+        return LeftOut(path, _why_not(error, "file"))

@@ -18,6 +18,7 @@ LAYOUT = {
         *("out", "recipe", "backbone", "start", "steps", "holdout", "devices"),
         *("config", "dry", "json"),
     ),
+    "Start from a file": ("start_prefix", "assume_scale"),
     "Data": ("g", "m", "unit", "begin", "balance"),
     "Input contract, which travels with the weights": ("inputs",),
     "Augmentation": ("augment",),
@@ -48,15 +49,16 @@ def fit(options: Options, words: Sequence[str]) -> None:
     machine, intervals = taken(Machine, given), taken(Intervals, given)
     store = Store.open(given["store"])
     planned = plan(store, chosen, holdout)
+    begun = chosen.backbone_at_start().origin  # raises now, before a run folder is made
     if given["dry"]:
-        show(_described(planned) if given["json"] else str(planned))
+        show({**_described(planned), "start": begun} if given["json"] else _told(planned, begun))
         return
     from ubr.weights.common.trainer import is_first_process
 
     from ..training import fit  # here, because Lightning takes seconds to import
 
     if is_first_process():
-        show(str(planned))
+        show(_told(planned, begun))
     run = fit(
         store,
         given["out"],
@@ -97,6 +99,12 @@ def _offer(options: Options) -> None:
         metavar="TEXT",
         help="license of the weights, written into them",
     )
+
+
+def _told(planned: Plan, begun: Mapping[str, Any]) -> str:
+    """The plan, and what is not known of its start."""
+    note = f"\nnote: the start's scale is {begun['scale']}" if "scale" in begun else ""
+    return f"{planned}{note}"
 
 
 def _described(planned: Plan) -> Mapping[str, Any]:

@@ -189,7 +189,10 @@ def test_finetune__learns_and_is_judged_the_same_from_its_files(
     world: Path, weights: Weights, tmp_path: Path
 ) -> None:
     weights = starting_weights("timm/resnet10t", "random", weights.inputs)
-    r = tiny_recipe(steps=45, optimizer="adamw", lr=2e-3, warmup=15, pyramid=64, norms="measured")
+    # The rate falls at the end. Without that, recall still jumps between 2/3 and 1 from step to
+    # step, and the order of sums, which depends on the number of threads, decides where it ends.
+    changes = {"optimizer": "adamw", "lr": 2e-3, "warmup": 15, "drops": (0.6,), "pyramid": 64}
+    r = tiny_recipe(steps=60, norms="measured", **changes)
     train, val = sets(world, weights, r)
     run = finetune(
         weights,
@@ -198,7 +201,7 @@ def test_finetune__learns_and_is_judged_the_same_from_its_files(
         tmp_path / "run",
         r,
         machine=CPU,
-        intervals=Intervals(45, 250, 5, progress=False),
+        intervals=Intervals(60, 250, 5, progress=False),
     )
     assert run.metrics["recall5"] == 1.0, run.metrics
     losses = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -28,6 +29,11 @@ def torch_save(values: Any, path: Path) -> None:
         ) from error
 
 
+def saved_step(path: Path) -> int:
+    """The step from which a checkpoint resumes."""
+    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+
+
 class WholeCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints, written by `torch_save`.
 
@@ -46,15 +52,26 @@ class WholeCheckpointIO(TorchCheckpointIO):
 class LastCheckpoint(ModelCheckpoint):
     """Writes `checkpoints/last.ckpt` and stores no state of its own, which would hold the folder's
     absolute path.
+
+    Args:
+        folder: the run folder.
+        every: steps between two checkpoints.
+        validate_every: steps between two validations. Each comes after a checkpoint, so it can be
+            interrupted without loss.
     """
 
-    def __init__(self, folder: Path, every: int) -> None:
+    def __init__(self, folder: Path, every: int, validate_every: int) -> None:
         super().__init__(
             folder / "checkpoints",
             "last",
-            every_n_train_steps=every,
+            every_n_train_steps=1,
             enable_version_counter=False,
         )
+        self._every = (every, validate_every)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *more: Any) -> None:
+        if any(trainer.global_step % every == 0 for every in self._every):
+            super().on_train_batch_end(trainer, *more)
 
     def state_dict(self) -> dict[str, Any]:
         return {}

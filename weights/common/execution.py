@@ -11,7 +11,7 @@ from typing import Literal
 
 from .checks import check_at_least, check_choices
 
-Accelerator = Literal["auto", "cpu", "gpu", "mps"]
+Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 Place = Literal["auto", "gpu", "ram", "file"]
 
 
@@ -20,7 +20,7 @@ class Machine:
     """Where a training runs.
 
     Args:
-        accelerator: "auto", "cpu", "gpu" or "mps".
+        accelerator: "auto", "cpu", "gpu" (or "cuda", which is the same), or "mps".
         devices: GPUs of each node, or processes on a CPU; "auto" takes all GPUs, and one process on
             a CPU.
         nodes: machines; on SLURM, the number of nodes of the job.
@@ -49,10 +49,11 @@ class Intervals:
     """How often a training validates, saves and reports.
 
     Args:
-        validate_every: steps between two validations.
-        checkpoint_every: steps between two checkpoints; a kill costs at most so many.
+        validate_every: steps between two validations; the last step is validated, too.
+        checkpoint_every: steps between two checkpoints; a kill costs at most so many. Ctrl-C and
+            SIGTERM save the step under way.
         log_every: steps between two lines of metrics.jsonl.
-        progress: show a progress bar.
+        progress: show a progress bar, or where there is no terminal a line now and then.
     """
 
     validate_every: int = 100

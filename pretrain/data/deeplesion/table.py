@@ -66,6 +66,12 @@ READ_COLUMNS = (
     "Train_Val_Test",
 )
 """The columns that are read. Age and sex are not."""
+PIXEL_MM = (0.1, 10.0)
+STEP_MM = (0.2, 30.0)
+"""Distances between slices; those of DeepLesion's validation and test images are 0.25 to 5 mm."""
+FIELD_MM = (60.0, 1000.0)
+WHOLE_PX = 100
+"""From this side on an image is a whole slice, whose field is compared."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +246,7 @@ def parse_row(row: dict[str, str]) -> KeySlice:
     width, height = _integers(row, "Image_size", 2)
     if min(width, height) < 1:
         raise ValueError(f"Image_size {row['Image_size']!r} must be positive")
+    _check_unit(row, spacing_mm, max(width, height))
     (lesion_type,), (noisy,), (patient,), (number,) = (
         _integers(row, c, 1)
         for c in ("Coarse_lesion_type", "Possibly_noisy", "Patient_index", "Train_Val_Test")
@@ -300,6 +307,23 @@ def _spacing(row: dict[str, str]) -> tuple[float, float, float]:
     """(x, y, z) in mm; some tables give them a sign."""
     x_mm, y_mm, z_mm = (abs(v) for v in _numbers(row, "Spacing_mm_px_", 3))
     return x_mm, y_mm, z_mm
+
+
+def _check_unit(row: dict[str, str], spacing_mm: tuple[float, float, float], side: int) -> None:
+    """Refuse a spacing that no CT has in mm, as one in cm, m or um is."""
+    x_mm, y_mm, z_mm = spacing_mm
+    field_mm = side * max(x_mm, y_mm)
+    if not (
+        PIXEL_MM[0] <= min(x_mm, y_mm) <= max(x_mm, y_mm) <= PIXEL_MM[1]
+        and STEP_MM[0] <= z_mm <= STEP_MM[1]
+        and (side < WHOLE_PX or FIELD_MM[0] <= field_mm <= FIELD_MM[1])
+    ):
+        raise ValueError(
+            f"Spacing_mm_px_ {row['Spacing_mm_px_']!r} with Image_size {row['Image_size']!r} is no "
+            f"CT in mm: pixels of {PIXEL_MM[0]:g}..{PIXEL_MM[1]:g} mm, slices "
+            f"{STEP_MM[0]:g}..{STEP_MM[1]:g} mm apart, a field of "
+            f"{FIELD_MM[0]:g}..{FIELD_MM[1]:g} mm; give mm"
+        )
 
 
 def _numbers(row: dict[str, str], column: str, n: int) -> tuple[float, ...]:

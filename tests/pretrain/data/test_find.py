@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ubr.pretrain.data import find
-from ubr.pretrain.data.volume import UnusableError
+from ubr.pretrain.data.volume import LeftOut, UnusableError
 from ubr.pretrain.data.workers import DIED
 
 from ...made.dicom import Made, X, Y, Z, expected, write
@@ -103,7 +103,8 @@ def test_links_to_folders_are_followed_once_and_hidden_ones_skipped(tmp_path: Pa
     (tmp_path / "link").symlink_to(tmp_path / "data")
     series, left = find.find_series([tmp_path])
     assert [Path(s.files[0]).name for s in series] == ["ct.nii"]
-    assert left == []
+    assert left == [LeftOut(str(tmp_path / ".trash"), find.HIDDEN)]
+    assert len(find.find_series([tmp_path / ".trash"])[0]) == 1
 
 
 @pytest.mark.parametrize("size", [1, 100, 131, 132, 140, 5000])

@@ -36,13 +36,17 @@ def test_files_that_are_there_twice_count_once(tmp_path: Path) -> None:
 def test_stacks_of_one_series_become_volumes_of_their_own(tmp_path: Path) -> None:
     """Ten slices of another size and a coronal scout under the same series UID."""
     large = Made()
-    small = Made([(X[0], Y[0], z) for z in Z[:10]], size=(20, 30), series=large.series)
+    small = Made(
+        [(X[0], Y[0], z) for z in Z[:10]], size=(20, 30), series=large.series, study=large.study
+    )
     write(
         tmp_path,
         [
             *small.datasets(),
             *large.datasets(),
-            Made(orientation=(1, 0, 0, 0, 0, -1), series=large.series).dataset(0),
+            Made(orientation=(1, 0, 0, 0, 0, -1), series=large.series, study=large.study).dataset(
+                0
+            ),
         ],
     )
     series, left = find.find_series([tmp_path])
@@ -57,7 +61,10 @@ def test_stacks_of_one_series_become_volumes_of_their_own(tmp_path: Path) -> Non
 
 def test_an_odd_slice_among_many_is_left_out(tmp_path: Path) -> None:
     made = Made()
-    write(tmp_path, [*made.datasets(), Made(size=(16, 16), series=made.series).dataset(0)])
+    write(
+        tmp_path,
+        [*made.datasets(), Made(size=(16, 16), series=made.series, study=made.study).dataset(0)],
+    )
     series, left = find.find_series([tmp_path])
     assert [s.uid for s in series] == [made.series]
     assert [o.reason for o in left] == [

@@ -1,11 +1,11 @@
 """Which CT series the user's folders hold, and what is left out and why.
 
 Files are told apart by content: DICOM by its preamble or first element, PNG by its signature;
-NIfTI, NRRD and MetaImage by their ending, which those formats require. Nothing stops the search: a
-file or folder that cannot be read is left out with the reason, and so is what is neither: a pipe, a
-socket or a device would keep its reader waiting. Hidden files and folders (a name that starts with
-a dot) are left out, unless they are the source itself. Links to folders are followed, each folder
-is visited once.
+NIfTI, NRRD and MetaImage by their ending, which those formats require (`.hdr` and `.img` by their
+content too). Nothing stops the search: a file or folder that cannot be read is left out with the
+reason, and so is what is neither: a pipe, a socket or a device would keep its reader waiting.
+Hidden files and folders (a name that starts with a dot) are left out, unless they are the source
+itself. Links to folders are followed, each folder is visited once.
 """
 
 from __future__ import annotations

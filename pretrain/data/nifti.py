@@ -123,7 +123,7 @@ def open_nifti(files: Sequence[str]) -> Iterator[NiftiImage]:
 
 
 def _image(streams: Sequence[IO[bytes]]) -> NiftiImage:
-    from nibabel.arrayproxy import ArrayProxy
+    from nibabel import arrayproxy
 
     kind = _image_class(streams[0].read(348))
     single = "Pair" not in kind.__name__
@@ -138,8 +138,8 @@ def _image(streams: Sequence[IO[bytes]]) -> NiftiImage:
         header[name] = raw[name]
     if single and header.get_data_offset() == 0:  # nibabel refuses other offsets that are too low
         raise UnusableError("the NIfTI header says that the values begin inside it (vox_offset 0)")
-    stored: Any = ArrayProxy(streams[0 if single else 1], header)  # type: ignore[no-untyped-call]
-    return NiftiImage(kind, header, stored)
+    proxy: Any = arrayproxy.ArrayProxy
+    return NiftiImage(kind, header, proxy(streams[0 if single else 1], header))
 
 
 def nifti_lps(header: Any) -> Float:

@@ -89,7 +89,7 @@ class Series:
     """A readable unit found in the user's folders, before its pixels are read.
 
     kind: which reader takes it.
-    files: absolute paths; for DICOM in no particular order, for MHD and NHDR with the data file.
+    files: absolute paths; for DICOM in no particular order; for others the header's first.
     uid: what makes it this series and no other (DICOM: SeriesInstanceUID and the stack's number;
     else a digest of the content). It is hashed before anything is written.
     patient: what makes two series one patient's, or "" where the format does not say. Hashed

@@ -270,8 +270,8 @@ def _unstated(
     if len(scales) > 1:
         shown = " or ".join(f"mean {list(m)} and std {list(s)}" for m, s in scales)
         raise ValueError(
-            f"{path}: does not state its scale, and {library}'s weights of {backbone} have {shown}; "
-            f"{ask}"
+            f"{path}: does not state its scale, and {library}'s weights of {backbone} have "
+            f"{shown}; {ask}"
         )
     try:
         found = _scales(

@@ -591,3 +591,37 @@ def test_recipe__a_start_from_a_file_is_recorded_by_content_not_path(tmp_path: P
     assert one.sha256() == other.sha256() and "secret" not in str(one.described())
     (tmp_path / "elsewhere.pth").write_bytes(b"other numbers")
     assert one.sha256() != other.sha256()
+
+
+def test_recipe__what_is_not_said_of_a_start_does_not_change_its_digest() -> None:
+    from ubr.pretrain.recipes import Recipe
+
+    plain = Recipe()
+    assert {"start_prefix", "assume_scale"}.isdisjoint(plain.described())
+    for change in ({"start_prefix": "teacher"}, {"assume_scale": True}):
+        said = Recipe(**change)  # type: ignore[arg-type]
+        assert change.items() <= said.described().items() and said.sha256() != plain.sha256()
+
+
+def test_fit__dry_opens_the_start(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import timm
+    import torch
+
+    run = ["fit", str(world / "store"), "--out", str(tmp_path / "run"), "--dry", *TINY]
+    line = refused([*run, "--start", "none.pth"], capsys)
+    assert "unknown start 'none.pth': not 'random'" in line
+    line = refused([*run, "--start", "https://a.b/c.pth"], capsys)
+    assert "start 'https://a.b/c.pth' is an address; download the file" in line
+    state = timm.create_model("test_resnet", num_classes=0).state_dict()
+    torch.save({"teacher": state, "student": state}, tmp_path / "x.pth")
+    start = [*run, "--start", str(tmp_path / "x.pth")]
+    assert "at 'student.' and 'teacher.'; give one of them as --start-prefix" in refused(
+        start, capsys
+    )
+    start += ["--start-prefix", "teacher"]
+    assert "set --assume-scale" in refused(start, capsys)
+    assert main([*start, "--assume-scale", "true"]) == 0
+    assert "note: the start's scale is not stated by the file, assumed" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()

@@ -150,6 +150,8 @@ def evaluate(
             the one of the training.
     """
     run, out = Path(run), Path(out)
+    if out.parent.is_dir():
+        disk.sweep(out.parent)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty, or a file; give a new folder as out")
     detector, recipe, inputs = load_detector(run, which)
@@ -160,8 +162,6 @@ def evaluate(
         detector, images, device=chosen, workers=workers, positions=positions, progress=progress
     )
     found = {**report(results), "split": split, "which": which}
-    if out.parent.is_dir():
-        disk.sweep(out.parent)
     with disk.whole(out) as part:
         part.mkdir()
         _write_detections(part / "detections.csv", images, results)

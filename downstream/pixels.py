@@ -78,7 +78,7 @@ def read_images(
 ) -> dict[str, KeyImage]:
     """Read all files that a view takes for these key slices; the result is by `KeySlice.name`.
 
-    Takes about 6 ms of one core for each file of 512 x 512, spread over `workers` threads.
+    Takes about 5 ms of one core for each file of 512 x 512, spread over `workers` threads.
     """
     listed = {
         f: frozenset(p.name for p in (images / f).glob("*.png")) for f in {k.folder for k in keys}

@@ -112,6 +112,8 @@ def plant(
             in which a lesion fits.
     """
     out = Path(out)
+    if out.parent.is_dir():
+        disk.sweep(out.parent)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists and is not an empty folder; name a new one")
     for name, value in (("per_scan", per_scan), ("studies", studies)):
@@ -121,8 +123,6 @@ def plant(
         raise ValueError(
             f"kinds must be some of {', '.join(KINDS)}, got {', '.join(kinds) or 'none'}"
         )
-    if out.parent.is_dir():
-        disk.sweep(out.parent)
     with disk.whole(out) as part:
         data = _DataSet(part)
         for scan in progress_bar(scans, title="plant", unit="scans", show=progress):

@@ -21,7 +21,8 @@ def check(options: Options, words: Sequence[str]) -> None:
 
     options.description = (
         "Check a folder in DeepLesion's layout before training, with the recipe and view that "
-        "train will be given. The exit status is 2 if training must not start; train then refuses."
+        "train will be given. The exit status is 2 if training must not start, and train then "
+        "refuses."
     )
     options.add_argument("folder", metavar="FOLDER", help="with DL_info.csv and Images_png")
     options.add_argument(

@@ -214,7 +214,7 @@ def test_check__spacing_in_another_unit(tmp_path: Path, spacing: str) -> None:
     report = check(tmp_path, progress=False)
     assert report.faults[0].what == "rows that cannot be read" and report.faults[0].count == 6
     assert f"Spacing_mm_px_ '{spacing}' with Image_size '32, 32' is no CT in mm" in report.table()
-    with pytest.raises(ValueError, match=r"is no CT in mm: pixels of 0.1..10 mm"):
+    with pytest.raises(ValueError, match="is no CT in mm: pixels of"):
         DeepLesion(tmp_path, "train", InputSpec())
 
 
@@ -299,7 +299,7 @@ def refused(folder: Path, what: str, **options: Any) -> None:
 
 @pytest.mark.parametrize("case", FAULTS)
 def test_training__refuses_what_check_calls_a_fault(tmp_path: Path, case: str) -> None:
-    """What the data set or `refuse_faults` finds; images of test are not read."""
+    """By the data set itself or by `refuse_faults`; images of test are not read."""
     spoil, _, _ = FAULTS[case]
     rows = sound(tmp_path)
     write_table(tmp_path, rows)

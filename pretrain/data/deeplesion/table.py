@@ -66,10 +66,6 @@ READ_COLUMNS = (
     "Train_Val_Test",
 )
 """The columns that are read. Age and sex are not."""
-PIXEL_MM = (0.1, 10.0)
-STEP_MM = (0.2, 30.0)
-"""Distances between slices; those of DeepLesion's validation and test images are 0.25 to 5 mm."""
-FIELD_MM = (60.0, 1000.0)
 WHOLE_PX = 100
 """From this side on an image is a whole slice, whose field is compared."""
 
@@ -311,18 +307,15 @@ def _spacing(row: dict[str, str]) -> tuple[float, float, float]:
 
 def _check_unit(row: dict[str, str], spacing_mm: tuple[float, float, float], side: int) -> None:
     """Refuse a spacing that no CT has in mm, as one in cm, m or um is."""
-    x_mm, y_mm, z_mm = spacing_mm
-    field_mm = side * max(x_mm, y_mm)
-    if not (
-        PIXEL_MM[0] <= min(x_mm, y_mm) <= max(x_mm, y_mm) <= PIXEL_MM[1]
-        and STEP_MM[0] <= z_mm <= STEP_MM[1]
-        and (side < WHOLE_PX or FIELD_MM[0] <= field_mm <= FIELD_MM[1])
-    ):
+    *pixel_mm, step_mm = spacing_mm
+    in_plane = 0.1 <= min(pixel_mm) and max(pixel_mm) <= 10
+    field = side < WHOLE_PX or 60 <= side * max(pixel_mm) <= 1000
+    # DeepLesion's validation and test images have steps of 0.25 to 5 mm.
+    if not (in_plane and field and 0.2 <= step_mm <= 30):
         raise ValueError(
             f"Spacing_mm_px_ {row['Spacing_mm_px_']!r} with Image_size {row['Image_size']!r} is no "
-            f"CT in mm: pixels of {PIXEL_MM[0]:g}..{PIXEL_MM[1]:g} mm, slices "
-            f"{STEP_MM[0]:g}..{STEP_MM[1]:g} mm apart, a field of "
-            f"{FIELD_MM[0]:g}..{FIELD_MM[1]:g} mm; give mm"
+            "CT in mm: pixels of 0.1..10 mm, slices 0.2..30 mm apart, a field of 60..1000 mm; "
+            "give mm"
         )
 
 

@@ -8,7 +8,7 @@ Every tool counts differently. This one counts as follows:
   overlaps best among those still free, or none. A second detection of the same lesion is a false
   positive. (Published FROCs of DeepLesion let one detection find several lesions and count a second
   detection neither as hit nor as false positive, which gives higher numbers.)
-* A lesion is found where the IoU is greater than 0.5, as in the paper (section 3.3). COCO's AP
+* A lesion is found where the IoU is greater than 0.5, as in the paper (section 3.2). COCO's AP
   alone takes IoU >= the threshold.
 * Equal scores keep the order in which the detector gave them, images the order of the list.
 * An image without a lesion adds only its false positives. Where there is no lesion at all, a share

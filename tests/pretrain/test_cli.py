@@ -152,7 +152,7 @@ def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> 
     [
         (
             ["--recipe", "papper"],
-            "unknown recipe 'papper'; allowed: default, large, paper, reference_code",
+            "unknown recipe 'papper'; allowed: default, large, paper, paper_clipped, reference_",
         ),
         (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'; nearest: timm/resnet"),
         (["--g", "40"], "11 series can be trained on, fewer than g = 40 per step"),

@@ -19,6 +19,7 @@ from torch import Tensor
 from ubr.weights import Weights
 from ubr.weights.common import disk, runs
 from ubr.weights.common.checkpoints import torch_save
+from ubr.weights.common.estimate import Estimate
 from ubr.weights.common.execution import Intervals, Machine
 from ubr.weights.common.stored import values_sha256
 from ubr.weights.common.trainer import is_first_process
@@ -293,6 +294,26 @@ def finetune(
     folder = training.folder
     best, last = folder / "best.pth", folder / training.result
     return Run(folder, best if best.exists() else last, last, _last_quality(folder))
+
+
+def rehearse(
+    weights: Weights,
+    train: DeepLesion,
+    val: DeepLesion | None,
+    out: str | Path,
+    recipe: DetectorRecipe,
+    *,
+    machine: Machine,
+    intervals: Intervals,
+    scorer: Weights | None = None,
+) -> Estimate | None:
+    """Refuse what `finetune` would refuse, and estimate what it would need; see
+    `Training.rehearse`. Positions, which the scorer would give, are 0 here.
+    """
+    places = {k.name: 0.0 for data in (train, val) if data is not None for k in data.keys}
+    options: dict[str, Any] = {"machine": machine, "intervals": intervals}
+    options["positions"] = Positions(places, scorer.sha256()) if scorer else None
+    return Finetuning(Path(out), weights, recipe, train, val, **options).rehearse()
 
 
 def _spread(data: DeepLesion, batch: int) -> Iterator[list[Tensor]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ubr.weights import card
 from ubr.weights.common import disk, runs
+from ubr.weights.common.estimate import Estimate
 from ubr.weights.common.execution import Intervals, Machine
 from ubr.weights.common.training import Training
 
@@ -175,6 +176,14 @@ def fit(
     notes = planned.notes if trained else ("already finished; nothing was trained",)
     folder = training.folder
     return Run(folder, folder / training.result, _last_quality(folder), notes)
+
+
+def rehearse(
+    store: Store, out: str | Path, planned: Plan, *, machine: Machine, intervals: Intervals
+) -> Estimate | None:
+    """Refuse what `fit` would refuse, and estimate what it would need; see `Training.rehearse`."""
+    training = Pretraining(Path(out), store, planned, machine=machine, intervals=intervals)
+    return training.rehearse()
 
 
 def _config(store: Store, planned: Plan) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..recipes import DetectorRecipe
     from ..training import Run
 
+FINISHED = "already finished; nothing would be trained"
 LAYOUT = {
     "Most used": (
         *("out", "weights", "start", "backbone", "recipe", "steps", "devices"),
@@ -30,7 +31,7 @@ LAYOUT = {
         *("batch", "optimizer", "lr", "momentum", "weight_decay", "warmup", "drops"),
         *("clip_norm", "precision", "seed"),
     ),
-    "Machine": ("accelerator", "nodes", "workers"),
+    "Machine": ("device", "nodes", "workers"),
     "Output": ("validate_every", "checkpoint_every", "log_every"),
 }
 
@@ -51,17 +52,28 @@ def train(options: Options, words: Sequence[str]) -> None:
     weights = _start(given, chosen)
     sides = _data(given, chosen, weights.inputs)
     planned = _planned(given, chosen, weights, sides)
-    if given["dry"]:
-        show(planned)
-        return
     from ubr.weights.common.trainer import is_first_process
 
-    from ..training import finetune  # here, because Lightning takes seconds to import
+    from ..training import finetune, rehearse  # here, because Lightning takes seconds to import
 
+    scorer = load(given["scorer"]) if given["scorer"] else None
+    images, held_out = sides.values()
+    if given["dry"]:
+        estimate = rehearse(
+            weights,
+            images,
+            held_out,
+            given["out"],
+            chosen,
+            machine=machine,
+            intervals=intervals,
+            scorer=scorer,
+        )
+        show(f"{planned}\n{estimate or FINISHED}")
+        return
     if is_first_process():
         show(planned)
-    scorer, (images, held_out) = given["scorer"], sides.values()
-    positions = body_positions(load(scorer), images, held_out) if scorer else None
+    positions = body_positions(scorer, images, held_out) if scorer else None
     run = finetune(
         weights,
         images,
@@ -102,15 +114,20 @@ def _offer(options: Options) -> None:
         "--share", type=float, default=1.0, help="share of the training images, drawn by --seed"
     )
     options.add_argument(
-        "--dry", action="store_true", help="print what would be trained on what, and stop"
+        "--dry",
+        action="store_true",
+        help="say what would be trained on what, and the time, memory and disk that it would need, "
+        "from a few steps; writes nothing",
     )
     options.offer(DetectorRecipe)
     options.offer(InputSpec, under="inputs")
-    options.offer(Machine, {"place"})  # images are always read from files
+    options.offer_machine(Machine, {"place"})  # images are always read from files
     options.offer(Intervals)
     defaults = {f"inputs.{n}": v for n, v in flat(InputSpec()).items()}
     defaults |= {
-        n: v for n, v in {**flat(MACHINE), **flat(INTERVALS)}.items() if n in options.flags()
+        n: v
+        for n, v in {**flat(MACHINE), **flat(INTERVALS)}.items()
+        if n in options.flags() and n not in options.called
     }
     options.set_defaults(defaults)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..planning import Plan
     from ..training import Run
 
+FINISHED = "already finished; nothing would be trained"
 LAYOUT = {
     "Most used": (
         *("out", "recipe", "backbone", "start", "steps", "holdout", "devices"),
@@ -27,7 +28,7 @@ LAYOUT = {
         *("optimizer", "lr", "momentum", "weight_decay", "bias_lr_factor", "schedule", "drops"),
         *("clip_norm", "seed"),
     ),
-    "Machine": ("accelerator", "nodes", "workers", "place", "precision"),
+    "Machine": ("device", "nodes", "workers", "place", "precision"),
     "Output": ("validate_every", "checkpoint_every", "log_every", "license"),
 }
 
@@ -50,12 +51,18 @@ def fit(options: Options, words: Sequence[str]) -> None:
     store = Store.open(given["store"])
     planned = plan(store, chosen, holdout)
     begun = chosen.backbone_at_start().origin  # raises now, before a run folder is made
-    if given["dry"]:
-        show({**_described(planned), "start": begun} if given["json"] else _told(planned, begun))
-        return
     from ubr.weights.common.trainer import is_first_process
 
-    from ..training import fit  # here, because Lightning takes seconds to import
+    from ..training import fit, rehearse  # here, because Lightning takes seconds to import
+
+    if given["dry"]:
+        estimate = rehearse(store, given["out"], planned, machine=machine, intervals=intervals)
+        if given["json"]:
+            shown = {"start": begun, "estimate": estimate and estimate.described()}
+            show({**_described(planned), **shown})
+        else:
+            show(f"{_told(planned, begun)}\n{estimate or FINISHED}")
+        return
 
     if is_first_process():
         show(_told(planned, begun))
@@ -86,12 +93,15 @@ def _offer(options: Options) -> None:
     options.add_argument("--out", required=True, metavar="FOLDER", help="the run's folder")
     options.offer_recipe(RECIPES, "default")
     options.add_argument(
-        "--dry", action="store_true", help="print what would be trained on what, and stop"
+        "--dry",
+        action="store_true",
+        help="say what would be trained on what, and the time, memory and disk that it would need, "
+        "from a few steps; writes nothing",
     )
     options.offer_json("the plan of --dry")
     options.offer(Recipe)
     options.offer(plan, {"store", "recipe"})
-    options.offer(Machine)
+    options.offer_machine(Machine)
     options.offer(Intervals)
     options.add_argument(
         "--license",

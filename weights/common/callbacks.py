@@ -169,5 +169,5 @@ def _values(trainer: L.Trainer, shown: Mapping[str, str]) -> dict[str, str]:
 
 def _say_resumed(trainer: L.Trainer) -> None:
     if trainer.global_step and trainer.is_global_zero:
-        said = f"resumed from step {trainer.global_step} of {trainer.max_steps}"
-        print(said, file=sys.stderr, flush=True)
+        sys.stderr.write(f"resumed from step {trainer.global_step} of {trainer.max_steps}\n")
+        sys.stderr.flush()

@@ -61,7 +61,8 @@ class Lines(Generic[Item]):
         if self.total is not None and self.done > self.before:
             left = (now - self.began) * (self.total - self.done) / (self.done - self.before)
             told.append(f"{duration(left)} left")
-        print(", ".join(told), file=sys.stderr, flush=True)
+        sys.stderr.write(", ".join(told) + "\n")
+        sys.stderr.flush()
 
 
 def progress_bar(

@@ -90,7 +90,7 @@ def pick_devices(machine: Machine) -> tuple[str, int]:
         return name, 1 if machine.devices == "auto" else machine.devices
     if not has[name]:
         needs = "a CUDA or ROCm GPU" if name == "gpu" else "the GPU of an Apple machine"
-        there = ", ".join(repr(one) for one in ("auto", "cpu", *has) if has.get(one, 1))
+        there = " or ".join(repr(one) for one in ("auto", "cpu", *has) if has.get(one, 1))
         raise ValueError(
             f"accelerator {machine.accelerator!r} needs {needs}, and none was found; use {there}"
         )

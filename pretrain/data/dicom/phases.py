@@ -25,6 +25,8 @@ SAME_MM = 0.01
 """Slices closer than this are at the same position."""
 LEAST = 3
 """Fewer slices are no stack of their own."""
+SWEEP = 5
+"""Fewer slices in a row are no sweep; chance puts three in a row."""
 EVEN = 0.05
 """Steps that differ by less than this share are equal."""
 
@@ -53,24 +55,49 @@ def rank(one: Slice) -> tuple[Any, ...]:
 
 def _parts(slices: Sequence[Slice], at: Float) -> list[list[int]]:
     """The slices by the first property that tells stacks apart, or all in one part."""
+    instances = [s.instance for s in slices]
     shared = len(np.unique(np.round(at / SAME_MM))) < len(at)
-    for values in zip(*(s.phase for s in slices), strict=True):
-        if parts := _told_apart(values, at, shared):
+    ways = [list(values) for values in zip(*(s.phase for s in slices), strict=True)]
+    if shared:
+        ways.append([str(k) for k in instances])
+    elif not _is_even(at):
+        ways += [_lattice(instances, at), _sweeps(instances, at)]
+    for values in ways:
+        parts = _told_apart(values, at, shared)
+        stacks = [part for part in parts if len(part) >= LEAST]
+        if sum(not _repeats(part, stacks, slices, at) for part in stacks) > 1:
             return parts
+<<<<<<< HEAD
     if shared or not _is_even(at):
         by_instance = [s.instance for s in slices]
         by_number = [str(k) for k in by_instance]
         for labels in (by_number, _lattice(at), _sweeps(by_instance, at)):
             if parts := _told_apart(labels, at, shared):
                 return parts
+=======
+>>>>>>> dicom
     return [list(range(len(slices)))]
 
 
-def _told_apart(values: Sequence[str], at: Float, shared: bool) -> list[list[int]]:
-    """Slices with equal values together; classes that do not lie in each other's place too.
+def _repeats(
+    part: list[int], others: Sequence[list[int]], slices: Sequence[Slice], at: Float
+) -> bool:
+    """Whether some slices were taken again: few of another stack's, at its places, and later.
 
-    Empty where that makes no two stacks, and a class of one slice each says nothing unless slices
-    share positions.
+    They are duplicates, which are dropped, and no phase.
+    """
+    return any(
+        2 * len(part) < len(other)
+        and all(np.abs(at[other] - at[k]).min() < SAME_MM for k in part)
+        and min(rank(slices[k]) for k in part) > max(rank(slices[k]) for k in other)
+        for other in others
+    )
+
+
+def _told_apart(values: Sequence[str], at: Float, shared: bool) -> list[list[int]]:
+    """Slices with equal values together, and with classes that do not lie in their place.
+
+    A class of one slice each says nothing unless slices share positions.
     """
     classes: dict[str, list[int]] = defaultdict(list)
     for k, value in enumerate(values):
@@ -89,7 +116,7 @@ def _told_apart(values: Sequence[str], at: Float, shared: bool) -> list[list[int
         else:
             groups.append(classes[value])
             taken.append([places])
-    return groups if sum(len(group) >= LEAST for group in groups) > 1 else []
+    return groups
 
 
 def _in_one_place(a: Float, b: Float) -> bool:
@@ -118,34 +145,37 @@ def _is_even(at: Float) -> bool:
 def _sweeps(instances: Sequence[int], at: Float) -> list[str]:
     """The number of each slice's sweep along the body, in the order of the instance numbers.
 
-    One sweep where the order shows none.
+    One sweep where the order shows no others that are even stacks.
     """
     order = sorted(range(len(at)), key=lambda k: (instances[k], at[k]))
-    sweeps = ["0"] * len(at)
-    turns, direction, length = 0, 0.0, 1
+    sweeps = [[order[0]]]
     for before, k in pairwise(order):
-        step = float(np.sign(at[k] - at[before]))
-        if direction and step != direction:
-            if length < LEAST:
-                return ["0"] * len(at)
-            turns, direction, length = turns + 1, 0.0, 1
-        else:
-            direction, length = step, length + 1
-        sweeps[k] = str(turns)
-    return sweeps
+        ongoing = sweeps[-1]
+        forth = len(ongoing) < 2 or (at[k] > at[before]) == (at[ongoing[1]] > at[ongoing[0]])
+        sweeps[-1].append(k) if forth else sweeps.append([k])
+    if any(len(sweep) < SWEEP or not _is_even(at[sweep]) for sweep in sweeps):
+        return ["0"] * len(at)
+    number = {k: str(n) for n, sweep in enumerate(sweeps) for k in sweep}
+    return [number[k] for k in range(len(at))]
 
 
-def _lattice(at: Float) -> list[str]:
-    """Which of two even stacks each slice belongs to, where positions alternate between them."""
+def _lattice(instances: Sequence[int], at: Float) -> list[str]:
+    """Which of two even stacks each slice belongs to, where positions alternate between them.
+
+    One stack where the instance numbers do not follow the places in both.
+    """
+    one = ["0"] * len(at)
     positions = np.sort(at)
-    if len(at) < 2 * LEAST:
-        return ["0"] * len(at)
-    period = float(np.median(positions[2:] - positions[:-2]))
+    period = float(np.median(positions[2:] - positions[:-2])) if len(at) >= 2 * LEAST else 0.0
     if period <= SAME_MM:
-        return ["0"] * len(at)
+        return one
     rest = ((at - positions[0]) / period + EVEN) % 1
     second = rest > 2 * EVEN
     others = rest[second]
     if not len(others) or np.ptp(others) > 2 * EVEN or abs(others.mean() - EVEN - 0.5) < EVEN:
-        return ["0"] * len(at)
+        return one
+    for stack in (np.flatnonzero(second), np.flatnonzero(~second)):
+        numbers = np.diff([instances[k] for k in stack[np.argsort(at[stack])]])
+        if numbers.min(initial=0) < 0 < numbers.max(initial=0):
+            return one
     return ["1" if is_second else "0" for is_second in second]

@@ -127,21 +127,22 @@ def _join_single_slices(groups: list[_Group]) -> list[_Group]:
     """Groups of one slice each as one, where patient, study and series number are the same and the
     slices make an even stack. Others that would make a stack stay apart, and are warned of.
     """
-    single = [g for g in groups if len(g.members) == 1 == len(g.members[0].slices)]
+    single = {g: None for g in groups if len(g.members) == 1 == len(g.members[0].slices)}
     kept = [g for g in groups if g not in single]
     for apart in _by(single, lambda h: (h.series if "|" in h.series else "", *h.whose, h.number)):
         members = [group.members[0] for group in apart]
         if _is_stack(members) and not step_warnings(_places(members)):
             kept.append(_Group(members, [f"joined: {len(apart)} series of one slice each"], False))
-            single = [group for group in single if group not in apart]
+            for group in apart:
+                del single[group]
     for apart in _by(single, lambda h: (h.patient or str(Path(h.path).parent),)):
         if _is_stack([group.members[0] for group in apart]):
             for group in apart:
                 group.warnings.append(f"single: one of {len(apart)} series of one slice each")
-    return kept + single
+    return [*kept, *single]
 
 
-def _by(groups: list[_Group], key: Callable[[Header], Hashable]) -> list[list[_Group]]:
+def _by(groups: Iterable[_Group], key: Callable[[Header], Hashable]) -> list[list[_Group]]:
     found: dict[Hashable, list[_Group]] = defaultdict(list)
     for group in groups:
         found[key(group.members[0])].append(group)
@@ -187,13 +188,10 @@ def _stacks(members: list[Header]) -> tuple[list[list[_Frame]], list[LeftOut]]:
         if len(stack) > 1 and len(first_at_each_position([f.slice for f in stack])) == 1:
             left.append(_left(paths, f"{len(stack)} slices at one position"))
         elif len(stack) < LEAST and len(stacks) > 1:
-            left.append(
-                _left(
-                    paths,
-                    f"{len(stack)} of {len(frames)} slices, unlike the series' others in size, "
-                    "orientation or pixel spacing",
-                )
-            )
+            same_grid = any(alike(stack[0].slice, s[0].slice) for s in stacks if s is not stack)
+            what = "acquisition" if same_grid else "size, orientation or pixel spacing"
+            unlike = f"{len(stack)} of {len(frames)} slices, unlike the series' others in {what}"
+            left.append(_left(paths, unlike))
         else:
             kept.append(stack)
     return kept, left

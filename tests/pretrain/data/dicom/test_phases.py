@@ -218,3 +218,32 @@ def test_two_enhanced_objects__stay_two(tmp_path: Path) -> None:
     first, second = volumes(tmp_path)
     np.testing.assert_array_equal(first, expected())
     np.testing.assert_array_equal(second, expected() + 24)
+
+
+def test_phases__slices_taken_again_are_duplicates(tmp_path: Path) -> None:
+    made = Made()
+    again = brighter([made.dataset(k, AcquisitionNumber=2) for k in range(3, 7)])
+    write(tmp_path, [*again, *made.datasets()])
+    volume = only(tmp_path)
+    np.testing.assert_array_equal(volume.hu, expected())
+    assert volume.warnings == ("duplicate: 4 of 24 slices",)
+
+
+def test_phases__a_part_that_came_first_does_not_enter_the_whole(tmp_path: Path) -> None:
+    made = Made()
+    before = brighter([made.dataset(k, AcquisitionNumber=0) for k in range(3, 7)])
+    write(tmp_path, [*before, *made.datasets()])
+    first, second = volumes(tmp_path)
+    assert len(first) == 20 or len(second) == 20
+    whole, part = sorted((first, second), key=len, reverse=True)
+    np.testing.assert_array_equal(whole, expected())
+    np.testing.assert_array_equal(part, expected()[3:7] + 24)
+
+
+def test_phases__of_another_step_go_on_in_instance_numbers(tmp_path: Path) -> None:
+    """The second stack has twice the step, and lies 1 mm lower."""
+    datasets = two_at_each_place({"InstanceNumber": lambda k: 21 + k}, 1.0)
+    write(tmp_path, datasets[:20] + datasets[20::2])
+    first, second = sorted(volumes(tmp_path), key=len, reverse=True)
+    np.testing.assert_array_equal(first, expected())
+    np.testing.assert_array_equal(second, (lower(1.0) + 24)[::2])

@@ -67,15 +67,6 @@ def _parts(slices: Sequence[Slice], at: Float) -> list[list[int]]:
         stacks = [part for part in parts if len(part) >= LEAST]
         if sum(not _repeats(part, stacks, slices, at) for part in stacks) > 1:
             return parts
-<<<<<<< HEAD
-    if shared or not _is_even(at):
-        by_instance = [s.instance for s in slices]
-        by_number = [str(k) for k in by_instance]
-        for labels in (by_number, _lattice(at), _sweeps(by_instance, at)):
-            if parts := _told_apart(labels, at, shared):
-                return parts
-=======
->>>>>>> dicom
     return [list(range(len(slices)))]
 
 

@@ -267,7 +267,7 @@ def test_warnings_are_told_on_every_run(tmp_path: Path) -> None:
         turn = np.radians(z)
         turned = np.eye(4)
         turned[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
-        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), turned @ image.affine), path)
+        nib.save(nib.Nifti1Image(np.array(image.dataobj), turned @ image.affine), path)
     first, again = (run(tmp_path / "ct", store=tmp_path / "store") for _ in range(2))
     assert first.warnings() == again.warnings() == {"oblique": 2}
     assert "with warning      2 oblique" in first.table() and "     2 oblique" in again.table()

@@ -369,6 +369,7 @@ def test_recipe__refuses_values_out_of_range(changes: dict[str, float], reason: 
 
 def test_recipe__unknown_name() -> None:
     with pytest.raises(
-        ValueError, match="unknown recipe 'papper'; allowed: default, large, paper, paper_clipped"
+        ValueError,
+        match="unknown recipe 'papper'; allowed: default, large, paper, paper_clipped, reference_",
     ):
         recipe("papper")

@@ -34,8 +34,8 @@ INTERVALS = Intervals()
 class Run:
     """A finished training.
 
-    folder: the run's; weights: its file; metrics: the label-free quality of the weights; notes:
-    what a user should know.
+    folder: the run's; weights: its file; metrics: their label-free quality; notes: what a user
+    should know.
     """
 
     folder: Path

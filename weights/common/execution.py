@@ -11,7 +11,7 @@ from typing import Literal
 
 from .checks import check_at_least, check_choices
 
-Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
+Accelerator = Literal["auto", "cpu", "gpu", "mps"]
 Place = Literal["auto", "gpu", "ram", "file"]
 
 
@@ -20,7 +20,7 @@ class Machine:
     """Where a training runs.
 
     Args:
-        accelerator: "auto", "cpu", "gpu" (or "cuda", which is the same), or "mps".
+        accelerator: "auto", "cpu", "gpu" or "mps".
         devices: GPUs of each node, or processes on a CPU; "auto" takes all GPUs, and one process on
             a CPU.
         nodes: machines; on SLURM, the number of nodes of the job.

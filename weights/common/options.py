@@ -12,7 +12,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn, TypeVar, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
@@ -20,6 +20,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-d
 from . import helptext, messages
 
 T = TypeVar("T")
+Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 
 OLD_SPELLINGS = {"licence": "license", "optimiser": "optimizer", "accelerator": "device"}
 """Names of options in earlier versions, accepted without a word."""
@@ -74,10 +75,9 @@ class Options(ArgumentParser):
         self.add_argument("--config", action=ActionConfigFile, metavar="FILE", help=CONFIG)
 
     def offer_machine(self, machine: type, without: Collection[str] = ()) -> None:
-        """Offer where a training runs; --device is its parameter `accelerator`."""
+        """Offer where a training runs; its parameter `accelerator` is --device, as elsewhere."""
         self.called = {**self.called, "accelerator": "device"}
-        hint = get_type_hints(machine)["accelerator"]
-        self.add_argument("--device", type=hint, default="auto", help=DEVICE)
+        self.add_argument("--device", type=Device, default="auto", help=DEVICE)
         self.offer(machine, {*without, "accelerator"})
 
     def read(self, words: Sequence[str]) -> dict[str, Any]:
@@ -176,7 +176,8 @@ def flat(configuration: Any) -> dict[str, Any]:
 def taken(kind: Callable[..., T], given: Mapping[str, Any]) -> T:
     """A dataclass of the values of its options; fields that were not offered keep defaults."""
     if "device" in given:
-        given = {**given, "accelerator": given["device"]}
+        device = given["device"]
+        given = {**given, "accelerator": "gpu" if device == "cuda" else device}
     names = inspect.signature(kind).parameters
     return kind(**{name: given[name] for name in names if name in given})
 

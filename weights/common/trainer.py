@@ -83,7 +83,7 @@ def pick_devices(machine: Machine) -> tuple[str, int]:
         "gpu": torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "mps": int(torch.backends.mps.is_available()),
     }
-    name: str = "gpu" if machine.accelerator == "cuda" else machine.accelerator
+    name: str = machine.accelerator
     if name == "auto":
         name = next((one for one, count in has.items() if count), "cpu")
     if name == "cpu":
@@ -92,7 +92,7 @@ def pick_devices(machine: Machine) -> tuple[str, int]:
         needs = "a CUDA or ROCm GPU" if name == "gpu" else "the GPU of an Apple machine"
         there = " or ".join(repr(one) for one in ("auto", "cpu", *has) if has.get(one, 1))
         raise ValueError(
-            f"accelerator {machine.accelerator!r} needs {needs}, and none was found; use {there}"
+            f"accelerator {name!r} needs {needs}, and none was found; use {there}"
         )
     if machine.devices != "auto" and machine.devices > has[name]:
         raise ValueError(f"devices must be at most {has[name]} here, got {machine.devices}")

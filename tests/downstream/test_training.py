@@ -19,6 +19,7 @@ import torch
 import yaml
 from PIL import Image
 
+from tests.made.cuts import Cut, Payload, contents, cut_at
 from tests.made.lesions import lesion_world, tiny_recipe
 from tests.made.networks import weights_of
 from tests.made.trunk import scan_of, trunk
@@ -120,6 +121,67 @@ def test_finetune__cut_and_run_again_is_the_unbroken_run(
         weights, *sets(world, weights, r), tmp_path / "cut", r, **options
     )  # finished: nothing happens
     assert again.metrics == resumed.metrics
+
+
+CUTS: dict[str, Any] = {"machine": CPU, "intervals": Intervals(4, 3, 1, progress=False)}
+
+
+@pytest.fixture(scope="module")
+def unbroken(
+    world: Path, weights: Weights, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """What a run of 6 steps holds: validated at 4 and 6, saved at 3, 4 and 6."""
+    r, folder = tiny_recipe(), tmp_path_factory.mktemp("unbroken") / "run"
+    finetune(weights, *sets(world, weights, r), folder, r, **CUTS)
+    return contents(folder)
+
+
+@pytest.mark.parametrize(
+    ("moment", "step"),
+    [
+        ("before the checkpoint", 4),
+        ("between checkpoint and validation", 4),
+        ("before the best is kept", 4),
+        ("before the validation is noted", 4),
+        ("after the validation", 4),
+        ("after the last checkpoint", 6),
+        ("before the best is kept", 6),
+        ("before the validation is noted", 6),
+        ("before the detector", 6),
+    ],
+)
+def test_finetune__cut_at_any_moment_leaves_the_files_of_the_unbroken_run(
+    moment: str,
+    step: int,
+    world: Path,
+    weights: Weights,
+    unbroken: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    r, folder = tiny_recipe(), tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
+        cut_at(moment, step, patch)
+        finetune(weights, *sets(world, weights, r), folder, r, **CUTS)
+    finetune(weights, *sets(world, weights, r), folder, r, **CUTS)
+    found = contents(folder)
+    assert [x["step"] for x in found["metrics.jsonl"] if "val/recall5" in x] == [4, 6]
+    assert found.keys() == unbroken.keys() and "best.pth" in found
+    assert [name for name in found if found[name] != unbroken[name]] == []
+
+
+def test_finetune__a_foreign_checkpoint_executes_nothing(
+    world: Path, weights: Weights, tmp_path: Path
+) -> None:
+    r, folder = tiny_recipe(), tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
+        cut_at("between checkpoint and validation", 4, patch)
+        finetune(weights, *sets(world, weights, r), folder, r, **CUTS)
+    last = folder / "checkpoints" / "last.ckpt"
+    saved = torch.load(last, weights_only=True)
+    torch.save({**saved, "payload": Payload(tmp_path / "executed")}, last)
+    with pytest.raises(ValueError, match="holds more than numbers and is not opened; remove it"):
+        finetune(weights, *sets(world, weights, r), folder, r, **CUTS)
+    assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.heavy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,23 @@ def torch_save(values: Any, path: Path) -> None:
         ) from error
 
 
-def saved_step(path: Path) -> int:
-    """The step from which a checkpoint resumes."""
-    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint, opened without executing anything.
+
+    Raises:
+        ValueError: it is damaged, or holds more than numbers.
+    """
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{path} is damaged, or holds more than numbers and is not opened; remove it to start "
+            "over"
+        ) from error
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints, written by `torch_save`.
+    """Lightning's checkpoints, written by `torch_save` and read by `read_checkpoint`.
 
     Lightning itself writes them to the system's temporary folder and moves them. Where that is
     another disk, as on most clusters, moving is copying, and a full disk or a kill meanwhile costs
@@ -47,6 +58,10 @@ class WholeCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """See `torch_save`."""
         torch_save(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """See `read_checkpoint`."""
+        return read_checkpoint(Path(path))
 
 
 class LastCheckpoint(ModelCheckpoint):

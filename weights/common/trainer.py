@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -182,13 +181,7 @@ def train_from_last(trainer: L.Trainer, module: L.LightningModule, last: Path) -
         ValueError: the checkpoint cannot be read.
     """
     with _quiet(), _interrupted(trainer, last):
-        try:
-            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
-        except (pickle.UnpicklingError, EOFError) as error:
-            raise ValueError(
-                f"{last} is damaged, or holds more than numbers and is not opened; remove it to "
-                "start over"
-            ) from error
+        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
     if not all(torch.isfinite(tensor).all() for tensor in module.state_dict().values()):
         raise Diverged("the trained weights hold NaN or infinity: lower `lr` and give a new `out`")
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from . import runs
 from .callbacks import MetricsFile, OwedValidation
-from .checkpoints import saved_step
+from .checkpoints import read_checkpoint
 from .estimate import Estimate, free_bytes, measure
 from .execution import Intervals, Machine
 from .recipes import TrainingRecipe
@@ -151,7 +151,7 @@ class Training(ABC, Generic[M]):
                 "are free; make room, or give another `out`"
             )
         memory = None if measured.memory is None else measured.memory + in_memory
-        done = saved_step(self.last) if self.last.exists() else 0
+        done = read_checkpoint(self.last)["global_step"] if self.last.exists() else 0
         return Estimate(done, self.recipe.steps, measured.step_s, memory, disk, free)
 
     @property

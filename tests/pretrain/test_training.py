@@ -172,7 +172,7 @@ def test_fit__stops_with_the_step_saved_and_resumes_from_it(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(UBR, "training_step", asked)
-        with pytest.raises(KeyboardInterrupt, match="^step 5 is saved; repeat the command to res"):
+        with pytest.raises(KeyboardInterrupt, match=r"^step 5 is saved; repeat the command to res"):
             fit(store, tmp_path / "run", toy_recipe(), **CUTS)
     assert [signal.getsignal(n) for n in (2, 15)] == handlers
     shown = dataclasses.replace(CUTS["intervals"], progress=True)

@@ -81,7 +81,7 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     about = yaml.safe_load(config.read_text())
     recipe, start = DetectorRecipe.from_described(about["recipe"]), about["start"]
     inputs = InputSpec.from_dict(start["inputs"])
-    detector = bare_detector(build(start["backbone"]), inputs, **recipe.parts())
+    detector = bare_detector(build(start["backbone"], any_size=True), inputs, **recipe.parts())
     state = torch.load(file, map_location="cpu", weights_only=True)["model"]
     try:
         detector.load_state_dict(state)
@@ -150,6 +150,8 @@ def evaluate(
             the one of the training.
     """
     run, out = Path(run), Path(out)
+    if out.parent.is_dir():
+        disk.sweep(out.parent)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty, or a file; give a new folder as out")
     detector, recipe, inputs = load_detector(run, which)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from .detector import Detector, faster_rcnn, measure_norms
 from .module import LesionDetection
 from .pictures import recall_curves
 from .positions import Positions
+from .preflight import refuse_faults
 from .recipes import INTERVALS, MACHINE, DetectorRecipe
 from .recipes import recipe as named_recipe
 
@@ -40,8 +41,8 @@ MEASURED = 96
 class Best(Callback):
     """`best.pth`: the detector with the highest recall so far, and the step it is from."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.value = folder, -1.0
+    def __init__(self, folder: Path, start: Mapping[str, Any]) -> None:
+        self.folder, self.start, self.value = folder, start, -1.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"value": self.value}
@@ -67,7 +68,7 @@ class Best(Callback):
             save_detector(
                 module.detector,
                 self.folder / "best.pth",
-                {"step": trainer.global_step, "recall5": now},
+                {"start": self.start, "step": trainer.global_step, "recall5": now},
             )
 
 
@@ -120,18 +121,23 @@ class Finetuning(Training[LesionDetection]):
         self.train, self.val, self.parts = train, val, recipe.batch
         self._check_data()
         self._check_positions()
+        config = self._config()
         super().__init__(
             folder,
-            self._config(),
+            config,
             recipe,
             weights.backbone,
             images=recipe.batch,
             machine=machine,
             intervals=intervals,
-            callbacks=[Best(folder)],
+            callbacks=[Best(folder, config["start"])],
         )
 
     def build(self) -> LesionDetection:
+        # A run that resumes was checked when it began.
+        if is_first_process() and not (self.folder / "config.yaml").exists():
+            sides = [side for side in (self.train, self.val) if side is not None]
+            refuse_faults(*sides, progress=self.intervals.progress)
         detector, self.receipt = faster_rcnn(
             self.weights, seed=self.recipe.seed, **self.recipe.parts()
         )
@@ -265,8 +271,9 @@ def finetune(
         positions: body position of each image (`body_positions`), for a recipe with position.
 
     Raises:
-        ValueError: an option out of range, patients on both sides, missing positions, or a run
-            folder that holds another run.
+        ValueError: an option out of range, patients on both sides, missing positions, data with a
+            fault (`ubr-detect check`), a trunk that takes one size of image only, or a run folder
+            that holds another run.
         TransferError: the trunk did not arrive whole.
     """
     if machine.place not in ("auto", "file"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .data.ingestion import ingest
+    from .data.scans import read
     from .data.store import Store
     from .phantom.files import phantoms
     from .recipes import Recipe, recipe
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ingest": "data.ingestion",
     "Store": "data.store",
+    "read": "data.scans",
     "phantoms": "phantom.files",
     "fit": "training",
     "Recipe": "recipes",
@@ -42,6 +44,7 @@ __all__ = [
     "fit",
     "ingest",
     "phantoms",
+    "read",
     "recipe",
     "report",
     "same_level",

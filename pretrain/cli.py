@@ -28,6 +28,7 @@ VERBS = {
     "report": Verb(
         scores.report, "write one page for a browser: findings, curves, histogram, slices", USES
     ),
+    "montage": Verb(scores.montage, "draw slices with their indices, to label them", USES),
     "crop": Verb(scores.crop, "cut a scan to the slices between two landmarks", USES),
     "level": Verb(scores.level, "find the level of a slice in other exams", USES),
     "annotate": Verb(
@@ -36,7 +37,7 @@ VERBS = {
     "export": Verb(
         weights.export, "write the weights for torchvision, timm, detectron2 or ONNX", WEIGHTS
     ),
-    "inspect": Verb(weights.inspect, "describe a weights file", WEIGHTS),
+    "inspect": Verb(weights.inspect, "describe a weights file or a store", WEIGHTS),
 }
 
 

@@ -1,9 +1,9 @@
-"""The two losses of Unsupervised Body-part Regression (Yan, Lu, Summers, ISBI 2018, eq. 1-3), and
-one of this project. No label is needed: order is the label, and where slices are known in
+"""The two losses of Unsupervised Body-part Regression (Yan, Lu, Summers, ISBI 2018, eq. 1-3), and a
+third of this project. No label is needed: order is the label, and where slices are known in
 millimetres, so is the distance.
 
-Scores are `[G, M]`: G volumes, M equidistant slices of each from superior to inferior. Both losses
-are returned as sums, as the paper writes them; `mean` divides each by its number of terms, as the
+Scores are `[G, M]`: G volumes, M equidistant slices of each from superior to inferior. All are
+returned as sums, as the paper writes them; `mean` divides each by its number of terms, as the
 authors' later code does. At the paper's learning rate the difference is a factor of G (M - 1), 84
 at the paper's size.
 """

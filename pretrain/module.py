@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ubr.weights import Backbone, Head, Regressor, start
+from ubr.weights import Backbone, Head, Regressor
 from ubr.weights.common.execution import Place
 from ubr.weights.common.optimizer import build_optimizer, parameter_groups
 from ubr.weights.common.pool import cores
@@ -111,7 +111,7 @@ class UBR(TrainingModule):
             share=share,
             seed=recipe.seed,
         )
-        backbone = start(recipe.backbone, recipe.start, inputs=recipe.inputs, seed=recipe.seed)
+        backbone = recipe.backbone_at_start()
         _check_size(backbone, recipe.inputs.size_px)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed + 1)

@@ -24,16 +24,18 @@ class SliceSampler:
     section 2).
 
     Args:
-        z_mm: for every volume the positions of its slices in mm, increasing; each must have at
-            least `m` slices.
+        z_mm: for every volume the positions of its slices in mm below the first, so increasing from
+            0; each must have at least `m` slices.
         g: volumes per step, drawn without replacement.
         m: slices per volume, at least 2.
         unit: "index" takes slices j, j + k, j + 2k, ...; "mm" takes the slices nearest to z, z + d,
             z + 2d, ... with d between the volume's usual step and the largest that fits, so that
-            gaps and uneven steps do not falsify the distance loss.
-        begin: "uniform" draws the start uniformly and k from 1..(n-1)//(m-1), all that fits; "ends"
-            is the authors' code: k from 1..n//m and the start through a logistic, so that both ends
-            of a volume are not under-sampled.
+            equal steps are equal distances despite gaps. Where a gap would make it take a slice
+            twice, the group is drawn by index.
+        begin: where the group starts. "uniform" draws all starts equally often; "ends", the
+            authors' code, draws them through a logistic, so that both ends of a volume are not
+            under-sampled. By index, k is from 1..(n-1)//(m-1) with "uniform", all that fits, and
+            from 1..n//m with "ends".
         share: relative frequency with which each volume is drawn, above 0; none draws all equally.
         seed: with the step it determines everything.
 
@@ -65,6 +67,10 @@ class SliceSampler:
         if (shortest := min(len(z) for z in z_mm)) < m:
             raise ValueError(
                 f"a volume of {shortest} slices cannot give m = {m}; leave it out or lower `m`"
+            )
+        if not all(z[0] == 0 and (np.diff(z) > 0).all() for z in z_mm):
+            raise ValueError(
+                "z_mm must increase from 0 in every volume; subtract the first position"
             )
         self.z_mm = [np.asarray(z, dtype=np.float64) for z in z_mm]
         self.g, self.m, self.unit, self.begin, self.seed = g, m, unit, begin, seed
@@ -106,7 +112,7 @@ def even_sizes(
     volumes with a similar median cross-section.
 
     Archives hold many scans of one kind, say a hundred heads and ten abdomens; which is which need
-    not be known, as a head is slimmer than a trunk.
+    not be known, as a head is slimmer than a torso.
 
     Args:
         areas_mm2: for every volume the area of the body's box in each slice.

@@ -29,6 +29,9 @@ from .layouts import layouts_of
 from .receipts import TransferError, copy_into
 
 FORMAT = 1
+WEIGHTS_FILE = "weights.safetensors"
+"""Its name in a run folder."""
+
 _FIELDS = ("format", "backbone", "inputs", "provenance", "licence", "reference", "sha256", "seal")
 
 
@@ -180,8 +183,18 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
         ValueError: there is no file, or it cannot be read as safetensors.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path}: a folder; give the weights.safetensors in it")
     if not path.is_file():
         raise ValueError(f"{path}: no such weights file")
+    with path.open("rb") as opened:
+        first = opened.read(2)
+    if first in (b"PK", b"\x80\x02"):  # torch.save's zip and pickle
+        raise ValueError(
+            f"{path}: a checkpoint of PyTorch, not a weights file; give the weights.safetensors "
+            "that a finished training writes into its run folder (a detector's run folder goes to "
+            "ubr-detect)"
+        )
     try:
         with safetensors.safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get("ubr")
@@ -206,12 +219,19 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
 
 
 def load(path: str | Path) -> Weights:
-    """Read a weights file.
+    """Read a weights file, or that of a run folder.
 
     Raises:
-        ValueError: not a safetensors file, not of this project, a newer format, a missing field,
-            NaN, or a content that does not match its digest.
+        ValueError: a folder without weights, not a safetensors file, not of this project, a newer
+            format, a missing field, NaN, or a content that does not match its digest.
     """
+    if (path := Path(path)).is_dir():
+        if not (path / WEIGHTS_FILE).is_file():
+            raise ValueError(
+                f"{path} holds no {WEIGHTS_FILE}; give a weights file, or the folder of a finished "
+                "run"
+            )
+        path /= WEIGHTS_FILE
     about = metadata(path)
     if about is None:
         raise ValueError(

@@ -112,6 +112,8 @@ def plant(
             in which a lesion fits.
     """
     out = Path(out)
+    if out.parent.is_dir():
+        disk.sweep(out.parent)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists and is not an empty folder; name a new one")
     for name, value in (("per_scan", per_scan), ("studies", studies)):

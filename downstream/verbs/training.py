@@ -21,6 +21,7 @@ LAYOUT = {
         *("out", "weights", "start", "backbone", "recipe", "steps", "devices"),
         *("config", "dry"),
     ),
+    "Start from a file, without --weights": ("start_prefix", "assume_scale"),
     "Data": ("share", "unreadable"),
     "View of a slice": ("view",),
     "Augmentation": ("augment",),
@@ -149,6 +150,18 @@ def _offer_start(options: Options) -> None:
         "--pyramid 0",
     )
     options.add_argument(
+        "--start-prefix",
+        metavar="TEXT",
+        help="what precedes the trunk's names in the file of --start, as teacher; "
+        "for a file that holds several trunks, or one in an unusual place",
+    )
+    options.add_argument(
+        "--assume-scale",
+        action="store_true",
+        help="take it that a file of --start that does not state its scale was trained on that of "
+        "the input contract",
+    )
+    options.add_argument(
         "--scorer",
         metavar="FILE",
         help="with --position true: weights of ubr-pretrain fit that score the slices",
@@ -163,7 +176,10 @@ def _check(given: Mapping[str, Any], chosen: DetectorRecipe) -> None:
             f"--position {str(chosen.position).lower()} with --scorer {given['scorer']}: give "
             "both, or neither"
         )
-    start = given["start"] or given["backbone"] or given["inputs"] != InputSpec()
+    start = (
+        any(given[name] for name in ("start", "backbone", "start_prefix", "assume_scale"))
+        or given["inputs"] != InputSpec()
+    )
     if given["weights"] and start:
         raise ValueError(
             "--weights bring their own start, backbone and inputs; leave out --start, --backbone "
@@ -179,7 +195,8 @@ def _start(given: Mapping[str, Any], chosen: DetectorRecipe) -> Weights:
     if given["weights"]:
         return load(given["weights"])
     backbone, start = given["backbone"] or "timm/resnet18", given["start"] or "random"
-    return starting_weights(backbone, start, given["inputs"], chosen.seed)
+    opened = {name: given[name] for name in ("start_prefix", "assume_scale")}
+    return starting_weights(backbone, start, given["inputs"], chosen.seed, **opened)
 
 
 def _data(
@@ -210,6 +227,8 @@ def _planned(
         f"{weights.backbone} from {start}, recipe {given['recipe']}, {chosen.steps} steps of "
         f"{chosen.batch} images; {counts}"
     )
+    scale = weights.provenance.get("start", {}).get("scale") if given["start"] else None
+    plan += f"\nnote: the start's scale is {scale}" if scale else ""
     apart, view = weights.inputs.neighbours_mm, chosen.view
     if not apart or (view.channels, view.distance_mm) == (3, apart):
         return plan

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,11 +19,12 @@ from pathlib import Path
 from ubr.weights.body import body_boxes
 from ubr.weights.common.pool import cores
 
+from .digests import files_digest
 from .find import find_series, read_volume, silence
 from .patients import assign_patients, read_patients
-from .scans import why_unread
-from .store import LEFT_OUT, SeriesRow, Store
-from .volume import LeftOut, Series, UnusableError, reasons
+from .scans import is_store, why_unread
+from .store import LEFT_OUT, SeriesRow, Store, StoreError
+from .volume import LeftOut, Series, UnusableError, reasons, shown
 from .workers import DIED, Workers, chosen, each
 
 
@@ -33,7 +34,7 @@ class Ingested:
 
     store: where the series are (in a dry run, where they would be).
     taken: rows of the series this run added.
-    already: how many were there before.
+    before: rows of those among the sources that were there already.
     left_out: everything else that was found.
     unmatched: lines of the patients' list that fit no file.
     would_take: in a dry run, the series found.
@@ -41,10 +42,21 @@ class Ingested:
 
     store: Path
     taken: tuple[SeriesRow, ...] = ()
-    already: int = 0
+    before: tuple[SeriesRow, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     unmatched: int = 0
     would_take: tuple[Series, ...] = ()
+
+    @property
+    def already(self) -> int:
+        """How many of the sources' series were there already."""
+        return len(self.before)
+
+    def warnings(self) -> dict[str, int]:
+        """How many series of the sources have each warning, those that were there included."""
+        rows = (*self.taken, *self.before)
+        codes = Counter(code for row in rows for code in {w.split(":")[0] for w in row.warnings})
+        return dict(sorted(codes.items()))
 
     def table(self, with_paths: bool = False) -> str:
         """The summary of an ingest: counts, and each reason with how often.
@@ -58,7 +70,8 @@ class Ingested:
         if self.would_take:
             lines = [f"would take     {len(self.would_take):6,} series"]
             names = [
-                min(s.files) if with_paths else f"series {Store.key(s)}" for s in self.would_take
+                shown(min(s.files)) if with_paths else f"series {Store.key(s)}"
+                for s in self.would_take
             ]
             lines += [
                 f"{'':15}{len(s.files):6,} file{'s' * (len(s.files) != 1):1}  {s.kind:6} {name}"
@@ -66,10 +79,7 @@ class Ingested:
             ]
         if self.already:
             lines.append(f"already there  {self.already:6,} series")
-        warned = Counter(
-            code for row in self.taken for code in {w.split(":")[0] for w in row.warnings}
-        )
-        lines += [f"  with warning {count:6,} {code}" for code, count in sorted(warned.items())]
+        lines += [f"  with warning {count:6,} {code}" for code, count in self.warnings().items()]
         if self.unmatched:
             lines.append(
                 f"patients       {self.unmatched:6,} lines of the list of patients fit none of "
@@ -111,25 +121,62 @@ def ingest(
     Raises:
         ValueError: an option out of range, or a list of patients that cannot be read.
         ConnectionError: no scheduler answers.
-        StoreError: the store cannot be opened.
+        UnusableError: there is no series and no store yet.
+        StoreError: the store cannot be opened, or is a source.
     """
     staff = chosen(workers, scheduler, default=cores(), least=1)
     if min_slices < 1:
         raise ValueError(f"min_slices must be at least 1, got {min_slices}")
     folders, target = [Path(s).expanduser() for s in sources], Path(store)
     whose = read_patients(patients) if patients is not None else {}
-    if (target / "store.json").exists():
+    if stores := [folder for folder in folders if _in_store(folder)]:
+        raise StoreError(
+            f"{stores[0]} is a store, or in one: it is read by fit and score as it is; give the "
+            "scans to ingest"
+        )
+    if is_store(target):
         Store.open(target)  # refuse a store that cannot be used before the search, not after it
     found, left_out = find_series(folders, workers=0 if staff == 1 else staff, progress=True)
-    found, unmatched = assign_patients(found, whose)
+    in_files, (found, unmatched) = found, assign_patients(found, whose)
+    # The store may lie among its sources; its own files are no scans.
+    left_out = [out for out in left_out if not Path(out.path).is_relative_to(target.absolute())]
     if dry:
         return Ingested(
             target, left_out=tuple(left_out), unmatched=unmatched, would_take=tuple(found)
         )
+    if not found and not is_store(target):
+        reasons_ = Counter(out.reason for out in left_out).most_common(1)
+        most = f" (most often: {reasons_[0][0]})" if reasons_ else ""
+        raise UnusableError(
+            f"{', '.join(map(str, sources))} holds no CT series, so no store was made; "
+            f"{len(left_out)} were left out{most}; give files or folders with CT"
+        )
+    filled = Store.create(target.absolute())
+    by_table = {s.uid for s, own in zip(found, in_files, strict=True) if s.patient != own.patient}
+    known = {row.key: row.patient for row in filled.rows()}
+    found = [s if s.uid in by_table else _unlike_stored(filled, known, s) for s in found]
+    return replace(_fill(filled, folders, found, left_out, staff, min_slices), unmatched=unmatched)
+
+
+def _unlike_stored(store: Store, known: Mapping[str, str], series: Series) -> Series:
+    """The series, under a key of its content where the store has its UID as another patient's.
+
+    known: the patient of each key.
+    """
+    key = store.key(series)
+    if not series.patient or known.get(key, key) in (key, store.patient(series)):
+        return series
     return replace(
-        _fill(Store.create(target.absolute()), folders, found, left_out, staff, min_slices),
-        unmatched=unmatched,
+        series,
+        uid="content-" + files_digest(series.files),
+        warnings=(*series.warnings, "mixed: another patient in the store has this series' UID"),
     )
+
+
+def _in_store(path: Path) -> bool:
+    """Whether a path is a store, or lies in one."""
+    path = path.absolute()
+    return any(is_store(folder) for folder in (path, *path.parents))
 
 
 def _fill(
@@ -171,10 +218,11 @@ def _fill(
     rejected = [
         LeftOut(min(s.files), why[store.key(s)], store.key(s)) for s in found if store.key(s) in why
     ]
+    rows = store.rows()
     return Ingested(
         store.path,
-        taken=tuple(row for row in store.rows() if row.key in todo),
-        already=len(done - why.keys()),
+        taken=tuple(row for row in rows if row.key in todo),
+        before=tuple(row for row in rows if row.key in done),
         left_out=(*left_out, *rejected),
     )
 

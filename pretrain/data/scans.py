@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .find import find_one, find_series, read_volume, silence
+from .libraries import LibraryError, broken_library
 from .patients import assign_patients, read_patients
-from .store import SeriesRow, Store, StoreError
-from .volume import LeftOut, Series, UnusableError, Volume
+from .store import DAMAGED, SeriesRow, Store, StoreError
+from .volume import LeftOut, Series, UnusableError, Volume, shown
 from .workers import DIED, Workers, each
 
 
@@ -25,7 +26,7 @@ class Scan:
 
     volume: its voxels in the project's axes. patient: equal for two scans of one patient; it may be
     a name and is never written anywhere. key: hash of the series, the same in every store.
-    source: the file, or the folder that holds several; for a store the key.
+    source: the file, or the folder that holds several, as it can be written; for a store the key.
     """
 
     volume: Volume
@@ -38,7 +39,8 @@ class Scan:
 class UnreadScan:
     """A CT series that has been found. `read` gives its volume.
 
-    key, patient, source: as of `Scan`. origin: the series in files, or a store's folder and row.
+    key, patient: as of `Scan`. source: likewise, as it can be written (`shown`). origin: the series
+    in files, or a store's folder and row.
     """
 
     key: str
@@ -146,8 +148,9 @@ def scans_of(
         raise StoreError("a store is read alone; give one store, or files and folders")
     if patients is not None:
         raise StoreError("a store knows its patients; give patients when you ingest into it")
-    unread = sorted(scans_in_store(sources[0]), key=lambda scan: scan.key)
-    return Scans(unread, workers=workers, progress=progress)
+    unread, left_out = scans_in_store(sources[0])
+    unread = sorted(unread, key=lambda scan: scan.key)
+    return Scans(unread, left_out, workers=workers, progress=progress)
 
 
 def read_scan(source: str | Path) -> Scan:
@@ -158,6 +161,14 @@ def read_scan(source: str | Path) -> Scan:
     return unread_scan(find_one(source)).read()
 
 
+def read(source: str | Path) -> Volume:
+    """The volume of a file or a folder that holds one series: HU in the patient's axes.
+
+    Raises `UnusableError` as `read_scan`.
+    """
+    return read_scan(source).volume
+
+
 def is_store(path: str | Path) -> bool:
     """Whether a folder is a store, of whatever version."""
     return (Path(path) / "store.json").is_file()
@@ -166,7 +177,7 @@ def is_store(path: str | Path) -> bool:
 def unread_scan(series: Series) -> UnreadScan:
     """A series in files as a scan that can be read."""
     key = Store.key(series)
-    return UnreadScan(key, series.patient or key, common_folder(series.files), series)
+    return UnreadScan(key, series.patient or key, shown(common_folder(series.files)), series)
 
 
 def scans_in_files(
@@ -177,8 +188,10 @@ def scans_in_files(
     return [unread_scan(series) for series in found], left_out
 
 
-def scans_in_store(path: str | Path, *, with_paths: bool = False) -> list[UnreadScan]:
-    """The series of a store, in its catalog's order.
+def scans_in_store(
+    path: str | Path, *, with_paths: bool = False
+) -> tuple[list[UnreadScan], list[LeftOut]]:
+    """The series of a store, in its catalog's order, and those whose row is damaged.
 
     with_paths: `source` is the path that the series was read from, where the store still knows it.
 
@@ -186,22 +199,28 @@ def scans_in_store(path: str | Path, *, with_paths: bool = False) -> list[Unread
     """
     store = Store.open(Path(path).absolute())  # a cluster's workers run in other folders
     files = store.sources() if with_paths else {}
-    return [
-        UnreadScan(
-            row.key,
-            row.patient,
-            common_folder(files.get(row.key, ())) or row.key,
-            (store.path, row),
-        )
+
+    def source(key: str) -> str:
+        return common_folder(files.get(key, ())) or key
+
+    found = [
+        UnreadScan(row.key, row.patient, source(row.key), (store.path, row))
         for row in store.usable()
     ]
+    return found, [LeftOut(source(key), DAMAGED, key) for key in store.damaged()]
 
 
 def why_unread(error: Exception) -> str:
     """Why a series could not be read, in one line without path or identity.
 
     Only the texts of our own errors are known to be free of both.
+
+    Raises `LibraryError` where a library is at fault, and not the series.
     """
+    if isinstance(error, LibraryError):
+        raise error
+    if isinstance(error, ImportError):
+        raise broken_library(error.name or "a library", error) from error
     if isinstance(error, UnusableError | StoreError):
         return str(error)
     if isinstance(error, MemoryError):

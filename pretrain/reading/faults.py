@@ -9,7 +9,7 @@ next. Each fault breaks this in its own way:
     spacing        it rises at another rate, in the whole series or from a slice on,
                    or not at all where z leaps
     gap            it leaps ahead from one slice to the next, and continues as a line
-    glued          it leaps further than a gap, or back to levels that the series has not shown so
+    glued          it leaps further than a gap, or back to levels that it has not passed in order
     repeated       it leaps back, and the same levels come again
     swapped        slices leave the line, and lie on it once they are sorted by score
     abnormal       slices leave the line, and the curve returns to it

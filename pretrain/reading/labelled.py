@@ -1,10 +1,10 @@
-"""Labelled volumes, and what they teach: the order of parts, levels of borders and landmarks."""
+"""Labelled volumes, and what they teach: the levels of borders and landmarks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, permutations
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,14 @@ class Labelled:
         """Scores and parts of the labelled slices."""
         return self.curve.scores[list(self.parts)], list(self.parts.values())
 
+    def gap(self, above: str, below: str) -> tuple[int, int] | None:
+        """The last slice of a part and the first slice of the next, between which their border
+        lies; none where one of the two has no label.
+        """
+        last = max((i for i, part in self.parts.items() if part == above), default=None)
+        first = min((i for i, part in self.parts.items() if part == below), default=None)
+        return None if last is None or first is None else (last, first)
+
 
 def pool(labelled: Sequence[Labelled]) -> tuple[NDArray[np.float64], list[str]]:
     """Scores and parts of the labelled slices of several volumes."""
@@ -36,44 +44,13 @@ def pool(labelled: Sequence[Labelled]) -> tuple[NDArray[np.float64], list[str]]:
     ]
 
 
-def order_of_parts(labelled: Sequence[Labelled], parts: Sequence[str] | None) -> tuple[str, ...]:
-    """The parts from superior to inferior, as given or by median score.
-
-    Raises `ValueError` where a volume contradicts it.
-    """
-    scores, names = pool(labelled)
-    of_part = {part: scores[np.array(names) == part] for part in dict.fromkeys(names)}
-    order = (
-        tuple(parts)
-        if parts is not None
-        else tuple(sorted(of_part, key=lambda part: float(np.median(of_part[part]))))
-    )
-    if len(set(order)) != len(order):
-        raise ValueError(f"parts must differ, got {', '.join(order)}")
-    if order and len(order) < 2:
-        given = "is given (names are set apart by spaces)" if parts is not None else "is labelled"
-        raise ValueError(f"only the part {order[0]} {given}; a border needs two")
-    if order:
-        thresholds(scores, names, order)  # refuses absent and foreign parts
-    for one in labelled:
-        ranked = [(order.index(one.parts[i]), i) for i in sorted(one.parts)]
-        for (above, i), (below, j) in pairwise(ranked):
-            if above > below:
-                raise ValueError(
-                    f"a volume has {order[above]} at slice {i} above {order[below]} at slice "
-                    f"{j}, against the order {', '.join(order)}; "
-                    "correct the labels, or give `parts` from superior to inferior"
-                )
-    return order
-
-
 def landmark_level(shown: Sequence[tuple[Curve, int]]) -> Level:
     """A landmark's level from the volumes that show it, each with its slice."""
     scores = np.array([curve.scores[index] for curve, index in shown])
     k = len(scores)
     without = (scores.sum() - scores) / (k - 1) if k > 1 else np.array([])
-    labels = [float(curve.z_mm[index]) for curve, index in shown]
-    return _level(float(scores.mean()), scores, [curve for curve, _ in shown], labels, without)
+    places = [(float(curve.z_mm[index]),) * 2 for curve, index in shown]
+    return _level(float(scores.mean()), scores, [curve for curve, _ in shown], places, without)
 
 
 def pairs_mm(labelled: Sequence[Labelled]) -> tuple[float, ...]:
@@ -94,7 +71,8 @@ def pairs_mm(labelled: Sequence[Labelled]) -> tuple[float, ...]:
 def border_level(labelled: Sequence[Labelled], order: Sequence[str], border: int) -> Level:
     """The level between `order[border]` and the next part.
 
-    Its residuals come from volumes whose labels show it between two slices.
+    Its residuals come from the volumes that have both parts. Where slices between the parts are
+    not labelled, the border may be anywhere among them, and the residual is the largest possible.
     """
 
     def threshold(volumes: Sequence[Labelled]) -> float:
@@ -104,38 +82,37 @@ def border_level(labelled: Sequence[Labelled], order: Sequence[str], border: int
 
     everything, names = pool(labelled)
     score = float(thresholds(everything, names, order)[border])
-    shown, scores, labels, without = [], [], [], []
+    shown, scores, places, without = [], [], [], []
     for one in labelled:
-        last = next(
-            (
-                i
-                for i, part in one.parts.items()
-                if part == order[border] and one.parts.get(i + 1) == order[border + 1]
-            ),
-            None,
-        )
-        if last is not None:
+        gap = one.gap(order[border], order[border + 1])
+        if gap is not None:
+            between = slice(gap[0], gap[1] + 1)
+            middles = one.curve.z_mm[between][:-1] + np.diff(one.curve.z_mm[between]) / 2
             shown.append(one.curve)
-            scores.append(float(one.curve.scores[last : last + 2].mean()))
-            labels.append(float(one.curve.z_mm[last : last + 2].mean()))
+            scores.append(float(one.curve.scores[between].mean()))
+            places.append((float(middles[0]), float(middles[-1])))
             try:
                 without.append(threshold([other for other in labelled if other is not one]))
             except ValueError:  # no other volume shows both sides
                 return _level(score, np.array(scores), [], [], np.array([]))
-    return _level(score, np.array(scores), shown, labels, np.array(without))
+    return _level(score, np.array(scores), shown, places, np.array(without))
 
 
 def _level(
     score: float,
     scores: NDArray[np.float64],
     curves: Sequence[Curve],
-    labels_mm: Sequence[float],
+    places_mm: Sequence[tuple[float, float]],
     without: NDArray[np.float64],
 ) -> Level:
-    """A level from the scores of volumes, with each volume's distance to it in mm."""
+    """A level from the scores of volumes, with each volume's distance to it in mm.
+
+    places_mm: where each volume's labels allow the level, from and to. The distance is that to the
+    further end.
+    """
     residuals = [
-        abs(passage(*curve, level).z_mm - z)
-        for curve, z, level in zip(curves, labels_mm, without, strict=False)
+        max(abs(passage(*curve, level).z_mm - z) for z in place)
+        for curve, place, level in zip(curves, places_mm, without, strict=False)
     ]
     std = float(scores.std(ddof=1)) if len(scores) > 1 else None
     return Level(score, std, len(scores), tuple(map(float, without)), tuple(residuals))

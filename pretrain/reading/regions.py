@@ -108,7 +108,7 @@ class Regions:
             )
         if (
             not all(math.isfinite(level.score) for level in levels)
-            or (np.diff(self.thresholds) < 0).any()
+            or (np.diff(self.thresholds) <= 0).any()
         ):
             raise ValueError(
                 "scores of borders and landmarks must be finite, and those of borders increase"
@@ -130,10 +130,15 @@ class Regions:
                     f"{', '.join(self.landmarks) or 'none'}"
                 )
             zero, hundred = (self.landmarks[name].score for name in self.scale)
-            if zero == hundred:
+            if zero >= hundred:
+                have = (
+                    f"have the same score {zero:.4f}"
+                    if zero == hundred
+                    else f"have scores {zero:.4f} and {hundred:.4f}, which fall"
+                )
                 raise ValueError(
-                    f"the scale's landmarks {' and '.join(self.scale)} have the same score "
-                    f"{zero:.4f}; give two others"
+                    f"the scale's landmarks {' and '.join(self.scale)} {have}; give two others, "
+                    "from superior to inferior"
                 )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ class Scored:
             [
                 *self._quality(rows),
                 *_findings(rows),
+                *_warned(rows),
                 f"left out  {len(left_out):6,}",
                 *reasons(left_out, 10, with_paths=True),
                 *self.notes,
@@ -108,6 +110,14 @@ def _findings(rows: Sequence[Mapping[str, str]]) -> list[str]:
         f"{PAPER_R}: {suspect}"
     )
     return [*([few] if len(rows) < ENOUGH else []), found]
+
+
+def _warned(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """How many series were read with which warning."""
+    counts = Counter(
+        code for row in rows for code in {w.split(":")[0] for w in _warnings(row["warnings"])}
+    )
+    return [f"warning   {count:6,} series: {code}" for code, count in sorted(counts.items())]
 
 
 def _warnings(cell: str) -> tuple[str, ...]:

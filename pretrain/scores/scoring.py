@@ -156,7 +156,7 @@ def _score(
     found, left_out = _jobs(sources, staff, options.with_paths, progress)
     jobs = {job.key: job for job in found if is_mine(job.key)}
     left_out = [out for out in left_out if is_mine(_path_key(out.path))]
-    already = _already(working, jobs.keys())
+    already = _already(working, jobs.keys() | {out.key for out in left_out if out.key})
     where = {key: job.source for key, job in jobs.items()}
     missing = notes(options.regions, options.coverage) if options.regions else ()
     scored = Scored(working.folder, where, len(already), missing)
@@ -175,7 +175,7 @@ def _score(
         lambda: (_finished(working, key, where[key]) for key in done),
         left_out,
         options,
-        working.settings,
+        {**working.settings, "backbone": regressor.backbone.name},
     )
     working.finish(names)
     return scored
@@ -191,7 +191,7 @@ def _jobs(
         raise ValueError(
             "a store is scored alone; score several one after the other, or give scans"
         )
-    return scans_in_store(sources[0], with_paths=with_paths), []
+    return scans_in_store(sources[0], with_paths=with_paths)
 
 
 def _add_all(

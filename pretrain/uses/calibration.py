@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..reading.classifier import Classifier, fit_classifier
+from ..reading.contradictions import check_parts, check_scale, order_of_parts
 from ..reading.intervals import highest_coverage
 from ..reading.labelled import (
     Labelled,
     border_level,
     landmark_level,
-    order_of_parts,
     pairs_mm,
     pool,
 )
@@ -114,6 +114,10 @@ def calibrate(
             "apart; train longer"
         )
     order = order_of_parts(labelled, parts)
+    check_parts(labelled, order)
+    landmarks = _landmarks(labelled)
+    if scale is not None:
+        check_scale(labelled, landmarks, scale)
     classifier, by_features = _by_features(labelled, order, scores) if features else (None, None)
     by_thresholds = _held_out(
         labelled, order, lambda one, others: _by_thresholds(one, others, order)
@@ -122,7 +126,7 @@ def calibrate(
         weights_sha256,
         order,
         tuple(border_level(labelled, order, i) for i in range(len(order) - 1)),
-        _landmarks(labelled),
+        landmarks,
         None if scale is None else (scale[0], scale[1]),
         classifier,
         pairs_mm(labelled),

@@ -65,7 +65,7 @@ class Cropped:
 def crop(
     scan: str | os.PathLike[str],
     weights: str | Path | Weights,
-    regions: str | Path | Regions,
+    regions: str | Path | Regions | None,
     out: str | os.PathLike[str],
     *,
     start: str,
@@ -78,8 +78,8 @@ def crop(
     Args:
         scan: a file, or a folder with the files of one series.
         weights: a file that `fit` wrote.
-        regions: a file that `calibrate` wrote for these weights.
-        out: a new .nii.gz file.
+        regions: a file that `calibrate` wrote for these weights; None between two scores.
+        out: a new .nii.gz file; its folders are made.
         start: where the crop begins: a landmark, a part (its upper border), or a score.
         end: where it ends: a landmark, a part (its lower border), or a score.
         margin_mm: length kept beyond both ends.
@@ -94,9 +94,11 @@ def crop(
     if not (math.isfinite(margin_mm) and margin_mm >= 0):
         raise ValueError(f"margin_mm must be at least 0, got {margin_mm:g}")
     weights = weights if isinstance(weights, Weights) else load(weights)
-    regions = regions if isinstance(regions, Regions) else Regions.load(regions)
-    regions.check(weights.sha256())
-    above, below = regions.level_score(start, upper=True), regions.level_score(end, upper=False)
+    if isinstance(regions, str | Path):
+        regions = Regions.load(regions)
+    if regions is not None:
+        regions.check(weights.sha256())
+    above, below = _score(regions, start, upper=True), _score(regions, end, upper=False)
     if not above < below:
         raise ValueError(
             f"from {start} (score {above:.3g}) does not lie above to {end} (score {below:.3g}); "
@@ -134,9 +136,22 @@ def _new_nifti(out: str | os.PathLike[str]) -> Path:
         raise ValueError(f"{out}: a crop is written as NIfTI; give an `out` that ends in .nii.gz")
     if target.exists():
         raise ValueError(f"{out} exists; give a new `out`")
-    if not target.absolute().parent.is_dir():
-        raise ValueError(f"{out}: its folder does not exist; make it first")
     return target
+
+
+def _score(regions: Regions | None, level: str, *, upper: bool) -> float:
+    """The score of an end. Without regions it must be a number."""
+    if regions is not None:
+        return regions.level_score(level, upper=upper)
+    try:
+        score = float(level)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise ValueError(
+            f"{level!r} is not a score; give `regions`, which have the names of parts and landmarks"
+        )
+    return score
 
 
 def _not_shown(
@@ -154,17 +169,17 @@ def _not_shown(
     return " and ".join(missing), hint
 
 
-def _shown(scores: NDArray[np.float64], z_mm: NDArray[np.float64], regions: Regions) -> str:
+def _shown(scores: NDArray[np.float64], z_mm: NDArray[np.float64], regions: Regions | None) -> str:
     """What of the body a scan shows, in the words of the regions."""
+    low, high = np.percentile(scores, [2, 98])
+    of = f"it shows scores {low:.2f} to {high:.2f} (r {pearson_r(scores, z_mm):.2f})"
+    if regions is None:
+        return of
     places = {name: passage(scores, z_mm, level.score) for name, level in regions.levels().items()}
     shown = ", ".join(
         f"{name} at {place.z_mm:.0f} mm" for name, place in places.items() if not place.outside
     )
-    low, high = np.percentile(scores, [2, 98])
-    return (
-        f"it shows scores {low:.2f} to {high:.2f} (r {pearson_r(scores, z_mm):.2f}), "
-        f"{shown or 'none of the levels known'}"
-    )
+    return f"{of}, {shown or 'none of the levels known'}"
 
 
 def _write_slices(series: Series, volume: Volume, window: slice, target: Path) -> None:
@@ -172,7 +187,7 @@ def _write_slices(series: Series, volume: Volume, window: slice, target: Path) -
     import nibabel as nib
 
     image = (
-        part_of_nifti(series.files[0], volume, window)
+        part_of_nifti(series.files, volume, window)
         if series.kind == "nifti"
         else part_of_volume(volume, window)
     )

@@ -7,7 +7,8 @@ CID 4031 and others), else codes of this project's own scheme, 99UBR.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from importlib.metadata import version
 from typing import Any
 
@@ -45,6 +46,8 @@ MAY_BE_EMPTY = (
     "StudyDate",
     "StudyTime",
 )
+COPIED = (*MAY_BE_EMPTY, "ReferringPhysicianName", "SpecificCharacterSet")
+"""What a report repeats of the series' headers besides UIDs."""
 
 
 def structured_report(
@@ -68,6 +71,23 @@ def structured_report(
     Raises:
         ValueError: the series' headers do not make a valid report.
     """
+    evidence = list({image.path: image.header for image in images}.values())
+    for name in MAY_BE_EMPTY:
+        if name not in evidence[0]:
+            setattr(evidence[0], name, "")
+    groups = _groups(images, parts, landmarks, z_mm, scores, weights)
+    try:
+        return _report(evidence, groups, weights)
+    except Exception as error:  # its text can quote the patient's data, so it is only chained
+        named = _at_fault(evidence[0], lambda: _report(evidence, groups, weights))
+        what = f"not by the standard: {', '.join(named)}" if named else type(error).__name__
+        raise ValueError(
+            f"the series' headers do not make a valid report ({what}); correct them first"
+        ) from error
+
+
+def _report(evidence: Sequence[Any], groups: Sequence[Any], weights: Weights) -> Any:
+    """The report about images, by their headers."""
     from highdicom import sr
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid
@@ -77,35 +97,46 @@ def structured_report(
         name="ubr-pretrain",
         model_name=version("ubr-pretrain"),
     )
-    evidence = list({image.path: image.header for image in images}.values())
-    for name in MAY_BE_EMPTY:
-        if name not in evidence[0]:
-            setattr(evidence[0], name, "")
-    try:
-        return sr.EnhancedSR(
-            evidence=evidence,
-            content=sr.MeasurementReport(
-                observation_context=sr.ObservationContext(
-                    observer_device_context=sr.ObserverContext(
-                        observer_type=codes.DCM.Device, observer_identifying_attributes=device
-                    )
-                ),
-                procedure_reported=codes.cid100.CTUnspecifiedBodyRegion,
-                imaging_measurements=_groups(images, parts, landmarks, z_mm, scores, weights),
-            )[0],
-            series_instance_uid=generate_uid(),
-            series_number=1,
-            sop_instance_uid=generate_uid(),
-            instance_number=1,
-            manufacturer="ubr-pretrain",
-            is_complete=True,
-            series_description="Body parts and landmarks (UBR)",
-        )
-    except Exception as error:  # the texts of these quote the patient's data
-        raise ValueError(
-            f"the series' headers do not make a valid report ({type(error).__name__}); correct "
-            "them first"
-        ) from None
+    return sr.EnhancedSR(
+        evidence=evidence,
+        content=sr.MeasurementReport(
+            observation_context=sr.ObservationContext(
+                observer_device_context=sr.ObserverContext(
+                    observer_type=codes.DCM.Device, observer_identifying_attributes=device
+                )
+            ),
+            procedure_reported=codes.cid100.CTUnspecifiedBodyRegion,
+            imaging_measurements=groups,
+        )[0],
+        series_instance_uid=generate_uid(),
+        series_number=1,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="ubr-pretrain",
+        is_complete=True,
+        series_description="Body parts and landmarks (UBR)",
+    )
+
+
+def _at_fault(header: Any, build: Callable[[], object]) -> list[str]:
+    """The values of `COPIED` that by themselves keep a report from being built."""
+    there = {name: deepcopy(header[name]) for name in COPIED if name in header}
+
+    def builds(kept: str = "") -> bool:
+        for name, element in there.items():
+            if name == kept:
+                header[name] = deepcopy(element)
+            elif name in MAY_BE_EMPTY:
+                setattr(header, name, "")
+            elif name in header:
+                delattr(header, name)
+        try:
+            build()
+        except Exception:
+            return False
+        return True
+
+    return [name for name in there if not builds(name)] if builds() else []
 
 
 def _groups(

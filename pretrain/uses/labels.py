@@ -1,6 +1,7 @@
 """Labels of slices from a CSV file.
 
-labels.csv has the columns `series` (the key in series.csv), `index` (a slice from the superior end,
+labels.csv has the columns `series` (the key in series.csv, its beginning, or the path of the scan),
+`index` (a slice from the superior end,
 from 0, or several as `12-57`), and `part`, `landmark` or both:
 
     series,index,part,landmark
@@ -14,13 +15,13 @@ Slices without a row are not used. A landmark has one slice per series.
 from __future__ import annotations
 
 import csv
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..reading.curve import Curve
 from ..reading.labelled import Labelled
+from ..scores.naming import find_key
 
 
 def read_labels(path: str | Path, curves: Mapping[str, Curve]) -> list[Labelled]:
@@ -57,25 +58,22 @@ def read_labels(path: str | Path, curves: Mapping[str, Curve]) -> list[Labelled]
     if not rows:
         raise ValueError(f"{path} has no label; give one row per labelled slice or range of slices")
     found: dict[str, Labelled] = {}
+    keys: dict[str, str] = {}  # a scan is looked for once, not once per row
     for line, row in rows:
         try:
-            _add(found, curves, row)
+            if (name := row.get("series", "")) not in keys:
+                keys[name] = find_key(name, curves)
+            _add(found, curves, keys[name], row)
         except ValueError as error:
             raise ValueError(f"{path} line {line}: {error}") from None
     return list(found.values())
 
 
-def _add(found: dict[str, Labelled], curves: Mapping[str, Curve], row: Mapping[str, str]) -> None:
+def _add(
+    found: dict[str, Labelled], curves: Mapping[str, Curve], key: str, row: Mapping[str, str]
+) -> None:
     """Add the labels of one row to its volume."""
-    key, part, name = row.get("series", ""), row.get("part", ""), row.get("landmark", "")
-    if key not in curves:
-        near = difflib.get_close_matches(key, curves, n=1)
-        right = (
-            f"nearest: {near[0]}"
-            if near
-            else "give a key of series.csv (scored with `with_paths`, it names the scan)"
-        )
-        raise ValueError(f"no series {key!r} among the {len(curves)} scored ones; {right}")
+    part, name = row.get("part", ""), row.get("landmark", "")
     slices = len(curves[key].scores)
     if slices < 3:
         raise ValueError(f"series {key} has {slices} slices; a labelled one needs at least 3")

@@ -15,6 +15,7 @@ from ubr.weights.common.disk import write_text
 from ..reading.curve import Curve, passage
 from ..reading.intervals import chosen_coverage, rank
 from ..reading.regions import Regions
+from ..scores.naming import find_key
 from ..scores.read import read_curves
 
 
@@ -52,33 +53,28 @@ def same_level(
 
     Args:
         scores: a folder that `score` wrote.
-        series: the key of the series that the slice is of.
+        series: the series that the slice is of: its key in series.csv, the beginning of it, or the
+            path of the scan.
         index: the slice, 0 at the superior end.
         regions: what `calibrate` made from volumes with landmarks; without it there is no interval.
         coverage: with regions, the probability with which the interval contains the level; 0.9 by
-            default.
+            default. With too few labelled volumes for it there is no interval (`no_interval`).
         out: a new CSV file for the table.
 
     Raises:
         ValueError: no such folder, series or slice, a coverage outside 0..1, regions of other
-            weights or with too few volumes for the coverage, or an `out` that exists.
+            weights, or an `out` that exists.
     """
     if out is not None and out.exists():
         raise ValueError(f"{out} exists; give a new `out`")
-    if out is not None and not out.absolute().parent.is_dir():
-        raise ValueError(f"{out}: its folder does not exist; make it first")
     regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
     coverage = chosen_coverage(coverage, regions)
     curves, weights_sha256 = read_curves(scores)
     half_mm = None
     if regions is not None:
         regions.check(weights_sha256)
-        half_mm = half_width_mm(regions, coverage)
-    if series not in curves:
-        raise ValueError(
-            f"{scores} has no series {series!r}; give one of the {len(curves)} keys in "
-            "series.csv (scored with `with_paths`, it names the scan)"
-        )
+        half_mm = None if no_interval(regions, coverage) else half_width_mm(regions, coverage)
+    series = find_key(series, curves)
     if len(curves) < 2:
         raise ValueError(f"{scores} holds one series only; score the exams to compare together")
     given = curves[series].scores
@@ -103,17 +99,9 @@ def half_width_mm(regions: Regions, coverage: float) -> float:
     volumes, in either order. Pairs are many, but no more independent than the volumes. So the
     volumes must suffice for the coverage, as in `intervals`. Raises `ValueError` where they do not.
     """
-    volumes = max((level.volumes for level in regions.landmarks.values()), default=0)
-    if not regions.pairs_mm or rank(volumes, coverage) > volumes:
-        allowed = (
-            f"allow at most {100 * volumes / (volumes + 1):.0f} %"
-            if regions.pairs_mm
-            else "give no interval"
-        )
-        raise ValueError(
-            f"{volumes} volumes labelled with a landmark {allowed}; label more, or lower the "
-            "`coverage`"
-        )
+    if why := no_interval(regions, coverage):
+        raise ValueError(why)
+    volumes = _volumes(regions)
     pairs = volumes * (volumes - 1) / 2
     return float(
         np.quantile(
@@ -122,8 +110,32 @@ def half_width_mm(regions: Regions, coverage: float) -> float:
     )
 
 
-def table(rows: Sequence[SameLevel]) -> str:
-    """Rows as text."""
+def no_interval(regions: Regions | None, coverage: float | None) -> str:
+    """Why there is no interval, and what to do; "" where there is one."""
+    if regions is None:
+        return "for an interval, give regions made from volumes with labelled landmarks"
+    volumes, coverage = _volumes(regions), chosen_coverage(coverage, regions)
+    if regions.pairs_mm and rank(volumes, coverage) <= volumes:
+        return ""
+    allowed = "give no interval"
+    if regions.pairs_mm:
+        allowed = f"allow at most {100 * volumes / (volumes + 1):.0f} %"
+    return (
+        f"no interval at {100 * coverage:g} %: {volumes} volumes labelled with a landmark "
+        f"{allowed}; label more, or lower the `coverage`"
+    )
+
+
+def _volumes(regions: Regions) -> int:
+    """How many volumes are labelled with the landmark that most of them show."""
+    return max((level.volumes for level in regions.landmarks.values()), default=0)
+
+
+def table(rows: Sequence[SameLevel], why: str = "") -> str:
+    """Rows as text.
+
+    why: there is no interval.
+    """
     width = max(len("series"), *(len(row.series) for row in rows))
     interval = any(row.low_mm is not None for row in rows)
     lines = [f"{'series':<{width}}  {'index':>5}  {'z_mm':>7}{'  interval mm' if interval else ''}"]
@@ -133,16 +145,7 @@ def table(rows: Sequence[SameLevel]) -> str:
         )
         between = f"  {row.low_mm:.1f} to {row.high_mm:.1f}" if row.low_mm is not None else ""
         lines.append(f"{row.series:<{width}}  {where}{between}")
-    return "\n".join(
-        [
-            *lines,
-            *(
-                []
-                if interval
-                else ["for an interval, give regions made from volumes with labelled landmarks"]
-            ),
-        ]
-    )
+    return "\n".join([*lines, *([why] if why else [])])
 
 
 def _at(key: str, curve: Curve, level: float, half_mm: float | None) -> SameLevel:

@@ -83,18 +83,15 @@ def _described(done: Ingested, with_paths: bool) -> dict[str, Any]:
 
     A path stands only where the table would show it too.
     """
-    from collections import Counter
-
     from ..data.store import Store
 
-    warned = Counter(code for r in done.taken for code in {w.split(":")[0] for w in r.warnings})
     return {
         "taken": {
             "series": len(done.taken),
             "slices": sum(row.slices for row in done.taken),
-            "warnings": dict(sorted(warned.items())),
         },
         "already_there": done.already,
+        "warnings": done.warnings(),
         "would_take": [
             {"series": Store.key(one), "kind": one.kind, "files": len(one.files)}
             | ({"path": min(one.files)} if with_paths else {})

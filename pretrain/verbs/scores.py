@@ -1,4 +1,4 @@
-"""Verbs that make scores and use them: score, calibrate, report, crop, level, annotate."""
+"""Verbs that make scores and use them: score, calibrate, report, montage, crop, level, annotate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ubr.weights.common.commandline import show
 if TYPE_CHECKING:
     from ubr.weights.common.options import Options
 
-WEIGHTS = "weights.safetensors of a run"
+WEIGHTS = "a run folder, or its weights.safetensors"
 REGIONS = "regions.json that was made with these weights"
 
 
@@ -63,12 +63,33 @@ def report(options: Options, words: Sequence[str]) -> None:
 
     options.description = (
         "Write one page about a folder of scores, for a browser without internet: findings, "
-        "curves, histogram, slices."
+        "curves, histogram, slices. A click on a slice labels it for calibrate."
     )
     options.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
     options.add_argument("--out", required=True, metavar="FILE", help="the .html file")
-    options.offer(report, {"scores", "out"})
+    options.add_argument("--overwrite", action="store_true", help="replace an earlier page there")
+    options.offer(report, {"scores", "out", "overwrite"})
     show(str(report(**options.read(words))))
+
+
+def montage(options: Options, words: Sequence[str]) -> None:
+    """Contact sheets."""
+    from ..uses.montage import contact_sheets
+
+    options.description = (
+        "Draw slices of each series with their indices on a contact sheet, to label them for "
+        "calibrate."
+    )
+    options.add_argument("source", metavar="SOURCE", help="a store, or a file or folder with scans")
+    options.add_argument(
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="a .png file for one series, or a folder, in which each sheet is called KEY.png",
+    )
+    options.add_argument("--overwrite", action="store_true", help="replace earlier sheets there")
+    options.offer(contact_sheets, {"source", "out", "overwrite"})
+    show(contact_sheets(**options.read(words)).table())
 
 
 def calibrate(options: Options, words: Sequence[str]) -> None:
@@ -82,9 +103,9 @@ def calibrate(options: Options, words: Sequence[str]) -> None:
     options.add_argument(
         "labels",
         metavar="LABELS",
-        help="CSV file with the columns series (key in series.csv; score --with-paths shows the "
-        "scan), index (a slice, 0 at the superior end, or several as 12-57), and part, landmark "
-        "or both",
+        help="CSV file with the columns series (key in series.csv, its beginning, or the path of "
+        "the scan), index (a slice, 0 at the superior end, or several as 12-57), and part, "
+        "landmark or both",
     )
     options.add_argument("--out", required=True, metavar="FILE", help="a new file, regions.json")
     options.add_argument(
@@ -121,7 +142,9 @@ def crop(options: Options, words: Sequence[str]) -> None:
         "scan", metavar="SCAN", help="a file, or a folder with the files of one series"
     )
     options.add_argument("--weights", required=True, metavar="FILE", help=WEIGHTS)
-    options.add_argument("--regions", required=True, metavar="FILE", help=REGIONS)
+    options.add_argument(
+        "--regions", metavar="FILE", help=f"{REGIONS}; not needed between two scores"
+    )
     options.add_argument(
         "--from",
         required=True,
@@ -145,7 +168,10 @@ def crop(options: Options, words: Sequence[str]) -> None:
 
 def level(options: Options, words: Sequence[str]) -> None:
     """The level of a slice in other exams."""
-    from ..uses.levels import same_level, table
+    from ubr.weights.common.messages import with_flags
+
+    from ..reading.regions import Regions
+    from ..uses.levels import no_interval, same_level, table
 
     options.description = "Find the level of one slice in the other exams of a folder of scores."
     options.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
@@ -156,7 +182,11 @@ def level(options: Options, words: Sequence[str]) -> None:
         "no interval",
     )
     options.offer(same_level, {"scores", "regions"})
-    show(table(same_level(**options.read(words))))
+    given = options.read(words)
+    given["regions"] = Regions.load(given["regions"]) if given["regions"] else None
+    rows = same_level(**given)
+    why = no_interval(given["regions"], given["coverage"])
+    show(table(rows, with_flags(why, options.flags())))
 
 
 def annotate(options: Options, words: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ LAYOUT = {
         *("out", "recipe", "backbone", "start", "steps", "holdout", "devices"),
         *("config", "dry", "json"),
     ),
+    "Start from a file": ("start_prefix", "assume_scale"),
     "Data": ("g", "m", "unit", "begin", "balance"),
     "Input contract, which travels with the weights": ("inputs",),
     "Augmentation": ("augment",),
@@ -49,6 +50,7 @@ def fit(options: Options, words: Sequence[str]) -> None:
     machine, intervals = taken(Machine, given), taken(Intervals, given)
     store = Store.open(given["store"])
     planned = plan(store, chosen, holdout)
+    begun = chosen.backbone_at_start().origin  # raises now, before a run folder is made
     from ubr.weights.common.trainer import is_first_process
 
     from ..training import fit, rehearse  # here, because Lightning takes seconds to import
@@ -56,13 +58,14 @@ def fit(options: Options, words: Sequence[str]) -> None:
     if given["dry"]:
         estimate = rehearse(store, given["out"], planned, machine=machine, intervals=intervals)
         if given["json"]:
-            show({**_described(planned), "estimate": estimate and estimate.described()})
+            shown = {"start": begun, "estimate": estimate and estimate.described()}
+            show({**_described(planned), **shown})
         else:
-            show(f"{planned}\n{estimate or FINISHED}")
+            show(f"{_told(planned, begun)}\n{estimate or FINISHED}")
         return
 
     if is_first_process():
-        show(str(planned))
+        show(_told(planned, begun))
     run = fit(
         store,
         given["out"],
@@ -106,6 +109,12 @@ def _offer(options: Options) -> None:
         metavar="TEXT",
         help="license of the weights, written into them",
     )
+
+
+def _told(planned: Plan, begun: Mapping[str, Any]) -> str:
+    """The plan, and what is not known of its start."""
+    note = f"\nnote: the start's scale is {begun['scale']}" if "scale" in begun else ""
+    return f"{planned}{note}"
 
 
 def _described(planned: Plan) -> Mapping[str, Any]:

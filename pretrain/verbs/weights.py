@@ -21,7 +21,9 @@ def export(options: Options, words: Sequence[str]) -> None:
         "load them."
     )
     options.called = {"path": "out"}
-    options.add_argument("weights", metavar="WEIGHTS", help="weights.safetensors of a run")
+    options.add_argument(
+        "weights", metavar="WEIGHTS", help="a run folder, or its weights.safetensors"
+    )
     options.add_argument(
         "--out",
         required=True,
@@ -43,16 +45,28 @@ def export(options: Options, words: Sequence[str]) -> None:
 
 
 def inspect(options: Options, words: Sequence[str]) -> None:
-    """What a weights file is."""
-    from ubr.weights import load
+    """What a weights file or a store is."""
+    from ..data.scans import is_store
 
     options.description = (
-        "Describe a weights file: backbone, input contract, provenance, digest, tensors."
+        "Describe a weights file (backbone, input contract, provenance, digest, tensors) or a "
+        "store (series, patients, slices, spacing, warnings, what was left out)."
     )
-    options.add_argument("weights", metavar="WEIGHTS", help="a .safetensors file of this project")
+    options.add_argument(
+        "path", metavar="PATH", help="a run folder, its weights.safetensors, or a store"
+    )
     options.offer_json("the description")
     given = options.read(words)
-    about = load(given["weights"]).about()
+    if is_store(given["path"]):
+        from ..data.store.description import describe, description
+        from ..data.store.folder import Store
+
+        about = describe(Store.open(given["path"]))
+        show(about if given["json"] else description(about))
+        return
+    from ubr.weights import load
+
+    about = load(given["path"]).about()
     show(about if given["json"] else _shown(about))
 
 

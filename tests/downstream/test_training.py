@@ -22,12 +22,14 @@ from PIL import Image
 from tests.made.cuts import Cut, Payload, contents, cut_at
 from tests.made.lesions import lesion_world, tiny_recipe
 from tests.made.networks import weights_of
+from tests.made.trunk import scan_of, trunk
 from ubr.downstream import module
 from ubr.downstream.cli import VERBS, main
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.detector import starting_weights
-from ubr.downstream.evaluation import load_detector
+from ubr.downstream.evaluation import evaluate, load_detector
 from ubr.downstream.module import Batches, result
+from ubr.downstream.planting.write import plant
 from ubr.downstream.positions import Positions, body_positions
 from ubr.downstream.recipes import RECIPES, DetectorRecipe, paper, recipe
 from ubr.downstream.training import finetune
@@ -602,6 +604,71 @@ def test_train__an_image_that_breaks_stops_or_is_skipped_and_counted(
     assert "000002_01_01/010.png is damaged" in line
     assert main([*argv, "--out", str(tmp_path / "skip"), "--unreadable", "skip"]) == 0
     assert "1 images could not be read, first 000002_01_01/010" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["--unreadable", "skip"]])
+def test_train__refuses_a_fault_of_the_data_before_its_folder_is_made(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = lesion_world(tmp_path / "data", train=4, val=1, test=1)
+    black = np.zeros((96, 96), np.uint16)
+    Image.fromarray(black).save(folder / "Images_png" / "000003_01_01" / "011.png")
+    argv = ["train", str(folder), "--backbone", "timm/test_convnext", *TINY, *words]
+    argv += ["--view.channels", "3", "--view.distance-mm", "2"]
+    line = refused([*argv, "--out", str(tmp_path / "run")], capsys)
+    assert "000003_01_01/011.png: every pixel is 0" in line and not (tmp_path / "run").exists()
+    check = ["check", str(folder), "--view.distance-mm", "2"]
+    assert "training must not start" in refused(check, capsys)
+    assert main([*check, "--view.channels", "1"]) == main([*check, "--recipe", "paper"]) == 0
+
+
+def test_train__a_run_that_resumes_is_not_checked_again(
+    world: Path, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    r = tiny_recipe(steps=2)
+    called = []
+    monkeypatch.setattr("ubr.downstream.training.refuse_faults", lambda *_, **__: called.append(1))
+    finetune(weights, *sets(world, weights, r), tmp_path / "run", r, **QUIET)
+    (tmp_path / "run" / "last.pth").unlink()
+    finetune(weights, *sets(world, weights, r), tmp_path / "run", r, **QUIET)
+    assert called == [1]
+
+
+@pytest.mark.parametrize("backbone", ["swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
+def test_train__a_trunk_of_one_size_is_refused_before_its_folder_is_made(
+    backbone: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["train", str(world), "--backbone", f"timm/{backbone}", *TINY]
+    line = refused([*argv, "--pyramid", "0", "--out", str(tmp_path / "run")], capsys)
+    assert f"timm/{backbone} does not take images of 160 x 96 px" in line
+    assert "choose a convolutional backbone" in line and not (tmp_path / "run").exists()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from ubr.weights.common import disk
+with disk.whole(sys.argv[1]) as part:
+    part.mkdir()
+    (part / "detections.csv").write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_evaluate_and_plant__leave_nothing_of_a_killed_one(
+    world: Path, weights: Weights, tmp_path: Path
+) -> None:
+    r = tiny_recipe(steps=2)
+    finetune(weights, *sets(world, weights, r), tmp_path / "run", r, **QUIET)
+    out = tmp_path / "judged"
+    for again in (
+        lambda: evaluate(tmp_path / "run", world, out, workers=0, pictures=0, progress=False),
+        lambda: plant([scan_of(trunk())], tmp_path / "set", per_scan=1, progress=False),
+    ):
+        subprocess.run([sys.executable, "-c", KILLED, str(out)], check=False)
+        assert [path for path in tmp_path.iterdir() if path.name.startswith(".judged.")]
+        again()
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_check__says_whether_training_may_start(

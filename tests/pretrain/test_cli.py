@@ -227,7 +227,7 @@ def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> 
     [
         (
             ["--recipe", "papper"],
-            "unknown recipe 'papper'; allowed: default, large, paper, reference_code",
+            "unknown recipe 'papper'; allowed: default, large, paper, paper_clipped, reference_",
         ),
         (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'; nearest: timm/resnet"),
         (["--g", "40"], "11 series can be trained on, fewer than g = 40 per step"),
@@ -652,7 +652,7 @@ def test_ingest__nothing_usable_is_a_mistake_not_a_success(
         ["ingest", str(tmp_path / "letters"), "--store", str(tmp_path / "s"), "--workers", "1"],
         capsys,
     )
-    assert "holds no usable series; 1 were left out (most often: not DICOM" in line
+    assert "1 were left out (most often: not DICOM" in line and not (tmp_path / "s").exists()
 
 
 def test_recipe__a_start_from_a_file_is_recorded_by_content_not_path(tmp_path: Path) -> None:
@@ -666,3 +666,37 @@ def test_recipe__a_start_from_a_file_is_recorded_by_content_not_path(tmp_path: P
     assert one.sha256() == other.sha256() and "secret" not in str(one.described())
     (tmp_path / "elsewhere.pth").write_bytes(b"other numbers")
     assert one.sha256() != other.sha256()
+
+
+def test_recipe__what_is_not_said_of_a_start_does_not_change_its_digest() -> None:
+    from ubr.pretrain.recipes import Recipe
+
+    plain = Recipe()
+    assert {"start_prefix", "assume_scale"}.isdisjoint(plain.described())
+    for change in ({"start_prefix": "teacher"}, {"assume_scale": True}):
+        said = Recipe(**change)  # type: ignore[arg-type]
+        assert change.items() <= said.described().items() and said.sha256() != plain.sha256()
+
+
+def test_fit__dry_opens_the_start(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import timm
+    import torch
+
+    run = ["fit", str(world / "store"), "--out", str(tmp_path / "run"), "--dry", *TINY]
+    line = refused([*run, "--start", "none.pth"], capsys)
+    assert "unknown start 'none.pth': not 'random'" in line
+    line = refused([*run, "--start", "https://a.b/c.pth"], capsys)
+    assert "start 'https://a.b/c.pth' is an address; download the file" in line
+    state = timm.create_model("test_resnet", num_classes=0).state_dict()
+    torch.save({"teacher": state, "student": state}, tmp_path / "x.pth")
+    start = [*run, "--start", str(tmp_path / "x.pth")]
+    assert "at 'student.' and 'teacher.'; give one of them as --start-prefix" in refused(
+        start, capsys
+    )
+    start += ["--start-prefix", "teacher"]
+    assert "set --assume-scale" in refused(start, capsys)
+    assert main([*start, "--assume-scale", "true"]) == 0
+    assert "note: the start's scale is not stated by the file, assumed" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()

@@ -449,7 +449,6 @@ def small() -> Weights:
         ),
         ("x.bin", "detectron2", "the name of this export must end with .pkl"),
         ("x.pkl", "onnx", "the name of this export must end with .onnx"),
-        ("none/x.pkl", "detectron2", "none is not a folder; create it"),
         ("x.pkl", "caffe", "unknown target 'caffe'; allowed: torchvision, timm, detectron2, onnx"),
     ],
 )

@@ -43,7 +43,7 @@ def export(
         weights: to export.
         path: for torchvision a .pth file (its contract is written beside it), for timm a new
             folder, for detectron2 a .pkl file (its config is written beside it as .yaml), for onnx
-            an .onnx file.
+            an .onnx file. Folders above it are made.
         to: the library. "onnx" is the whole regressor, HU in and scores out; the others take the
             trunk.
         fold: put the intensity contract into the first convolution, so that the trunk takes HU
@@ -58,7 +58,7 @@ def export(
             exists there.
         TransferError: a tensor did not arrive in the library's own model, or its features differ.
     """
-    path = Path(path)
+    path = Path(path).absolute()  # so that the snippet works from any folder
     if to not in WRITERS:
         raise ValueError(f"unknown target {to!r}; allowed: {', '.join(WRITERS)}")
     layout = layouts_of(weights.backbone, weights.trunk).get(to)
@@ -72,7 +72,8 @@ def export(
     weights.build()  # raises unless they are complete and give the features of the file
     if fold:
         weights = folded(weights)
-    disk.sweep(path.absolute().parent)
+    if path.parent.is_dir():
+        disk.sweep(path.parent)
     with disk.whole(path) as part:
         snippet = writer.write(weights, layout, part, path)
         # What belongs beside the file appears before the file itself.
@@ -91,8 +92,6 @@ def _check_place(path: Path, writer: Writer, overwrite: bool) -> None:
     """
     if writer.ending and path.suffix != writer.ending:
         raise ValueError(f"{path}: the name of this export must end with {writer.ending}")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"{path.parent} is not a folder; create it, or give another path")
     there = [p for p in (path, *writer.beside(path)) if p.exists()]
     if there and not overwrite:
         raise ValueError(f"{there[0]} exists; give another path, or set `overwrite`")

@@ -17,7 +17,7 @@ from ..artifact import Weights
 from ..layouts import COUNTER, Layout
 from .common import Writer, given, preparation, prove_it_comes_back, record
 
-_RESNETS: dict[str, dict[str, Any]] = {
+_RESNET_CONFIGS: dict[str, dict[str, Any]] = {
     "resnet18": {"DEPTH": 18, "RES2_OUT_CHANNELS": 64},
     "resnet34": {"DEPTH": 34, "RES2_OUT_CHANNELS": 64},
     "resnet50": {"DEPTH": 50},
@@ -34,7 +34,7 @@ _RESNETS: dict[str, dict[str, Any]] = {
 def _model(weights: Weights, layout: Layout) -> dict[str, Any]:
     """The config's MODEL: the backbone, the parts that use its maps, and anchors of lesion size."""
     ratios = [[0.5, 1.0, 2.0]]
-    if layout.model not in _RESNETS:
+    if layout.model not in _RESNET_CONFIGS:
         return {
             "BACKBONE": {"NAME": f"ubr/{weights.backbone}"},
             "ANCHOR_GENERATOR": {"SIZES": [[16, 24, 32, 48, 96]], "ASPECT_RATIOS": ratios},
@@ -45,7 +45,7 @@ def _model(weights: Weights, layout: Layout) -> dict[str, Any]:
     return {
         "BACKBONE": {"NAME": "build_resnet_fpn_backbone", "FREEZE_AT": 0},
         # The stride is in the 3x3 convolution, as in torchvision and timm.
-        "RESNETS": {**_RESNETS[layout.model], "STRIDE_IN_1X1": False, "OUT_FEATURES": maps},
+        "RESNETS": {**_RESNET_CONFIGS[layout.model], "STRIDE_IN_1X1": False, "OUT_FEATURES": maps},
         "FPN": {"IN_FEATURES": list(maps)},
         "ANCHOR_GENERATOR": {"SIZES": [[16], [24], [32], [48], [96]], "ASPECT_RATIOS": ratios},
         "RPN": {"IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"]},
@@ -80,7 +80,7 @@ def _fragment(weights: Weights, layout: Layout, path: Path) -> dict[str, Any]:
 
 
 def _write_detectron2(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
-    own = layout.model in _RESNETS
+    own = layout.model in _RESNET_CONFIGS
     state = {layout.prefix + name: t for name, t in layout.to_theirs(weights.trunk).items()}
     counters = {}
     if own:  # detectron2's norms are frozen and have no counter

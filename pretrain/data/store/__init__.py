@@ -26,8 +26,17 @@ series with the same content under different UIDs the catalog takes one, or they
 sides of a split.
 """
 
-from .catalog import SAME_CONTENT
+from .catalog import DAMAGED, SAME_CONTENT
 from .folder import FORMAT, Store
 from .rows import LEFT_OUT, TAKEN, SeriesRow, StoreError
 
-__all__ = ["FORMAT", "LEFT_OUT", "SAME_CONTENT", "TAKEN", "SeriesRow", "Store", "StoreError"]
+__all__ = [
+    "DAMAGED",
+    "FORMAT",
+    "LEFT_OUT",
+    "SAME_CONTENT",
+    "TAKEN",
+    "SeriesRow",
+    "Store",
+    "StoreError",
+]

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from ubr.weights.common import disk
 
-from ..volume import Series, Volume
-from .catalog import catalog_of, rows_of
+from ..volume import Series, Volume, shown
+from .catalog import DAMAGED, catalog_of, damaged, leave_out_damaged, rows_of
 from .keys import hash_text, make_secret, read_secret
 from .pixels import read_pixels, write_pixels
 from .rows import SeriesRow, StoreError, row_left_out, row_taken
@@ -99,11 +99,22 @@ class Store:
             f"{key}.json" if taken else f"{key}.left.json"
             for key, taken in zip(table["key"].to_pylist(), have_pixels, strict=True)
         }
-        return table if listed == self._row_files() else self.rebuild()
+        return leave_out_damaged(table) if listed == self._row_files() else self.rebuild()
 
     def rows(self) -> list[SeriesRow]:
         """The series that were taken, in the catalog's order."""
         return rows_of(self.catalog())
+
+    def damaged(self) -> list[str]:
+        """The keys of series that were taken and whose row has become damaged."""
+        table = self.catalog()
+        return [
+            key
+            for key, reason in zip(
+                table["key"].to_pylist(), table["reason"].to_pylist(), strict=True
+            )
+            if reason == DAMAGED
+        ]
 
     def usable(self) -> list[SeriesRow]:
         """`rows()`, or `StoreError` with the reasons when no series was taken."""
@@ -205,7 +216,7 @@ class Store:
         for path in (self.path / "series").glob("*.left.json"):
             key = path.name.split(".")[0]
             if key not in keys and any(
-                Path(file).is_relative_to(source.absolute())
+                Path(shown(file)).is_relative_to(shown(str(source.absolute())))
                 for file in files.get(key, ())
                 for source in sources
             ):
@@ -226,10 +237,14 @@ class Store:
 
         rows: list[dict[str, Any]] = []
         for name in self._row_files():
+            key = name.split(".")[0]
             try:
-                rows.append(json.loads((self.path / "series" / name).read_text("utf-8")))
+                row = json.loads((self.path / "series" / name).read_text("utf-8"))
+                rows.append({**row, "key": key})
             except FileNotFoundError:  # another ingest took it meanwhile
                 continue
+            except (ValueError, TypeError):  # no JSON, or another value than a row
+                rows.append(damaged({"key": key}))
         table = catalog_of(rows)
         try:
             with disk.whole(self.path / "catalog.parquet") as part:

@@ -56,6 +56,7 @@ def test_regions__are_read_back_as_they_were(tmp_path: Path) -> None:
             {"borders": [asdict(level(20.0)), asdict(level(10.0))]},
             "damaged regions file .*increase",
         ),
+        ({"borders": [asdict(level(10.0))] * 2}, "damaged regions file .*increase"),
         (
             {"borders": [asdict(level(1.0)), {**asdict(level(2.0)), "residuals_mm": [1.0]}]},
             "damaged regions file .*each volume",
@@ -103,6 +104,8 @@ def test_columns__part_of_each_slice_and_position_on_the_scale() -> None:
 def test_scale__needs_two_landmarks_that_differ() -> None:
     with pytest.raises(ValueError, match="have the same score"):
         regions(scale=("lung_apex", "lung_apex"))
+    with pytest.raises(ValueError, match=r"have scores 25\.0000 and 0.0000, which fall"):
+        regions(scale=("femoral_head", "lung_apex"))
     with pytest.raises(ValueError, match="needs two landmarks, 'chest' is none"):
         regions(scale=("lung_apex", "chest"))
 

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from pydicom import config
 from pydicom.uid import RLELossless
 
 from ubr.pretrain.cli import main
@@ -237,6 +239,27 @@ def test_report__odd_patient_data_are_told_to_nobody(
     }
 
 
+@pytest.mark.parametrize(
+    ("header", "named"),
+    [
+        ({"PatientBirthDate": "Secret"}, "PatientBirthDate"),
+        ({"StudyTime": "12:34:56"}, "StudyTime"),
+        ({"SpecificCharacterSet": "LATIN SECRET"}, "SpecificCharacterSet"),
+        ({"StudyDate": "1.2.2020 Secret", "PatientSex": "Secret"}, "PatientSex, StudyDate"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # pydicom's, of the values
+def test_report__names_the_header_at_fault_and_keeps_its_cause(
+    header: dict[str, str], named: str, tmp_path: Path
+) -> None:
+    series = Made().datasets(**header)
+    with mock.patch.object(config.settings, "_writing_validation_mode", config.IGNORE):
+        write(tmp_path / "series", series)
+    with pytest.raises(ValueError, match=rf"not by the standard: {named}\); correct") as refused:
+        done(tmp_path)
+    assert "ecret" not in str(refused.value) and isinstance(refused.value.__cause__, Exception)
+
+
 # What is refused, through the command line
 
 
@@ -343,9 +366,8 @@ def test_positions__are_those_of_the_made_body() -> None:
     shutil.which("dciodvfy") is None,
     reason="dicom3tools is not installed: its dciodvfy judges files by the standard",
 )
-def test_files__are_without_error_by_the_standard(
-    tmp_path: Path, made: list[pydicom.Dataset]
-) -> None:
+def test_files__are_without_error_by_the_standard(tmp_path: Path) -> None:
+    write(tmp_path / "series", Made().datasets(StudyDate="20200102", PatientSex="F"))
     done(tmp_path, copies=True)
     before = errors(next((tmp_path / "series").iterdir()))
     assert errors(tmp_path / "out" / "sr.dcm") <= before, (

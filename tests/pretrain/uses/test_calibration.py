@@ -138,12 +138,31 @@ def test_calibrate__a_border_that_one_volume_shows_has_no_residual(
     assert [(b.volumes, b.residuals_mm) for b in found.borders] == [(1, ()), (1, ())]
 
 
-def test_calibrate__slices_between_the_labelled_ones_show_no_border(
+@pytest.mark.parametrize("unlabelled", [1, 2, 7])
+def test_calibrate__a_border_lies_anywhere_among_unlabelled_slices(
+    unlabelled: int, scores: Path, tmp_path: Path
+) -> None:
+    rows = [
+        f"{key},0-{first - 1},chest,\n{key},{first + unlabelled}-59,abdomen,\n"
+        for key, first in (("one", 20), ("two", 25), ("three", 10))
+    ]
+    (border,) = calibrate(
+        scores, labels(tmp_path, HEADER + "".join(rows)), tmp_path / "r.json"
+    ).regions.borders
+    assert border.volumes == 3 and border.std == pytest.approx(0)
+    # the last slice above scores 9.5, the first one below 10 + unlabelled / 2; the threshold is in
+    # the middle, and the border may lie half of the unlabelled slices above or below it
+    assert border.score == pytest.approx((9.5 + 10 + unlabelled / 2) / 2)
+    assert min(border.residuals_mm) >= 5 * unlabelled / 2 - 1e-9
+    assert max(border.residuals_mm) <= 5 * (unlabelled / 2 + 1)
+
+
+def test_calibrate__a_part_between_two_others_leaves_them_no_border(
     scores: Path, tmp_path: Path
 ) -> None:
-    text = HEADER + "one,0-15,chest,\none,25-39,abdomen,\ntwo,0-20,chest,\ntwo,30-44,abdomen,\n"
-    (border,) = calibrate(scores, labels(tmp_path, text), tmp_path / "r.json").regions.borders
-    assert border.volumes == 0 and 7.5 < border.score < 12.5
+    text = HEADER + ONE + "two,0-20,chest,\ntwo,50-59,pelvis,\n"
+    borders = calibrate(scores, labels(tmp_path, text), tmp_path / "r.json").regions.borders
+    assert [border.volumes for border in borders] == [1, 1]
 
 
 def test_calibrate__landmarks_alone_suffice(scores: Path, tmp_path: Path) -> None:
@@ -293,3 +312,125 @@ def test_pairs__are_how_far_apart_volumes_see_a_landmark(scores: Path, tmp_path:
     # three slices further down
     assert found == pytest.approx([0, 0, 15, 15, 15, 15], abs=2.6)
     assert Regions.load(tmp_path / "regions.json").pairs_mm == found
+
+
+# Labels and scores that contradict each other
+
+
+def landmark_rows(**places: tuple[int, int]) -> str:
+    """The slices of `upper` and `lower` in each series."""
+    return HEADER + "".join(
+        f"{key},{upper},,upper\n{key},{lower},,lower\n" for key, (upper, lower) in places.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("places", "curves", "scale", "reason"),
+    [
+        (
+            {"one": (20, 40), "two": (25, 45)},
+            (1.0, 1.0),
+            ("lower", "upper"),
+            "lower is labelled below upper in 2 labelled volumes; give upper lower",
+        ),
+        (
+            {"one": (20, 40), "two": (45, 25)},
+            (1.0, 1.0),
+            ("upper", "lower"),
+            "the labels contradict each other: upper lies below lower in 1 labelled volume and "
+            "above it in 1; correct them",
+        ),
+        (
+            {"one": (20, 22), "two": (25, 28)},
+            (1.0, 1.0),
+            ("upper", "lower"),
+            "are labelled 12 mm apart; a `scale` needs landmarks at least 30 mm apart",
+        ),
+        (
+            {"one": (20, 40), "two": (25, 45)},
+            (-1.0, -1.0),
+            ("upper", "lower"),
+            "the scores put upper and lower -100 mm apart.* the labels put them 100 mm apart in 2 "
+            "labelled volumes, so the weights are at fault",
+        ),
+        (
+            {"one": (20, 40), "two": (20, 40), "three": (20, 40)},
+            (1.0, -1.0, -1.0),
+            ("upper", "lower"),
+            "so the scores are at fault: those of series two fall towards the feet",
+        ),
+    ],
+)
+def test_scale__that_makes_no_sense_is_refused_with_whose_fault_it_is(
+    places: dict[str, tuple[int, int]],
+    curves: tuple[float, ...],
+    scale: tuple[str, str],
+    reason: str,
+    tmp_path: Path,
+) -> None:
+    folder = write_scores(
+        tmp_path / "s", {key: sign * Z / 10 for key, sign in zip(places, curves, strict=True)}
+    )
+    with pytest.raises(ValueError, match=reason) as refusal:
+        calibrate(folder, labels(tmp_path, landmark_rows(**places)), tmp_path / "r", scale=scale)
+    assert "\n" not in str(refusal.value) and not (tmp_path / "r").exists()
+
+
+def test_scale__landmarks_that_the_scores_do_not_set_apart(tmp_path: Path) -> None:
+    flat = Z / 10 + np.where((Z > 95) & (Z < 205), 10 - Z / 10, 0)  # 10 from slice 20 to 40
+    flat += 1e-4 * np.arange(N)
+    folder = write_scores(tmp_path / "s", {"one": flat, "two": flat})
+    path = labels(tmp_path, landmark_rows(one=(20, 39), two=(21, 40)))
+    with pytest.raises(ValueError, match=r"0 mm apart.* 95 mm apart .* the weights are at fault"):
+        calibrate(folder, path, tmp_path / "r.json", scale=("upper", "lower"))
+    alone = labels(tmp_path, HEADER + "one,21,,upper\ntwo,39,,lower\n")
+    with pytest.raises(ValueError, match="no labelled volume shows both, so whether"):
+        calibrate(folder, alone, tmp_path / "r.json", scale=("upper", "lower"))
+
+
+def test_scale__positions_are_0_and_100_at_the_labels(scores: Path, tmp_path: Path) -> None:
+    path = labels(tmp_path, landmark_rows(one=(20, 27), two=(25, 32)))  # 35 mm apart suffice
+    found = calibrate(scores, path, tmp_path / "r.json", scale=("upper", "lower")).regions
+    assert found.columns(np.array([10.0, 13.5]))["position"] == pytest.approx([0, 100])
+
+
+@pytest.mark.parametrize(
+    ("curves", "text", "reason"),
+    [
+        (  # the volumes by themselves are clear, and place the parts differently
+            {"one": Z / 10, "two": Z / 10},
+            "one,0-9,chest,\none,10-14,abdomen,\none,15-59,pelvis,\n"
+            "two,0-44,chest,\ntwo,45-49,abdomen,\ntwo,50-59,pelvis,\n",
+            "do not tell abdomen from .* the volumes are labelled differently: correct the labels",
+        ),
+        (  # the scores do not rise where the abdomen begins
+            {"one": np.where((Z >= 50) & (Z < 150), 5, Z / 10)},
+            "one,0-15,chest,\none,16-20,abdomen,\none,30-59,pelvis,\n",
+            "do not tell abdomen from chest: of 5 slices labelled abdomen, 5 are called chest and "
+            "0 abdomen; the weights are at fault, not the labels",
+        ),
+        (
+            {"one": np.minimum(Z, 100) / 10, "two": np.minimum(Z, 100) / 10},
+            "one,0-19,chest,\none,20-29,abdomen,\ntwo,0-19,chest,\ntwo,30-59,pelvis,\n",
+            "do not tell abdomen from pelvis.* no labelled volume shows both",
+        ),
+    ],
+)
+def test_parts__that_the_scores_would_drop_are_refused_with_whose_fault_it_is(
+    curves: dict[str, NDArray[np.float64]], text: str, reason: str, tmp_path: Path
+) -> None:
+    folder = write_scores(tmp_path / "s", curves)
+    options = {"parts": ("chest", "abdomen", "pelvis")}
+    with pytest.raises(ValueError, match=reason) as refusal:
+        calibrate(folder, labels(tmp_path, HEADER + text), tmp_path / "r", **options)  # type: ignore[arg-type]
+    assert "\n" not in str(refusal.value) and not (tmp_path / "r").exists()
+
+
+def test_parts__scores_that_fall_contradict_labels_that_agree(tmp_path: Path) -> None:
+    folder = write_scores(tmp_path / "s", {"one": -Z / 10, "two": -Z / 10})
+    with pytest.raises(
+        ValueError,
+        match="against the order pelvis, abdomen, chest of their scores; the labels have it so in "
+        "2 labelled volumes: if they are right, the weights are at fault",
+    ):
+        calibrate(folder, labels(tmp_path, HEADER + ONE + TWO), tmp_path / "r.json")

@@ -145,6 +145,21 @@ def test_nifti__voxels_values_and_header_stay_the_files_own(
         np.testing.assert_allclose(moves[0], moves[1], atol=1e-3)
 
 
+def test_nifti__a_pair_and_a_quaternion_that_is_no_rotation(tmp_path: Path) -> None:
+    image = nib.Nifti1Pair(grid(), CANONICAL)
+    image.set_sform(CANONICAL, 1)
+    nib.save(image, tmp_path / "ct.img")
+    header = bytearray((tmp_path / "ct.hdr").read_bytes())
+    header[252:254] = np.int16(1).tobytes()  # qform_code
+    header[256:268] = np.array([0, 1.0000005, 0], "<f4").tobytes()
+    (tmp_path / "ct.hdr").write_bytes(header)
+    done = cut(tmp_path / "ct.hdr", tmp_path / "part.nii.gz")
+    part: Any = nib.load(done.path)
+    np.testing.assert_array_equal(part.get_fdata(), grid()[:, :, done.first : done.last + 1])
+    moved = CANONICAL @ [0, 0, done.first, 1]
+    np.testing.assert_allclose(part.affine[:, 3], moved, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("start", "end", "margin", "kept"),
     [
@@ -328,7 +343,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"SCAN": "down.nii"}, r"fall towards the feet \(r -1.00\)"),
         ({"--out": "part.nii"}, "give an --out that ends in .nii.gz"),
         ({"--out": "there.nii.gz"}, "exists; give a new --out"),
-        ({"--out": "nowhere/part.nii.gz"}, "its folder does not exist"),
+        ({"--regions": "", "--from": "-1"}, "'crest' is not a score; give --regions"),
+        ({"--regions": "", "--from": "inf", "--to": "1"}, "'inf' is not a score"),
         ({"--weights": "other.safetensors"}, "the regions were made with weights .* calibrate"),
         ({"--weights": "ct.nii"}, "ct.nii"),
         ({"--regions": "text.json"}, "not a regions file"),
@@ -350,10 +366,18 @@ def test_mistakes__are_one_line_and_write_nothing(
         "--out": "part.nii.gz",
     }
     words = {"--from": "dome", "--to": "crest"} | given | change
+    without = {name for name, value in words.items() if not value}
     paths = {name: str(files / value) if name in given else value for name, value in words.items()}
     there = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
     assert (
-        main(["crop", paths.pop("SCAN"), *(word for pair in paths.items() for word in pair)]) == 2
+        main(
+            [
+                "crop",
+                paths.pop("SCAN"),
+                *(word for pair in paths.items() if pair[0] not in without for word in pair),
+            ]
+        )
+        == 2
     )
     err = capsys.readouterr().err.strip()
     assert len(err.splitlines()) == 1 and "Traceback" not in err
@@ -394,3 +418,22 @@ def test_command_line__prints_one_line_with_what_was_kept(
         "r 1.000"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"]
+
+
+@pytest.mark.parametrize(("first", "last"), [(4, 14), (0, 9), (11, 17)])
+def test_scores__need_no_regions_and_folders_are_made(
+    first: int, last: int, files: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / "folder" / "part.nii.gz"
+    argv = ["crop", str(files / "ct.nii"), "--weights", str(files / "w.safetensors")]
+    ends = ["--from", str(between(first)), "--to", str(between(last))]
+    assert main([*argv, *ends, "--out", str(out)]) == 0
+    np.testing.assert_array_equal(
+        np.asarray(nib.load(out).dataobj), grid()[:, :, first + 1 : last + 1]
+    )
+
+
+def test_partial__without_regions_says_which_scores_there_are(tmp_path: Path) -> None:
+    scan = stored(tmp_path / "ct.nii", grid())
+    with pytest.raises(ValueError, match=r"not show 1e7: it shows scores -?\d.*\(r 1.00\); set"):
+        crop(scan, WEIGHTS, None, tmp_path / "p.nii.gz", start=str(between(9)), end="1e7")

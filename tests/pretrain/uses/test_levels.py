@@ -97,17 +97,44 @@ def test_same_level__the_interval_is_what_pairs_of_labelled_volumes_are_apart(
     assert {row.low_mm for row in same_level(scores, "given", 30)} == {None}
 
 
-def test_same_level__too_few_labelled_volumes_give_no_interval(scores: Path) -> None:
-    with pytest.raises(
-        ValueError,
-        match="8 volumes labelled with a landmark allow at most 89 %; label more, or lower "
-        "the `coverage`",
-    ):
-        same_level(scores, "given", 30, regions=regions(8))
+@pytest.mark.parametrize(
+    ("volumes", "coverage", "most"), [(8, 0.9, 89), (3, 0.8, 75), (1, 0.6, 50)]
+)
+def test_same_level__too_few_labelled_volumes_give_no_interval_and_say_so(
+    volumes: int,
+    coverage: float,
+    most: int,
+    scores: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    why = (
+        f"{volumes} volumes labelled with a landmark allow at most {most} %; label more, or lower "
+        "the `coverage`"
+    )
+    few = regions(volumes)
+    with pytest.raises(ValueError, match=why):
+        half_width_mm(few, coverage)
+    rows = same_level(scores, "given", 30, regions=few, coverage=coverage)
+    assert rows == same_level(scores, "given", 30)  # the places, without intervals
+    argv = ["level", str(scores), "--series", "given", "--index", "30", "--coverage", str(coverage)]
+    assert main([*argv, "--regions", str(few.save(tmp_path / "few.json"))]) == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last == f"no interval at {100 * coverage:g} %: {why.replace('`coverage`', '--coverage')}"
+
+
+def test_same_level__regions_without_landmarks_or_of_other_weights(scores: Path) -> None:
     with pytest.raises(ValueError, match="0 volumes labelled with a landmark give no interval"):
         half_width_mm(Regions("ab", ("chest", "abdomen"), (Level(0.0, None, 2, (), ()),), {}), 0.5)
     with pytest.raises(ValueError, match="the regions were made with weights cd"):
         same_level(scores, "given", 30, regions=replace(regions(), weights_sha256="cd"))
+
+
+def test_series__may_be_the_beginning_of_a_key(scores: Path, tmp_path: Path) -> None:
+    assert same_level(scores, "g", 30, out=tmp_path / "new" / "level.csv") == same_level(
+        scores, "given", 30
+    )
+    assert (tmp_path / "new" / "level.csv").exists()
 
 
 def test_same_level__an_odd_slice_does_not_move_the_place(tmp_path: Path) -> None:
@@ -163,7 +190,8 @@ def test_command_line__a_table_and_a_csv_file(
     [
         (
             ["--series", "nobody", "--index", "3"],
-            "has no series 'nobody'; give one of the 5 keys in series.csv",
+            "no series 'nobody' among the 5 scored ones; give a key of series.csv, its beginning, "
+            "or the path of the scan",
         ),
         (
             ["--series", "given", "--index", "60"],

@@ -60,8 +60,7 @@ def test_fit__killed_and_run_again_equals_the_unbroken_run_bit_for_bit(
     script = f"""
         import os, signal, sys
         from pathlib import Path
-        from tests.made.cuts import Cut, Payload, contents, cut_at
-from tests.made.toys import toy_recipe
+        from tests.made.toys import toy_recipe
         from ubr.pretrain import module, training
         from ubr.weights import Intervals, Machine
         step = module.UBR.training_step

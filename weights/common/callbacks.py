@@ -118,7 +118,10 @@ def build_progress(every: int, shown: Mapping[str, str]) -> Callback:
         every: steps between two updates.
         shown: label -> metric.
     """
-    return ProgressBar(every, shown) if on_terminal() else ProgressLines(every, shown)
+    # Lightning draws its bar on standard output, which may be a file although the other is not.
+    if on_terminal() and sys.stdout.isatty():
+        return ProgressBar(every, shown)
+    return ProgressLines(every, shown)
 
 
 class ProgressLines(Callback):

@@ -15,12 +15,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import Sampler
 
-from .callbacks import Diverged, build_progress
+from .callbacks import Diverged, ProgressBar, build_progress
 from .checkpoints import LastCheckpoint, WholeCheckpointIO
 from .execution import Intervals, Machine
 from .interruption import Interruption, Stopped
 from .optimizer import pick_precision
-from .progress import on_terminal
 from .recipes import TrainingRecipe
 
 
@@ -145,7 +144,7 @@ def build_trainer(
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         plugins=[WholeCheckpointIO()],
         callbacks=[*bar, *callbacks, Interruption(last_checkpoint(folder)), last],
-        enable_progress_bar=intervals.progress and on_terminal(),
+        enable_progress_bar=any(isinstance(one, ProgressBar) for one in bar),
         enable_model_summary=False,
         default_root_dir=folder,
     )
@@ -163,7 +162,6 @@ def _quiet() -> Iterator[None]:
             ".*smaller than the logging interval.*",
             ".*Total length of `list`.*",
             ".*in eval mode at the start.*",
-            ".*recommended to use.*logger=True.*",
         ):
             warnings.filterwarnings("ignore", text)
         yield

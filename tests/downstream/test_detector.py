@@ -176,21 +176,6 @@ def test_position__changes_what_is_found_and_is_asked_for() -> None:
         faster_rcnn(kept("timm/resnet18"))[0].eval()([image], None, torch.zeros(1))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "swin_tiny_patch4_window7_224",
-        "vit_tiny_patch16_224",
-        "swinv2_cr_tiny_224",
-        "maxvit_rmlp_pico_rw_256",
-    ],
-)
-def test_faster_rcnn__refuses_a_trunk_of_one_size(name: str) -> None:
-    weights = starting_weights(f"timm/{name}", "random", InputSpec(size_px=224))
-    with pytest.raises(ValueError, match=f"^timm/{name} does not take images of 160 x 96 px "):
-        faster_rcnn(weights)
-
-
 @pytest.mark.parametrize("name", ["timm/test_vit", "timm/pvt_v2_b0", "timm/test_convnext", "vgg16"])
 def test_faster_rcnn__takes_trunks_of_any_size(name: str) -> None:
     detector, _ = faster_rcnn(starting_weights(name, "random", InputSpec(size_px=224)))

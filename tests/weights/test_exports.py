@@ -460,6 +460,19 @@ def test_export__refuses_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("out", "to"), [("a/b/x.pkl", "detectron2"), ("a/timm", "timm"), ("x.onnx", "onnx")]
+)
+def test_export__makes_folders_and_tells_where_from_anywhere(
+    small: Weights, out: str, to: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if to == "onnx":
+        pytest.importorskip("onnxruntime", reason="ONNX needs the extra onnx")
+    monkeypatch.chdir(tmp_path)
+    snippet = export(small, out, to=to)
+    assert (tmp_path / out).exists() and str(tmp_path / out) in snippet
+
+
 def test_export__replaces_an_export_only_when_told_and_nothing_else_ever(
     small: Weights, tmp_path: Path
 ) -> None:

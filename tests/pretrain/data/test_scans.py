@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ubr import pretrain
 from ubr.pretrain.data import scans
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.store import StoreError
@@ -105,6 +106,21 @@ def test_read_scan__one_series(folder: Path) -> None:
         scans.read_scan(folder)
     with pytest.raises(UnusableError, match="damaged or truncated NIfTI"):
         scans.read_scan(folder / "c.nii")
+
+
+def test_read__is_the_volume_under_its_public_name(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    for volume in (
+        pretrain.read(str(save_volume(tmp_path / "one" / "a.nii.gz"))),
+        pretrain.read(tmp_path / "one"),
+    ):
+        np.testing.assert_array_equal(volume.hu, expected())
+        assert volume.spacing_mm == (5.0, 4.0, 4.0)
+        assert (volume.z_mm == 5.0 * np.arange(len(expected()))).all()
+    with pytest.raises(UnusableError, match="does not exist"):
+        pretrain.read(tmp_path / "nowhere")
+    with pytest.raises(UnusableError, match="series; give the file or folder of one"):
+        pretrain.read(folder)
 
 
 def test_why_unread__others_texts_may_hold_identity() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from tests.made.networks import weights_of
 from tests.made.odd import brighter, latin_folder, odd_entries
 from tests.pretrain.data.test_ingestion import write_nifti
 from ubr.pretrain.data.ingestion import ingest
+from ubr.pretrain.data.scans import scans_of
 from ubr.pretrain.reading.classifier import Classifier
 from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.scores import scoring
@@ -22,7 +26,7 @@ from ubr.pretrain.scores.read import read_features, read_slices
 from ubr.pretrain.scores.scoring import score, share
 from ubr.weights import Weights
 
-from .helpers import Stop, contents, rows, run, stopping
+from .helpers import SERIES, Stop, contents, rows, run, stopping
 
 
 def test_left_out__says_which_and_why_and_where_only_if_asked(
@@ -235,3 +239,50 @@ def test_score__tells_parts_by_features_where_the_regions_hold_a_classifier(
     assert {key: len(values) for key, values in read_features(with_features).items()} == {
         row["series"]: int(row["slices"]) for row in rows(told / "series.csv")
     }
+
+
+@pytest.mark.parametrize("value", [math.nan, None])
+def test_score__a_damaged_row_of_a_store_leaves_out_its_series_only(
+    value: float | None, world: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(world / "store", tmp_path / "store")
+    path = sorted((tmp_path / "store" / "series").glob("*.json"))[3]
+    row = json.loads(path.read_text())
+    row["z_mm"][5] = value
+    path.write_text(json.dumps(row))
+    (tmp_path / "store" / "catalog.parquet").unlink()
+    for _ in range(2):  # when it is repeated as well
+        done = score(
+            world / "w.safetensors", [tmp_path / "store"], tmp_path / "s", workers=0, progress=False
+        )
+        (out,) = done.left_out
+        assert (out.key, out.path) == (
+            row["key"],
+            "",
+        ) and "row in the store is damaged" in out.reason
+        assert "row in the store is damaged" in done.table()
+    whole = {row["series"]: row for row in rows(world / "whole" / "series.csv")}
+    found = {row["series"]: row for row in rows(tmp_path / "s" / "series.csv")}
+    assert found.keys() == whole.keys() - {row["key"]} and len(found) == SERIES - 1
+    assert all(found[key]["pearson_r"] == whole[key]["pearson_r"] for key in found)
+    scans = scans_of([tmp_path / "store"])
+    assert len(list(scans)) == SERIES - 1
+    assert [out.key for out in scans.left_out] == [row["key"]]
+
+
+def test_score__warnings_are_told_on_every_run(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "store", tmp_path / "store")
+    for path in sorted((tmp_path / "store" / "series").glob("*.json"))[:2]:
+        row = json.loads(path.read_text())
+        path.write_text(
+            json.dumps({**row, "warnings": ["gap: 1 step; of 9 mm", "tilt: 3 degrees"]})
+        )
+    (tmp_path / "store" / "catalog.parquet").unlink()
+    tables = [
+        score(
+            world / "w.safetensors", [tmp_path / "store"], tmp_path / "s", workers=0, progress=False
+        ).table()
+        for _ in range(2)
+    ]
+    for table in tables:
+        assert "warning        2 series: gap" in table and "warning        2 series: tilt" in table

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ubr.pretrain.data.store import SAME_CONTENT, SeriesRow, Store
+from ubr.pretrain.data.store import DAMAGED, SAME_CONTENT, SeriesRow, Store
 
 from ....made.stores import add, made_boxes, made_series, made_volume
 
@@ -134,3 +138,61 @@ def test_catalogue_columns_are_the_known_ones(store: Store) -> None:
         "warnings",
         "digest",
     ]
+
+
+MM = [2.5 * i for i in range(9)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"z_mm": [*MM[:4], math.nan, *MM[5:]]},
+        {"z_mm": [*MM[:4], None, *MM[5:]]},
+        {"z_mm": [*MM[:8], math.inf]},
+        {"z_mm": MM[:8]},
+        {"z_mm": [*MM[:4], MM[3], *MM[5:]]},
+        {"z_mm": None},
+        {"z_mm": "far"},
+        {"spacing_y_mm": math.nan},
+        {"spacing_z_mm": 0.0},
+        {"body": [0, 1, 2]},
+        {"slices": None},
+        {"patient": None},
+    ],
+)
+def test_a_damaged_row_leaves_out_its_series_only(store: Store, change: dict[str, Any]) -> None:
+    keys = [add(store, seed) for seed in (1, 2, 3)]
+    good = {row.key: row.digest for row in store.rows()}
+    path = store.path / "series" / f"{keys[1]}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    store.rebuild()
+    for _ in range(2):  # as it is made, and as it is read
+        assert {row.key: row.digest for row in store.rows()} == {
+            key: good[key] for key in (keys[0], keys[2])
+        }
+        assert store.damaged() == [keys[1]]
+    assert DAMAGED in store.catalog()["reason"].to_pylist()
+
+
+@pytest.mark.parametrize("text", [b"{", b"", b"[1, 2]", b"null", b"\xff\xfe"])
+def test_a_row_that_cannot_be_read_leaves_out_its_series_only(store: Store, text: bytes) -> None:
+    keys = [add(store, seed) for seed in (1, 2, 3)]
+    (store.path / "series" / f"{keys[0]}.json").write_bytes(text)
+    (store.path / "catalog.parquet").unlink(missing_ok=True)
+    assert sorted(row.key for row in store.rows()) == sorted(keys[1:])
+    assert store.damaged() == [keys[0]]
+
+
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_a_catalogue_of_an_earlier_version_is_judged_too(store: Store, value: float | None) -> None:
+    for seed in (1, 2, 3):
+        add(store, seed)
+    table = store.rebuild()
+    z_mm = table["z_mm"].to_pylist()
+    z_mm[1][4] = value
+    table = table.set_column(
+        table.schema.get_field_index("z_mm"), "z_mm", pa.array(z_mm, pa.list_(pa.float64()))
+    )
+    pq.write_table(table, store.path / "catalog.parquet")
+    keys = table["key"].to_pylist()
+    assert [row.key for row in store.rows()] == [keys[0], keys[2]] and store.damaged() == [keys[1]]

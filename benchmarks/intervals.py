@@ -69,7 +69,7 @@ def figures() -> dict[str, tuple[Callable[[Mapping[str, str]], bool], Statistic,
 
     found = {
         "heads: median r": (lambda row: is_head(row["file"]), median_r, "{:.3f}"),
-        "trunks longer than 20 cm: median r": (long, median_r, "{:.3f}"),
+        "torsos longer than 20 cm: median r": (long, median_r, "{:.3f}"),
         "of these, r below 0.95": (long, share_low, "{:.0%}"),
         "landmarks: median error, mm": (marked, lambda r: float(np.median(errors(r))), "{:.0f}"),
         "nine of ten within, mm": (marked, lambda r: float(np.quantile(errors(r), 0.9)), "{:.0f}"),

@@ -20,8 +20,8 @@ $(VENV)/installed: setup.py pyproject.toml constraints.txt
 demo: env  ## the main job on computed CT: scans, store, training, scores, figure, export
 	$(BIN)/ubr-pretrain demo
 
-test: env  ## all tests, about ten minutes on two cores
-	$(BIN)/python -m pytest
+test: env  ## all tests, about ten minutes on two cores; PYTEST="..." adds options
+	$(BIN)/python -m pytest $(PYTEST)
 
 quick-test: env  ## without the heavy ones
 	$(BIN)/python -m pytest -m "not heavy"

@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.common.labelled_options import labelled_options, labelled_parser
 from benchmarks.common.methods import Methods, divergence_reported, has_row, measured
+from benchmarks.common.recipes import with_papers_losses
 from benchmarks.common.rows import append
 from ubr.pretrain.augment import Augment
 from ubr.pretrain.reading.curve import ordered_share, pearson_r
@@ -40,7 +41,7 @@ def _recipe(**changes: Any) -> Change:
 
 CHANGES: dict[str, Change] = {
     "none": lambda r: r,
-    "the paper's losses": _recipe(order_scale=1.0, distance_weight=1.0, position_weight=0.0),
+    "the paper's losses": with_papers_losses,
     "order loss only": _recipe(position_weight=0.0),
     "steps in slices": _recipe(unit="index"),
     "ends seen more often": _recipe(begin="ends"),
@@ -82,7 +83,7 @@ def judged(methods: Methods) -> dict[str, object]:
     """Train, and measure accuracy, r and the share of ordered pairs."""
     recipe = methods.recipe
     regressor = methods.ubr(recipe.backbone)
-    found = measured(methods.by_thresholds(regressor), methods.tested)
+    found = measured(methods.correct(methods.by_thresholds(regressor)), methods.tested)
     curves = [
         (score_grid(regressor, methods.grid(series)).astype(np.float64), series.z_mm)
         for series in methods.tested

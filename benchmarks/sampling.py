@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.common.labelled_options import labelled_options, labelled_parser
 from benchmarks.common.methods import Methods, divergence_reported, has_row, measured
+from benchmarks.common.recipes import with_papers_losses
 from benchmarks.common.rows import append
 from ubr.pretrain.recipes import Recipe
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         methods = Methods(options.data, chosen, options.work, shortest=max(SLICES))
         name = f"seed {chosen.seed}  m {chosen.m:>2}  distance {chosen.distance_weight:g}"
         with divergence_reported(name):
-            correct = methods.by_thresholds(methods.ubr(chosen.backbone))
+            correct = methods.correct(methods.by_thresholds(methods.ubr(chosen.backbone)))
             row |= {
                 "backbone": chosen.backbone,
                 "m": chosen.m,
@@ -51,12 +52,10 @@ def variants(recipe: Recipe) -> Iterator[Recipe]:
     for m in SLICES:
         for distance in (0.0, 1.0) if m > 2 else (0.0,):
             yield dataclasses.replace(
-                recipe,
+                with_papers_losses(recipe),
                 m=m,
                 g=total // m,
-                order_scale=1.0,
                 distance_weight=distance,
-                position_weight=0.0,
                 unit="index",
                 balance="volumes",
             )

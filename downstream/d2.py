@@ -58,7 +58,7 @@ class UBRBackbone(Backbone):  # type: ignore[misc]
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        trunk = build(name)
+        trunk = build(name, any_size=True)
         self.body: nn.Module = trunk.body
         self._map = trunk.features
         self._out_features = ["map"]

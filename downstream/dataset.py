@@ -90,7 +90,8 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
             raise ValueError(f"unreadable must be 'stop' or 'skip', got {unreadable!r}")
         if not 0 < share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, got {share:g}")
-        self.images = Path(folder) / IMAGES
+        self.folder, self.split = Path(folder), split
+        self.images = self.folder / IMAGES
         self.inputs, self.augment, self.unreadable = inputs, augment, unreadable
         keys = read_table(Path(folder), split=split, keep_noisy=keep_noisy)
         if share < 1:
@@ -161,7 +162,8 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
             if change.flip:
                 hu, geometry = hu[:, :, ::-1].copy(), geometry.flip()
                 boxes = geometry.to_image(edges)
-        boxes = boxes.clip(0, np.tile(geometry.size_px, 2))
+        # In float32, as they are trained on: there a sliver has no area.
+        boxes = boxes.clip(0, np.tile(geometry.size_px, 2)).astype(np.float32)
         if (boxes[:, 2:] <= boxes[:, :2]).any():
             raise ValueError(
                 f"{key.name}.png has a box outside the image; correct or remove its rows in the "
@@ -169,7 +171,7 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
             )
         channels = self.inputs.to_image(torch.from_numpy(hu))
         target = {
-            "boxes": torch.from_numpy(boxes.astype(np.float32)),
+            "boxes": torch.from_numpy(boxes),
             "labels": torch.full((len(boxes),), LESION, dtype=torch.int64),
             "image_id": torch.tensor(image_id),
             "geometry": geometry,

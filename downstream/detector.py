@@ -29,6 +29,9 @@ ANCHORS_PX = (16, 24, 32, 48, 96)
 PYRAMID_ANCHORS_PX = (16, 32, 64, 128, 256)
 """Side of the anchors of each level of a pyramid, from the finest."""
 
+PROBED_PX = (96, 160)
+"""Height and width of an image that every trunk must take; no network is built for it."""
+
 
 class Trunk(nn.Module):
     """A backbone as torchvision's detectors want it: its last map, or a pyramid of its maps of
@@ -209,9 +212,14 @@ def measure_norms(detector: Detector, batches: Iterable[list[Tensor]]) -> None:
     hold_norms(detector.backbone)
 
 
-def starting_weights(backbone: str, source: str, inputs: InputSpec, seed: int = 0) -> Weights:
-    """The trunk of any start as weights in memory; `source` is what `ubr.weights.start` takes."""
-    net = start(backbone, source, inputs=inputs, seed=seed)
+def starting_weights(
+    backbone: str, source: str, inputs: InputSpec, seed: int = 0, **opened: Any
+) -> Weights:
+    """The trunk of any start as weights in memory.
+
+    `source` and `opened` (start_prefix, assume_scale) are what `ubr.weights.start` takes.
+    """
+    net = start(backbone, source, inputs=inputs, seed=seed, **opened)
     return Weights(
         backbone,
         inputs,
@@ -232,6 +240,7 @@ def bare_detector(
 ) -> Detector:
     """The detector around a backbone as it is; the options are those of `faster_rcnn`."""
     trunk = Trunk(net, pyramid=pyramid)
+    _check_sizes(trunk, net.name)
     levels, side = len(trunk.indices) or 1, 7
     sides = tuple(anchors_px or (PYRAMID_ANCHORS_PX[:levels] if pyramid else ANCHORS_PX))
     anchors = tuple((one,) for one in sides) if pyramid else (sides,)
@@ -274,6 +283,27 @@ def bare_detector(
     return detector
 
 
+@torch.no_grad()
+def _check_sizes(trunk: Trunk, name: str) -> None:
+    """Refuse a trunk that is built for one size: images differ in size, in steps of 32 px."""
+    trunk.eval()
+    try:
+        trunk(torch.zeros(1, 3, *PROBED_PX))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        height, width = PROBED_PX
+        raise ValueError(
+            f"{name} does not take images of {width} x {height} px ({_first_line(error)}), and a "
+            "detector's images differ in size; choose a convolutional backbone (timm/resnet18, "
+            "timm/convnext_tiny, vgg16), or a transformer that takes any size"
+        ) from error
+    finally:
+        trunk.train()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def faster_rcnn(weights: Weights, *, seed: int = 0, **options: Any) -> tuple[Detector, Receipt]:
     """A lesion detector started from weights, and the receipt of their transfer.
 
@@ -290,10 +320,11 @@ def faster_rcnn(weights: Weights, *, seed: int = 0, **options: Any) -> tuple[Det
             their factors learn. position: each RoI also gets its slice's body position.
 
     Raises:
-        ValueError: a pyramid on a backbone without maps, or anchors that do not fit its levels.
+        ValueError: a pyramid on a backbone without maps, anchors that do not fit its levels, or a
+            backbone that takes one size of image only, as most ViT and Swin.
         TransferError: the trunk did not arrive whole.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        detector = bare_detector(build(weights.backbone), weights.inputs, **options)
+        detector = bare_detector(build(weights.backbone, any_size=True), weights.inputs, **options)
     return detector, load_into(detector, weights)

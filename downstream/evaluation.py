@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from ubr.pretrain.data.deeplesion.images import load_hu, slice_path
 from ubr.weights import InputSpec, build, load
 from ubr.weights.common import disk
 from ubr.weights.common.devices import to_device
 from ubr.weights.common.processes import loader_options
+from ubr.weights.common.progress import progress_bar
 
 from .dataset import DeepLesion, collate
 from .detector import Detector, bare_detector
@@ -81,7 +81,7 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     about = yaml.safe_load(config.read_text())
     recipe, start = DetectorRecipe.from_described(about["recipe"]), about["start"]
     inputs = InputSpec.from_dict(start["inputs"])
-    detector = bare_detector(build(start["backbone"]), inputs, **recipe.parts())
+    detector = bare_detector(build(start["backbone"], any_size=True), inputs, **recipe.parts())
     state = torch.load(file, map_location="cpu", weights_only=True)["model"]
     try:
         detector.load_state_dict(state)
@@ -107,7 +107,7 @@ def detect(
     detector.eval().to(device)
     results = []
     loader = DataLoader(data, batch_size=batch, collate_fn=collate, **loader_options(workers))
-    for images, targets in tqdm(loader, desc="detect", unit="batch", disable=not progress):
+    for images, targets in progress_bar(loader, title="detect", unit="batches", show=progress):
         at = (
             torch.tensor([positions.by_name[t["key"].name] for t in targets], device=device)
             if positions is not None
@@ -150,6 +150,8 @@ def evaluate(
             the one of the training.
     """
     run, out = Path(run), Path(out)
+    if out.parent.is_dir():
+        disk.sweep(out.parent)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty, or a file; give a new folder as out")
     detector, recipe, inputs = load_detector(run, which)

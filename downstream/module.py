@@ -132,6 +132,12 @@ class LesionDetection(TrainingModule):
         self.log_losses(loss, losses, self.recipe.batch)
         return loss
 
+    def example_loss(self, step: int, images: int) -> Tensor:
+        """The loss of a step of so many images."""
+        batch = Batches(self.train_data, images, self.recipe.seed)[step]
+        losses = self(*self.transfer_batch_to_device(batch, self.device, 0), train=True)
+        return torch.stack(list(losses.values())).sum()
+
     def on_validation_epoch_start(self) -> None:
         self.results = []
 

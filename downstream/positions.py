@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ubr.weights import Regressor, Weights
 from ubr.weights.body import body_boxes
+from ubr.weights.common.progress import progress_bar
 from ubr.weights.scorer import score_grid
 
 from .dataset import DeepLesion
@@ -56,8 +56,8 @@ def body_positions(
     images = [(one.images, key, one.unreadable) for one in sets for key in one.keys]
     apart = scorer.inputs.neighbours_mm
     view = View(channels=3, distance_mm=apart) if apart else View()
-    for folder, key, unreadable in tqdm(
-        images, desc="positions", unit="slice", disable=not progress
+    for folder, key, unreadable in progress_bar(
+        images, title="positions", unit="slices", show=progress
     ):
         try:
             planes, _ = key_volume(folder, key, view)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 from ubr.weights import Weights
 from ubr.weights.common import disk, runs
 from ubr.weights.common.checkpoints import torch_save
+from ubr.weights.common.estimate import Estimate
 from ubr.weights.common.execution import Intervals, Machine
 from ubr.weights.common.stored import values_sha256
 from ubr.weights.common.trainer import is_first_process
@@ -29,6 +30,7 @@ from .detector import Detector, faster_rcnn, measure_norms
 from .module import LesionDetection
 from .pictures import recall_curves
 from .positions import Positions
+from .preflight import refuse_faults
 from .recipes import INTERVALS, MACHINE, DetectorRecipe
 from .recipes import recipe as named_recipe
 
@@ -39,8 +41,8 @@ MEASURED = 96
 class Best(Callback):
     """`best.pth`: the detector with the highest recall so far, and the step it is from."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.value = folder, -1.0
+    def __init__(self, folder: Path, start: Mapping[str, Any]) -> None:
+        self.folder, self.start, self.value = folder, start, -1.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"value": self.value}
@@ -66,7 +68,7 @@ class Best(Callback):
             save_detector(
                 module.detector,
                 self.folder / "best.pth",
-                {"step": trainer.global_step, "recall5": now},
+                {"start": self.start, "step": trainer.global_step, "recall5": now},
             )
 
 
@@ -85,7 +87,7 @@ def save_detector(detector: Detector, path: Path, about: dict[str, Any]) -> None
 class Run:
     """A finished training.
 
-    folder: the run's; best, last: detectors; metrics: of the last validation.
+    folder: the run's; best, last: detectors; metrics: of the last step.
     """
 
     folder: Path
@@ -98,6 +100,7 @@ class Finetuning(Training[LesionDetection]):
     """A lesion detector from weights; see `finetune`."""
 
     result = "last.pth"
+    copies = 2
     strategy = "ddp_find_unused_parameters_true"
     shown = {"loss": "train/loss", "recall": "val/recall5"}  # noqa: RUF012
     recipe: DetectorRecipe
@@ -115,21 +118,26 @@ class Finetuning(Training[LesionDetection]):
         intervals: Intervals,
     ) -> None:
         self.weights, self.recipe, self.positions = weights, recipe, positions
-        self.train, self.val = train, val
+        self.train, self.val, self.parts = train, val, recipe.batch
         self._check_data()
         self._check_positions()
+        config = self._config()
         super().__init__(
             folder,
-            self._config(),
+            config,
             recipe,
             weights.backbone,
             images=recipe.batch,
             machine=machine,
             intervals=intervals,
-            callbacks=[Best(folder)],
+            callbacks=[Best(folder, config["start"])],
         )
 
     def build(self) -> LesionDetection:
+        # A run that resumes was checked when it began.
+        if is_first_process() and not (self.folder / "config.yaml").exists():
+            sides = [side for side in (self.train, self.val) if side is not None]
+            refuse_faults(*sides, progress=self.intervals.progress)
         detector, self.receipt = faster_rcnn(
             self.weights, seed=self.recipe.seed, **self.recipe.parts()
         )
@@ -141,6 +149,9 @@ class Finetuning(Training[LesionDetection]):
             workers=self.machine.workers,
             positions=self.positions,
         )
+
+    def example(self, module: LesionDetection, step: int, parts: int) -> Tensor:
+        return module.example_loss(step, parts)
 
     def check_world(self, processes: int) -> None:
         if self.recipe.batch % processes:
@@ -260,8 +271,9 @@ def finetune(
         positions: body position of each image (`body_positions`), for a recipe with position.
 
     Raises:
-        ValueError: an option out of range, patients on both sides, missing positions, or a run
-            folder that holds another run.
+        ValueError: an option out of range, patients on both sides, missing positions, data with a
+            fault (`ubr-detect check`), a trunk that takes one size of image only, or a run folder
+            that holds another run.
         TransferError: the trunk did not arrive whole.
     """
     if machine.place not in ("auto", "file"):
@@ -282,6 +294,26 @@ def finetune(
     folder = training.folder
     best, last = folder / "best.pth", folder / training.result
     return Run(folder, best if best.exists() else last, last, _last_quality(folder))
+
+
+def rehearse(
+    weights: Weights,
+    train: DeepLesion,
+    val: DeepLesion | None,
+    out: str | Path,
+    recipe: DetectorRecipe,
+    *,
+    machine: Machine,
+    intervals: Intervals,
+    scorer: Weights | None = None,
+) -> Estimate | None:
+    """Refuse what `finetune` would refuse, and estimate what it would need; see
+    `Training.rehearse`. Positions, which the scorer would give, are 0 here.
+    """
+    places = {k.name: 0.0 for data in (train, val) if data is not None for k in data.keys}
+    options: dict[str, Any] = {"machine": machine, "intervals": intervals}
+    options["positions"] = Positions(places, scorer.sha256()) if scorer else None
+    return Finetuning(Path(out), weights, recipe, train, val, **options).rehearse()
 
 
 def _spread(data: DeepLesion, batch: int) -> Iterator[list[Tensor]]:

@@ -28,6 +28,7 @@ VERBS = {
     "report": Verb(
         scores.report, "write one page for a browser: findings, curves, histogram, slices", USES
     ),
+    "montage": Verb(scores.montage, "draw slices with their indices, to label them", USES),
     "crop": Verb(scores.crop, "cut a scan to the slices between two landmarks", USES),
     "level": Verb(scores.level, "find the level of a slice in other exams", USES),
     "annotate": Verb(

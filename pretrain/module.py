@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ubr.weights import Backbone, Head, Regressor, start
+from ubr.weights import Backbone, Head, Regressor
 from ubr.weights.common.execution import Place
 from ubr.weights.common.optimizer import build_optimizer, parameter_groups
 from ubr.weights.common.pool import cores
@@ -99,7 +99,7 @@ class UBR(TrainingModule):
         super().__init__()
         self.recipe, self.store, self.place, self.workers = recipe, store, place, workers
         self.train_rows, self.held_out = list(train), list(held_out)[:VALIDATION_VOLUMES]
-        self.train_px = math.ceil(recipe.inputs.size_px * recipe.augment.magnifies)
+        self.train_px = train_px(recipe)
         even = recipe.balance == "sizes"
         share = even_sizes([row.areas_mm2 for row in train]) if even else None
         self.sampler = SliceSampler(
@@ -111,7 +111,7 @@ class UBR(TrainingModule):
             share=share,
             seed=recipe.seed,
         )
-        backbone = start(recipe.backbone, recipe.start, inputs=recipe.inputs, seed=recipe.seed)
+        backbone = recipe.backbone_at_start()
         _check_size(backbone, recipe.inputs.size_px)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed + 1)
@@ -207,6 +207,18 @@ class UBR(TrainingModule):
         self.log_losses(loss, parts, r.g)
         return loss
 
+    def example_loss(self, step: int, groups: int) -> Tensor:
+        """The loss of a step of so many groups of noise, which costs what one of slices does."""
+        r = self.recipe
+        planes = (3,) if r.inputs.neighbours_mm else ()
+        grid = torch.randint(
+            -1000, 1000, (groups, r.m, *planes, self.train_px, self.train_px), dtype=torch.int16
+        ).to(self.device)
+        options = {"g": groups, "seed": r.seed, "step": step, "rank": 0, "world": 1}
+        hu = r.augment.views(grid, r.inputs.size_px, **options)
+        scores = self.regressor.score(hu.flatten(0, 1)).view(hu.shape[:2])
+        return order_loss(scores, scale=r.order_scale)
+
     def on_validation_epoch_start(self) -> None:
         self.curves: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
 
@@ -246,6 +258,11 @@ class UBR(TrainingModule):
         r = self.recipe
         groups = parameter_groups(self.named_parameters(), r, r.bias_lr_factor)
         return build_optimizer(groups, r)
+
+
+def train_px(recipe: Recipe) -> int:
+    """Side of the slices that random views are cut from."""
+    return math.ceil(recipe.inputs.size_px * recipe.augment.magnifies)
 
 
 def _check_size(backbone: Backbone, size_px: int) -> None:

@@ -1,5 +1,5 @@
 """Complete configurations of a training, as functions: this project's default and its large form,
-the paper's, and its authors' code.
+the paper's, literal and stable, and one after its authors' code.
 
 A recipe holds everything that shapes the trained numbers. The machine and the intervals of a run do
 not shape them, and are arguments of `fit`.
@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ubr.weights import InputSpec
 from ubr.weights.common.recipes import (
@@ -27,6 +27,9 @@ from ubr.weights.common.stored import to_stored, values_sha256
 
 from .augment import Augment
 from .sampler import Begin, Unit
+
+if TYPE_CHECKING:
+    from ubr.weights import Backbone
 
 _RANGES: dict[str, tuple[float, float]] = {
     "g": (1, 4096),
@@ -49,6 +52,10 @@ class Recipe:
         start: the trunk's initial weights: "random" (the library's initialisation), "random:msra"
             (the authors'), "imagenet", "imagenet:TAG", or a file (weights of this project, a state
             dict of torchvision, timm or detectron2).
+        start_prefix: what precedes the trunk's names in a file, as "teacher"; for a
+            file that holds several trunks, or one in an unusual place.
+        assume_scale: take it that a file that does not state its scale was trained on that of
+            `inputs`.
         head_std: standard deviation of the head's Gaussian start; none for PyTorch's own.
         inputs: the contract that travels with the weights.
         augment: random views.
@@ -83,6 +90,8 @@ class Recipe:
 
     backbone: str = "vgg16"
     start: str = "random"
+    start_prefix: str | None = None
+    assume_scale: bool = False
     head_std: float | None = None
     inputs: InputSpec = field(default_factory=InputSpec)
     augment: Augment = field(default_factory=Augment)
@@ -125,30 +134,71 @@ class Recipe:
         """Plain values under the keys that files hold.
 
         A start from a file is named by its content: paths do not travel, and what lies under one
-        can change.
+        can change. How it is opened is left out unless it is said, so that digests of recipes from
+        before it could be said stay valid.
         """
         values = to_stored(self) | {"inputs": self.inputs.to_dict()}
+        for name, unsaid in (("start_prefix", None), ("assume_scale", False)):
+            if values[name] is unsaid:
+                del values[name]
         path = Path(self.start)
         if path.is_file():
             values["start"] = f"file with sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
         return values
+
+    def backbone_at_start(self) -> Backbone:
+        """The backbone with its initial weights; errors are those of `ubr.weights.start`."""
+        from ubr.weights import start  # here, because the networks' libraries take seconds
+
+        return start(
+            self.backbone,
+            self.start,
+            inputs=self.inputs,
+            seed=self.seed,
+            start_prefix=self.start_prefix,
+            assume_scale=self.assume_scale,
+        )
 
 
 def paper() -> Recipe:
     """Yan, Lu, Summers, ISBI 2018: VGG-16 from ImageNet, g = 12, m = 8, summed losses 1:1, SGD at
     0.002, 1,500 steps.
 
-    What the paper does not state (input, momentum, decay) is the authors' code's.
+    What the paper does not state (input, momentum, decay) is the authors' code's. The sums are
+    taken literally, so a step is 84 times that of means, and a training can diverge:
+    `paper_clipped` is the stable reading.
     """
     return Recipe(backbone="vgg16", start="imagenet", steps=1500)
 
 
-def reference_code() -> Recipe:
-    """The authors' later Caffe release: g = 20, sigmoid of twice the difference, mean losses,
-    random crops, 10,000 steps.
+def paper_clipped() -> Recipe:
+    """`paper`, with gradients clipped to a norm of 10: the same losses, steps and rate, and no step
+    that throws a training off.
 
-    Its input is 0..255 minus 50. The same up to ImageNet's usual divisor is 50 / 255 as mean, which
-    lets torchvision's weights be the start.
+    Means at 84 times the rate would be the same steps as sums, and as unstable.
+    """
+    return dataclasses.replace(paper(), clip_norm=10.0)
+
+
+def reference_code() -> Recipe:
+    """After the authors' later Caffe release: g = 20, sigmoid of twice the difference, mean losses,
+    random crops, logistic starts of groups, 10,000 steps.
+
+    The release differs from this in what follows.
+
+    * Its network begins at random (He's initialisation, `start="random:msra"`); VGG-16's ImageNet
+      weights are optional there.
+    * Its input is 0..255 minus 50. The same up to ImageNet's usual divisor is 50 / 255 as mean,
+      which lets torchvision's weights be the start. From a random start
+      `inputs.std=[1/255, 1/255, 1/255]` gives the release's scale.
+    * Its crops are rectangles: height and area are drawn, and what is missing to 128 px is padded
+      with the value of 0 after the subtraction (about -87 HU). Nothing is enlarged. Here crops are
+      squares of the same area, enlarged to the full size. A crop that loses the body is drawn again
+      there; here the slice stays whole.
+    * It takes volumes in epochs, each once; here every step draws anew.
+    * It leaves out slices whose PNG is smaller than 13 KB, that is nearly empty ones.
+    * Its head's biases decay and learn at the plain rate; those of the trunk at twice the rate
+      without decay. Here all biases do the latter.
     """
     return Recipe(
         backbone="vgg16",
@@ -221,6 +271,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "default": default,
     "large": large,
     "paper": paper,
+    "paper_clipped": paper_clipped,
     "reference_code": reference_code,
 }
 

@@ -11,14 +11,17 @@ from typing import Any
 import lightning as L
 import timm.layers
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 from ubr.weights import card
 from ubr.weights.common import disk, runs
+from ubr.weights.common.estimate import Estimate
 from ubr.weights.common.execution import Intervals, Machine
 from ubr.weights.common.training import Training
 
+from .data.bank import grid_bytes, missing_rows
 from .data.store import Store
-from .module import UBR
+from .module import UBR, train_px
 from .planning import Plan, plan
 from .recipes import Recipe
 from .recipes import recipe as named_recipe
@@ -31,7 +34,7 @@ INTERVALS = Intervals()
 class Run:
     """A finished training.
 
-    folder: the run's; weights: its file; metrics: the last label-free quality; notes: what a user
+    folder: the run's; weights: its file; metrics: their label-free quality; notes: what a user
     should know.
     """
 
@@ -45,6 +48,7 @@ class Pretraining(Training[UBR]):
     """A regressor on a store's series, without labels."""
 
     result = "weights.safetensors"
+    copies = 1
     shown = {"loss": "train/loss", "r": "val/r"}  # noqa: RUF012
     recipe: Recipe
 
@@ -56,11 +60,12 @@ class Pretraining(Training[UBR]):
         *,
         machine: Machine,
         intervals: Intervals,
-        license: str,
-        callbacks: Sequence[Callback],
+        license: str = "unstated",
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.store, self.planned, self.license = store, planned, license
         recipe = planned.recipe
+        self.parts = recipe.g
         super().__init__(
             folder,
             _config(store, planned),
@@ -81,6 +86,20 @@ class Pretraining(Training[UBR]):
             place=self.machine.place,
             workers=self.machine.workers,
         )
+
+    def example(self, module: UBR, step: int, parts: int) -> Tensor:
+        return module.example_loss(step, parts)
+
+    def kept_bytes(self) -> tuple[int, int]:
+        """Of the slices: they are kept in memory, and those on no grid yet are written."""
+        inputs, px = self.recipe.inputs, train_px(self.recipe)
+        train, held_out = self.planned.train, self.planned.held_out
+        kept = sum(grid_bytes(row, inputs, px) for row in train)
+        missing = [
+            *(grid_bytes(row, inputs, px) for row in missing_rows(self.store, train, inputs, px)),
+            *(grid_bytes(row, inputs) for row in missing_rows(self.store, held_out, inputs)),
+        ]
+        return 0 if self.machine.place == "file" else kept, sum(missing)
 
     def check_world(self, processes: int) -> None:
         if processes > self.recipe.g:
@@ -157,6 +176,14 @@ def fit(
     notes = planned.notes if trained else ("already finished; nothing was trained",)
     folder = training.folder
     return Run(folder, folder / training.result, _last_quality(folder), notes)
+
+
+def rehearse(
+    store: Store, out: str | Path, planned: Plan, *, machine: Machine, intervals: Intervals
+) -> Estimate | None:
+    """Refuse what `fit` would refuse, and estimate what it would need; see `Training.rehearse`."""
+    training = Pretraining(Path(out), store, planned, machine=machine, intervals=intervals)
+    return training.rehearse()
 
 
 def _config(store: Store, planned: Plan) -> dict[str, Any]:

@@ -183,8 +183,18 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
         ValueError: there is no file, or it cannot be read as safetensors.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path}: a folder; give the weights.safetensors in it")
     if not path.is_file():
         raise ValueError(f"{path}: no such weights file")
+    with path.open("rb") as opened:
+        first = opened.read(2)
+    if first in (b"PK", b"\x80\x02"):  # torch.save's zip and pickle
+        raise ValueError(
+            f"{path}: a checkpoint of PyTorch, not a weights file; give the weights.safetensors "
+            "that a finished training writes into its run folder (a detector's run folder goes to "
+            "ubr-detect)"
+        )
     try:
         with safetensors.safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get("ubr")

@@ -88,8 +88,15 @@ def _torchvision(name: str) -> Backbone:
     return Backbone(name, body, _last_map, TORCHVISION[name].channels, stride=16)
 
 
-def _timm(name: str) -> Backbone:
-    model = timm.create_model(name.removeprefix("timm/"), pretrained=False, num_classes=0)
+def _timm(name: str, any_size: bool) -> Backbone:
+    model_name = name.removeprefix("timm/")
+    config = timm.get_pretrained_cfg(model_name)
+    fixed = any_size and bool(config and config.fixed_input_size)
+    try:
+        options: dict[str, Any] = {"dynamic_img_size": True} if fixed else {}
+        model = timm.create_model(model_name, pretrained=False, num_classes=0, **options)
+    except TypeError:  # networks without this option take other sizes as they are, or never
+        model = timm.create_model(model_name, pretrained=False, num_classes=0)
     info = getattr(model, "feature_info", None)
     if info is None or not hasattr(model, "forward_intermediates"):
         raise ValueError(
@@ -98,20 +105,37 @@ def _timm(name: str) -> Backbone:
         )
     model.prune_intermediate_layers(indices=1, prune_norm=True, prune_head=True)  # type: ignore[operator]
     last = info[-1] if isinstance(info, list) else info.get_dicts()[-1]
-    return Backbone(name, model, _timm_map, last["num_chs"], last["reduction"])
+    net = Backbone(name, model, _timm_map, last["num_chs"], last["reduction"])
+    if fixed:
+        _try_another_size(net)
+    return net
 
 
-def build(name: str) -> Backbone:
+def _try_another_size(net: Backbone) -> None:
+    try:
+        with torch.no_grad():
+            net.eval()(torch.zeros(1, 3, 64, 96))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{net.name} takes images of one size only, a detector's have many; choose a backbone "
+            "of any size, such as timm/resnet50 or timm/convnext_tiny"
+        ) from error
+    net.train()
+
+
+def build(name: str, *, any_size: bool = False) -> Backbone:
     """A backbone with its library's own random initialisation.
 
     Args:
         name: "vgg16" or "vgg16_bn" (conv1-conv5 without pool5, 512 maps, stride 16), "alexnet"
             (conv1-conv5, 256 maps, stride 16), or "timm/MODEL" for any timm model with a feature
             map (its deepest map is returned).
+        any_size: let a network that timm makes for one image size (Swin, ViT) take others, as a
+            detector needs. Features of that one size are unchanged.
 
     Raises:
-        ValueError: the name is unknown (the message offers the nearest ones), or the model has no
-            feature map.
+        ValueError: the name is unknown (the message offers the nearest ones), the model has no
+            feature map, or it takes one size only.
     """
     if name in TORCHVISION:
         return _torchvision(name)
@@ -125,4 +149,4 @@ def build(name: str) -> Backbone:
             f"unknown backbone {name!r}; nearest: {', '.join(near)}; allowed: {own}, timm/MODEL "
             f"of the installed timm {version('timm')}"
         )
-    return _timm(name)
+    return _timm(name, any_size)

@@ -85,12 +85,13 @@ def _intensity(inputs: InputSpec) -> str:
 def _start(start: Mapping[str, Any] | None) -> str:
     if not start:
         return "unstated"
+    scale = f"; its scale is {start['scale']}" if "scale" in start else ""
     if "first_convolution_gets" not in start:
-        return str(start["source"])
+        return f"{start['source']}{scale}"
     reach = "first convolution saw {:g}..{:g}, gets {:g}..{:g}".format(
         *start["first_convolution_saw"], *start["first_convolution_gets"]
     )
-    return f"{start['source']} ({reach})"
+    return f"{start['source']} ({reach}){scale}"
 
 
 def _data(data: Mapping[str, Any] | None) -> str:

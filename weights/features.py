@@ -7,7 +7,8 @@ preprocessing of its own users, and the outputs of every layer of the trunk must
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -40,16 +41,21 @@ def feature_difference(model: nn.Module, weights: Weights, location: Location) -
         own, other = (name.rpartition(".")[0] for name in (ours, location.name(theirs)))
         pairs[own] = other
     # A layer that contains another one (detectron2's convolutions contain their norm) has another
-    # output than a layer that does not.
+    # output than a layer that does not. A traced model (torch.fx) keeps some layers as holders of
+    # tensors only.
     body = dict(backbone.body.named_modules()), dict(model.named_modules())
     pairs = {
-        a: b for a, b in pairs.items() if a and b and _is_leaf(body[0][a]) == _is_leaf(body[1][b])
+        a: b
+        for a, b in pairs.items()
+        if a and b and _is_leaf(body[0][a]) == _is_leaf(body[1][b]) and _runs(body[1][b])
     }
     expected, map_ = _outputs(
         backbone.body, pairs, device, lambda: backbone(weights.inputs.to_input(hu))
     )
-    x = _normalised(model, weights.inputs, hu)
-    found, returned = _outputs(model, pairs.values(), device, lambda: _runner(model)(x))
+    chain = _chain(model, location.prefix)
+    x = _normalised(chain, weights.inputs, hu)
+    runner = _runner(chain)
+    found, returned = _outputs(model, pairs.values(), device, lambda: runner(x))
     largest = 0.0
     for own, other in pairs.items():
         if own not in expected:
@@ -57,6 +63,8 @@ def feature_difference(model: nn.Module, weights: Weights, location: Location) -
         if other not in found:
             raise TransferError(f"features differ: {other} does not run in the model")
         largest = max(largest, _difference(other, expected[own], found[other]))
+    if isinstance(returned, dict | list | tuple) and len(returned) == 1:
+        returned = next(iter(returned.values() if isinstance(returned, dict) else returned))
     if isinstance(returned, Tensor) and isinstance(map_, Tensor) and returned.shape == map_.shape:
         largest = max(largest, _difference("the map", map_, returned))
     return largest
@@ -108,6 +116,7 @@ def _outputs(
             torch.no_grad(),
             torch.autocast(device.type, enabled=False),
             torch.backends.cudnn.flags(allow_tf32=False),
+            _eager(root),
         ):
             return outputs, run()
     # What other libraries' models raise when they cannot process the slice.
@@ -123,34 +132,90 @@ def _outputs(
             module.training = mode
 
 
-def _runner(model: nn.Module) -> Callable[[Tensor], Any]:
-    """The function that runs the trunk: a detector's backbone, a classifier without its head."""
-    if isinstance(backbone := getattr(model, "backbone", None), nn.Module):
-        model = backbone
+def _eager(root: nn.Module) -> AbstractContextManager[Any]:
+    """A context in which compiled modules run as written: hooks are not called in compiled code."""
+    compiled = any(
+        type(module).__name__ == "OptimizedModule" or module._compiled_call_impl is not None
+        for module in root.modules()
+    )
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+
+
+def _chain(model: nn.Module, prefix: str) -> list[tuple[str, nn.Module]]:
+    """The modules from the whole model down to the one that holds the trunk, with their names.
+
+    Wrappers that only pass their input on (DataParallel, DDP, torch.compile) are left out.
+    """
+    chain, name = [], ""
+    for part in prefix.split(".")[:-1]:
+        if not _is_wrapper(model):
+            chain.append((name, model))
+            name = part
+        model = getattr(model, part)
+    return [*chain, (name, model)]
+
+
+def _is_wrapper(module: nn.Module) -> bool:
+    # The class of compiled modules is not public, and importing it takes seconds.
+    return (
+        isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel)
+        or type(module).__name__ == "OptimizedModule"
+    )
+
+
+def _normalises(module: nn.Module) -> bool:
+    """Whether a module is a detector that subtracts its own mean from images."""
+    transform = getattr(module, "transform", None)
+    return (hasattr(transform, "image_mean") and hasattr(transform, "image_std")) or (
+        hasattr(module, "pixel_mean") and hasattr(module, "pixel_std")
+    )
+
+
+def _runner(chain: Sequence[tuple[str, nn.Module]]) -> Callable[[Tensor], Any]:
+    """The function that runs the trunk: a detector's backbone, a classifier without its head.
+
+    What is around the detector or the network does not matter.
+    """
+    at = len(chain) - 1
+    detectors = [i for i, (_, module) in enumerate(chain) if _normalises(module)]
+    if detectors:
+        at = min(detectors[-1] + 1, at)
+    else:
+        while at and chain[at][0] in ("body", "bottom_up"):
+            at -= 1
+        if not _runs(chain[at][1]):  # it only holds the trunk
+            at = len(chain) - 1
+    model = chain[at][1]
     for name in ("forward_features", "features"):
-        if callable(function := getattr(model, name, None)):
+        function = getattr(model, name, None)
+        if callable(function) and (not isinstance(function, nn.Module) or _runs(function)):
             return function  # type: ignore[no-any-return]
     return model
 
 
-def _normalised(model: nn.Module, inputs: InputSpec, hu: Tensor) -> Tensor:
+def _runs(module: nn.Module) -> bool:
+    return type(module).forward is not nn.Module.forward
+
+
+def _normalised(chain: Sequence[tuple[str, nn.Module]], inputs: InputSpec, hu: Tensor) -> Tensor:
     """The reference slice as the model's trunk receives it in use.
 
     Detectors subtract their own mean. A detector that does not normalise (mean 0, std 1) receives
     what the contract says.
 
     Raises:
-        TransferError: the detector's mean or std is not the contract's.
+        TransferError: the mean or std of the detector that holds the trunk is not the contract's.
     """
+    model = next((module for _, module in reversed(chain) if _normalises(module)), None)
+    if model is None:
+        return inputs.to_input(hu)
     scale = 1.0
     transform = getattr(model, "transform", None)
-    if hasattr(transform, "image_mean") and hasattr(transform, "image_std"):
+    if hasattr(transform, "image_mean"):
         names, values = ("image_mean", "image_std"), (transform.image_mean, transform.image_std)  # type: ignore[union-attr]
-    elif hasattr(model, "pixel_mean") and hasattr(model, "pixel_std"):
+    else:
         names, values = ("PIXEL_MEAN", "PIXEL_STD"), (model.pixel_mean, model.pixel_std)
         scale = inputs.pixel_scale
-    else:
-        return inputs.to_input(hu)
     mean, std = (torch.as_tensor(v, dtype=torch.float32).flatten().cpu() for v in values)
     if not mean.any() and (std == 1).all():
         return inputs.to_input(hu)

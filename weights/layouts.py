@@ -8,11 +8,12 @@ the names under a known prefix must be exactly those of the table, or the transf
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import NamedTuple
 
 from torch import Tensor
@@ -249,16 +250,74 @@ def locate(
 ) -> Location | None:
     """The location under which most of the trunk's tensors are among `names`.
 
-    None if no tensor is found. With `prefix`, no other prefix is tried.
+    None if no tensor is found. With `prefix`, no other prefix is tried; without, those in
+    `PREFIXES`.
     """
+    prefixes = PREFIXES if prefix is None else (f"{prefix.rstrip('.')}." if prefix else "",)
+    here = [found for found in _found(layouts, names) if found.location.prefix in prefixes]
+    return max(here, key=lambda found: found.tensors).location if here else None
+
+
+def places(layouts: Mapping[str, Layout], names: Collection[str]) -> list[Location]:
+    """The locations, under any prefix, that hold as much of the trunk as any other.
+
+    None of them holds less than half of it. More than one means that the trunk is there more than
+    once, such as in a model and its moving average.
+    """
+    found = _found(layouts, names)
+    most = max((one.tensors for one in found), default=0)
+    best: dict[str, Location] = {}
+    for one in found:
+        if one.tensors == most and 2 * most >= len(_wanted(one.location.layout)):
+            first = next(iter(one.location.layout.names.values()))
+            best.setdefault(one.location.name(first), one.location)
+    return list(best.values())
+
+
+class _Found(NamedTuple):
+    location: Location
+    tensors: int
+
+
+def _wanted(layout: Layout) -> list[str]:
+    """Their names, without counters, which not every copy of a trunk has."""
+    return [theirs for theirs in layout.names.values() if not theirs.endswith(COUNTER)]
+
+
+def _found(layouts: Mapping[str, Layout], names: Collection[str]) -> list[_Found]:
+    """Every location that has a tensor of the trunk; known prefixes first."""
     names = frozenset(names)
-    prefixes = PREFIXES if prefix is None else (prefix,)
-    best, most = None, 0
-    for layout in layouts.values():
+    beginnings = [(name, [0, *(m.end() for m in re.finditer(r"\.", name))]) for name in names]
+    endings = {name[at:] for name, starts in beginnings for at in starts}
+    joined = [_joined(layout, endings) for layout in layouts.values() if layout.library == "timm"]
+    found = []
+    for layout in (*layouts.values(), *filter(None, joined)):
         in_features = all(n.startswith("features.") for n in layout.names.values())
-        for before, cut in product(prefixes, ("", "features.") if in_features else ("",)):
-            location = Location(layout, before, cut)
-            present = sum(location.name(theirs) in names for theirs in layout.names.values())
-            if present > most:
-                best, most = location, present
-    return best
+        for cut in ("", "features.") if in_features else ("",):
+            wanted = {theirs.removeprefix(cut) for theirs in _wanted(layout)}
+            counts = Counter(
+                name[:at] for name, starts in beginnings for at in starts if name[at:] in wanted
+            )
+            order = sorted(counts, key=lambda p: (p not in PREFIXES, p))
+            found += [_Found(Location(layout, before, cut), counts[before]) for before in order]
+    return found
+
+
+def _joined(layout: Layout, endings: Collection[str]) -> Layout | None:
+    """A layout of timm as `features_only` renames it, if any name among `endings` is so renamed.
+
+    There the children of sequential modules at the top become modules at the top: `stages.0.x` is
+    `stages_0.x`. Which modules are sequential is seen from the names.
+    """
+    moved = {
+        theirs.split(".")[0]
+        for theirs in layout.names.values()
+        if theirs.replace(".", "_", 1) in endings
+    }
+    if not moved:
+        return None
+    names = {
+        ours: theirs.replace(".", "_", 1) if theirs.split(".")[0] in moved else theirs
+        for ours, theirs in layout.names.items()
+    }
+    return dataclasses.replace(layout, names=names)

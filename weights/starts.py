@@ -23,14 +23,20 @@ from . import artifact, files
 from .backbones import TORCHVISION, Backbone, build
 from .inputs import InputSpec
 from .layouts import layouts_of
-from .receipts import copy_into
+from .receipts import TransferError, copy_into
 
 IMAGENET_TAGS = ("in1k", "in12k", "in21k", "in22k")
 """Parts of the tags of timm's weights that were trained on ImageNet or a superset of it."""
 
 
 def start(
-    backbone: str, source: str = "random", *, inputs: InputSpec | None = None, seed: int = 0
+    backbone: str,
+    source: str = "random",
+    *,
+    inputs: InputSpec | None = None,
+    seed: int = 0,
+    start_prefix: str | None = None,
+    assume_scale: bool = False,
 ) -> Backbone:
     """A backbone ready to train; its `origin` says where it started.
 
@@ -43,13 +49,18 @@ def start(
             file: weights of this project, or a state dict of torchvision, timm or detectron2
             (.safetensors, .pth, .pkl), for machines without internet.
         inputs: the contract of the coming training; checked against the scale that the weights were
-            trained on.
+            trained on. What the file does not state is taken from its library's weights of that
+            network, if they have one scale.
         seed: of the random initialisation.
+        start_prefix: what precedes the trunk's names in a file; for a file that holds
+            several trunks, or one in an unusual place.
+        assume_scale: take it that a file that does not state its scale was trained on the
+            contract's.
 
     Raises:
-        ValueError: the file does not exist, its backbone or contract differs, or ImageNet weights
-            are not available.
-        TransferError: the file does not hold the whole trunk.
+        ValueError: the file does not exist, its backbone or contract differs, its scale is not
+            known, or ImageNet weights are not available.
+        TransferError: the file does not hold the whole trunk, or more than one.
     """
     kind, _, tag = source.partition(":")
     with torch.random.fork_rng(devices=[]):
@@ -71,8 +82,12 @@ def start(
         origin |= _scales(inputs, scale, origin["source"])  # checked before the download
         tensors = fetch()
     else:
-        tensors, origin = _file(Path(source), net, inputs)
-    copy_into(net.body, {name: tensors[name] for name in net.body.state_dict() if name in tensors})
+        tensors, origin = _file(source, net, inputs, start_prefix, assume_scale)
+    tensors = {name: tensors[name] for name in net.body.state_dict() if name in tensors}
+    try:
+        copy_into(net.body, tensors)
+    except TransferError as error:
+        raise TransferError(f"{source}: {error}", error.receipt) from error
     net.origin = origin
     return net
 
@@ -185,12 +200,17 @@ def _fetched(backbone: str, fetch: Callable[[], Mapping[str, Tensor]]) -> dict[s
 
 
 def _file(
-    path: Path, net: Backbone, inputs: InputSpec | None
+    source: str,
+    net: Backbone,
+    inputs: InputSpec | None,
+    prefix: str | None,
+    assume_scale: bool,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if "://" in source:
+        raise ValueError(f"start {source!r} is an address; download the file and give its path")
+    path = Path(source)
     if not path.is_file():
-        raise ValueError(
-            f"unknown start {str(path)!r}: not 'random', 'imagenet' or an existing file"
-        )
+        raise ValueError(f"unknown start {source!r}: not 'random', 'imagenet' or an existing file")
     if path.suffix == ".safetensors" and artifact.metadata(path) is not None:
         weights = artifact.load(path)
         if weights.backbone != net.name:
@@ -206,24 +226,71 @@ def _file(
         }
         return dict(weights.trunk), origin
     foreign = files.read_foreign(path)
+    foreign.check_backbone(net.name)
+    trunk = foreign.trunk(net.name, net.body.state_dict(), prefix)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if (made := foreign.inputs()) is not None:
         _same_intensity(path, made, inputs)
-        return foreign.trunk(net.name, net.body.state_dict()), {
-            "source": "an export of this project",
-            "sha256": foreign.record["weights_sha256"],
-        }
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        if foreign.record:
+            sha256 = foreign.record["weights_sha256"]
+        what = "an export" if foreign.record else "a checkpoint"
+        return trunk, {"source": f"{what} of this project", "sha256": sha256}
     member = _torchvision_member(net, sha256)
     origin = {"source": f"torchvision {member}" if member else "a file", "sha256": sha256}
-    scale: _Scale | None = (
-        (member.transforms().mean, member.transforms().std) if member else foreign.scale
-    )
-    origin |= (
-        {"scale": "not stated by the file"}
-        if scale is None
-        else _scales(inputs, scale, origin["source"])
-    )
-    return foreign.trunk(net.name, net.body.state_dict()), origin
+    if member:
+        transforms = member.transforms()
+        origin |= _scales(inputs, (transforms.mean, transforms.std), f"{path}: {origin['source']}")
+    elif foreign.scale:
+        origin |= _scales(inputs, foreign.scale, str(path))
+    else:
+        origin |= _unstated(path, net.name, inputs, assume_scale)
+    return trunk, origin
+
+
+def _unstated(
+    path: Path, backbone: str, inputs: InputSpec | None, assume_scale: bool
+) -> dict[str, Any]:
+    """What is known of the scale of a file that does not state it.
+
+    Raises `ValueError` unless the library's own weights of this network have one scale, and it is
+    that of the contract.
+    """
+    unstated = "not stated by the file"
+    if inputs is None:
+        return {"scale": unstated}
+    if assume_scale:
+        return {"scale": f"{unstated}, assumed to be that of the contract"}
+    library, scales = _librarys_scales(backbone)
+    ask = "if it was trained on the scale of the contract, set `assume_scale`"
+    if not scales:
+        raise ValueError(
+            f"{path}: does not state the scale it was trained on, and {library} has no weights of "
+            f"{backbone} to compare with; {ask}"
+        )
+    if len(scales) > 1:
+        shown = " or ".join(f"mean {list(m)} and std {list(s)}" for m, s in scales)
+        raise ValueError(
+            f"{path}: does not state its scale, and {library}'s weights of {backbone} have "
+            f"{shown}; {ask}"
+        )
+    try:
+        found = _scales(
+            inputs, scales[0], f"{path}: does not state its scale; if it is {library}'s"
+        )
+    except ValueError as error:
+        raise ValueError(f"{error}; {ask}") from error
+    return {**found, "scale": f"{unstated}, taken to be that of {library}'s weights"}
+
+
+def _librarys_scales(backbone: str) -> tuple[str, list[_Scale]]:
+    """A backbone's library, and the scales of all of its weights of it."""
+    if backbone in TORCHVISION:
+        transforms = [member.transforms() for member in models.get_model_weights(backbone)]
+        return "torchvision", sorted({(tuple(t.mean), tuple(t.std)) for t in transforms})
+    name = backbone.removeprefix("timm/")
+    full = [n for n in timm.list_pretrained(f"{name}.*") if n.partition(".")[0] == name]
+    configs = [config for n in full if (config := timm.get_pretrained_cfg(n)) is not None]
+    return "timm", sorted({(tuple(c.mean), tuple(c.std)) for c in configs})
 
 
 def _torchvision_member(net: Backbone, sha256: str) -> Any:

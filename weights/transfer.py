@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .artifact import Weights
 from .features import feature_difference
-from .layouts import COUNTER, Location, layouts_of, locate
+from .layouts import COUNTER, Location, layouts_of, locate, places
 from .receipts import Receipt, TransferError, compare, copy_compared
 
 
@@ -24,12 +24,14 @@ def load_into(model: nn.Module, weights: Weights, prefix: str | None = None) -> 
     Args:
         model: the network itself or a detector around it; only its trunk changes.
         weights: of this project.
-        prefix: what precedes the trunk's names in the model, with the dot. By default each of
-            `layouts.PREFIXES` is tried.
+        prefix: what precedes the trunk's names in the model. By default it is found,
+            in wrappers such as `DataParallel`, `torch.compile` and a LightningModule as well; it
+            is needed if the model holds the trunk twice.
 
     Raises:
-        TransferError: a tensor is missing, unexpected, or of another shape or dtype; the detector
-            normalises its images differently; or the features differ. The model is then unchanged.
+        TransferError: a tensor is missing, unexpected, or of another shape or dtype; the trunk is
+            there twice; the detector normalises its images differently; or the features differ.
+            The model is then unchanged.
     """
     target = model.state_dict()
     location, source, before = _match(model, weights, prefix)
@@ -58,13 +60,7 @@ def _match(
 ) -> tuple[Location, dict[str, Tensor], Receipt]:
     """The trunk's location, its tensors under the model's names, and how they compare."""
     target = model.state_dict()
-    location = locate(layouts_of(weights.backbone, weights.trunk), target, prefix)
-    if location is None:
-        where = "under any known prefix; give prefix=..." if prefix is None else f"under {prefix!r}"
-        raise TransferError(
-            "incomplete transfer, nothing was loaded: the model has no tensor of "
-            f"{weights.backbone} {where}"
-        )
+    location = _place(target, weights, prefix)
     source = {
         location.name(name): t for name, t in location.layout.to_theirs(weights.trunk).items()
     }
@@ -74,6 +70,32 @@ def _match(
         source,
         compare(target, source, {name for name in target if location.holds(name)}),
     )
+
+
+def _place(target: Mapping[str, Tensor], weights: Weights, prefix: str | None) -> Location:
+    layouts = layouts_of(weights.backbone, weights.trunk)
+    if prefix is None:
+        # A module that is registered twice is one trunk under two names.
+        trunks: dict[int, Location] = {}
+        for place in places(layouts, target):
+            own = (target.get(place.name(theirs)) for theirs in place.layout.names.values())
+            trunks.setdefault(next(t.data_ptr() for t in own if t is not None), place)
+        if len(trunks) > 1:
+            where = " and ".join(repr(place.prefix) for place in trunks.values())
+            raise TransferError(
+                f"the model holds {len(trunks)} trunks of {weights.backbone}, at {where}; give one "
+                "of them as `prefix`"
+            )
+        if trunks:
+            return next(iter(trunks.values()))
+    location = locate(layouts, target, prefix)
+    if location is None:
+        where = "under any known prefix; give prefix=..." if prefix is None else f"under {prefix!r}"
+        raise TransferError(
+            "incomplete transfer, nothing was loaded: the model has no tensor of "
+            f"{weights.backbone} {where}"
+        )
+    return location
 
 
 def _verified(

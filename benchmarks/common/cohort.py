@@ -19,6 +19,12 @@ TWINS = {
     "dicom/ge_head_gantry_tilt_uneven": "torso/ge_head_dcm_qa_ct.nii.gz",
 }
 """The same scan as DICOM and as NIfTI: one patient, whatever the headers say."""
+SEVERAL = (
+    "torso/aitest_ACRIN-FLT-Breast_001_",
+    "torso/colonstrat_CTC-0518_",
+    "torso/elastix_3DCT_lung_",
+)
+"""What the files of a patient with several scans of the trunk begin with."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,12 @@ class Cohort:
 def is_head(file: str) -> bool:
     """Whether a series of this name shows head and neck: those lie in a folder of their own."""
     return file.startswith("headneck")
+
+
+def patient_of(file: str) -> str:
+    """A name for the patient of a row: the rows themselves name the file of a series only."""
+    file = TWINS.get(file, file)
+    return next((begin for begin in SEVERAL if file.startswith(begin)), file)
 
 
 def ingest_cohort(data: Path, work: Path) -> Cohort:

@@ -5,8 +5,9 @@ uncertainty is that of other patients and of other trainings of the detector. It
 what is drawn once: one UBR training for all seeds, and the scans that it saw.
 
 p is twice the share of draws on the other side of 0, and no smaller than a sign test of as many
-patients allows, 2 / 2^patients. With eight patients and five seeds of equal starts (simulated), it
-falls below 0.05 in up to 5 %. With one seed or one patient there is no interval.
+patients allows, 2 / 2^patients. Of equal starts with eight patients and five seeds it falls below
+0.05 in 5 to 10 %, the more the less patients are alike (`equal_starts.csv`): resampling so few is a
+little optimistic. With one seed or one patient there is no interval.
 
 Holm's method corrects p for all differences of an experiment (the same scans and length of
 training) that answer one question: which start is better, over shares of the labels and UBR

@@ -81,14 +81,14 @@ def part_accuracies(
 ) -> list[float | None]:
     """Share of the slices of each unseen series that two known series classify correctly.
 
-    Each pair of known series that together show the three parts gives thresholds (the paper,
-    Table 1). The share is the mean over all pairs, because it matters which two are taken. It is
-    None if there is no such pair, or if the series has no slice of a known part.
+    Each pair of known series, of two patients, that together show the three parts gives thresholds
+    (the paper, Table 1). The share is the mean over all pairs, because it matters which two are
+    taken. It is None if there is no such pair, or if the series has no slice of a known part.
     """
     cuts = []
     for pair in combinations([curve for curve in known if curve.parts()], 2):
         scores, parts = _labelled_scores(pair)
-        if set(parts) == set(PARTS):
+        if set(parts) == set(PARTS) and pair[0].series.patient != pair[1].series.patient:
             cuts.append(thresholds(scores, parts, PARTS))
     shares: list[float | None] = []
     for curve in unseen:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.common.baselines import FineTuned, PairOrder, Supervised, trained
 from benchmarks.common.labelled import Labelled
 from benchmarks.common.landmarks import PARTS
+from benchmarks.common.recipes import with_papers_losses
 from benchmarks.common.rows import recorded
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.store import SeriesRow
@@ -29,14 +30,19 @@ from ubr.weights.scorer import BATCH, score_grid
 
 PAIRS = 20
 """Pairs of volumes that give thresholds; with two labelled volumes, it matters which two."""
-TUNED_PAIRS = 2
-"""Pairs that the pair ordering is fine-tuned on, since each is a training."""
+TABLE_PAIRS = 5
+"""The first of these, which every line of the table with two labelled volumes takes; the pair
+ordering is trained anew on each.
+"""
 DRAWS = 2000
 MEASURED = ("accuracy", "low", "high", "patients", "slices")
-Correct = list[NDArray[np.bool_]]
-"""For each tested series, which labelled slices are classified correctly: `[slices]`, or
-`[pairs, slices]` where several pairs of volumes classify them.
+Found = list[NDArray[np.str_]]
+"""For each tested series, the part that each slice is given: `[slices]`, or `[pairs, slices]` where
+several pairs of volumes classify them.
 """
+Pair = tuple[SeriesRow, SeriesRow]
+Correct = list[NDArray[np.bool_]]
+"""The same of the labelled slices: whether that is their part."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +54,21 @@ class Method:
         backbone: of the network.
         labelled: the number of volumes whose labels it is given.
         run: trains and classifies the tested series.
+        pairs: the number of pairs of volumes, if it is given two.
     """
 
     name: str
     backbone: str
     labelled: int
-    run: Callable[[], Correct]
+    run: Callable[[], Found]
+    pairs: int | None = None
 
 
 class Methods:
     """The methods on one split of the data.
+
+    A method sees the labels of the volumes to learn from, `labels`. Those of the tested ones are
+    for `correct` alone.
 
     Args:
         data: the labelled series.
@@ -72,11 +83,18 @@ class Methods:
         self.train = [row for row in rows if row.slices >= max(recipe.m, shortest)]
         self.recipe = dataclasses.replace(recipe, g=min(recipe.g, len(self.train)))
         self.known = [row for row in self.train if row.key in data.parts]
+        self.labels = {row.key: data.parts[row.key] for row in self.known}
         self.pairs = self._pairs()
 
     def in_order(self) -> list[Method]:
         """In the paper's order."""
         many, backbone = len(self.known), self.recipe.backbone
+        pairs = self.pairs[:TABLE_PAIRS]
+        two, n = "two labelled volumes", len(pairs)
+
+        def by_two(regressor: Callable[[], Regressor]) -> Callable[[], Found]:
+            return lambda: self.by_thresholds(regressor(), pairs)
+
         found = [
             Method("supervised", backbone, many, self.supervised),
             Method(
@@ -85,19 +103,12 @@ class Methods:
                 many,
                 lambda: self.tuned(self.known, "many"),
             ),
-            Method("pair ordering, two labelled volumes", backbone, 2, self.tuned_on_pairs),
+            Method(f"pair ordering, {two}", backbone, 2, lambda: self.tuned_on(pairs), n),
+            Method(f"UBR, {two}", backbone, 2, by_two(lambda: self.ubr(backbone)), n),
             Method(
-                "UBR, two labelled volumes",
-                backbone,
-                2,
-                lambda: self.by_thresholds(self.ubr(backbone)),
+                f"UBR with the paper's losses, {two}", backbone, 2, by_two(self.ubr_of_paper), n
             ),
-            Method(
-                "UBR (AlexNet), two labelled volumes",
-                "alexnet",
-                2,
-                lambda: self.by_thresholds(self.ubr("alexnet")),
-            ),
+            Method(f"UBR (AlexNet), {two}", "alexnet", 2, by_two(lambda: self.ubr("alexnet")), n),
             Method("UBR, pooled features, many labelled volumes", backbone, many, self.by_features),
         ]
         if Path(self.recipe.start).is_file():
@@ -106,14 +117,15 @@ class Methods:
         return found
 
     def ubr(self, backbone: str) -> Regressor:
-        """Train UBR without labels."""
+        """Train UBR without labels, with the losses of the recipe."""
         recipe = dataclasses.replace(self.recipe, backbone=backbone)
-        return trained(
-            UBR(recipe, self.data.store, self.train),
-            self._folder(f"ubr-{backbone.replace('/', '-')}"),
-        ).regressor
+        return self._ubr(recipe, f"ubr-{backbone.replace('/', '-')}")
 
-    def supervised(self) -> Correct:
+    def ubr_of_paper(self) -> Regressor:
+        """Train UBR with the paper's losses; all else is the recipe's."""
+        return self._ubr(with_papers_losses(self.recipe), "ubr-papers-losses")
+
+    def supervised(self) -> Found:
         """Train and test the supervised classifier."""
         ranks = [self.data.ranks(row) for row in self.known]
         recipe = dataclasses.replace(self.recipe, g=min(self.recipe.g, len(self.known)))
@@ -121,16 +133,15 @@ class Methods:
             Supervised(recipe, self.data.store, self.known, ranks), self._folder("supervised")
         )
         assert isinstance(module, Supervised)
-        correct = []
+        found = []
         with torch.inference_mode():
             for row in self.tested:
                 batches = torch.split(self.grid(row), BATCH)
                 logits = torch.cat([module.logits(batch.to(module.device)) for batch in batches])
-                found, truth = logits.argmax(1).cpu().numpy(), self.data.ranks(row)
-                correct.append((found == truth)[truth >= 0])
-        return correct
+                found.append(np.array(PARTS)[logits.argmax(1).cpu().numpy()])
+        return found
 
-    def tuned(self, rows: Sequence[SeriesRow], name: str) -> Correct:
+    def tuned(self, rows: Sequence[SeriesRow], name: str) -> Found:
         """Fine-tune the pair ordering of Zhang et al. on labelled volumes, and test it.
 
         A step has as many slices as one of UBR. The same volumes give the thresholds.
@@ -144,14 +155,14 @@ class Methods:
         regressor = trained(module, self._folder(f"tuned-{name}"), self._pair_order()).regressor
         return self.by_thresholds(regressor, [rows])
 
-    def tuned_on_pairs(self) -> Correct:
-        """Fine-tune the pair ordering on some pairs of labelled volumes, and test each."""
-        found = [self.tuned(pair, f"pair{i}") for i, pair in enumerate(self.pairs[:TUNED_PAIRS])]
+    def tuned_on(self, pairs: Sequence[Pair]) -> Found:
+        """Fine-tune the pair ordering on each pair of labelled volumes."""
+        found = [self.tuned(pair, f"pair{i}") for i, pair in enumerate(pairs)]
         return [np.concatenate(of_series, axis=0) for of_series in zip(*found, strict=True)]
 
     def by_thresholds(
         self, regressor: Regressor, given: Sequence[Sequence[SeriesRow]] | None = None
-    ) -> Correct:
+    ) -> Found:
         """Classify by two thresholds on scores.
 
         Args:
@@ -167,41 +178,50 @@ class Methods:
             slices = [
                 (scores[row.key][i], part)
                 for row in volumes
-                for i, part in self.data.parts[row.key].items()
+                for i, part in self.labels[row.key].items()
             ]
             values = np.array([score for score, _ in slices])
             cuts.append(thresholds(values, [part for _, part in slices], PARTS))
-        correct = []
-        for row in self.tested:
-            parts = self.data.parts[row.key]
-            values, truth = scores[row.key][list(parts)], np.array(list(parts.values()))
-            correct.append(np.stack([classify(values, cut, PARTS) == truth for cut in cuts]))
-        return correct
+        return [
+            np.stack([classify(scores[row.key], cut, PARTS) for cut in cuts]) for row in self.tested
+        ]
 
-    def by_features(self) -> Correct:
+    def by_features(self) -> Found:
         """Classify by a classifier on UBR's pooled features."""
         regressor = self.ubr(self.recipe.backbone)
-        classifier = fit_classifier(*self._pooled(regressor, self.known), PARTS)
+        labelled = [list(self.labels[row.key]) for row in self.known]
+        features = [
+            self._pooled(regressor, row)[slices]
+            for row, slices in zip(self.known, labelled, strict=True)
+        ]
+        parts = [part for row in self.known for part in self.labels[row.key].values()]
+        classifier = fit_classifier(np.concatenate(features), parts, PARTS)
+        return [classifier.classify(self._pooled(regressor, row), PARTS) for row in self.tested]
+
+    def correct(self, found: Found) -> Correct:
+        """Compare with the labels of the tested series."""
         correct = []
-        for row in self.tested:
-            features, parts = self._pooled(regressor, [row])
-            correct.append(classifier.classify(features, PARTS) == np.array(parts))
+        for row, parts in zip(self.tested, found, strict=True):
+            truth = self.data.parts[row.key]
+            correct.append(parts[..., list(truth)] == np.array(list(truth.values())))
         return correct
 
     def grid(self, row: SeriesRow) -> torch.Tensor:
         """The slices of a series as the network sees them, in HU."""
         return to_grid(self.data.store, row, self.recipe.inputs)
 
-    def _pairs(self) -> list[tuple[SeriesRow, SeriesRow]]:
+    def _pairs(self) -> list[Pair]:
+        """Pairs of two patients that together show the parts, in a random order."""
         found = [
-            pair
-            for pair in combinations(self.known, 2)
-            if set().union(*(self.data.parts[row.key].values() for row in pair)) == set(PARTS)
+            (a, b)
+            for a, b in combinations(self.known, 2)
+            if a.patient != b.patient
+            and {*self.labels[a.key].values(), *self.labels[b.key].values()} == set(PARTS)
         ]
         if not found:
             raise SystemExit(
-                f"no two of the {len(self.known)} labelled volumes to learn from show "
-                f"{', '.join(PARTS)}; add labelled volumes"
+                f"no two of the {len(self.known)} labelled volumes to learn from are of two "
+                f"patients and show {', '.join(PARTS)}; add labelled volumes"
             )
         order = np.random.default_rng([self.recipe.seed, 6]).permutation(len(found))
         return [found[i] for i in order[:PAIRS]]
@@ -217,36 +237,39 @@ class Methods:
         module = PairOrder(recipe, self.data.store, self.train)
         return trained(module, self._folder("pairs")).regressor.state_dict()
 
+    def _ubr(self, recipe: Recipe, name: str) -> Regressor:
+        module = UBR(recipe, self.data.store, self.train)
+        return trained(module, self._folder(name)).regressor
+
     @torch.inference_mode()
-    def _pooled(
-        self, regressor: Regressor, rows: Sequence[SeriesRow]
-    ) -> tuple[NDArray[np.float32], list[str]]:
-        """Features and parts of the labelled slices."""
-        features: list[NDArray[np.float32]] = []
-        parts: list[str] = []
+    def _pooled(self, regressor: Regressor, row: SeriesRow) -> NDArray[np.float32]:
+        """Features of all slices, `[slices, 512]`."""
         device = next(regressor.parameters()).device
-        for row in rows:
-            grid = self.grid(row)[list(self.data.parts[row.key])]
-            features += [
-                regressor.pool6(batch.to(device)).cpu().numpy()
-                for batch in torch.split(grid, BATCH)
-            ]
-            parts += self.data.parts[row.key].values()
-        return np.concatenate(features), parts
+        batches = torch.split(self.grid(row), BATCH)
+        return np.concatenate(
+            [regressor.pool6(batch.to(device)).cpu().numpy() for batch in batches]
+        )
 
 
 def measured(correct: Correct, tested: Sequence[SeriesRow]) -> dict[str, object]:
-    """Accuracy over all tested slices, with a 95 % interval from drawing patients anew."""
+    """Accuracy over all tested slices, with a 95 % interval.
+
+    Accuracy is the mean over pairs of labelled volumes, where there are several. The interval is of
+    what one pair gives on other patients: each draw takes patients anew, and one of the pairs.
+    """
     patients = sorted({row.patient for row in tested})
-    sums, counts = np.zeros(len(patients)), np.zeros(len(patients))
+    pairs = np.atleast_2d(correct[0]).shape[0]
+    sums, counts = np.zeros((pairs, len(patients))), np.zeros(len(patients))
     for of_series, row in zip(correct, tested, strict=True):
-        # Of each slice: by how many pairs of volumes it is classified correctly.
-        shares = np.atleast_2d(of_series).mean(0)
-        sums[patients.index(row.patient)] += shares.sum()
-        counts[patients.index(row.patient)] += len(shares)
-    drawn = np.random.default_rng(0).integers(0, len(patients), (DRAWS, len(patients)))
-    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
-    accuracy = float(sums.sum() / counts.sum())
+        by_pair = np.atleast_2d(of_series)
+        sums[:, patients.index(row.patient)] += by_pair.sum(1)
+        counts[patients.index(row.patient)] += by_pair.shape[1]
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, len(patients), (DRAWS, len(patients)))
+    pair = rng.integers(0, pairs, (DRAWS, 1))
+    shares = sums[pair, drawn].sum(1) / counts[drawn].sum(1)
+    low, high = np.quantile(shares, [0.025, 0.975])
+    accuracy = float(sums.mean(0).sum() / counts.sum())
     values = (
         round(accuracy, 4),
         round(float(low), 4),
@@ -258,8 +281,8 @@ def measured(correct: Correct, tested: Sequence[SeriesRow]) -> dict[str, object]
 
 
 def has_row(name: str, row: Mapping[str, object]) -> bool:
-    """Whether results/NAME.csv has a row of this configuration, seed, data and method."""
-    columns = ("config", "seed", "data_sha256", "method")
+    """Whether results/NAME.csv has a row of this configuration, seed, data, method and pairs."""
+    columns = ("config", "seed", "data_sha256", "method", "pairs")
     return recorded(name, row, [column for column in columns if column in row])
 
 

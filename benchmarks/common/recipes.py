@@ -15,4 +15,9 @@ def quick() -> Recipe:
     return dataclasses.replace(chosen, inputs=dataclasses.replace(chosen.inputs, size_px=48))
 
 
+def with_papers_losses(recipe: Recipe) -> Recipe:
+    """The same with the order and the distance loss of the paper, 1:1, and no other."""
+    return dataclasses.replace(recipe, order_scale=1.0, distance_weight=1.0, position_weight=0.0)
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {"quick": quick, "default": default, "paper": paper}

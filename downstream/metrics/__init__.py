@@ -8,7 +8,7 @@ Every tool counts differently. This one counts as follows:
   overlaps best among those still free, or none. A second detection of the same lesion is a false
   positive. (Published FROCs of DeepLesion let one detection find several lesions and count a second
   detection neither as hit nor as false positive, which gives higher numbers.)
-* A lesion is found where the IoU is greater than 0.5, as in the paper (section 3.3). COCO's AP
+* A lesion is found where the IoU is greater than 0.5, as in the paper (section 3.2). COCO's AP
   alone takes IoU >= the threshold.
 * Equal scores keep the order in which the detector gave them, images the order of the list.
 * An image without a lesion adds only its false positives. Where there is no lesion at all, a share
@@ -23,7 +23,7 @@ from .ap import AveragePrecision, CocoAp, coco_ap
 from .bootstrap import Interval, by_group, interval, intervals, paired_bootstrap
 from .froc import FPS, Sensitivity, sensitivity_at
 from .matching import ImageResult, Metric, matched
-from .recall import SIZES, TYPES, Recall, recall_at
+from .recall import SIZES, TYPES, OtherRecalls, Recall, recall_at
 from .summary import report
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "ImageResult",
     "Interval",
     "Metric",
+    "OtherRecalls",
     "Recall",
     "Sensitivity",
     "by_group",

@@ -11,6 +11,7 @@ import numpy as np
 
 from ubr.pretrain.data.deeplesion.table import LESION_TYPES
 
+from .ap import COCO_IOUS
 from .matching import Flags, ImageResult, Value, check_images, on_all, share, taken_lesions
 
 Group = Callable[[ImageResult], Flags]
@@ -73,9 +74,42 @@ class Recall:
         return lambda counts: share(counts @ found, counts @ lesions)
 
 
+@dataclass(frozen=True)
+class OtherRecalls:
+    """The two readings of "average recall of the top k" that `recall_at` is not: the mean over the
+    slices that have lesions of each slice's recall, and COCO's average recall, the mean over IoU >=
+    0.50, 0.55, ..., 0.95 of the share of all lesions.
+    """
+
+    k: int = 5
+    iou: float = 0.5
+
+    def on(self, results: Sequence[ImageResult]) -> Value:
+        """Two values. Raises as `Recall.on` does."""
+        check_images(results, self.iou)
+        lesions = np.array([float(len(r.truth)) for r in results])
+        best = [r.overlaps[: self.k] for r in results]
+        own = np.array([(taken_lesions(o, self.iou) >= 0).sum() for o in best])
+        of_slice = own / np.maximum(lesions, 1)
+        over_ious = np.array(
+            [
+                np.mean([(taken_lesions(o, iou, or_equal=True) >= 0).sum() for iou in COCO_IOUS])
+                for o in best
+            ]
+        )
+        return lambda counts: np.append(
+            share(counts @ of_slice, counts @ (lesions > 0)),
+            share(counts @ over_ious, counts @ lesions),
+        )
+
+
 def recall_at(results: Sequence[ImageResult], k: int = 5, iou: float = 0.5) -> float:
     """Share of all lesions that the k best detections of their image find with IoU > `iou`.
 
-    The paper's Fig. 3c has k = 5 and IoU > 0.5.
+    The paper's Fig. 3c has k = 5 and IoU > 0.5, and says "average recall of top-5 detections on
+    each slice". That can be read in three ways: over all lesions, as here; as the mean of the
+    slices' recalls; or as COCO's average recall, the mean over IoU thresholds. Most slices have one
+    lesion, so the first two differ little. The third contradicts the paper's one threshold. A
+    report has all three.
     """
     return float(on_all(Recall(k, iou), results)[0])

@@ -10,7 +10,7 @@ from .ap import CocoAp
 from .bootstrap import Interval, by_group, count_patients, interval, intervals
 from .froc import FPS, Sensitivity
 from .matching import ImageResult, matched
-from .recall import SIZES, TYPES, Group, Recall
+from .recall import SIZES, TYPES, Group, OtherRecalls, Recall
 
 
 def report(
@@ -25,6 +25,9 @@ def report(
     """All that is measured, as plain values for JSON: recall at k, FROC, AP, recall by type and by
     size, each as value, low, high.
 
+    `recall` is that of `recall_at`; the two other readings of "average recall of the top k" are
+    `recall_mean_of_slices` and `recall_mean_of_ious` (COCO's average recall).
+
     What does not exist is null. `false_positives_per_image` is what the detector makes without a
     threshold: from there on FROC is clamped.
 
@@ -36,6 +39,7 @@ def report(
     hits = sum(int(matched(r, iou).sum()) for r in results)
     lesions, detections = sum(len(r.truth) for r in results), sum(len(r.scores) for r in results)
     ap50, ap = intervals(results, CocoAp(), **options)
+    of_slices, of_ious = intervals(results, OtherRecalls(k, iou), **options)
     sensitivities = intervals(results, Sensitivity(FPS, iou), **options)
     return {
         "images": len(results),
@@ -48,6 +52,8 @@ def report(
         "k": k,
         "bootstrap": options,
         "recall": _row(interval(results, recall, **options)),
+        "recall_mean_of_slices": _row(of_slices),
+        "recall_mean_of_ious": _row(of_ious),
         "froc": [
             {"fp_per_image": fp, **_row(one)} for fp, one in zip(FPS, sensitivities, strict=True)
         ],

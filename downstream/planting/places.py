@@ -5,8 +5,8 @@ homogeneity and neighbours:
 
 * `nodule`: large air-like regions denser than air and walled by soft tissue: lung. Four of five are
   solid, the rest ground glass.
-* `liver`: large homogeneous soft tissue, 0..180 HU, right of the midline. Masses are darker or
-  brighter than their surroundings.
+* `liver`: large homogeneous soft tissue, 0..180 HU, right of the midline, and not alike on both
+  sides, as a brain and buttocks are. Masses are darker or brighter than their surroundings.
 * `kidney`: compact homogeneous soft tissue behind the middle of the body, off the midline, bedded
   in fat. Masses as in the liver.
 * `node`: fat inside the body's wall. Lymph nodes are as dense as the scan's soft tissue.
@@ -26,6 +26,12 @@ from ubr.weights.body import body_boxes
 KINDS = ("nodule", "liver", "kidney", "node")
 WORK_MM = 3.0
 """Block size of the pass that looks for places."""
+ALIKE = 0.4
+"""Share of a core whose mirror image across the midline is a core too, from which it is no liver.
+
+In 102 heads, also with the skull taken off or made soft, it is 0.53 or more; in 24 livers at most
+0.25.
+"""
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -200,7 +206,8 @@ def _disk(radius_mm: float, block_mm: tuple[float, ...]) -> Bools:
 def _liver(soft_mm: Floats, body: Bools, block_mm: tuple[float, ...]) -> Floats:
     """Room (mm) in cores of soft tissue on the patient's right.
 
-    A core lies 9 mm below the surface and has at least 120 cm3.
+    A core lies 9 mm below the surface and has at least 120 cm3. What has its like on the left is no
+    liver: a brain that no skull shows to be one, or muscle.
     """
     from scipy import ndimage
 
@@ -210,9 +217,22 @@ def _liver(soft_mm: Floats, body: Bools, block_mm: tuple[float, ...]) -> Floats:
         core = labels[where] == i
         if core.sum() * np.prod(block_mm) >= 120e3:
             left, right = _across(body, where[0])
+            if _alike(core, labels[where[0], where[1]] > 0, where[2].start, left + right - 1):
+                continue
             core &= np.arange(where[2].start, where[2].stop) < (left + right) / 2
             liver[where][core] = soft_mm[where][core]
     return liver
+
+
+def _alike(core: Bools, all_cores: Bools, start: int, ends: int) -> bool:
+    """Whether the mirror image of a core, `[z, y, x]`, which begins at column `start`, mostly meets
+    cores of the same rows. ends: column + column of its mirror image.
+    """
+    z, y, x = np.nonzero(core)
+    mirrored = ends - (x + start)
+    inside = (mirrored >= 0) & (mirrored < all_cores.shape[2])
+    met = all_cores[z[inside], y[inside], mirrored[inside]]
+    return bool(met.sum() > ALIKE * len(x))
 
 
 def _kidney(tissue: Bools, body: Bools, fat: Bools, block_mm: tuple[float, ...]) -> Floats:

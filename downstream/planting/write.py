@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from ubr.pretrain.data.deeplesion.images import IMAGES, save_hu, slice_path
 from ubr.pretrain.data.deeplesion.table import COLUMNS, SPLITS, TABLE
 from ubr.pretrain.data.scans import Scan, Scans
 from ubr.pretrain.data.volume import Volume
 from ubr.weights.common import disk
+from ubr.weights.common.progress import progress_bar
 
 from .lesions import Lesion, plant_lesions
 from .places import KINDS, find_places
@@ -112,6 +112,8 @@ def plant(
             in which a lesion fits.
     """
     out = Path(out)
+    if out.parent.is_dir():
+        disk.sweep(out.parent)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists and is not an empty folder; name a new one")
     for name, value in (("per_scan", per_scan), ("studies", studies)):
@@ -123,7 +125,7 @@ def plant(
         )
     with disk.whole(out) as part:
         data = _DataSet(part)
-        for scan in tqdm(scans, desc="plant", unit="scan", disable=not progress):
+        for scan in progress_bar(scans, title="plant", unit="scans", show=progress):
             digest = scan_digest(scan.volume, seed)
             if not data.is_new(digest):
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
 def check(options: Options, words: Sequence[str]) -> None:
     """A folder in DeepLesion's layout, before training."""
     from ..preflight import check
+    from ..recipes import RECIPES, recipe
 
     options.description = (
-        "Check a folder in DeepLesion's layout before training. The exit status is 2 if training "
-        "must not start."
+        "Check a folder in DeepLesion's layout before training, with the recipe and view that "
+        "train will be given. The exit status is 2 if training must not start, and train then "
+        "refuses."
     )
     options.add_argument("folder", metavar="FOLDER", help="with DL_info.csv and Images_png")
     options.add_argument(
@@ -32,10 +35,21 @@ def check(options: Options, words: Sequence[str]) -> None:
         help="whose images are read; without it, those of all splits in the table",
     )
     options.offer_json("the report")
-    options.offer(check, {"folder", "splits"})
+    options.offer(check, {"folder", "splits", "view"})
+    options.add_argument(
+        "--recipe", choices=tuple(RECIPES), default="small", help="the recipe of the training"
+    )
+    options.add_argument(
+        "--view.channels", type=int, help="of the training; the recipe's by default"
+    )
+    options.add_argument(
+        "--view.distance_mm", type=float, help="of the training; the recipe's by default"
+    )
     given = options.read(words)
     manifest, as_json = given.pop("manifest"), given.pop("json")
-    report = check(**given)
+    changed = {name: value for name, value in given.pop("view").items() if value is not None}
+    view = dataclasses.replace(recipe(given.pop("recipe")).view, **changed)
+    report = check(**given, view=view)
     show(report.manifest if as_json else report.table())
     if manifest is not None:
         disk.write_text(manifest, json.dumps(report.manifest, indent=1) + "\n")

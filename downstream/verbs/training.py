@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from ..recipes import DetectorRecipe
     from ..training import Run
 
+FINISHED = "already finished; nothing would be trained"
 LAYOUT = {
     "Most used": (
         *("out", "weights", "start", "backbone", "recipe", "steps", "devices"),
         *("config", "dry"),
     ),
+    "Start from a file, without --weights": ("start_prefix", "assume_scale"),
     "Data": ("share", "unreadable"),
     "View of a slice": ("view",),
     "Augmentation": ("augment",),
@@ -29,7 +31,7 @@ LAYOUT = {
         *("batch", "optimizer", "lr", "momentum", "weight_decay", "warmup", "drops"),
         *("clip_norm", "precision", "seed"),
     ),
-    "Machine": ("accelerator", "nodes", "workers"),
+    "Machine": ("device", "nodes", "workers"),
     "Output": ("validate_every", "checkpoint_every", "log_every"),
 }
 
@@ -50,17 +52,28 @@ def train(options: Options, words: Sequence[str]) -> None:
     weights = _start(given, chosen)
     sides = _data(given, chosen, weights.inputs)
     planned = _planned(given, chosen, weights, sides)
-    if given["dry"]:
-        show(planned)
-        return
     from ubr.weights.common.trainer import is_first_process
 
-    from ..training import finetune  # here, because Lightning takes seconds to import
+    from ..training import finetune, rehearse  # here, because Lightning takes seconds to import
 
+    scorer = load(given["scorer"]) if given["scorer"] else None
+    images, held_out = sides.values()
+    if given["dry"]:
+        estimate = rehearse(
+            weights,
+            images,
+            held_out,
+            given["out"],
+            chosen,
+            machine=machine,
+            intervals=intervals,
+            scorer=scorer,
+        )
+        show(f"{planned}\n{estimate or FINISHED}")
+        return
     if is_first_process():
         show(planned)
-    scorer, (images, held_out) = given["scorer"], sides.values()
-    positions = body_positions(load(scorer), images, held_out) if scorer else None
+    positions = body_positions(scorer, images, held_out) if scorer else None
     run = finetune(
         weights,
         images,
@@ -101,15 +114,20 @@ def _offer(options: Options) -> None:
         "--share", type=float, default=1.0, help="share of the training images, drawn by --seed"
     )
     options.add_argument(
-        "--dry", action="store_true", help="print what would be trained on what, and stop"
+        "--dry",
+        action="store_true",
+        help="say what would be trained on what, and the time, memory and disk that it would need, "
+        "from a few steps; writes nothing",
     )
     options.offer(DetectorRecipe)
     options.offer(InputSpec, under="inputs")
-    options.offer(Machine, {"place"})  # images are always read from files
+    options.offer_machine(Machine, {"place"})  # images are always read from files
     options.offer(Intervals)
     defaults = {f"inputs.{n}": v for n, v in flat(InputSpec()).items()}
     defaults |= {
-        n: v for n, v in {**flat(MACHINE), **flat(INTERVALS)}.items() if n in options.flags()
+        n: v
+        for n, v in {**flat(MACHINE), **flat(INTERVALS)}.items()
+        if n in options.flags() and n not in options.called
     }
     options.set_defaults(defaults)
 
@@ -132,6 +150,18 @@ def _offer_start(options: Options) -> None:
         "--pyramid 0",
     )
     options.add_argument(
+        "--start-prefix",
+        metavar="TEXT",
+        help="what precedes the trunk's names in the file of --start, as teacher; "
+        "for a file that holds several trunks, or one in an unusual place",
+    )
+    options.add_argument(
+        "--assume-scale",
+        action="store_true",
+        help="take it that a file of --start that does not state its scale was trained on that of "
+        "the input contract",
+    )
+    options.add_argument(
         "--scorer",
         metavar="FILE",
         help="with --position true: weights of ubr-pretrain fit that score the slices",
@@ -146,7 +176,10 @@ def _check(given: Mapping[str, Any], chosen: DetectorRecipe) -> None:
             f"--position {str(chosen.position).lower()} with --scorer {given['scorer']}: give "
             "both, or neither"
         )
-    start = given["start"] or given["backbone"] or given["inputs"] != InputSpec()
+    start = (
+        any(given[name] for name in ("start", "backbone", "start_prefix", "assume_scale"))
+        or given["inputs"] != InputSpec()
+    )
     if given["weights"] and start:
         raise ValueError(
             "--weights bring their own start, backbone and inputs; leave out --start, --backbone "
@@ -162,7 +195,8 @@ def _start(given: Mapping[str, Any], chosen: DetectorRecipe) -> Weights:
     if given["weights"]:
         return load(given["weights"])
     backbone, start = given["backbone"] or "timm/resnet18", given["start"] or "random"
-    return starting_weights(backbone, start, given["inputs"], chosen.seed)
+    opened = {name: given[name] for name in ("start_prefix", "assume_scale")}
+    return starting_weights(backbone, start, given["inputs"], chosen.seed, **opened)
 
 
 def _data(
@@ -193,6 +227,8 @@ def _planned(
         f"{weights.backbone} from {start}, recipe {given['recipe']}, {chosen.steps} steps of "
         f"{chosen.batch} images; {counts}"
     )
+    scale = weights.provenance.get("start", {}).get("scale") if given["start"] else None
+    plan += f"\nnote: the start's scale is {scale}" if scale else ""
     apart, view = weights.inputs.neighbours_mm, chosen.view
     if not apart or (view.channels, view.distance_mm) == (3, apart):
         return plan

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ubr.weights import InputSpec
 from ubr.weights.common import disk
 from ubr.weights.common.checks import check_choice
 from ubr.weights.common.execution import Place
+from ubr.weights.common.progress import progress_bar
 
 from .store import SeriesRow, Store
 
@@ -77,22 +77,36 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     disk.sweep(folder)
     disk.write_text(folder / "grid.json", _about(inputs, size_px) + "\n")
-    missing = [row for row in rows if not _file(folder, row).exists()]
+    missing = missing_rows(store, rows, inputs, size_px)
     if not missing:
         return folder
     # Threads: decompressing and resampling leave the interpreter, and processes take longer to
     # start than most stores to prepare.
     with ThreadPoolExecutor(max(1, workers)) as pool:
         jobs = [pool.submit(_prepare_one, store, row, inputs, size, folder) for row in missing]
-        for job in tqdm(
+        for job in progress_bar(
             as_completed(jobs),
             total=len(jobs),
-            desc=f"prepare {size} px",
+            title=f"prepare {size} px",
             unit="series",
-            disable=not progress,
+            show=progress,
         ):
             job.result()
     return folder
+
+
+def missing_rows(
+    store: Store, rows: Sequence[SeriesRow], inputs: InputSpec, size_px: int | None = None
+) -> list[SeriesRow]:
+    """The series that this grid lacks."""
+    folder = grid_folder(store, inputs, size_px)
+    return [row for row in rows if not _file(folder, row).exists()]
+
+
+def grid_bytes(row: SeriesRow, inputs: InputSpec, size_px: int | None = None) -> int:
+    """Size of a series on the grid."""
+    planes = 3 if inputs.neighbours_mm else 1
+    return 2 * planes * row.slices * (size_px or inputs.size_px) ** 2
 
 
 def _prepare_one(store: Store, row: SeriesRow, inputs: InputSpec, size: int, folder: Path) -> None:

@@ -1,16 +1,18 @@
 """Which CT series the user's folders hold, and what is left out and why.
 
 Files are told apart by content: DICOM by its preamble or first element, PNG by its signature;
-NIfTI, NRRD and MetaImage by their ending, which those formats require. Nothing stops the search: a
-file or folder that cannot be read is left out with the reason. Hidden files and folders (a name
-that starts with a dot) are not looked at. Links to folders are followed, each folder is visited
-once.
+NIfTI, NRRD and MetaImage by their ending, which those formats require (`.hdr` and `.img` by their
+content too). Nothing stops the search: a file or folder that cannot be read is left out with the
+reason, and so is what is neither: a pipe, a socket or a device would keep its reader waiting.
+Hidden files and folders (a name that starts with a dot) are left out, unless they are the source
+itself. Links to folders are followed, each folder is visited once.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ from .workers import DIED, Workers, each
 
 _BATCH = 32
 """Files per task: a header takes less time to read than to send to another process."""
+HIDDEN = "hidden (the name begins with a dot); give it as a source of its own to have it read"
 _NOTHING = "not DICOM, NIfTI, NRRD, MetaImage or PNG"
 
 
@@ -66,11 +69,11 @@ def find_series(
         left += out
     once: dict[str, Series] = {}
     for one in sorted(series, key=lambda s: (s.files[0], s.uid)):
-        if one.uid in once:
-            left.append(LeftOut(one.files[0], "a copy of another file"))
-        else:
+        if one.uid not in once:
             once[one.uid] = one
-    data = {path for one in once.values() if one.kind == "itk" for path in one.files[1:]}
+        elif one.files != once[one.uid].files:  # a pair is met at both of its files
+            left.append(LeftOut(one.files[0], "a copy of another file"))
+    data = {p for one in series if one.kind in ("itk", "nifti") for p in one.files[1:]}
     return list(once.values()), sorted(
         (o for o in left if o.path not in data), key=lambda o: (o.path, o.reason)
     )
@@ -123,33 +126,67 @@ def _walk(sources: Sequence[str | Path]) -> tuple[list[str], list[LeftOut]]:
     left: list[LeftOut] = []
     visited: set[str] = set()
     for source in sources:
-        start = Path(source).expanduser().absolute()
-        if not start.exists():
+        start = str(Path(source).expanduser().absolute())
+        if not _is_there(start):
             raise UnusableError(f"{source} does not exist: give a file or folder that does")
-        if start.is_file():
-            paths[str(start)] = None
-            continue
-        folders = [str(start)]
-        while folders:
-            folder = folders.pop()
-            if (real := os.path.realpath(folder)) in visited:
+        waiting = [start]
+        while waiting:
+            path = waiting.pop()
+            try:
+                if not _is_folder(path):
+                    paths[path] = None
+                    continue
+            except (UnusableError, OSError) as error:
+                left.append(LeftOut(path, _why_not(error, "file")))
+                continue
+            if (real := os.path.realpath(path)) in visited:
                 continue
             visited.add(real)
             try:
-                entries = sorted(os.scandir(folder), key=lambda e: e.name)
+                entries = sorted(os.scandir(path), key=lambda e: e.name)
             except OSError as error:
-                left.append(LeftOut(folder, f"the folder cannot be read ({error.strerror})"))
+                left.append(LeftOut(path, _why_not(error, "folder")))
                 continue
             if not entries:
-                left.append(LeftOut(folder, "the folder is empty"))
+                left.append(LeftOut(path, "the folder is empty"))
             for entry in entries:
                 if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    folders.append(entry.path)
+                    left.append(LeftOut(entry.path, HIDDEN))
+                elif entry.is_file(follow_symlinks=False):
+                    paths[entry.path] = None  # nearly all are, and this asks the disk nothing
                 else:
-                    paths[entry.path] = None
+                    waiting.append(entry.path)
     return sorted(paths), left
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is such a name, also where what it names cannot be reached."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_folder(path: str) -> bool:
+    """Whether a path is a folder; if not it is a file.
+
+    Raises `UnusableError` for what is neither, and `OSError` where a link leads nowhere, in circles
+    or where one may not go.
+    """
+    mode = Path(path).stat().st_mode
+    if stat.S_ISDIR(mode) or stat.S_ISREG(mode):
+        return stat.S_ISDIR(mode)
+    kinds = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
+    raise UnusableError(f"a {kinds.get(stat.S_IFMT(mode), 'device')}, not a file")
+
+
+def _why_not(error: UnusableError | OSError, what: str) -> str:
+    if isinstance(error, UnusableError):
+        return str(error)
+    return f"the {what} cannot be read ({error.strerror or type(error).__name__})"
 
 
 def _look_at_all(
@@ -188,8 +225,8 @@ def _look(path: str) -> dicom.Header | _Png | Series | LeftOut:
     """What one file is. It never raises, so the batch continues."""
     name = path.lower()
     try:
-        if name.endswith(nifti.ENDINGS):
-            return Series("nifti", (path,), files_digest([path]), "")
+        if members := nifti.nifti_files(path):
+            return Series("nifti", members, files_digest(members), "")
         if name.endswith(itk.ENDINGS):
             members = itk.with_data(path)
             return Series("itk", members, files_digest(members), "")
@@ -199,8 +236,9 @@ def _look(path: str) -> dicom.Header | _Png | Series | LeftOut:
             return _Png(path, images.is_16_bit_grey(start))
         return dicom.read_header(path)
     except dicom.NotDicomError:
-        return LeftOut(path, _NOTHING if start else "the file is empty")
+        nothing = nifti.NO_HEADER if name.endswith(nifti.IMAGES) else _NOTHING
+        return LeftOut(path, nothing if start else "the file is empty")
     except UnusableError as error:
         return LeftOut(path, str(error))
     except OSError as error:
-        return LeftOut(path, f"the file cannot be read ({error.strerror})")
+        return LeftOut(path, _why_not(error, "file"))

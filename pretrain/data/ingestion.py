@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,11 +19,12 @@ from pathlib import Path
 from ubr.weights.body import body_boxes
 from ubr.weights.common.pool import cores
 
+from .digests import files_digest
 from .find import find_series, read_volume, silence
 from .patients import assign_patients, read_patients
 from .scans import is_store, why_unread
 from .store import LEFT_OUT, SeriesRow, Store, StoreError
-from .volume import LeftOut, Series, UnusableError, reasons
+from .volume import LeftOut, Series, UnusableError, reasons, shown
 from .workers import DIED, Workers, chosen, each
 
 
@@ -69,7 +70,8 @@ class Ingested:
         if self.would_take:
             lines = [f"would take     {len(self.would_take):6,} series"]
             names = [
-                min(s.files) if with_paths else f"series {Store.key(s)}" for s in self.would_take
+                shown(min(s.files)) if with_paths else f"series {Store.key(s)}"
+                for s in self.would_take
             ]
             lines += [
                 f"{'':15}{len(s.files):6,} file{'s' * (len(s.files) != 1):1}  {s.kind:6} {name}"
@@ -135,7 +137,7 @@ def ingest(
     if is_store(target):
         Store.open(target)  # refuse a store that cannot be used before the search, not after it
     found, left_out = find_series(folders, workers=0 if staff == 1 else staff, progress=True)
-    found, unmatched = assign_patients(found, whose)
+    in_files, (found, unmatched) = found, assign_patients(found, whose)
     # The store may lie among its sources; its own files are no scans.
     left_out = [out for out in left_out if not Path(out.path).is_relative_to(target.absolute())]
     if dry:
@@ -149,9 +151,25 @@ def ingest(
             f"{', '.join(map(str, sources))} holds no CT series, so no store was made; "
             f"{len(left_out)} were left out{most}; give files or folders with CT"
         )
+    filled = Store.create(target.absolute())
+    by_table = {s.uid for s, own in zip(found, in_files, strict=True) if s.patient != own.patient}
+    known = {row.key: row.patient for row in filled.rows()}
+    found = [s if s.uid in by_table else _unlike_stored(filled, known, s) for s in found]
+    return replace(_fill(filled, folders, found, left_out, staff, min_slices), unmatched=unmatched)
+
+
+def _unlike_stored(store: Store, known: Mapping[str, str], series: Series) -> Series:
+    """The series, under a key of its content where the store has its UID as another patient's.
+
+    known: the patient of each key.
+    """
+    key = store.key(series)
+    if not series.patient or known.get(key, key) in (key, store.patient(series)):
+        return series
     return replace(
-        _fill(Store.create(target.absolute()), folders, found, left_out, staff, min_slices),
-        unmatched=unmatched,
+        series,
+        uid="content-" + files_digest(series.files),
+        warnings=(*series.warnings, "mixed: another patient in the store has this series' UID"),
     )
 
 

@@ -1,49 +1,103 @@
-"""NRRD and MetaImage files, through SimpleITK (the extra `[itk]`)."""
+"""NRRD and MetaImage files. MetaImage is read through SimpleITK (the extra `[itk]`).
+
+ITK takes a MetaImage without a direction as if it lay in the patient as DICOM's axes do, and a
+negative spacing as a turn; it ignores units. So the header is looked at first.
+"""
 
 from __future__ import annotations
 
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ubr.weights.common.optional import optional
 
-from .affine import hu_grid_to_volume, shape_3d
+from . import nrrd
+from .affine import SIZE_OFF, hu_grid_to_volume, shape_3d
 from .volume import Series, UnusableError, Volume
 
-ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
+ENDINGS = (*nrrd.ENDINGS, ".mha", ".mhd")
+
+_MATRICES = ("TransformMatrix", "Orientation", "Rotation")
+"""Names of one and the same thing."""
+_MM = {"mm": 1.0, "um": 0.001, "cm": 10.0, "?": 1.0}
+_UNSAID = "the header does not say how the image lies in the patient"
+_DAMAGED = "damaged or truncated file, or not what its ending says"
+
+Float = NDArray[np.float64]
 
 
 def with_data(path: str) -> tuple[str, ...]:
-    """The file, and the data file beside it that a detached header (.mhd, .nhdr) names."""
-    if Path(path).suffix.lower() not in (".mhd", ".nhdr"):
+    """The file, and the data files beside it that its header names."""
+    try:
+        if path.lower().endswith(nrrd.ENDINGS):
+            named = nrrd.read_header(path).data
+        else:
+            named = _meta_header(path).data
+    except UnusableError:  # reading it tells why
         return (path,)
-    with Path(path).open("rb") as file:
-        named = re.search(
-            rb"^(?:ElementDataFile *=|data ?file:) *([^\r\n]+)", file.read(1 << 16), re.MULTILINE
-        )
-    data = Path(path).parent / named[1].decode(errors="replace").strip() if named else None
-    return (path, str(data)) if data and data.is_file() else (path,)
+    return (path, *(data for data in named if data != path and Path(data).is_file()))
 
 
 def read_itk(series: Series) -> Volume:
-    """An NRRD or MetaImage file, through SimpleITK.
+    """An NRRD or MetaImage file.
 
-    Raises `UnusableError` when SimpleITK is not installed, the file is damaged, not 3-D, does not
-    say how it lies in the patient, or holds no HU.
+    Raises `UnusableError` when the file is damaged, not 3-D, does not say how it lies in the
+    patient or contradicts itself there, or holds no HU; for MetaImage also when SimpleITK is not
+    installed.
     """
+    path = series.files[0]
+    if path.lower().endswith(nrrd.ENDINGS):
+        return hu_grid_to_volume(*nrrd.read_grid(path))
+    return _read_metaimage(path)
+
+
+def _meta_header(path: str) -> nrrd.Header:
+    """The fields of a MetaImage's header, which ends with the name of its data.
+
+    Raises `UnusableError` when it is none, or says something twice.
+    """
+    fields: dict[str, str] = {}
+    with Path(path).open("rb") as file:
+        while "ElementDataFile" not in fields:
+            line = file.readline(1 << 16).decode("utf-8", "surrogateescape")
+            field = re.match(r"\s*(\w+)\s*[=:]\s*(.*?)\s*$", line)
+            if not line or (not field and line.strip()):
+                raise UnusableError(_DAMAGED)
+            if field and fields.setdefault(field[1], field[2]) != field[2] != "":
+                raise UnusableError("the header contradicts itself: a field is given twice")
+        start = file.tell()
+        named = fields["ElementDataFile"]
+        if named.upper() == "LOCAL":
+            return nrrd.Header(fields, (path,), start)
+        listed = [named]
+        if named.upper().startswith("LIST"):
+            lines = file.read(1 << 24).decode("utf-8", "surrogateescape").splitlines()
+            listed = [line.strip() for line in lines if line.strip()]
+    listed = nrrd.numbered(named) or listed
+    return nrrd.Header(fields, tuple(str(Path(path).parent / name) for name in listed), 0)
+
+
+def _read_metaimage(path: str) -> Volume:
     try:
         sitk = optional("SimpleITK", extra="itk", purpose="reading NRRD and MetaImage")
     except ValueError as error:
         raise UnusableError(str(error)) from None
-    path = series.files[0]
-    _check_orientation(path)
+    header = _meta_header(path)
+    unit = _check_geometry(header.fields)
+    if not all(Path(data).is_file() for data in header.data):
+        raise UnusableError("a data file that the header names is missing")
+    if header.fields.get("CompressedData", "").lower() in ("true", "1"):
+        for data in header.data:
+            _check_packed(data, header.start)
     try:
         image: Any = sitk.ReadImage(path)
     except RuntimeError:
-        raise UnusableError("damaged or truncated file, or not what its ending says") from None
+        raise UnusableError(_DAMAGED) from None
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise UnusableError(f"{image.GetNumberOfComponentsPerPixel()} values a voxel, not one")
     stored = sitk.GetArrayViewFromImage(image).T
@@ -51,19 +105,83 @@ def read_itk(series: Series) -> Volume:
     dimension = image.GetDimension()
     directions = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
     axes = directions * np.array(image.GetSpacing()[:3])
-    return hu_grid_to_volume(stored, np.column_stack([axes, image.GetOrigin()[:3]]))
+    return hu_grid_to_volume(stored, np.column_stack([axes, image.GetOrigin()[:3]]) * unit)
 
 
-def _check_orientation(path: str) -> None:
-    """Refuse an image without a direction: ITK places it in the patient as if it had one."""
-    with Path(path).open("rb") as file:
-        head = file.read(1 << 16)
-    is_nrrd = Path(path).suffix.lower() in (".nrrd", ".nhdr")
-    said = (
-        (b"\nspace directions:",) if is_nrrd else (b"TransformMatrix", b"Orientation", b"Rotation")
-    )
-    if not any(word in head for word in said):
+def _check_geometry(fields: dict[str, str]) -> float:
+    """mm in the header's unit.
+
+    Raises `UnusableError` for a header that does not say how the image lies and how large it is, or
+    says it in two ways.
+    """
+    stated = [name for name in _MATRICES if name in fields]
+    if not stated:
+        raise UnusableError(f"{_UNSAID} (no {_MATRICES[0]})")
+    matrix, *others = (_numbers(fields, name) for name in stated)
+    dimension = round(len(matrix) ** 0.5)
+    if (
+        dimension**2 != len(matrix)
+        or dimension < 3
+        or any(m.tolist() != matrix.tolist() for m in others)
+    ):
         raise UnusableError(
-            "the header does not say how the image lies in the patient (no "
-            f"{said[0].decode().strip().rstrip(':')})"
+            f"the header contradicts itself: {' and '.join(stated)} should be one matrix, with "
+            "the dimension of the image"
         )
+    axes = matrix.reshape(dimension, dimension)[:3, :3]  # a row for each axis of the array
+    lengths = np.linalg.norm(axes, axis=1)
+    if not np.isfinite(axes).all() or (abs(lengths - 1) > SIZE_OFF).any():
+        raise UnusableError(
+            f"the header contradicts itself: {stated[0]} has axes of length "
+            f"{' x '.join(f'{v:.4g}' for v in lengths)}, and sizes stand in ElementSpacing"
+        )
+    said = next((name for name in ("ElementSpacing", "ElementSize") if name in fields), "")
+    if not said:
+        raise UnusableError("the header does not say how large a voxel is (no ElementSpacing)")
+    if not (_numbers(fields, said)[:3] > 0).all():
+        raise UnusableError(f"{said} is {fields[said]}: sizes are above 0")
+    if fields.get("DistanceUnits", "mm") not in _MM:
+        raise UnusableError(f"DistanceUnits is none of {', '.join(_MM)}")
+    if not _is_anatomical(fields.get("AnatomicalOrientation", ""), axes):
+        raise UnusableError(
+            f"the header's {stated[0]} and AnatomicalOrientation disagree on where the head is"
+        )
+    return _MM[fields.get("DistanceUnits", "mm")]
+
+
+def _is_anatomical(letters: str, axes: Float) -> bool:
+    """Whether AnatomicalOrientation, where it says something, agrees on the head.
+
+    RAI means from the right, the front and below in ITK, and towards them elsewhere; the latter is
+    believed where all three letters say so. What is left and right is not asked: writers often put
+    RAI whatever the matrix is.
+    """
+    ways = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "I": (2, 1), "S": (2, -1)}
+    told = [ways[letter] for letter in letters[:3].upper() if letter in ways]
+    if len(told) < 3:
+        return True
+    agree = [bool(row[axis] * sign > 0) for row, (axis, sign) in zip(axes, told, strict=True)]
+    head = next((a for a, (axis, _) in zip(agree, told, strict=True) if axis == 2), True)
+    return head or not any(agree)
+
+
+def _numbers(fields: dict[str, str], name: str) -> Float:
+    try:
+        return np.array([float(value) for value in fields[name].split()])
+    except ValueError:
+        raise UnusableError(f"{name} holds something else than numbers") from None
+
+
+def _check_packed(path: str, start: int) -> None:
+    """Refuse packed voxels whose checksum is wrong: SimpleITK gives whatever came out."""
+    unpack = zlib.decompressobj(wbits=47)
+    try:
+        with Path(path).open("rb") as file:
+            file.seek(start)
+            while not unpack.eof:
+                packed = file.read(1 << 20)
+                if not packed:
+                    raise UnusableError(_DAMAGED)
+                unpack.decompress(packed)
+    except zlib.error:
+        raise UnusableError(_DAMAGED) from None

@@ -1,7 +1,8 @@
 """A user's table of patients: which file belongs to whom, where the format does not say.
 
 A CSV file with the columns `file` and `patient`. `file` is the end of the path of a file or of a
-folder (`torso/a.nii.gz`). Where several lines fit a file, the longest one counts.
+folder (`torso/a.nii.gz`). Where several lines fit a file, the longest one counts. What of a path is
+not UTF-8 or cannot be printed is written as U+FFFD, as in what `--with-paths` shows.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
-from .volume import Series
+from .volume import Series, shown
 
 
 def read_patients(path: Path) -> dict[str, str]:
@@ -57,7 +59,9 @@ def assign_patients(found: Iterable[Series], whose: Mapping[str, str]) -> tuple[
     used = set()
     assigned = []
     for series in found:
-        entry = next((e for e in _path_ends(min(series.files)) if e in whose), None)
+        path = min(series.files)
+        ends = chain(_path_ends(path), _path_ends(shown(path)))
+        entry = next((end for end in ends if end in whose), None)
         if entry is not None:
             used.add(entry)
             series = replace(series, patient=whose[entry])

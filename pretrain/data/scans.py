@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .find import find_one, find_series, read_volume, silence
+from .libraries import LibraryError, broken_library
 from .patients import assign_patients, read_patients
 from .store import DAMAGED, SeriesRow, Store, StoreError
-from .volume import LeftOut, Series, UnusableError, Volume
+from .volume import LeftOut, Series, UnusableError, Volume, shown
 from .workers import DIED, Workers, each
 
 
@@ -25,7 +26,7 @@ class Scan:
 
     volume: its voxels in the project's axes. patient: equal for two scans of one patient; it may be
     a name and is never written anywhere. key: hash of the series, the same in every store.
-    source: the file, or the folder that holds several; for a store the key.
+    source: the file, or the folder that holds several, as it can be written; for a store the key.
     """
 
     volume: Volume
@@ -38,7 +39,8 @@ class Scan:
 class UnreadScan:
     """A CT series that has been found. `read` gives its volume.
 
-    key, patient, source: as of `Scan`. origin: the series in files, or a store's folder and row.
+    key, patient: as of `Scan`. source: likewise, as it can be written (`shown`). origin: the series
+    in files, or a store's folder and row.
     """
 
     key: str
@@ -175,7 +177,7 @@ def is_store(path: str | Path) -> bool:
 def unread_scan(series: Series) -> UnreadScan:
     """A series in files as a scan that can be read."""
     key = Store.key(series)
-    return UnreadScan(key, series.patient or key, common_folder(series.files), series)
+    return UnreadScan(key, series.patient or key, shown(common_folder(series.files)), series)
 
 
 def scans_in_files(
@@ -212,7 +214,13 @@ def why_unread(error: Exception) -> str:
     """Why a series could not be read, in one line without path or identity.
 
     Only the texts of our own errors are known to be free of both.
+
+    Raises `LibraryError` where a library is at fault, and not the series.
     """
+    if isinstance(error, LibraryError):
+        raise error
+    if isinstance(error, ImportError):
+        raise broken_library(error.name or "a library", error) from error
     if isinstance(error, UnusableError | StoreError):
         return str(error)
     if isinstance(error, MemoryError):

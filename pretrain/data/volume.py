@@ -29,7 +29,9 @@ WARNINGS = {
     "tilt": "the gantry was tilted; slices were sheared back where needed",
     "rescale": "no rescale slope and intercept; values were taken as HU",
     "ungeometric": "the format holds no geometry; order or spacing was taken from elsewhere",
-    "mixed": "the series held several stacks; this is one of them",
+    "mixed": "the series held several stacks, patients or studies; this is one of them",
+    "joined": "every slice had a series UID of its own; one scan was made of them",
+    "single": "one of several series of one slice each that lie on one stack",
     "unreadable": "files of the series that could not be read were left out",
 }
 
@@ -87,11 +89,13 @@ class Series:
     """A readable unit found in the user's folders, before its pixels are read.
 
     kind: which reader takes it.
-    files: absolute paths; for DICOM in no particular order, for MHD and NHDR with the data file.
+    files: absolute paths; for DICOM in no particular order; for others the header's first.
     uid: what makes it this series and no other (DICOM: SeriesInstanceUID and the stack's number;
     else a digest of the content). It is hashed before anything is written.
     patient: what makes two series one patient's, or "" where the format does not say. Hashed
     likewise.
+    frames: of each DICOM file, which of its frames belong to the series; () for all of all files.
+    warnings: what the search already knows; they become warnings of the volume.
     """
 
     kind: Literal["dicom", "nifti", "itk", "png"]
@@ -99,6 +103,17 @@ class Series:
     files: tuple[str, ...] = field(repr=False)
     uid: str = field(repr=False)
     patient: str = field(repr=False)
+    frames: tuple[tuple[int, ...], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def shown(path: str) -> str:
+    """A path as it can be written anywhere: one line, with U+FFFD for what cannot be printed.
+
+    On disk a name may be any bytes. Those that are not UTF-8 reach Python as surrogates, which
+    neither tables nor terminals take.
+    """
+    return "".join(c if c.isprintable() else "\ufffd" for c in path)
 
 
 @dataclass(frozen=True)
@@ -123,6 +138,7 @@ def reasons(left_out: Iterable[LeftOut], indent: int, with_paths: bool) -> list[
     lines = []
     for group in sorted(alike.values(), key=len, reverse=True):
         lines.append(f"{'':{indent}}{len(group):6,} {group[0].reason}")
-        if example := group[0].path if with_paths else group[0].key and f"series {group[0].key}":
+        key = group[0].key and f"series {group[0].key}"
+        if example := shown(group[0].path) if with_paths else key:
             lines.append(f"{'':{indent}}{'':6} e.g. {example}")
     return lines

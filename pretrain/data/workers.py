@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from ubr.weights.common.optional import optional
 from ubr.weights.common.pool import Died, ProcessPool
+from ubr.weights.common.progress import progress_bar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -61,7 +62,8 @@ def each(
     already: int = 0,
     progress: bool = True,
 ) -> Generator[tuple[Item, Result | None], None, None]:
-    """Apply `task` to every item and yield the results as they finish, with a progress bar.
+    """Apply `task` to every item and yield the results as they finish, with a progress bar
+    (`ubr.weights.common.progress`).
 
     The result of an item whose process died is None. Where memory is short, the system may kill the
     wrong process. Such an item is therefore tried again at the end, when nothing else is running.
@@ -79,12 +81,9 @@ def each(
         ValueError: Dask is not installed.
         ConnectionError: no scheduler answers at the address, or it is gone.
     """
-    from tqdm import tqdm
-
     waiting = deque(items)
-    with tqdm(
-        total=already + len(waiting), initial=already, desc=name, unit=unit, disable=not progress
-    ) as bar:
+    total = already + len(waiting)
+    with progress_bar(total=total, done=already, title=name, unit=unit, show=progress) as bar:
         for item, result in _results(task, waiting, workers):
             bar.update()
             yield item, result

@@ -176,7 +176,7 @@ def _score(
         lambda: (_finished(working, key, where[key]) for key in done),
         left_out,
         options,
-        working.settings,
+        {**working.settings, "backbone": regressor.backbone.name},
     )
     working.finish(names)
     return scored

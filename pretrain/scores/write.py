@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.volume import LeftOut
+from ..data.volume import LeftOut, shown
 from ..reading.faults import findings
 from ..reading.finding import Finding
 from ..reading.intervals import landmark_rows
@@ -66,7 +66,7 @@ def write_tables(
     import pyarrow.parquet as pq
 
     reference = reference_of([(one.scores, one.z_mm) for one in islice(series(), TYPICAL)])
-    left = [{"series": out.key, "reason": out.reason, "path": out.path} for out in left_out]
+    left = [{"series": out.key, "reason": out.reason, "path": shown(out.path)} for out in left_out]
     with _csv(
         folder / "left_out.csv", ["series", "reason", *(["path"] if options.with_paths else [])]
     ) as table:

@@ -187,7 +187,7 @@ def _write_slices(series: Series, volume: Volume, window: slice, target: Path) -
     import nibabel as nib
 
     image = (
-        part_of_nifti(series.files[0], volume, window)
+        part_of_nifti(series.files, volume, window)
         if series.kind == "nifti"
         else part_of_volume(volume, window)
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.nifti import nifti_lps
+from ..data.nifti import NiftiImage, nifti_lps, nifti_qform, open_nifti
 from ..data.volume import Volume
 
 EVEN_MM = 0.1
@@ -16,12 +17,16 @@ it.
 """
 
 
-def part_of_nifti(path: str, volume: Volume, window: slice) -> Any:
-    """Slices of a NIfTI file. Stored values and header stay as they are, except size and origin."""
-    import nibabel as nib
+def part_of_nifti(files: Sequence[str], volume: Volume, window: slice) -> Any:
+    """Slices of a NIfTI file or pair. Stored values and header stay as they are, except size and
+    origin.
+    """
+    with open_nifti(files) as image:
+        return _part(image, volume, window)
 
-    image: Any = nib.load(path)
-    axis, first, step = _slice_axis(nifti_lps(image), volume)
+
+def _part(image: NiftiImage, volume: Volume, window: slice) -> Any:
+    axis, first, step = _slice_axis(nifti_lps(image.header), volume)
     ends = [first + step * window.start, first + step * (window.stop - 1)]
     start, stop = min(ends), max(ends) + 1
     header = image.header.copy()
@@ -30,19 +35,20 @@ def part_of_nifti(path: str, volume: Volume, window: slice) -> Any:
     # Only the origins change: nibabel's own slicer would write another sform code and drop the
     # qform.
     for name, value in zip(
-        ("srow_x", "srow_y", "srow_z"), image.get_sform()[:3] @ moved[:, 3], strict=True
+        ("srow_x", "srow_y", "srow_z"), header.get_sform()[:3] @ moved[:, 3], strict=True
     ):
         header[name][3] = value
-    if int(header["qform_code"]):  # else its numbers mean nothing
+    qform = nifti_qform(header)
+    if qform is not None:  # else its numbers mean nothing
         for name, value in zip(
             ("qoffset_x", "qoffset_y", "qoffset_z"),
-            image.get_qform()[:3] @ moved[:, 3],
+            qform @ moved[:, 3],
             strict=True,
         ):
             header[name] = value
-    stored = image.dataobj.get_unscaled()[(slice(None),) * axis + (slice(start, stop),)]
-    part = type(image)(stored, None, header)
-    part.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)
+    stored = image.stored.get_unscaled()[(slice(None),) * axis + (slice(start, stop),)]
+    part = image.kind(stored, None, header)
+    part.header.set_slope_inter(image.stored.slope, image.stored.inter)
     return part
 
 

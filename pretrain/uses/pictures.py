@@ -1,4 +1,4 @@
-"""Pictures of scores: curves, and slices at equal scores (the paper's Fig. 4a and Fig. 2)."""
+"""Pictures: slices, score curves, and slices at equal scores (the paper's Fig. 4a and Fig. 2)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
     from ..scores.series import SeriesScores
 
@@ -29,6 +30,26 @@ Shown = TypeVar("Shown", bound=HasScores)
 
 ReadSlice = Callable[[str, int], NDArray[np.int16]]
 """Gives the pixels of slice `index` of series `key`, `[y, x]` HU; they are shown as square."""
+
+
+def spread(first: int, last: int, count: int) -> list[int]:
+    """At most `count` slices at equal distances, the first and the last among them."""
+    chosen = np.linspace(first, last, min(count, last - first + 1)).round().astype(int)
+    return sorted({int(index) for index in chosen})
+
+
+def slice_picture(hu: NDArray[np.int16], spacing_yx: tuple[float, float], longer_px: int) -> Image:
+    """A slice `[y, x]` in grey levels of `WINDOW_HU`, with square pixels.
+
+    longer_px: length of its longer side.
+    """
+    from PIL import Image
+
+    low, high = WINDOW_HU
+    grey = (np.clip((hu.astype(np.float32) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    mm = hu.shape[0] * spacing_yx[0], hu.shape[1] * spacing_yx[1]
+    height, width = (max(1, round(longer_px * side / max(mm))) for side in mm)
+    return Image.fromarray(grey).resize((width, height), Image.Resampling.BOX)
 
 
 def curves(axes: Axes, series: Sequence[SeriesScores], levels: Sequence[float] = ()) -> None:

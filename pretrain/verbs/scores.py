@@ -1,4 +1,4 @@
-"""Verbs that make scores and use them: score, calibrate, report, crop, level, annotate."""
+"""Verbs that make scores and use them: score, calibrate, report, montage, crop, level, annotate."""
 
 from __future__ import annotations
 
@@ -63,12 +63,33 @@ def report(options: Options, words: Sequence[str]) -> None:
 
     options.description = (
         "Write one page about a folder of scores, for a browser without internet: findings, "
-        "curves, histogram, slices."
+        "curves, histogram, slices. A click on a slice labels it for calibrate."
     )
     options.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
     options.add_argument("--out", required=True, metavar="FILE", help="the .html file")
-    options.offer(report, {"scores", "out"})
+    options.add_argument("--overwrite", action="store_true", help="replace an earlier page there")
+    options.offer(report, {"scores", "out", "overwrite"})
     show(str(report(**options.read(words))))
+
+
+def montage(options: Options, words: Sequence[str]) -> None:
+    """Contact sheets."""
+    from ..uses.montage import contact_sheets
+
+    options.description = (
+        "Draw slices of each series with their indices on a contact sheet, to label them for "
+        "calibrate."
+    )
+    options.add_argument("source", metavar="SOURCE", help="a store, or a file or folder with scans")
+    options.add_argument(
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="a .png file for one series, or a folder, in which each sheet is called KEY.png",
+    )
+    options.add_argument("--overwrite", action="store_true", help="replace earlier sheets there")
+    options.offer(contact_sheets, {"source", "out", "overwrite"})
+    show(contact_sheets(**options.read(words)).table())
 
 
 def calibrate(options: Options, words: Sequence[str]) -> None:

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from ..planning import Plan
     from ..training import Run
 
+FINISHED = "already finished; nothing would be trained"
 LAYOUT = {
     "Most used": (
         *("out", "recipe", "backbone", "start", "steps", "holdout", "devices"),
         *("config", "dry", "json"),
     ),
+    "Start from a file": ("start_prefix", "assume_scale"),
     "Data": ("g", "m", "unit", "begin", "balance"),
     "Input contract, which travels with the weights": ("inputs",),
     "Augmentation": ("augment",),
@@ -26,7 +28,7 @@ LAYOUT = {
         *("optimizer", "lr", "momentum", "weight_decay", "bias_lr_factor", "schedule", "drops"),
         *("clip_norm", "seed"),
     ),
-    "Machine": ("accelerator", "nodes", "workers", "place", "precision"),
+    "Machine": ("device", "nodes", "workers", "place", "precision"),
     "Output": ("validate_every", "checkpoint_every", "log_every", "license"),
 }
 
@@ -48,15 +50,22 @@ def fit(options: Options, words: Sequence[str]) -> None:
     machine, intervals = taken(Machine, given), taken(Intervals, given)
     store = Store.open(given["store"])
     planned = plan(store, chosen, holdout)
-    if given["dry"]:
-        show(_described(planned) if given["json"] else str(planned))
-        return
+    begun = chosen.backbone_at_start().origin  # raises now, before a run folder is made
     from ubr.weights.common.trainer import is_first_process
 
-    from ..training import fit  # here, because Lightning takes seconds to import
+    from ..training import fit, rehearse  # here, because Lightning takes seconds to import
+
+    if given["dry"]:
+        estimate = rehearse(store, given["out"], planned, machine=machine, intervals=intervals)
+        if given["json"]:
+            shown = {"start": begun, "estimate": estimate and estimate.described()}
+            show({**_described(planned), **shown})
+        else:
+            show(f"{_told(planned, begun)}\n{estimate or FINISHED}")
+        return
 
     if is_first_process():
-        show(str(planned))
+        show(_told(planned, begun))
     run = fit(
         store,
         given["out"],
@@ -84,12 +93,15 @@ def _offer(options: Options) -> None:
     options.add_argument("--out", required=True, metavar="FOLDER", help="the run's folder")
     options.offer_recipe(RECIPES, "default")
     options.add_argument(
-        "--dry", action="store_true", help="print what would be trained on what, and stop"
+        "--dry",
+        action="store_true",
+        help="say what would be trained on what, and the time, memory and disk that it would need, "
+        "from a few steps; writes nothing",
     )
     options.offer_json("the plan of --dry")
     options.offer(Recipe)
     options.offer(plan, {"store", "recipe"})
-    options.offer(Machine)
+    options.offer_machine(Machine)
     options.offer(Intervals)
     options.add_argument(
         "--license",
@@ -97,6 +109,12 @@ def _offer(options: Options) -> None:
         metavar="TEXT",
         help="license of the weights, written into them",
     )
+
+
+def _told(planned: Plan, begun: Mapping[str, Any]) -> str:
+    """The plan, and what is not known of its start."""
+    note = f"\nnote: the start's scale is {begun['scale']}" if "scale" in begun else ""
+    return f"{planned}{note}"
 
 
 def _described(planned: Plan) -> Mapping[str, Any]:

@@ -127,9 +127,9 @@ def test_table__every_method_has_a_row_once(
     )
     table1.main()
     found = result_rows.read("table1")
-    assert [row["labelled"] for row in found] == ["6", "6", "2", "2", "2", "6"] and len(
-        {row["method"] for row in found}
-    ) == 6
+    assert [row["labelled"] for row in found] == ["6", "6", "2", "2", "2", "2", "6"]
+    assert len({row["method"] for row in found}) == 7
+    assert {row["pairs"] for row in found if row["labelled"] == "2"} == {"5"}, "the same for all"
     assert all(
         0 <= float(row["low"]) <= float(row["accuracy"]) <= float(row["high"]) <= 1 for row in found
     )
@@ -145,12 +145,12 @@ def test_table__every_method_has_a_row_once(
         lambda self: torch.optim.SGD(self.parameters(), lr=float("inf")),
     )
     table1.main()
-    lost, *others = result_rows.read("table1")[6:]
+    lost, *others = result_rows.read("table1")[7:]
     assert (lost["recipe"], lost["method"], lost["accuracy"]) == (
         "small, 3 steps",
         "supervised",
         "",
-    ) and len(others) == 5
+    ) and len(others) == 6
     assert all(row["accuracy"] for row in others), "the next method has its turn"
     monkeypatch.setattr(sys, "argv", sys.argv[:-2])
     monkeypatch.setattr(sampling, "SLICES", (2, 4))
@@ -179,12 +179,23 @@ def test_table__every_method_has_a_row_once(
     )
 
 
-def test_measured__weighs_slices_and_draws_patients() -> None:
-    class Row:
-        def __init__(self, patient: str) -> None:
-            self.patient = patient
+class Row:
+    def __init__(self, patient: str) -> None:
+        self.patient = patient
 
-    right = [np.array([True] * 30), np.array([[True] * 5 + [False] * 5, [True] * 10])]
+
+def test_measured__weighs_slices_and_draws_patients() -> None:
+    right = [np.array([True] * 30), np.array([True] * 5 + [False] * 5)]
     found = measured(right, [Row("a"), Row("b")])
-    assert found["accuracy"] == pytest.approx(37.5 / 40, abs=1e-4)
-    assert (found["low"], found["high"], found["patients"], found["slices"]) == (0.75, 1.0, 2, 40)
+    assert found["accuracy"] == pytest.approx(35 / 40, abs=1e-4)
+    assert (found["low"], found["high"], found["patients"], found["slices"]) == (0.5, 1.0, 2, 40)
+
+
+def test_measured__the_interval_holds_what_each_pair_gives() -> None:
+    """Patients are all alike here, so that nothing but the pair of labelled volumes varies."""
+    by_pair = np.arange(20) < np.array([[20], [16], [12], [8]])
+    found = measured([by_pair] * 6, [Row(name) for name in "abcdef"])
+    assert (found["accuracy"], found["low"], found["high"]) == (0.7, 0.4, 1.0)
+    assert found["slices"] == 120
+    one = measured([by_pair[1:2]] * 6, [Row(name) for name in "abcdef"])
+    assert (one["accuracy"], one["low"], one["high"]) == (0.8, 0.8, 0.8)

@@ -32,6 +32,7 @@ def method(name: str, accuracy: float, **more: str) -> dict[str, str]:
         "low": f"{accuracy - 0.02}",
         "high": f"{accuracy + 0.02}",
         "labelled": "2",
+        "pairs": "",
         "backbone": "n",
     }
     return {**ABOUT, "method": name, **measured, **more}
@@ -79,18 +80,39 @@ def test_table1__is_the_mean_over_seeds_beside_the_papers() -> None:
         method("UBR, two labelled volumes", 0.8),
     ]
     lines = tables.table1(rows)
-    assert lines[0] == ["supervised", "2", "n", "92.0 (90.0 to 94.0)", "90.0 to 94.0", "2", "98.84"]
-    assert lines[1][3:] == ["80.0", "78.0 to 82.0", "1", "95.99"] and len(lines) == 2
+    assert lines[0] == [
+        "supervised",
+        "2",
+        "",
+        "n",
+        "92.0 (90.0 to 94.0)",
+        "90.0 to 94.0",
+        "2",
+        "98.84",
+    ]
+    assert lines[1][4:] == ["80.0", "78.0 to 82.0", "1", "95.99"] and len(lines) == 2
 
 
 def test_table1__a_training_that_diverged_is_shown_as_such() -> None:
     lost = {"accuracy": "", "low": "", "high": ""}
     (line,) = tables.table1([{**method("supervised", 0.9), **lost}])
-    assert line[3:] == ["1 diverged", "", "1", "98.84"]
+    assert line[4:] == ["1 diverged", "", "1", "98.84"]
     (line,) = tables.table1(
         [method("supervised", 0.9), {**method("supervised", 0.9, seed="1"), **lost}]
     )
-    assert line[3:] == ["90.0; 1 diverged", "88.0 to 92.0", "2", "98.84"]
+    assert line[4:] == ["90.0; 1 diverged", "88.0 to 92.0", "2", "98.84"]
+
+
+def test_table1__rows_of_other_pairs_are_a_line_of_their_own() -> None:
+    """Numbers with two labelled volumes compare only where the pairs are the same."""
+    ours = "UBR with the paper's losses, two labelled volumes"
+    rows = [method("UBR, two labelled volumes", 0.9, pairs=pairs) for pairs in ("20", "5")]
+    lines = tables.table1([*rows, method(ours, 0.8, pairs="5")])
+    assert [(line[0], line[2], line[4]) for line in lines] == [
+        ("UBR, two labelled volumes", "20", "90.0"),
+        ("UBR, two labelled volumes", "5", "90.0"),
+        (ours, "5", "80.0"),
+    ]
 
 
 def test_ablation__is_compared_with_no_change_seed_by_seed() -> None:

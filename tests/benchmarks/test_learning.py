@@ -21,12 +21,15 @@ STEP_MM = 5.0
 
 
 def curve(
-    marks: dict[str, int], scores: NDArray[np.float64] | None = None, n: int = 100
+    marks: dict[str, int],
+    scores: NDArray[np.float64] | None = None,
+    n: int = 100,
+    patient: str = "p",
 ) -> MarkedCurve:
     z = STEP_MM * np.arange(n)
     row = SeriesRow(
         "k",
-        "p",
+        patient,
         "nifti",
         n,
         8,
@@ -81,7 +84,7 @@ def test_error__is_the_distance_from_the_landmark_to_where_the_curve_passes_its_
 
 def test_accuracy__thresholds_of_known_pairs_tell_the_parts_of_unseen_ones() -> None:
     marks = {"lung_apex": 5, "liver_dome": 40, "iliac_crest": 70}
-    known = [curve(marks), curve(marks), curve({"liver_dome": 40}, n=60)]
+    known = [curve(marks), curve(marks, patient="q"), curve({"liver_dome": 40}, n=60)]
     assert part_accuracies(known, [curve(marks), curve({"mandible": 2})]) == [
         pytest.approx(1, abs=0.01),
         None,

@@ -176,6 +176,15 @@ def test_position__changes_what_is_found_and_is_asked_for() -> None:
         faster_rcnn(kept("timm/resnet18"))[0].eval()([image], None, torch.zeros(1))
 
 
+@pytest.mark.parametrize("name", ["timm/test_vit", "timm/pvt_v2_b0", "timm/test_convnext", "vgg16"])
+def test_faster_rcnn__takes_trunks_of_any_size(name: str) -> None:
+    detector, _ = faster_rcnn(starting_weights(name, "random", InputSpec(size_px=224)))
+    target = {"boxes": torch.tensor([[9.0, 9, 30, 30]]), "labels": torch.ones(1, dtype=torch.int64)}
+    for size in ((160, 192), (64, 288)):
+        losses = detector.train()([torch.rand(3, *size)], [target])
+        assert all(torch.isfinite(loss) for loss in losses.values())
+
+
 def test_faster_rcnn__refuses() -> None:
     with pytest.raises(
         ValueError, match="a feature pyramid needs a timm backbone, vgg16 has one map"
@@ -188,3 +197,23 @@ def test_faster_rcnn__refuses() -> None:
 
     with pytest.raises(TransferError, match="1 missing"):
         faster_rcnn(dataclasses.replace(kept("timm/resnet18"), trunk=some))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("timm/swinv2_tiny_window8_256", 256), ("timm/vit_tiny_patch16_224", 224)]
+)
+def test_faster_rcnn__a_network_of_one_size_takes_a_detectors_images(name: str, size: int) -> None:
+    """timm's Swin and ViT are made for one size; features of that size stay the pretraining's."""
+    weights = starting_weights(name, "random", InputSpec(size_px=size))
+    detector, receipt = faster_rcnn(weights)
+    assert receipt.feature_difference is not None and receipt.feature_difference < 1e-5
+    losses = detector.train()([torch.rand(3, 96, 160)], [TARGET])
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+def test_faster_rcnn__a_network_that_takes_one_size_only_is_refused() -> None:
+    weights = starting_weights("timm/mixer_s32_224", "random", InputSpec(size_px=224))
+    with pytest.raises(
+        ValueError, match=r"timm/mixer_s32_224 takes images of one size only, .*such as timm/resnet"
+    ):
+        faster_rcnn(weights)

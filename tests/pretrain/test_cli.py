@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from tests.made.toys import toy_store, toy_volume
+from ubr.downstream.cli import main as detect
 from ubr.pretrain.cli import VERBS, main
 from ubr.weights import load
 
@@ -133,7 +135,80 @@ def test_fit__dry_says_what_it_would_do_and_writes_nothing(
         "train on 11 series of 11 patients (330 slices), held out 1 series of 1" in shown
         and "6 steps of 4 x 4 slices" in shown
     )
+    found = re.search(
+        r"^estimated from a few steps: \d+ s without validation \(([\d.e-]+) s a step\), memory "
+        r"about [\d.]+ GB, disk about [\d.]+ GB \(\d.* GB free\)$",
+        shown,
+        re.M,
+    )
+    assert found and 0.001 < float(found[1]) < 5
     assert not (world / "dry").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'; nearest: timm/resnet"),
+        (["--inputs.size-px", "16", "--backbone", "alexnet"], "alexnet cannot take slices of 16"),
+        (["--start", "nowhere.pth"], "unknown start 'nowhere.pth'"),
+        (["--start", "README"], "README"),  # exists, and is no weights file
+        (["--device", "mps"], "--device 'mps' needs the GPU of an Apple machine"),
+        (["--place", "gpu", "--device", "cpu"], "--place 'gpu' needs a GPU, the run is on cpu"),
+        (["--devices", "5"], "5 processes cannot share g = 4 volumes per step; lower --devices"),
+        (["--out", "store"], "store is not empty and holds no run; give a new --out"),
+        (["--out", "README"], "README is not empty and holds no run; give a new --out"),
+        (["--out", "README/run"], "cannot be made below"),
+        (["--out", "run"], "run holds another run (other recipe.steps); give a new --out"),
+    ],
+)
+def test_fit__dry_refuses_what_cannot_run_as_the_run_does(
+    more: list[str],
+    reason: str,
+    world: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(world)
+    (world / "README").write_text("of the scans")
+    argv = ["fit", "store", "--out", "new", *TINY, "--steps", "7", *more]
+    lines = [refused([*argv, *dry], capsys) for dry in (["--dry"], [])]
+    assert reason in lines[0] and lines[0] == lines[1]
+    assert not (world / "new").exists()
+
+
+def test_fit__dry_knows_a_finished_run_and_one_that_was_stopped(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["fit", str(world / "store"), *TINY, "--dry"]
+    assert main([*argv, "--out", str(world / "run")]) == 0
+    assert "already finished; nothing would be trained" in capsys.readouterr().out
+    shutil.copytree(world / "run", tmp_path / "run")
+    (tmp_path / "run" / "weights.safetensors").unlink()
+    assert main([*argv, "--out", str(tmp_path / "run")]) == 0
+    assert "would resume from step 6 of 6; estimated from" in capsys.readouterr().out
+
+
+def test_fit__takes_the_config_of_a_run(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same recipe makes the same run, which is finished."""
+    config = str(world / "run" / "config.yaml")
+    argv = ["fit", str(world / "store"), "--out", str(world / "run"), "--config", config]
+    assert main(argv) == 0
+    assert "already finished; nothing was trained" in capsys.readouterr().out
+    assert "other recipe.seed" in refused([*argv, "--seed", "9"], capsys)
+
+
+def test_device__is_one_option_of_every_verb_that_computes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for command, verb in ((main, "fit"), (main, "score"), (detect, "train"), (detect, "evaluate")):
+        with pytest.raises(SystemExit):
+            command([verb, "--help"])
+        shown = capsys.readouterr().out
+        assert "  --device " in shown and "--accelerator" not in shown
+        for spelling in ("--device", "--accelerator"):
+            with pytest.raises(SystemExit):
+                command([verb, spelling, "cpu"])
+            assert f"{verb}: missing: " in capsys.readouterr().err  # not: unknown option
 
 
 def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> None:
@@ -152,7 +227,7 @@ def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> 
     [
         (
             ["--recipe", "papper"],
-            "unknown recipe 'papper'; allowed: default, large, paper, reference_code",
+            "unknown recipe 'papper'; allowed: default, large, paper, paper_clipped, reference_",
         ),
         (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'; nearest: timm/resnet"),
         (["--g", "40"], "11 series can be trained on, fewer than g = 40 per step"),
@@ -591,3 +666,37 @@ def test_recipe__a_start_from_a_file_is_recorded_by_content_not_path(tmp_path: P
     assert one.sha256() == other.sha256() and "secret" not in str(one.described())
     (tmp_path / "elsewhere.pth").write_bytes(b"other numbers")
     assert one.sha256() != other.sha256()
+
+
+def test_recipe__what_is_not_said_of_a_start_does_not_change_its_digest() -> None:
+    from ubr.pretrain.recipes import Recipe
+
+    plain = Recipe()
+    assert {"start_prefix", "assume_scale"}.isdisjoint(plain.described())
+    for change in ({"start_prefix": "teacher"}, {"assume_scale": True}):
+        said = Recipe(**change)  # type: ignore[arg-type]
+        assert change.items() <= said.described().items() and said.sha256() != plain.sha256()
+
+
+def test_fit__dry_opens_the_start(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import timm
+    import torch
+
+    run = ["fit", str(world / "store"), "--out", str(tmp_path / "run"), "--dry", *TINY]
+    line = refused([*run, "--start", "none.pth"], capsys)
+    assert "unknown start 'none.pth': not 'random'" in line
+    line = refused([*run, "--start", "https://a.b/c.pth"], capsys)
+    assert "start 'https://a.b/c.pth' is an address; download the file" in line
+    state = timm.create_model("test_resnet", num_classes=0).state_dict()
+    torch.save({"teacher": state, "student": state}, tmp_path / "x.pth")
+    start = [*run, "--start", str(tmp_path / "x.pth")]
+    assert "at 'student.' and 'teacher.'; give one of them as --start-prefix" in refused(
+        start, capsys
+    )
+    start += ["--start-prefix", "teacher"]
+    assert "set --assume-scale" in refused(start, capsys)
+    assert main([*start, "--assume-scale", "true"]) == 0
+    assert "note: the start's scale is not stated by the file, assumed" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()

@@ -18,6 +18,7 @@ import torch
 import yaml
 from torch.utils.data import DataLoader
 
+from tests.made.cuts import Cut, Payload, contents, cut_at
 from tests.made.toys import toy_recipe, toy_store
 from ubr.pretrain.data.bank import SliceBank, prepare, to_grid
 from ubr.pretrain.data.store import Store
@@ -78,21 +79,132 @@ def test_fit__killed_and_run_again_equals_the_unbroken_run_bit_for_bit(
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     assert not (tmp_path / "cut" / "weights.safetensors").exists()
     assert (
-        torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=False)[
-            "global_step"
-        ]
-        == 6
+        torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+        == 8  # one before each validation, too
     )
 
     resumed = fit(store, tmp_path / "cut", toy_recipe(), **options)
     assert load(resumed.weights).sha256() == load(whole.weights).sha256()
     assert metrics(resumed.folder) == metrics(whole.folder)
-    assert resumed.metrics == whole.metrics and len(metrics(whole.folder)) == 5 + 2
+    assert resumed.metrics == whole.metrics and len(metrics(whole.folder)) == 5 + 3
 
     again = fit(store, tmp_path / "cut", toy_recipe(), **options)
     assert (
         again.notes == ("already finished; nothing was trained",) and again.metrics == whole.metrics
     )
+
+
+@pytest.fixture(scope="module")
+def unbroken(store: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a run of 10 steps holds: validated at 4, 8 and 10, saved at 3, 4, 6, 8, 9 and 10."""
+    run = fit(store, tmp_path_factory.mktemp("unbroken") / "run", toy_recipe(), **CUTS)
+    return contents(run.folder)
+
+
+CUTS: dict[str, Any] = {"machine": CPU, "intervals": Intervals(4, 3, log_every=2, progress=False)}
+
+
+@pytest.mark.parametrize(
+    ("moment", "step"),
+    [
+        ("before the checkpoint", 4),
+        ("between checkpoint and validation", 4),
+        ("before the validation is noted", 8),
+        ("after the validation", 8),
+        ("before the checkpoint", 9),
+        ("between checkpoint and validation", 9),
+        ("before the last checkpoint", 10),
+        ("after the last checkpoint", 10),
+        ("before the validation is noted", 10),
+        ("after the validation", 10),
+        ("before the weights", 10),
+    ],
+)
+def test_fit__cut_at_any_moment_leaves_the_files_of_the_unbroken_run(
+    moment: str, step: int, store: Store, unbroken: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
+        cut_at(moment, step, patch)
+        fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+    fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+    found = contents(tmp_path / "run")
+    assert [line["step"] for line in found["metrics.jsonl"] if "val/r" in line] == [4, 8, 10]
+    assert found.keys() == unbroken.keys()
+    assert [name for name in found if found[name] != unbroken[name]] == []
+
+
+@pytest.mark.parametrize(("steps", "every"), [(10, 4), (7, 100), (6, 3)])
+def test_fit__states_the_quality_of_the_final_weights(
+    steps: int, every: int, store: Store, tmp_path: Path
+) -> None:
+    """Computed anew: r of each held-out series from the scores of the file."""
+    intervals = Intervals(validate_every=every, progress=False)
+    recipe = toy_recipe(steps=steps, lr=5e-3)
+    run = fit(store, tmp_path / "run", recipe, holdout=0.3, machine=CPU, intervals=intervals)
+    weights = load(run.weights)
+    held_out = yaml.safe_load((run.folder / "config.yaml").read_text())["data"]["held_out"]
+    scored = score(run.weights, [store.path], tmp_path / "scores", progress=False)
+    z_mm = {row.key: row.z_mm for row in store.rows()}
+    r = np.mean(
+        [np.corrcoef(s.scores, z_mm[s.key])[0, 1] for s in scored.series if s.key in held_out]
+    )
+    assert len(held_out) == 4
+    assert run.metrics["r"] == weights.provenance["held_out"]["r"] == pytest.approx(r, abs=1e-4)
+    assert f"{run.metrics['r']:.4f}"[:6] in (run.folder / "card.md").read_text()
+    assert [line["step"] for line in metrics(run.folder) if "val/r" in line][-1] == steps
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_fit__stops_with_the_step_saved_and_resumes_from_it(
+    number: int,
+    store: Store,
+    unbroken: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    step, handlers = UBR.training_step, [signal.getsignal(n) for n in (2, 15)]
+
+    def asked(self: UBR, batch: Any, index: int) -> torch.Tensor:
+        if batch.step == 4:  # the fifth
+            os.kill(os.getpid(), number)
+        return step(self, batch, index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UBR, "training_step", asked)
+        with pytest.raises(KeyboardInterrupt, match=r"^step 5 is saved; repeat the command to res"):
+            fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+    assert [signal.getsignal(n) for n in (2, 15)] == handlers
+    shown = dataclasses.replace(CUTS["intervals"], progress=True)
+    fit(store, tmp_path / "run", toy_recipe(), machine=CPU, intervals=shown)
+    assert capsys.readouterr().err.count("resumed from step 5 of 10\n") == 1
+    found = contents(tmp_path / "run")
+    assert [name for name in found if found[name] != unbroken[name]] == []
+
+
+def test_fit__interrupted_before_a_step_does_not_promise_to_resume(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: UBR, stage: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(UBR, "setup", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="nothing was trained yet; repeat the command to s"):
+        fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+
+
+def test_fit__a_foreign_checkpoint_executes_nothing(store: Store, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
+        cut_at("between checkpoint and validation", 4, patch)
+        fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    saved = torch.load(last, weights_only=True)
+    torch.save({**saved, "payload": Payload(tmp_path / "executed")}, last)
+    with pytest.raises(ValueError, match="holds more than numbers and is not opened; remove it"):
+        fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+    last.write_bytes(last.read_bytes()[:999])
+    with pytest.raises(ValueError, match=r"last\.ckpt is damaged"):
+        fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+    assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.heavy
@@ -318,7 +430,7 @@ def test_losses__do_not_depend_on_how_groups_are_spread_over_processes(store: St
 
 
 def test_recipes__are_complete_and_distinct() -> None:
-    assert set(RECIPES) == {"default", "large", "paper", "reference_code"}
+    assert set(RECIPES) == {"default", "large", "paper", "paper_clipped", "reference_code"}
     assert (large().backbone, large().lr, large().inputs.size_px, large().steps) == (
         "vgg16",
         5e-4,
@@ -371,6 +483,7 @@ def test_recipe__refuses_values_out_of_range(changes: dict[str, float], reason: 
 
 def test_recipe__unknown_name() -> None:
     with pytest.raises(
-        ValueError, match="unknown recipe 'papper'; allowed: default, large, paper, reference_code"
+        ValueError,
+        match="unknown recipe 'papper'; allowed: default, large, paper, paper_clipped, reference_",
     ):
         recipe("papper")

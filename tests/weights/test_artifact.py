@@ -228,3 +228,22 @@ def test_about__names_every_tensor_and_layout() -> None:
         "float32",
     )
     assert len(rows) == len(weights.trunk) + 4
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.pth", "w.safetensors"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_load__a_checkpoint_is_called_one_and_the_weights_are_named(
+    name: str, zipped: bool, tmp_path: Path
+) -> None:
+    torch.save(
+        {"state_dict": {"w": torch.zeros(1)}},
+        tmp_path / name,
+        _use_new_zipfile_serialization=zipped,
+    )
+    with pytest.raises(
+        ValueError,
+        match=rf"{name}: a checkpoint of PyTorch, not a weights file; give the weights.safetensors",
+    ):
+        load(tmp_path / name)
+    with pytest.raises(ValueError, match=r"holds no weights.safetensors; give a weights file"):
+        load(tmp_path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -28,8 +30,23 @@ def torch_save(values: Any, path: Path) -> None:
         ) from error
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint, opened without executing anything.
+
+    Raises:
+        ValueError: it is damaged, or holds more than numbers.
+    """
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{path} is damaged, or holds more than numbers and is not opened; remove it to start "
+            "over"
+        ) from error
+
+
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints, written by `torch_save`.
+    """Lightning's checkpoints, written by `torch_save` and read by `read_checkpoint`.
 
     Lightning itself writes them to the system's temporary folder and moves them. Where that is
     another disk, as on most clusters, moving is copying, and a full disk or a kill meanwhile costs
@@ -42,19 +59,34 @@ class WholeCheckpointIO(TorchCheckpointIO):
         """See `torch_save`."""
         torch_save(checkpoint, Path(path))
 
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """See `read_checkpoint`."""
+        return read_checkpoint(Path(path))
+
 
 class LastCheckpoint(ModelCheckpoint):
     """Writes `checkpoints/last.ckpt` and stores no state of its own, which would hold the folder's
     absolute path.
+
+    Args:
+        folder: the run folder.
+        every: steps between two checkpoints.
+        validate_every: steps between two validations. Each comes after a checkpoint, so it can be
+            interrupted without loss.
     """
 
-    def __init__(self, folder: Path, every: int) -> None:
+    def __init__(self, folder: Path, every: int, validate_every: int) -> None:
         super().__init__(
             folder / "checkpoints",
             "last",
-            every_n_train_steps=every,
+            every_n_train_steps=1,
             enable_version_counter=False,
         )
+        self._every = (every, validate_every)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *more: Any) -> None:
+        if any(trainer.global_step % every == 0 for every in self._every):
+            super().on_train_batch_end(trainer, *more)
 
     def state_dict(self) -> dict[str, Any]:
         return {}

@@ -62,10 +62,9 @@ def _run(name: str, verb: Verb, words: Sequence[str], debug: bool) -> int:
     options = Options(prog=name)
     try:
         verb.run(options, words)
-    except KeyboardInterrupt:
-        how = "repeat the command to resume it"
-        if not verb.resumes:
-            how = "repeat the command to start over"
+    except KeyboardInterrupt as error:
+        how = "resume it" if verb.resumes else "start over"
+        how = str(error) or f"repeat the command to {how}"
         print(f"\n{name}: interrupted; {how}", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:  # every refusal of this project is a ValueError

@@ -10,15 +10,14 @@ def to_device(module: nn.Module, name: str) -> torch.device:
     """Move a network to a device and return it.
 
     Args:
-        name: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        name: "auto" (a GPU if there is one), "cpu", "cuda" (or "gpu"), "cuda:1", "mps".
 
     Raises:
         ValueError: this machine does not have the device.
     """
     try:
-        device = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-        )
+        gpu = name == "gpu" or (name == "auto" and torch.cuda.is_available())
+        device = torch.device("cuda" if gpu else "cpu" if name == "auto" else name)
         module.to(device)
     except (RuntimeError, AssertionError) as error:
         allowed = "auto, cpu, and what this machine has of cuda, cuda:1, mps"

@@ -49,10 +49,11 @@ class Intervals:
     """How often a training validates, saves and reports.
 
     Args:
-        validate_every: steps between two validations.
-        checkpoint_every: steps between two checkpoints; a kill costs at most so many.
+        validate_every: steps between two validations; the last step is validated, too.
+        checkpoint_every: steps between two checkpoints; a kill costs at most so many. Ctrl-C and
+            SIGTERM save the step under way.
         log_every: steps between two lines of metrics.jsonl.
-        progress: show a progress bar.
+        progress: show a progress bar, or where there is no terminal a line now and then.
     """
 
     validate_every: int = 100

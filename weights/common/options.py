@@ -11,15 +11,18 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from contextlib import suppress
+from typing import Any, Literal, NoReturn, TypeVar
 
+import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
 
 from . import helptext, messages
 
 T = TypeVar("T")
+Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 
-OLD_SPELLINGS = {"licence": "license", "optimiser": "optimizer"}
+OLD_SPELLINGS = {"licence": "license", "optimiser": "optimizer", "accelerator": "device"}
 """Names of options in earlier versions, accepted without a word."""
 
 
@@ -71,6 +74,12 @@ class Options(ArgumentParser):
         )
         self.add_argument("--config", action=ActionConfigFile, metavar="FILE", help=CONFIG)
 
+    def offer_machine(self, machine: type, without: Collection[str] = ()) -> None:
+        """Offer where a training runs; its parameter `accelerator` is --device, as elsewhere."""
+        self.called = {**self.called, "accelerator": "device"}
+        self.add_argument("--device", type=Device, default="auto", help=DEVICE)
+        self.offer(machine, {*without, "accelerator"})
+
     def read(self, words: Sequence[str]) -> dict[str, Any]:
         """Parameter -> value."""
         return _values(self.parse_args(self._spelled(words)))
@@ -105,7 +114,13 @@ class Options(ArgumentParser):
         return helptext.help_text(self.prog, about, self._actions, self.layout, self.required)
 
     def parse_string(self, content: str, *more: Any, **options: Any) -> Any:
-        """Read YAML whose keys may hold dashes or be spelled as earlier."""
+        """Read YAML whose keys may hold dashes or be spelled as earlier; of a run's config.yaml,
+        the recipe.
+        """
+        with suppress(yaml.YAMLError):
+            read = yaml.safe_load(content)
+            if isinstance(read, dict) and isinstance(read.get("recipe"), dict):
+                content = yaml.safe_dump(read["recipe"], sort_keys=False)
         key = r"(?m)(^\s*|[{,]\s*)([A-Za-z][\w.-]*)(?=\s*:(?:\s|$))"
         content = re.sub(key, lambda found: found[1] + self._own(found[2]), content)
         return super().parse_string(content, *more, **options)
@@ -139,7 +154,11 @@ class Options(ArgumentParser):
         return name if known else OLD_SPELLINGS.get(name, name)
 
 
-CONFIG = "YAML file with any of these options; those on the command line after it win"
+CONFIG = (
+    "YAML file with any of these options, or a run's config.yaml, of which the recipe is taken; "
+    "options after it win"
+)
+DEVICE = "where to train: auto (a GPU if there is one), cpu, gpu (or cuda), or mps"
 
 
 def flat(configuration: Any) -> dict[str, Any]:
@@ -156,6 +175,9 @@ def flat(configuration: Any) -> dict[str, Any]:
 
 def taken(kind: Callable[..., T], given: Mapping[str, Any]) -> T:
     """A dataclass of the values of its options; fields that were not offered keep defaults."""
+    if "device" in given:
+        device = given["device"]
+        given = {**given, "accelerator": "gpu" if device == "cuda" else device}
     names = inspect.signature(kind).parameters
     return kind(**{name: given[name] for name in names if name in given})
 

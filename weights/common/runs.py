@@ -7,6 +7,7 @@ checkpoints/last.ckpt, and what was trained.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import time
@@ -49,6 +50,9 @@ def check(folder: Path, config: Mapping[str, Mapping[str, Any]]) -> None:
             )
     elif folder.exists() and (not folder.is_dir() or not all(map(disk.is_part, folder.iterdir()))):
         raise ValueError(f"{folder} is not empty and holds no run; give a new `out`")
+    parent = next(one for one in folder.absolute().parents if one.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+        raise ValueError(f"{folder} cannot be made below {parent}; give another `out`")
 
 
 def claim(folder: Path, config: Mapping[str, Any]) -> None:

@@ -15,9 +15,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import Sampler
 
-from .callbacks import Diverged, ProgressBar
+from .callbacks import Diverged, ProgressBar, build_progress
 from .checkpoints import LastCheckpoint, WholeCheckpointIO
 from .execution import Intervals, Machine
+from .interruption import Interruption, Stopped
 from .optimizer import pick_precision
 from .recipes import TrainingRecipe
 
@@ -74,20 +75,29 @@ def pick_devices(machine: Machine) -> tuple[str, int]:
     """The accelerator and the number of devices per node that "auto" stands for.
 
     Raises:
-        ValueError: a GPU is asked for where there is none.
+        ValueError: the machine does not have them.
     """
-    accelerator: str = machine.accelerator
-    if accelerator == "auto":
-        on_mps = torch.backends.mps.is_available()
-        accelerator = "gpu" if torch.cuda.is_available() else "mps" if on_mps else "cpu"
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise ValueError(
-            "accelerator 'gpu' needs a CUDA or ROCm GPU, and none was found; use 'auto', 'cpu' "
-            "or 'mps'"
-        )
-    if machine.devices == "auto":
-        return accelerator, torch.cuda.device_count() if accelerator == "gpu" else 1
-    return accelerator, machine.devices
+    has = {
+        "gpu": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    name: str = machine.accelerator
+    if name == "auto":
+        name = next((one for one, count in has.items() if count), "cpu")
+    if name == "cpu":
+        return name, 1 if machine.devices == "auto" else machine.devices
+    if not has[name]:
+        needs = "a CUDA or ROCm GPU" if name == "gpu" else "the GPU of an Apple machine"
+        there = " or ".join(repr(one) for one in ("auto", "cpu", *has) if has.get(one, 1))
+        raise ValueError(f"accelerator {name!r} needs {needs}, and none was found; use {there}")
+    if machine.devices != "auto" and machine.devices > has[name]:
+        raise ValueError(f"devices must be at most {has[name]} here, got {machine.devices}")
+    return name, has[name] if machine.devices == "auto" else machine.devices
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """The checkpoint of a run folder from which the run is resumed."""
+    return folder / "checkpoints" / "last.ckpt"
 
 
 def build_trainer(
@@ -115,7 +125,9 @@ def build_trainer(
         callbacks: beside the checkpoint's and the bar's.
     """
     accelerator, devices = pick_devices(machine)
-    bar = [ProgressBar(intervals.log_every, shown or {})] if intervals.progress else []
+    every = min(intervals.validate_every, recipe.steps)
+    last = LastCheckpoint(folder, intervals.checkpoint_every, every)
+    bar = [build_progress(intervals.log_every, shown or {})] if intervals.progress else []
     return L.Trainer(
         accelerator=accelerator,
         devices=devices,
@@ -123,7 +135,7 @@ def build_trainer(
         strategy=strategy if devices * machine.nodes > 1 else "auto",
         precision=pick_precision(recipe.precision, backbone, accelerator),
         max_steps=recipe.steps,
-        val_check_interval=min(intervals.validate_every, recipe.steps),
+        val_check_interval=every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         gradient_clip_val=recipe.clip_norm,
@@ -131,8 +143,8 @@ def build_trainer(
         log_every_n_steps=intervals.log_every,
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         plugins=[WholeCheckpointIO()],
-        callbacks=[LastCheckpoint(folder, intervals.checkpoint_every), *callbacks, *bar],
-        enable_progress_bar=intervals.progress,
+        callbacks=[*bar, *callbacks, Interruption(last_checkpoint(folder)), last],
+        enable_progress_bar=any(isinstance(one, ProgressBar) for one in bar),
         enable_model_summary=False,
         default_root_dir=folder,
     )
@@ -159,16 +171,47 @@ def train_from_last(trainer: L.Trainer, module: L.LightningModule, last: Path) -
     """Train from the last checkpoint, if there is one, to the end.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C, where Lightning would end the process.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; its text says how to go on.
         Diverged: the trained weights are not finite. Such a run must not look finished, as its
             file could not be loaded.
+        ValueError: the checkpoint cannot be read.
     """
-    with _quiet():
-        try:
-            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
-        except SystemExit:
-            if trainer.interrupted:
-                raise KeyboardInterrupt from None
-            raise
+    with _quiet(), _interrupted(trainer, last):
+        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
     if not all(torch.isfinite(tensor).all() for tensor in module.state_dict().values()):
         raise Diverged("the trained weights hold NaN or infinity: lower `lr` and give a new `out`")
+
+
+def validate_now(trainer: L.Trainer, module: L.LightningModule, last: Path) -> None:
+    """Validate the trained weights.
+
+    Raises:
+        KeyboardInterrupt: as `train_from_last`.
+    """
+    with _quiet(), _interrupted(trainer, last):
+        trainer.validate(module, verbose=False)
+
+
+@contextmanager
+def _interrupted(trainer: L.Trainer, last: Path) -> Iterator[None]:
+    """Raise `KeyboardInterrupt` with how to go on, where Lightning would end the process."""
+    try:
+        yield
+    except Stopped:
+        how = f"step {trainer.global_step} is saved; repeat the command to resume from it"
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        how = how_to_resume(last)
+    else:
+        return
+    if not is_first_process():
+        raise SystemExit(130)
+    raise KeyboardInterrupt(how)
+
+
+def how_to_resume(last: Path) -> str:
+    """How an interrupted training goes on."""
+    if last.exists():
+        return "repeat the command to resume from the last checkpoint"
+    return "nothing was trained yet; repeat the command to start over"

@@ -14,17 +14,23 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 from . import runs
-from .callbacks import MetricsFile
+from .callbacks import MetricsFile, OwedValidation
+from .checkpoints import read_checkpoint
+from .estimate import Estimate, free_bytes, measure
 from .execution import Intervals, Machine
 from .recipes import TrainingRecipe
 from .trainer import (
     TrainingModule,
     build_trainer,
+    how_to_resume,
     is_first_process,
+    last_checkpoint,
     pick_devices,
     train_from_last,
+    validate_now,
 )
 
 M = TypeVar("M", bound=TrainingModule)
@@ -50,6 +56,10 @@ class Training(ABC, Generic[M]):
     """Lightning's, for several processes."""
     shown: ClassVar[Mapping[str, str]]
     """Metrics beside the progress bar, label -> metric."""
+    copies: ClassVar[int]
+    """Files with all weights that a finished run has, beside its checkpoint."""
+    parts: int
+    """Groups or images of a step, on all devices together."""
     recipe: TrainingRecipe
 
     def __init__(
@@ -86,6 +96,14 @@ class Training(ABC, Generic[M]):
     def finish(self, module: M, trainer: L.Trainer) -> None:
         """Write what was trained, `result` last; in the first process only."""
 
+    @abstractmethod
+    def example(self, module: M, step: int, parts: int) -> Tensor:
+        """The loss of a step over so many of its groups or images, for an estimate."""
+
+    def kept_bytes(self) -> tuple[int, int]:
+        """Bytes of data that training keeps in memory, and that it writes beside the run."""
+        return 0, 0
+
     def run(self) -> bool:
         """Train, or resume from the last checkpoint, to the end.
 
@@ -95,34 +113,82 @@ class Training(ABC, Generic[M]):
         Raises:
             ValueError: the folder holds another run, or an option does not fit the machine.
             Diverged: the loss or the weights are not finite.
+            KeyboardInterrupt: its text says how to go on.
         """
+        try:
+            return self._run()
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(str(error) or how_to_resume(self.last)) from None
+
+    def rehearse(self) -> Estimate | None:
+        """Refuse what `run` would refuse, and estimate what it would need. Nothing is written.
+
+        Returns:
+            The estimate; None if the folder holds this run, finished.
+
+        Raises:
+            ValueError: as `run`, or the disk is too small.
+        """
+        runs.check(self.folder, self.config)
+        if (self.folder / self.result).exists():
+            return None
+        module, trainer, _ = self._prepared()
+        accelerator, devices = pick_devices(self.machine)
+        measured = measure(
+            module,
+            lambda step, parts: self.example(module, step, parts),
+            -(-self.parts // (devices * self.machine.nodes)),
+            accelerator=accelerator,
+            bf16=str(trainer.precision) == "bf16-mixed",
+        )
+        in_memory, on_disk = self.kept_bytes()
+        # An old checkpoint stays until the new one is complete.
+        disk = on_disk + 2 * measured.checkpoint + self.copies * measured.weights
+        free = free_bytes(self.folder)
+        if disk > free:
+            raise ValueError(
+                f"the run would need about {disk / 1e9:.2g} GB of disk, and {free / 1e9:.2g} GB "
+                "are free; make room, or give another `out`"
+            )
+        memory = None if measured.memory is None else measured.memory + in_memory
+        done = read_checkpoint(self.last)["global_step"] if self.last.exists() else 0
+        return Estimate(done, self.recipe.steps, measured.step_s, memory, disk, free)
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint from which the run is resumed."""
+        return last_checkpoint(self.folder)
+
+    def _run(self) -> bool:
         first = is_first_process()
         if first:
             runs.check(self.folder, self.config)
         if (self.folder / self.result).exists():
             return False
         # Whatever can be refused is refused before the folder is made.
-        module = self.build()
-        trainer = self._trainer()
-        self.adapt(module, trainer)
+        module, trainer, owed = self._prepared()
         if first:
             runs.claim(self.folder, self.config)
-        last = self.folder / "checkpoints" / "last.ckpt"
+        last = self.last
         self.begin(module, resumes=last.exists())
         train_from_last(trainer, module, last)
         trainer.save_checkpoint(last)
+        if owed.is_owed(trainer):
+            validate_now(trainer, module, last)
         if trainer.is_global_zero:
             self.finish(module, trainer)
         trainer.strategy.barrier("finished")
         return True
 
-    def _trainer(self) -> L.Trainer:
+    def _prepared(self) -> tuple[M, L.Trainer, OwedValidation]:
+        module = self.build()
         # Lightning's hints are about other products.
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         _, devices = pick_devices(self.machine)
         self.check_world(devices * self.machine.nodes)
         metrics = MetricsFile(self.folder / "metrics.jsonl", self.intervals.log_every, self.images)
-        return build_trainer(
+        owed = OwedValidation(metrics, self.intervals.validate_every)
+        trainer = build_trainer(
             self.folder,
             self.recipe,
             self.backbone,
@@ -130,5 +196,8 @@ class Training(ABC, Generic[M]):
             intervals=self.intervals,
             strategy=self.strategy,
             shown=self.shown,
-            callbacks=[metrics, *self.callbacks],
+            # The line of a validation comes after all else that is done for it.
+            callbacks=[*self.callbacks, metrics, owed],
         )
+        self.adapt(module, trainer)
+        return module, trainer, owed

@@ -13,6 +13,7 @@ import timm
 import torch
 import yaml
 
+from .. import files
 from ..artifact import Weights
 from ..cards import card
 from ..layouts import Layout
@@ -36,9 +37,12 @@ def _write_timm(weights: Weights, layout: Layout, part: Path, path: Path) -> str
     )
     stored = {name: t.contiguous() for name, t in state.items() if strict or name not in left}
     part.mkdir()
+    about = record(weights, stored)
     # Not save_file: only their owner can read its files, whatever the umask.
     (part / "model.safetensors").write_bytes(
-        safetensors.torch.save(stored, metadata={"format": "pt"})
+        safetensors.torch.save(
+            stored, metadata={"format": "pt", files.EXPORT: json.dumps(about, sort_keys=True)}
+        )
     )
     i = weights.inputs
     config = {
@@ -59,7 +63,7 @@ def _write_timm(weights: Weights, layout: Layout, part: Path, path: Path) -> str
             },
             **{"num_classes": 0, "license": weights.license},
         },
-        "ubr": {**record(weights, stored), "image": preparation(i), "untrained": left},
+        "ubr": {**about, "image": preparation(i), "untrained": left},
     }
     if not strict:
         config["model_args"] = {"pretrained_strict": False}

@@ -6,6 +6,7 @@ The contract has torchvision's own names, `image_mean` and `image_std`.
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -20,13 +21,17 @@ from .common import Writer, given, heads, preparation, prove_it_comes_back, reco
 
 def _write_torchvision(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
     state = {name: t.contiguous() for name, t in layout.to_theirs(weights.trunk).items()}
-    torch.save(state, part)
     i = weights.inputs
+    about = record(weights, state)
+    # Plain for every reader. `load_state_dict` passes over metadata that belongs to no module.
+    stored = OrderedDict(state)
+    stored._metadata = {files.EXPORT: about}  # type: ignore[attr-defined]
+    torch.save(stored, part)
     contract = {
         "image": f"{preparation(i)}  # from {given(i)}, float",
         "image_mean": i.mean,
         "image_std": i.std,
-        **record(weights, state),
+        **about,
     }
     files.record_beside(part).write_text(json.dumps(contract, indent=1) + "\n")
     prove_it_comes_back(weights, part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,10 @@ def load_hu(path: Path) -> NDArray[np.int16]:
 
     name = f"{path.parent.name}/{path.name}"
     try:
-        with Image.open(path) as image:
+        content = io.BytesIO(path.read_bytes())
+        with Image.open(content) as image:
+            image.verify()  # the checksums, which reading the pixels passes over
+        with Image.open(content) as image:
             if image.mode != "I;16":
                 raise ValueError(
                     f"{name} is {image.mode} and not 16-bit grey, HU are lost: take DeepLesion's "

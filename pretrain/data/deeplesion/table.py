@@ -66,6 +66,8 @@ READ_COLUMNS = (
     "Train_Val_Test",
 )
 """The columns that are read. Age and sex are not."""
+WHOLE_PX = 100
+"""From this side on an image is a whole slice, whose field is compared."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,7 @@ def parse_row(row: dict[str, str]) -> KeySlice:
     width, height = _integers(row, "Image_size", 2)
     if min(width, height) < 1:
         raise ValueError(f"Image_size {row['Image_size']!r} must be positive")
+    _check_unit(row, spacing_mm, max(width, height))
     (lesion_type,), (noisy,), (patient,), (number,) = (
         _integers(row, c, 1)
         for c in ("Coarse_lesion_type", "Possibly_noisy", "Patient_index", "Train_Val_Test")
@@ -300,6 +303,20 @@ def _spacing(row: dict[str, str]) -> tuple[float, float, float]:
     """(x, y, z) in mm; some tables give them a sign."""
     x_mm, y_mm, z_mm = (abs(v) for v in _numbers(row, "Spacing_mm_px_", 3))
     return x_mm, y_mm, z_mm
+
+
+def _check_unit(row: dict[str, str], spacing_mm: tuple[float, float, float], side: int) -> None:
+    """Refuse a spacing that no CT has in mm, as one in cm, m or um is."""
+    *pixel_mm, step_mm = spacing_mm
+    in_plane = 0.1 <= min(pixel_mm) and max(pixel_mm) <= 10
+    field = side < WHOLE_PX or 60 <= side * max(pixel_mm) <= 1000
+    # DeepLesion's validation and test images have steps of 0.25 to 5 mm.
+    if not (in_plane and field and 0.2 <= step_mm <= 30):
+        raise ValueError(
+            f"Spacing_mm_px_ {row['Spacing_mm_px_']!r} with Image_size {row['Image_size']!r} is no "
+            "CT in mm: pixels of 0.1..10 mm, slices 0.2..30 mm apart, a field of 60..1000 mm; "
+            "give mm"
+        )
 
 
 def _numbers(row: dict[str, str], column: str, n: int) -> tuple[float, ...]:

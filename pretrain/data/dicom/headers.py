@@ -15,20 +15,36 @@ from typing import Any
 
 import numpy as np
 
+from ..libraries import library
 from ..orient import check_axial
 from ..volume import UnusableError
+from .values import joined, numbers, texts, whole
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 """Enhanced CT and legacy converted enhanced CT: all slices of a series in one file."""
+_PIXELS = (b"\xe0\x7f\x10\0", b"\xe0\x7f\x08\0", b"\xe0\x7f\x09\0")
+"""Where pixels begin: integers, floats, doubles."""
 
+_PHASE = (
+    *("SeriesNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime"),
+    *("NominalPercentageOfCardiacPhase", "ImageType", "SeriesDescription", "ConvolutionKernel"),
+    *("KVP", "AcquisitionDateTime", "AcquisitionTime", "ContentTime"),
+)
+"""What may tell the phases of a series apart, from what means most to what means least."""
+_FRAME = (
+    *("StackID", "FrameAcquisitionNumber", "TemporalPositionIndex", "FrameAcquisitionDateTime"),
+    *("FrameReferenceDateTime", "NominalPercentageOfCardiacPhase", "FrameType"),
+)
+"""The same for a frame of an enhanced object."""
 _TAGS = [
-    *("SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "IssuerOfPatientID"),
-    *("StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber"),
-    *("InstanceNumber", "TemporalPositionIdentifier"),
+    *("SOPClassUID", "Modality", "PatientID", "IssuerOfPatientID", "PatientName"),
+    *("PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
+    *("InstanceNumber", *_PHASE),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "SamplesPerPixel", "Rows", "Columns"),
     *("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *("ConcatenationUID", "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber"),
 ]
 
 
@@ -38,7 +54,12 @@ class NotDicomError(ValueError):
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice's header: where it lies and how its stored values become HU."""
+    """One slice's header: where it lies, how its stored values become HU, what it belongs to.
+
+    frame_of_reference: whose coordinates these are. whole: what the frames of one enhanced object
+    have in common, also where it was split into several files; "" for a file of one slice. phase:
+    what may tell phases apart (`_PHASE`, `_FRAME`), as written.
+    """
 
     size: tuple[int, int]
     right: tuple[float, float, float]
@@ -49,6 +70,9 @@ class Slice:
     instance: int
     thickness_mm: float | None
     scale: tuple[float, float] | None
+    frame_of_reference: str = ""
+    whole: str = ""
+    phase: tuple[str, ...] = ()
 
     def at(self) -> float:
         """Position along the normal, mm."""
@@ -60,13 +84,18 @@ class Slice:
 class Header:
     """What `read_header` keeps of one file.
 
-    `fault` says why the file gives no slice; then `slices` is empty.
+    series: SeriesInstanceUID, or what stands for it. whose: patient and study, as far as they are
+    named; files of one series that differ here are different series. number: SeriesNumber. parts:
+    how many files an enhanced object was split into. fault: why the file gives no slice; then
+    `slices` is empty.
     """
 
     path: str
     series: str
-    sop: str
     patient: str
+    whose: tuple[str, ...] = ()
+    number: str = ""
+    parts: int = 1
     slices: tuple[Slice, ...] = ()
     fault: str = ""
 
@@ -74,19 +103,39 @@ class Header:
 def read_header(path: str) -> Header:
     """The header of one file, without its pixels.
 
-    Raises `NotDicomError` when the file is not DICOM, `UnusableError` when it is and cannot be read
-    at all, `OSError` as `open` does.
+    Raises:
+        NotDicomError: the file is not DICOM.
+        UnusableError: it is, and cannot be read at all.
+        OSError: as `open` does.
+        LibraryError: pydicom cannot be imported.
     """
     with Path(path).open("rb") as file, warnings.catch_warnings(action="ignore"):
         _check_is_dicom(file.read(132))
         file.seek(0)
+        pydicom = library("pydicom")
         try:
-            return _parse(file, path)
+            ds = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+            if not ds and not ds.file_meta:
+                raise UnusableError("damaged DICOM header (no data set)")
+            header = _identity(ds, path)
         except (UnusableError, OSError, MemoryError):
             raise
         except Exception as error:
             # pydicom raises whatever the broken bytes lead to, here or when it parses a value.
-            raise UnusableError(f"damaged DICOM header ({type(error).__name__})") from None
+            raise UnusableError(_damaged(error)) from None
+        try:
+            fault = _not_ct(ds) or _no_pixels(file, ds, path)
+            return replace(header, fault=fault, slices=() if fault else tuple(slices_in(ds, path)))
+        except (OSError, MemoryError):
+            raise
+        except UnusableError as error:
+            return replace(header, fault=str(error))
+        except Exception as error:
+            return replace(header, fault=_damaged(error))
+
+
+def _damaged(error: Exception) -> str:
+    return f"damaged DICOM header ({type(error).__name__})"
 
 
 def _check_is_dicom(start: bytes) -> None:
@@ -103,29 +152,18 @@ def _check_is_dicom(start: bytes) -> None:
         raise NotDicomError
 
 
-def _parse(file: Any, path: str) -> Header:
-    import pydicom
-
-    ds = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
-    if not ds and not ds.file_meta:
-        raise UnusableError("damaged DICOM header (no data set)")
-    series = (
-        _text(ds, "SeriesInstanceUID")
-        or f"{Path(path).parent}|{_text(ds, 'StudyInstanceUID')}|{_text(ds, 'SeriesNumber')}"
-    )
-    header = Header(
+def _identity(ds: Any, path: str) -> Header:
+    study, number = _text(ds, "StudyInstanceUID"), joined(ds, "SeriesNumber")
+    patient = _text(ds, "PatientID")
+    whose = (patient, _text(ds, "IssuerOfPatientID"), joined(ds, "PatientBirthDate"), study)
+    return Header(
         path,
-        series,
-        _text(ds, "SOPInstanceUID"),
-        _patient(ds),
-        fault=_not_ct(ds) or _no_pixels(file, ds, path),
+        _text(ds, "SeriesInstanceUID") or f"{Path(path).parent}|{study}|{number}",
+        f"{patient}|{whose[1]}" if patient else study,
+        (*whose, joined(ds, "PatientName").casefold().strip("^= ")),
+        number,
+        whole(ds, "InConcatenationTotalNumber"),
     )
-    if header.fault:
-        return header
-    try:
-        return replace(header, slices=tuple(slices_in(ds)))
-    except UnusableError as error:
-        return replace(header, fault=str(error))
 
 
 def _not_ct(ds: Any) -> str:
@@ -143,10 +181,10 @@ def _not_ct(ds: Any) -> str:
         return f"modality {_code(modality)}, not CT"
     if not sop_class and not modality:
         return "neither SOP class nor modality says what this is"
-    kinds = {str(kind).upper() for kind in _list(ds, "ImageType")}
+    kinds = {kind.upper() for kind in texts(ds, "ImageType")}
     if kinds & {"LOCALIZER", "SCOUT", "TOPOGRAM"}:
         return "localizer"
-    if int(ds.get("SamplesPerPixel") or 1) != 1:
+    if (whole(ds, "SamplesPerPixel") or 1) != 1:
         return "a colour image, not CT"
     return ""
 
@@ -160,19 +198,24 @@ def _no_pixels(file: Any, ds: Any, path: str) -> str:
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
     if getattr(ds.file_meta, "TransferSyntaxUID", "") == DeflatedExplicitVRLittleEndian:
-        there = "PixelData" in pydicom.dcmread(path, specific_tags=["PixelData"])
+        names = ["PixelData", "FloatPixelData", "DoubleFloatPixelData"]
+        there = any(name in pydicom.dcmread(path, specific_tags=names) for name in names)
     else:
-        there = file.read(4) in (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")
+        start = file.read(4)
+        there = start in _PIXELS or start[1::-1] + start[:1:-1] in _PIXELS  # in either byte order
     return "" if there else "no pixel data"
 
 
-def slices_in(ds: Any) -> list[Slice]:
+def slices_in(ds: Any, path: str) -> list[Slice]:
     """The slices of one object: one, or one per frame of an enhanced object."""
     frames = ds.get("PerFrameFunctionalGroupsSequence")
     if not frames:
-        if int(ds.get("NumberOfFrames") or 1) > 1:
+        if whole(ds, "NumberOfFrames") > 1:
             raise UnusableError("several frames without functional groups")
-        return [_slice(ds, ds, ds, ds, ds)]
+        acquisition = whole(ds, "AcquisitionNumber"), whole(ds, "TemporalPositionIdentifier")
+        one = _slice(ds, ds, ds, ds, ds)
+        phase = tuple(joined(ds, name) for name in _PHASE)
+        return [replace(one, acquisition=acquisition, phase=phase)]
     shared = (ds.get("SharedFunctionalGroupsSequence") or [{}])[0]
 
     def part(frame: Any, name: str) -> Any:
@@ -180,9 +223,17 @@ def slices_in(ds: Any) -> list[Slice]:
         return found[0] if found else {}
 
     slices = []
+    first = whole(ds, "InstanceNumber") + whole(ds, "ConcatenationFrameOffsetNumber")
     for number, frame in enumerate(frames):
-        kind = part(frame, "CTImageFrameTypeSequence")
-        if kind and {"LOCALIZER"} & {str(k).upper() for k in _list(kind, "FrameType")}:
+        kind, content, beat = (
+            part(frame, name)
+            for name in (
+                "CTImageFrameTypeSequence",
+                "FrameContentSequence",
+                "CardiacSynchronizationSequence",
+            )
+        )
+        if {"LOCALIZER"} & {k.upper() for k in texts(kind, "FrameType")}:
             raise UnusableError("localizer")
         names = (
             "PlanePositionSequence",
@@ -190,55 +241,84 @@ def slices_in(ds: Any) -> list[Slice]:
             "PixelMeasuresSequence",
             "PixelValueTransformationSequence",
         )
-        position, orientation, measures, values = (part(frame, name) for name in names)
-        slices.append(_slice(ds, position, orientation, measures, values, number))
+        one = _slice(ds, *(part(frame, name) for name in names))
+        slices.append(
+            replace(
+                one,
+                acquisition=(
+                    whole(content, "FrameAcquisitionNumber") or whole(ds, "AcquisitionNumber"),
+                    whole(content, "TemporalPositionIndex"),
+                ),
+                instance=first + number,
+                whole=joined(ds, "ConcatenationUID") or path,
+                phase=tuple(
+                    joined(content, name) or joined(beat, name) or joined(kind, name)
+                    for name in _FRAME
+                ),
+            )
+        )
     return slices
 
 
-def _slice(
-    whole: Any, position: Any, orientation: Any, measures: Any, values: Any, number: int = 0
-) -> Slice:
+def _slice(ds: Any, position: Any, orientation: Any, measures: Any, values: Any) -> Slice:
     """A slice from the parts of an object that hold what is needed.
 
     Each part is the object itself, or one of a frame's functional groups.
     """
-    size = int(whole.get("Rows") or 0), int(whole.get("Columns") or 0)
-    if 0 in size:
+    size = whole(ds, "Rows"), whole(ds, "Columns")
+    if min(size) <= 0:
         raise UnusableError("no image size")
     corner = _numbers(position, "ImagePositionPatient", 3)
     directions = _numbers(orientation, "ImageOrientationPatient", 6)
-    pixel_mm = _numbers(measures, "PixelSpacing", 2)
+    pixel_mm = numbers(measures, "PixelSpacing") or []
+    if len(pixel_mm) == 1:  # a square, as GDCM reads it
+        pixel_mm *= 2
+    if len(pixel_mm) != 2:
+        raise UnusableError("no usable PixelSpacing")
     if min(pixel_mm) <= 0:
         raise UnusableError(f"PixelSpacing {pixel_mm[0]:g}, {pixel_mm[1]:g} is not positive")
     right, down = directions[:3], directions[3:]
     check_axial(np.array(right), np.array(down))
-    slope, intercept = values.get("RescaleSlope"), values.get("RescaleIntercept")
-    unit = str(values.get("RescaleType") or "HU").upper()
-    if unit not in ("HU", "US", "NORMALIZED"):
-        raise UnusableError(f"values are in {_code(unit)}, not HU")
-    thickness = measures.get("SliceThickness")
+    _check_unit((texts(values, "RescaleType") or [""])[0].upper())
+    thickness = numbers(measures, "SliceThickness") or [0.0]
     return Slice(
         size,
         (right[0], right[1], right[2]),
         (down[0], down[1], down[2]),
         (pixel_mm[0], pixel_mm[1]),
         (corner[0], corner[1], corner[2]),
-        (_whole(whole, "AcquisitionNumber"), _whole(whole, "TemporalPositionIdentifier")),
-        _whole(whole, "InstanceNumber") + number,
-        float(thickness) if thickness else None,
-        None if slope is None or intercept is None else (float(slope), float(intercept)),
+        (0, 0),
+        whole(ds, "InstanceNumber"),
+        thickness[0] if thickness[0] > 0 else None,
+        _scale(values),
+        joined(ds, "FrameOfReferenceUID"),
     )
 
 
-def _patient(ds: Any) -> str:
-    patient = _text(ds, "PatientID")
-    return (
-        f"{patient}|{_text(ds, 'IssuerOfPatientID')}" if patient else _text(ds, "StudyInstanceUID")
-    )
+def _scale(values: Any) -> tuple[float, float] | None:
+    """Slope and intercept, None where one of them is absent."""
+    if not texts(values, "RescaleSlope") or not texts(values, "RescaleIntercept"):
+        return None
+    return _numbers(values, "RescaleSlope", 1)[0], _numbers(values, "RescaleIntercept", 1)[0]
+
+
+def _check_unit(unit: str) -> None:
+    """Raise `UnusableError` for values that are said to be something else than HU.
+
+    Writers spell it in words and in their language ("Hounsfield Unit", "UH", "HE").
+    """
+    letters = re.sub("[^A-Z]", "", unit)
+    known = letters in ("", "HU", "UH", "HE", "HNSFU", "US", "UNSPECIFIED", "NORMALIZED")
+    if not known and "HOUN" not in letters:
+        raise UnusableError(f"values are in {_code(unit)}, not HU")
 
 
 def _text(ds: Any, name: str) -> str:
-    return str(ds.get(name) or "").strip()
+    """An attribute as pydicom gives it; patients' keys are made of it."""
+    try:
+        return str(ds.get(name) or "").strip()
+    except Exception:  # as it is written, where pydicom cannot parse it
+        return joined(ds, name)
 
 
 def _code(text: str) -> str:
@@ -246,17 +326,10 @@ def _code(text: str) -> str:
     return text if re.fullmatch("[A-Z0-9_]{1,16}", text) else "unknown"
 
 
-def _list(ds: Any, name: str) -> list[Any]:
-    value = ds.get(name)
-    return [] if value is None else [value] if isinstance(value, str) else list(value)
-
-
-def _whole(ds: Any, name: str) -> int:
-    return int(ds.get(name) or 0)
-
-
-def _numbers(ds: Any, name: str, count: int) -> list[float]:
-    values = _list(ds, name)
-    if len(values) != count or not np.isfinite(numbers := [float(v) for v in values]).all():
+def _numbers(part: Any, name: str, count: int) -> list[float]:
+    values = numbers(part, name) or []
+    if count == 1 and len(set(values)) == 1:
+        values = values[:1]  # the same value again
+    if len(values) != count:
         raise UnusableError(f"no usable {name}")
-    return numbers
+    return values

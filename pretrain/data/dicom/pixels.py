@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..hu import HuScale
+from ..libraries import LibraryError, library
 from ..orient import Stack, to_volume
 from ..volume import Series, UnusableError, Volume
 from .headers import Slice, slices_in
+from .phases import SAME_MM, rank
 from .series import alike, first_at_each_position
+from .values import numbers
 
 UNREADABLE_AT_MOST = 0.1
 """Share of a series' files that may fail; the rest is still a volume with gaps."""
@@ -27,20 +29,20 @@ def read_series(series: Series) -> Volume:
     HU by each slice's own slope and intercept; padding is air. A slice at a position already taken
     is dropped (the one with the lower acquisition and instance number stays).
 
-    Raises `UnusableError` when more than a tenth of the files cannot be read, or what remains is no
-    axial CT volume.
+    Raises:
+        UnusableError: more than a tenth of the files cannot be read, nothing tells which of several
+            slices at one position belong together, or what remains is no axial CT volume.
+        LibraryError: a library that decodes pixels cannot be imported.
     """
     scale = HuScale()
-    slices, images, failed = _convert_files(series.files, scale)
-    notes: tuple[str, ...] = ()
-    if stack_of := re.search(r"#(\d+)/(\d+)$", series.uid):
-        notes += (f"mixed: stack {stack_of[1]} of {stack_of[2]} of the series",)
-    notes += failed
+    slices, images, failed = _convert_files(series, scale)
+    notes = (*series.warnings, *failed)
     if any(s.scale is None for s in slices):
         _check_unscaled(slices, scale)
         notes += ("rescale: no slope and intercept",)
     notes += scale.warnings()
     _check_one_stack(slices)
+    _check_rivals(slices, images)
     keep = first_at_each_position(slices)
     if len(keep) < len(slices):
         notes += (f"duplicate: {len(slices) - len(keep)} of {len(slices)} slices",)
@@ -58,7 +60,7 @@ def read_series(series: Series) -> Volume:
 
 
 def _convert_files(
-    paths: Sequence[str], scale: HuScale
+    series: Series, scale: HuScale
 ) -> tuple[list[Slice], list[NDArray[np.int16]], tuple[str, ...]]:
     """The slices of all files, their HU, and the warning of the files that cannot be read.
 
@@ -67,14 +69,17 @@ def _convert_files(
     slices: list[Slice] = []
     images: list[NDArray[np.int16]] = []
     reasons = Counter[str]()
-    for path in paths:
+    library("pydicom.pixels")
+    for number, path in enumerate(series.files):
         try:
             loaded = _load(path)
+            if series.frames:
+                loaded = [loaded[frame] for frame in series.frames[number]]
             converted = [
                 scale.convert(stored, *(header.scale or (1.0, 0.0)), padding)
                 for header, stored, padding in loaded
             ]
-        except MemoryError:
+        except (MemoryError, ImportError, LibraryError):
             raise
         except UnusableError as error:
             reasons[str(error)] += 1
@@ -87,9 +92,9 @@ def _convert_files(
     if not failed:
         return slices, images, ()
     most = reasons.most_common(1)[0][0]
-    if failed > UNREADABLE_AT_MOST * len(paths):
-        raise UnusableError(f"{failed} of {len(paths)} files cannot be read: {most}")
-    return slices, images, (f"unreadable: {failed} of {len(paths)} files ({most})",)
+    if failed > UNREADABLE_AT_MOST * len(series.files):
+        raise UnusableError(f"{failed} of {len(series.files)} files cannot be read: {most}")
+    return slices, images, (f"unreadable: {failed} of {len(series.files)} files ({most})",)
 
 
 def _load(path: str) -> list[tuple[Slice, NDArray[Any], NDArray[np.bool_] | None]]:
@@ -99,30 +104,53 @@ def _load(path: str) -> list[tuple[Slice, NDArray[Any], NDArray[np.bool_] | None
 
     with warnings.catch_warnings(action="ignore"):
         ds = pydicom.dcmread(path, force=True)
-        slices = slices_in(ds)
+        slices = slices_in(ds, path)
         if "TransferSyntaxUID" not in ds.file_meta:
             # A data set without the file's preamble is not compressed.
             ds.file_meta.TransferSyntaxUID = (
                 ImplicitVRLittleEndian if ds.original_encoding[0] else ExplicitVRLittleEndian
             )
+        if ds.file_meta.TransferSyntaxUID.is_encapsulated:
+            library("gdcm")  # pydicom does without where it cannot be imported
         stored = ds.pixel_array
     if stored.ndim == 2:
         stored = stored[None]
     if stored.shape != (len(slices), *slices[0].size):
         raise UnusableError("the pixels do not have the size the header gives")
-    padding = ds.get("PixelPaddingValue")
-    if padding is None:
-        return [(header, image, None) for header, image in zip(slices, stored, strict=True)]
-    limit = ds.get("PixelPaddingRangeLimit", padding)
-    low = _as_stored(min(padding, limit), stored.dtype)
-    high = _as_stored(max(padding, limit), stored.dtype)
-    return [
-        (header, image, (image >= low) & (image <= high))
-        for header, image in zip(slices, stored, strict=True)
-    ]
+    loaded = []
+    for header, image in zip(slices, stored, strict=True):
+        padding = _padding(ds, image)
+        if padding is not None and image.dtype.kind == "f":
+            image = np.where(padding, 0, image)  # it may be NaN
+        loaded.append((header, image, padding))
+    return loaded
 
 
-def _as_stored(value: Any, dtype: np.dtype[Any]) -> int:
+def _padding(ds: Any, image: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Where an image is padding; None where the header names no value for it.
+
+    A range goes from the first value to the limit. Further values count as well.
+    """
+    kind = "FloatPixelPadding" if image.dtype.kind == "f" else "PixelPadding"
+    values = _padding_values(ds, f"{kind}Value", image.dtype)
+    limits = _padding_values(ds, f"{kind}RangeLimit", image.dtype)
+    if not values:
+        return None
+    low, high = sorted((values[0], limits[0] if limits else values[0]))
+    padding = (image >= low) & (image <= high)
+    for value in values[1:]:
+        padding |= image == value
+    return padding | np.isnan(image) if np.isnan(low) or np.isnan(high) else padding
+
+
+def _padding_values(ds: Any, name: str, dtype: np.dtype[Any]) -> list[float]:
+    if dtype.kind == "f":
+        value = ds.get(name)
+        return [] if value is None else [float(v) for v in np.atleast_1d(value)]
+    return [_as_stored(value, dtype) for value in numbers(ds, name) or []]
+
+
+def _as_stored(value: float, dtype: np.dtype[Any]) -> int:
     """A padding value in the type of the pixels.
 
     It is not always written so: 63536 in a file of signed pixels is -2000.
@@ -135,6 +163,28 @@ def _as_stored(value: Any, dtype: np.dtype[Any]) -> int:
 def _check_one_stack(slices: list[Slice]) -> None:
     if not all(alike(slices[0], s) for s in slices):
         raise UnusableError("slices differ in size, orientation or pixel spacing")
+
+
+def _check_rivals(slices: list[Slice], images: list[NDArray[np.int16]]) -> None:
+    """Raise `UnusableError` where slices at one position differ and their headers do not.
+
+    Whichever stayed would be chosen by the name of its file, and might be another patient's.
+    """
+    at = [s.at() for s in slices]
+    order = sorted(range(len(slices)), key=lambda k: (round(at[k] / SAME_MM), rank(slices[k])))
+    unlike = {
+        round(at[k] / SAME_MM)
+        for before, k in pairwise(order)
+        if abs(at[k] - at[before]) < SAME_MM
+        and rank(slices[k]) == rank(slices[before])
+        and images[k].shape == images[before].shape
+        and not np.array_equal(images[k], images[before])
+    }
+    if unlike:
+        raise UnusableError(
+            f"different slices at {len(unlike)} of the positions, and nothing in their headers "
+            "tells which belong together (patient, study, acquisition, time, instance number)"
+        )
 
 
 def _check_unscaled(slices: list[Slice], scale: HuScale) -> None:

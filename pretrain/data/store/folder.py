@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ubr.weights.common import disk
 
-from ..volume import Series, Volume
+from ..volume import Series, Volume, shown
 from .catalog import DAMAGED, catalog_of, damaged, leave_out_damaged, rows_of
 from .keys import hash_text, make_secret, read_secret
 from .pixels import read_pixels, write_pixels
@@ -216,7 +216,7 @@ class Store:
         for path in (self.path / "series").glob("*.left.json"):
             key = path.name.split(".")[0]
             if key not in keys and any(
-                Path(file).is_relative_to(source.absolute())
+                Path(shown(file)).is_relative_to(shown(str(source.absolute())))
                 for file in files.get(key, ())
                 for source in sources
             ):

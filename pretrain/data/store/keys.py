@@ -12,8 +12,11 @@ from ubr.weights.common import disk
 
 
 def hash_text(text: str, *, secret: bytes = b"", size: int = 8) -> str:
-    """blake2b of a text, `2 * size` hexadecimal digits, keyed where a secret is given."""
-    return blake2b(text.encode(), digest_size=size, key=secret).hexdigest()
+    """blake2b of a text, `2 * size` hexadecimal digits, keyed where a secret is given.
+
+    The text may hold surrogates, as a path does that is not UTF-8.
+    """
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=size, key=secret).hexdigest()
 
 
 def make_secret(path: Path) -> None:

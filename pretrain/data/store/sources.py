@@ -8,11 +8,12 @@ from pathlib import Path
 
 from ubr.weights.common import disk
 
+from ..volume import shown
 from .keys import hash_text
 
 
 def write_sources(folder: Path, sources: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """Write the files of each key: one table per ingest, named by its content.
+    """Write the files of each key, as `shown`: one table per ingest, named by its content.
 
     So writers never share a file.
     """
@@ -25,7 +26,11 @@ def write_sources(folder: Path, sources: Sequence[tuple[str, Sequence[str]]]) ->
         for (_, files), parent in zip(sources, folders, strict=True)
     ]
     table = pa.table(
-        {"key": [key for key, _ in sources], "path": folders, "files": names},
+        {
+            "key": [key for key, _ in sources],
+            "path": [shown(folder) for folder in folders],
+            "files": [[shown(name) for name in several] for several in names],
+        },
         schema=pa.schema({"key": pa.string(), "path": pa.string(), "files": pa.list_(pa.string())}),
     )
     with disk.whole(folder / f"{hash_text(repr(table.to_pylist()))}.parquet") as part:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...reading.finding import Finding
 from ...scores.read import read_findings, read_rows, read_slices
+from ..pictures import spread
 from .thumbnails import Thumbnails
 
 POINTS = 96
@@ -20,6 +21,8 @@ POINTS = 96
 many megabytes.
 """
 BINS = 60
+PLACE = ("z_mm", "low_mm", "high_mm")
+"""Columns of landmarks.csv that say where a landmark lies."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class SeriesCurve:
     """One series of a folder of scores.
 
     scores, z_mm: a number for each slice. parts: a part for each slice, or none. row: its row of
-    series.csv. findings: its rows of findings.csv.
+    series.csv. findings, landmarks: its rows of findings.csv and landmarks.csv.
     """
 
     key: str
@@ -36,14 +39,25 @@ class SeriesCurve:
     parts: NDArray[np.str_] | None
     row: dict[str, str]
     findings: tuple[Finding, ...]
+    landmarks: tuple[dict[str, str], ...]
+
+    @property
+    def r(self) -> float:
+        """Pearson's r of score with position; NaN where it has none."""
+        return float(self.row["pearson_r"])
+
+    @property
+    def suspect(self) -> bool:
+        """Whether r is below the paper's limit."""
+        return self.row["paper_rule"] == "True"
 
 
-def read_series(folder: Path) -> list[SeriesCurve]:
-    """The series of a folder of scores.
+def read_series(folder: Path) -> tuple[list[SeriesCurve], dict[str, Any]]:
+    """The series of a folder of scores, and the scores' settings.
 
     Raises `ValueError` where its tables are missing, damaged or do not belong together.
     """
-    slices, _ = read_slices(folder)
+    slices, settings = read_slices(folder)
     rows = {row["series"]: row for row in read_rows(folder / "series.csv")}
     if rows.keys() != slices.keys():
         raise ValueError(
@@ -52,6 +66,10 @@ def read_series(folder: Path) -> list[SeriesCurve]:
     findings = read_findings(folder)
     if not slices:
         raise ValueError(f"{folder} holds no series")
+    landmarks: dict[str, list[dict[str, str]]] = {}
+    if (folder / "landmarks.csv").exists():
+        for row in read_rows(folder / "landmarks.csv"):
+            landmarks.setdefault(row["series"], []).append(row)
     return [
         SeriesCurve(
             key,
@@ -60,22 +78,19 @@ def read_series(folder: Path) -> list[SeriesCurve]:
             one["part"].astype(np.str_) if "part" in one else None,
             rows[key],
             findings.get(key, ()),
+            tuple(landmarks.get(key, ())),
         )
         for key, one in slices.items()
-    ]
+    ], settings
 
 
-def about(one: SeriesCurve, thumbnails: Thumbnails | None) -> dict[str, Any]:
-    """What the page's row and curve of a series need."""
-    chosen = np.unique(
-        np.linspace(0, len(one.scores) - 1, min(POINTS, len(one.scores))).round().astype(int)
-    )
+def about(one: SeriesCurve, parts: Sequence[str], thumbnails: Thumbnails | None) -> dict[str, Any]:
+    """What the page's row and curve of a series need. parts: those of all series."""
     findings = [
         {
             "kind": found.kind,
             "first": found.first,
             "last": found.last,
-            "z": [round(float(one.z_mm[end]), 1) for end in (found.first, found.last)],
             "confidence": found.confidence,
             "reason": found.reason,
             "pictures": thumbnails.of_finding(one.key, found) if thumbnails else [],
@@ -84,17 +99,27 @@ def about(one: SeriesCurve, thumbnails: Thumbnails | None) -> dict[str, Any]:
     ]
     return {
         "key": one.key,
+        "path": one.row.get("path", ""),
         "slices": len(one.scores),
-        "extent": round(float(one.z_mm[-1])),
-        "r": _number(float(one.row["pearson_r"])),
+        "extent": round(float(one.z_mm[-1]), 1),
+        "z": _uneven(one.z_mm),
+        "r": _number(one.r),
+        "suspect": one.suspect,
         "slope": _number(float(one.row["score_per_mm"])),
         "parts": one.row.get("parts", ""),
+        "runs": _runs(one.parts, parts),
+        "landmarks": [
+            [row["landmark"], *(_number(float(row[name] or "nan")) for name in PLACE)]
+            for row in one.landmarks
+            if row["z_mm"] and not row["outside"]
+        ],
         "warnings": one.row["warnings"],
         "kinds": sorted({found.kind for found in one.findings}),
         "findings": findings,
+        "pictures": thumbnails.of_series(one.key, len(one.scores)) if thumbnails else [],
         "curve": [
-            [round(float(one.z_mm[i]), 1), round(float(one.scores[i]), 3)]
-            for i in chosen
+            [i, round(float(one.scores[i]), 3)]
+            for i in spread(0, len(one.scores) - 1, POINTS)
             if math.isfinite(one.scores[i])
         ],
     }
@@ -103,6 +128,42 @@ def about(one: SeriesCurve, thumbnails: Thumbnails | None) -> dict[str, Any]:
 def _number(value: float) -> float | None:
     """JSON has no NaN."""
     return None if math.isnan(value) else round(float(value), 4)
+
+
+def _uneven(z_mm: NDArray[np.float64]) -> list[float] | None:
+    """Positions of slices at unequal distances; none where the extent tells them."""
+    even = np.linspace(0, z_mm[-1], len(z_mm))
+    return None if np.abs(z_mm - even).max() < 0.1 else z_mm.round(1).tolist()
+
+
+def _runs(slices: NDArray[np.str_] | None, parts: Sequence[str]) -> list[tuple[int, int, int]]:
+    """(first slice, last slice, index in `parts`) of neighbouring slices of one part."""
+    if slices is None:
+        return []
+    starts = [0, *(np.flatnonzero(slices[1:] != slices[:-1]) + 1).tolist()]
+    lasts = [start - 1 for start in [*starts[1:], len(slices)]]
+    return [(a, b, parts.index(str(slices[a]))) for a, b in zip(starts, lasts, strict=True)]
+
+
+def common_scale(series: Sequence[SeriesCurve]) -> dict[str, float]:
+    """The axes that all curves share: scores low to high, and the longest extent in mm.
+
+    A few outliers would flatten all curves, so 1 % of the slices may lie outside.
+    """
+    low, high = _usual(np.concatenate([one.scores for one in series]))
+    margin = (high - low) / 20
+    return {
+        "low": round(low - margin, 3),
+        "high": round(high + margin, 3),
+        "extent": round(max(float(one.z_mm[-1]) for one in series), 1),
+    }
+
+
+def _usual(scores: NDArray[np.float64]) -> tuple[float, float]:
+    """The range of 99 % of the scores, never empty."""
+    known = scores[np.isfinite(scores)]
+    low, high = (float(end) for end in np.percentile(known, [0.5, 99.5])) if len(known) else (0, 0)
+    return (low, high) if high > low else (low, low + 1)
 
 
 def parts_of(series: Sequence[SeriesCurve]) -> list[str]:
@@ -120,8 +181,7 @@ def histogram(series: Sequence[SeriesCurve]) -> dict[str, Any]:
     The range holds 99 % of the slices: a few outliers would hide the rest.
     """
     everything = np.concatenate([one.scores for one in series])
-    low, high = np.percentile(everything, [0.5, 99.5])
-    edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    edges = np.linspace(*_usual(everything), BINS + 1)
     parts = parts_of(series)
     counts = [
         np.histogram(

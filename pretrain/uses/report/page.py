@@ -1,15 +1,16 @@
-"""A folder of scores as one page: findings, curves, a histogram by part, and slices at equal scores
-(the paper's Fig. 2, 3a and 4).
+"""A folder of scores as one page: findings, curves, slices, a histogram by part, and slices at
+equal scores (the paper's Fig. 2, 3a and 4). A click marks a slice for `calibrate`.
 
 The page is one file that needs no internet. It names series by their keys and shows nothing of a
-header. Its parts are `page.html` (the template), `style.css` and `script.js`, which are copied into
-it.
+header; paths are on it only where they were scored `with_paths`. Its parts are `page.html` (the
+template), `style.css`, and the scripts `table.js`, `curves.js`, `labels.js` and `histogram.js`,
+which are copied into it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +19,56 @@ import numpy as np
 from ubr.weights.common.disk import write_text
 
 from ...data.store import Store
+from ...reading.finding import KINDS
+from ...reading.line import PAPER_R
 from ..pictures import at_levels
-from .contents import SeriesCurve, about, histogram, parts_of, read_series
+from .contents import SeriesCurve, about, common_scale, histogram, parts_of, read_series
 from .thumbnails import Thumbnails
 
 LEVELS, COLUMNS = 7, 8
 
 
-def report(scores: str | Path, out: str | Path, *, store: str | Path | None = None) -> Path:
+SCRIPTS = ("curves.js", "labels.js", "table.js", "histogram.js")
+
+
+def report(
+    scores: str | Path,
+    out: str | Path,
+    *,
+    store: str | Path | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Write the page.
 
     Args:
         scores: a folder that `score` wrote.
-        out: the .html file; a file of this name is replaced.
+        out: the .html file; its folder is made where there is none.
         store: the store that was scored, for pictures of slices; without it there are none.
+        overwrite: replace an earlier page at the same path.
 
     Returns:
         `out`.
 
     Raises:
-        ValueError: no scores there, a name that does not end in .html, or a store that holds none
-            of these series.
+        ValueError: no scores there, a name that does not end in .html, a file that exists, or a
+            store that holds none of these series.
     """
     path = Path(out)
     if path.suffix != ".html":
         raise ValueError(f"out must end in .html, got {path.name!r}")
-    series = read_series(Path(scores))
+    if path.exists() and (path.is_dir() or not overwrite):
+        how = "give another `out`" + ("" if path.is_dir() else ", or set `overwrite`")
+        raise ValueError(f"{path} exists; {how}")
+    series, settings = read_series(Path(scores))
     scored = {one.key: len(one.scores) for one in series}
     thumbnails = Thumbnails(Store.open(store), scored) if store is not None else None
-    write_text(path, _render(series, thumbnails))
+    write_text(path, _render(series, settings, thumbnails))
     return path
 
 
-def _render(series: Sequence[SeriesCurve], thumbnails: Thumbnails | None) -> str:
+def _render(
+    series: Sequence[SeriesCurve], settings: Mapping[str, Any], thumbnails: Thumbnails | None
+) -> str:
     """The template, filled."""
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
@@ -59,26 +77,35 @@ def _render(series: Sequence[SeriesCurve], thumbnails: Thumbnails | None) -> str
     environment = Environment(
         loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    copied = {
-        name: Markup((folder / file).read_text("utf-8").rstrip("\n"))
-        for name, file in (("style", "style.css"), ("script", "script.js"))
-    }
-    kinds = sorted({finding.kind for one in series for finding in one.findings})
-    defined = [r for one in series if not math.isnan(r := float(one.row["pearson_r"]))]
+
+    def copied(*files: str) -> Markup:
+        return Markup("\n".join((folder / file).read_text("utf-8").rstrip("\n") for file in files))
+
+    kinds = [kind for kind in KINDS if any(f.kind == kind for one in series for f in one.findings)]
+    defined = [one.r for one in series if not math.isnan(one.r)]
+    parts = parts_of(series)
     return environment.get_template("page.html").render(
-        series=[about(one, thumbnails) for one in series],
+        style=copied("style.css"),
+        script=copied(*SCRIPTS),
+        series=[about(one, parts, thumbnails) for one in series],
         kinds=[
             (kind, sum(any(f.kind == kind for f in one.findings) for one in series))
             for kind in kinds
         ],
-        parts=parts_of(series),
+        parts=parts,
+        scale=common_scale(series),
         histogram=histogram(series),
         levels=_levels(series, thumbnails) if thumbnails else [],
         slices=sum(len(one.scores) for one in series),
         median_r=np.median(defined) if defined else None,
+        paper_r=PAPER_R,
+        suspect=sum(one.suspect for one in series),
+        without_r=len(series) - len(defined),
         with_findings=sum(bool(one.findings) for one in series),
         pictures=thumbnails is not None,
-        **copied,
+        paths=any(one.row.get("path") for one in series),
+        weights=str(settings["weights_sha256"])[:12],
+        backbone=settings.get("backbone"),
     )
 
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from ...data.store import Store, StoreError
 from ...reading.finding import Finding
-from ..pictures import WINDOW_HU
+from ..pictures import slice_picture, spread
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 THUMBNAIL_PX = 96
 SHOWN = 3
 """Slices that are shown of a finding."""
-MOST_THUMBNAILS = 600
+MOST_OF_FINDINGS = 600
 """Pictures of findings on a page: about 2 MB."""
+MOST_OF_SERIES = 5000
+"""Pictures of series on a page: 5 to 16 MB. The more series there are, the fewer slices of each."""
+STRIP = 40
+"""Slices that are shown of a series at most."""
 
 
 class Thumbnails:
@@ -28,7 +33,7 @@ class Thumbnails:
     """
 
     def __init__(self, store: Store, scored: Mapping[str, int]) -> None:
-        self.store, self.left = store, MOST_THUMBNAILS
+        self.store, self.left = store, MOST_OF_FINDINGS
         # A series that was ingested with more or fewer slices than it was scored with would show
         # the wrong ones.
         self.spacing_mm = {
@@ -39,12 +44,14 @@ class Thumbnails:
                 "the store holds none of the scored series; give the store that was scored"
             )
 
+    def of_series(self, key: str, slices: int) -> list[tuple[int, str]]:
+        """(index, picture) of slices at equal distances through a series."""
+        share = max(1, MOST_OF_SERIES // len(self.spacing_mm))
+        return self.of(key, spread(0, slices - 1, min(STRIP, share)))
+
     def of_finding(self, key: str, found: Finding) -> list[tuple[int, str]]:
         """(index, picture) of a few slices of a finding."""
-        steps = min(SHOWN, found.last - found.first + 1)
-        spread = np.linspace(found.first, found.last, steps).round()
-        chosen = sorted({int(i) for i in spread})[: max(0, self.left)]
-        made = self.of(key, chosen)
+        made = self.of(key, spread(found.first, found.last, SHOWN)[: max(0, self.left)])
         self.left -= len(made)
         return made
 
@@ -56,21 +63,12 @@ class Thumbnails:
             hu = self.store.read(key, list(indices))
         except StoreError:
             return []
-        return [
-            (i, _picture(one, self.spacing_mm[key][1:])) for i, one in zip(indices, hu, strict=True)
-        ]
+        spacing_yx = self.spacing_mm[key][1:]
+        pictures = (slice_picture(one, spacing_yx, THUMBNAIL_PX) for one in hu)
+        return [(i, _data_uri(picture)) for i, picture in zip(indices, pictures, strict=True)]
 
 
-def _picture(hu: NDArray[np.int16], spacing_yx: tuple[float, float]) -> str:
-    """A slice as a grey WebP: square pixels, and a longer side of `THUMBNAIL_PX`."""
-    from PIL import Image
-
-    low, high = WINDOW_HU
-    grey = (np.clip((hu.astype(np.float32) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-    mm = hu.shape[0] * spacing_yx[0], hu.shape[1] * spacing_yx[1]
-    height, width = (max(1, round(THUMBNAIL_PX * side / max(mm))) for side in mm)
+def _data_uri(picture: Image) -> str:
     stream = io.BytesIO()
-    Image.fromarray(grey).resize((width, height), Image.Resampling.BOX).save(
-        stream, "webp", quality=70
-    )
+    picture.save(stream, "webp", quality=70)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()

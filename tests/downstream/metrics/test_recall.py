@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from tests.made.detections import AWAY, BOX, found_by, seen, some
@@ -12,8 +13,10 @@ from ubr.downstream.metrics import (
     TYPES,
     ImageResult,
     Interval,
+    OtherRecalls,
     Recall,
     by_group,
+    intervals,
     recall_at,
 )
 
@@ -30,6 +33,54 @@ def test_recall_at__is_the_loop_over_the_best_k(seed: int, k: int) -> None:
     assert recall_at(results, k) == pytest.approx(
         found / sum(len(r.truth) for r in results), abs=1e-12
     )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_other_recalls__the_mean_of_slices_and_the_mean_of_ious(seed: int) -> None:
+    """The one from a loop over slices, the other from COCO's own code."""
+    coco = pytest.importorskip("pycocotools.coco").COCO
+    judge = pytest.importorskip("pycocotools.cocoeval").COCOeval
+    results = some(seed, images=40)
+    with_lesions = [r for r in results if len(r.truth)]
+    loop = [len(found_by(r, best_of(r, 5), 0.5)) / len(r.truth) for r in with_lesions]
+
+    def rows(name: str) -> list[dict[str, object]]:
+        return [
+            {
+                "image_id": i,
+                "category_id": 1,
+                "bbox": [*box[:2], *(box[2:] - box[:2])],
+                "area": (box[2:] - box[:2]).prod(),
+                "iscrowd": 0,
+                "score": score,
+            }
+            for i, r in enumerate(results)
+            for box, score in zip(
+                getattr(r, name), r.scores if name == "predicted" else r.types, strict=True
+            )
+        ]
+
+    data = [coco(), coco()]
+    for one, name in zip(data, ("truth", "predicted"), strict=True):
+        numbered = [{**row, "id": n} for n, row in enumerate(rows(name), 1)]
+        images = [{"id": i} for i in range(len(results))]
+        one.dataset = {"images": images, "annotations": numbered, "categories": [{"id": 1}]}
+        one.createIndex()
+    evaluation = judge(*data, "bbox")
+    evaluation.params.maxDets = [5]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    theirs = float(evaluation.eval["recall"][:, 0, 0, 0].mean())
+    of_slices, of_ious = intervals(results, OtherRecalls(), draws=2)
+    assert of_slices.value == pytest.approx(np.mean(loop), abs=1e-12)
+    assert of_ious.value == pytest.approx(theirs, abs=1e-12)
+
+
+def test_other_recalls__differ_from_the_share_of_lesions() -> None:
+    """A slice with one lesion that is found, and one with two that are not."""
+    results = [seen([BOX], [[0, 0, 1, 1], BOX]), seen([BOX, AWAY], [[200, 0, 220, 20]])]
+    of_slices, of_ious = intervals(results, OtherRecalls(), draws=2)
+    assert (recall_at(results), of_slices.value, of_ious.value) == (1 / 3, 1 / 2, 1 / 3)
 
 
 def test_recall_at__k_smaller_than_the_number_of_lesions() -> None:

@@ -13,9 +13,11 @@ from tests.made.detections import AWAY, BOX, seen, some
 from ubr.downstream.metrics import (
     CocoAp,
     ImageResult,
+    OtherRecalls,
     Recall,
     coco_ap,
     interval,
+    intervals,
     matched,
     recall_at,
     report,
@@ -68,6 +70,9 @@ def test_report__is_plain_json_and_agrees_with_its_parts() -> None:
     results = some(7, images=30)
     given = json.loads(json.dumps(report(results, k=3, draws=30), allow_nan=False))
     assert given["recall"]["value"] == recall_at(results, 3)
+    other = intervals(results, OtherRecalls(3), draws=30)
+    named = [given[f"recall_mean_of_{name}"]["value"] for name in ("slices", "ious")]
+    assert named == [one.value for one in other]
     assert [row["value"] for row in given["froc"]] == sensitivity_at(results).tolist()
     assert (given["ap50"]["value"], given["ap50_95"]["value"]) == coco_ap(results)
     assert given["recall"]["low"] == interval(results, Recall(3), draws=30).low

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tests.made.trunk import SPACING, trunk
 from ubr.downstream.planting.places import find_places
+from ubr.pretrain.data.scans import read_scan
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +43,62 @@ def test_places__kidneys_are_large_below_the_lungs_and_not_beside_drunk_contrast
     beside = find_places(bowel, SPACING).room_mm["kidney"] > 0
     near = slice(160 // step[2] - 1, None)
     assert beside.any() and kidney[:, :, near].any() and not beside[:, :, near].any()
+
+
+def brain(skull: bool, parted: bool) -> NDArray[np.int16]:
+    """A head of 15 x 19 cm, as one mass or as two hemispheres, with a skull or without one."""
+    z, y, x = np.ogrid[:40, :120, :120]
+    far = np.broadcast_to(((y - 60) / 48) ** 2 + ((x - 60) / 38) ** 2, (40, 120, 120))
+    hu = np.where(far < 1, 35, -1000)
+    if parted:
+        hu[(far < 1) & (abs(x - 60) < 3)] = -50
+    if skull:
+        hu[(far < 1) & (far > 0.8)] = 900
+    return (hu + 0 * z).astype(np.int16)
+
+
+@pytest.mark.parametrize("parted", [False, True])
+@pytest.mark.parametrize("skull", [False, True])
+def test_places__a_brain_is_no_liver_with_a_skull_or_without(skull: bool, parted: bool) -> None:
+    room = find_places(brain(skull, parted), (3.0, 2.0, 2.0)).room_mm
+    assert not room["liver"].any() and not room["kidney"].any()
+
+
+def test_places__a_liver_stays_one_beside_a_spleen(flat: NDArray[np.int16]) -> None:
+    plain = find_places(flat, SPACING).room_mm["liver"]
+    z, y, x = np.ogrid[: flat.shape[0], : flat.shape[1], : flat.shape[2]]
+    spleen = ((z - 42) / 10) ** 2 + ((y - 85) / 20) ** 2 + ((x - 168) / 18) ** 2 < 1
+    beside = np.where(spleen, np.int16(60), flat)
+    assert plain.any() and np.array_equal(
+        find_places(beside, SPACING).room_mm["liver"] > 0, plain > 0
+    )
+
+
+def without_skull(hu: NDArray[np.int16]) -> NDArray[np.int16]:
+    return np.where(ndimage.binary_dilation(hu > 200), -1024, hu).astype(np.int16)
+
+
+def soft_skull(hu: NDArray[np.int16]) -> NDArray[np.int16]:
+    return np.minimum(hu, 80).astype(np.int16)
+
+
+def flipped(hu: NDArray[np.int16]) -> NDArray[np.int16]:
+    return without_skull(hu)[:, :, ::-1].copy()
+
+
+@pytest.mark.parametrize("mask", [np.copy, without_skull, soft_skull, flipped])
+def test_places__real_heads_take_no_liver_masses(
+    shared: Path, mask: Callable[[NDArray[np.int16]], NDArray[np.int16]]
+) -> None:
+    """These heads took them: the first two as they are, the others with their skull masked."""
+    names = ("train_pt_74", "train_pt_96", "test_pt_263", "test_pt_304", "validation_pt_227")
+    for name in names:
+        volume = read_scan(shared / "ct/headneck" / f"openkbp_{name}.nii.gz").volume
+        room = find_places(mask(volume.hu), volume.spacing_mm).room_mm["liver"]
+        assert not room.any(), name
+
+
+def test_places__real_livers_still_do(shared: Path) -> None:
+    for name in ("kits_00064", "lctsc_S1-102", "covidctmd_cap001"):
+        volume = read_scan(shared / "ct/torso" / f"{name}.nii.gz").volume
+        assert (find_places(volume.hu, volume.spacing_mm).room_mm["liver"] > 5).sum() > 300, name

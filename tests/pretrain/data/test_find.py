@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 from ubr.pretrain.data import find
-from ubr.pretrain.data.volume import UnusableError
+from ubr.pretrain.data.ingestion import ingest
+from ubr.pretrain.data.libraries import LibraryError
+from ubr.pretrain.data.scans import Scans, UnreadScan
+from ubr.pretrain.data.volume import LeftOut, UnusableError
 from ubr.pretrain.data.workers import DIED
 
 from ...made.dicom import Made, X, Y, Z, expected, write
+from ...made.odd import brighter, latin_folder, odd_entries
 from ...made.scans import save_volume
 
 
@@ -103,7 +107,79 @@ def test_links_to_folders_are_followed_once_and_hidden_ones_skipped(tmp_path: Pa
     (tmp_path / "link").symlink_to(tmp_path / "data")
     series, left = find.find_series([tmp_path])
     assert [Path(s.files[0]).name for s in series] == ["ct.nii"]
-    assert left == []
+    assert left == [LeftOut(str(tmp_path / ".trash"), find.HIDDEN)]
+    assert len(find.find_series([tmp_path / ".trash"])[0]) == 1
+
+
+def test_odd_entries__are_one_line_each_and_the_rest_is_taken(tmp_path: Path) -> None:
+    write(tmp_path / "scans" / "good", Made().datasets())
+    with odd_entries(tmp_path / "scans" / "odd") as expected_reasons:
+        write(latin_folder(tmp_path / "scans"), brighter(Made().datasets()))
+        for workers in (0, 2):
+            series, left = find.find_series([tmp_path / "scans"], workers=workers)
+            assert {Path(o.path).name: o.reason for o in left} == expected_reasons
+            assert len(left) == len(expected_reasons)
+            assert sorted(int(find.read_volume(s).hu.max()) for s in series) == [
+                int(expected().max()),
+                int(expected().max()) + 24,
+            ]
+
+
+def test_odd_entries__as_sources_stop_nothing(tmp_path: Path) -> None:
+    """As a shell gives them for `scans/*`."""
+    write(tmp_path / "good", Made().datasets())
+    with odd_entries(tmp_path / "odd") as expected_reasons:
+        sources = [tmp_path / "good", *(tmp_path / "odd" / name for name in expected_reasons)]
+        series, left = find.find_series([s for s in sources if s.name != ".hidden"])
+    del expected_reasons[".hidden"]
+    assert len(series) == 1
+    assert {Path(o.path).name: o.reason for o in left} == expected_reasons
+
+
+def test_a_link_where_one_may_not_go__is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "good", Made().datasets())
+    (tmp_path / "link").symlink_to("/root")
+    normal = Path.stat
+
+    def denied(self: Path, **options: Any) -> os.stat_result:
+        if self.name == "link":
+            raise PermissionError(13, "Permission denied")
+        return normal(self, **options)
+
+    monkeypatch.setattr(Path, "stat", denied)
+    series, left = find.find_series([tmp_path])
+    assert len(series) == 1
+    assert [o.reason for o in left] == ["the file cannot be read (Permission denied)"]
+
+
+@pytest.mark.parametrize("broken", [ImportError, OSError, AttributeError, ValueError])
+def test_a_library_that_fails__is_no_files_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: type[Exception]
+) -> None:
+    from ubr.pretrain.data import libraries
+
+    write(tmp_path / "ct", Made().datasets())
+    (series,), _ = find.find_series([tmp_path])
+    normal = libraries.import_module
+
+    def failing(module: str) -> Any:
+        if module.startswith("pydicom"):
+            raise broken("libexpat.so.1: version mismatch")
+        return normal(module)
+
+    monkeypatch.setattr(libraries, "import_module", failing)
+    what = rf"pydicom.* cannot be imported \({broken.__name__}: libexpat.so.1: version mismatch\)"
+    for fails in (
+        lambda: find.find_series([tmp_path]),
+        lambda: find.read_volume(series),
+        lambda: UnreadScan("", "", "", series).read(),
+        lambda: [*Scans([UnreadScan("", "", "", series)])],
+        lambda: ingest([tmp_path / "ct"], tmp_path / "store", workers=1),
+    ):
+        with pytest.raises(LibraryError, match=what):
+            fails()
 
 
 @pytest.mark.parametrize("size", [1, 100, 131, 132, 140, 5000])

@@ -23,6 +23,7 @@ from ubr.pretrain.data.store import SAME_CONTENT, Store, StoreError
 from ubr.pretrain.data.volume import UnusableError
 
 from ...made.dicom import Made, expected, write
+from ...made.odd import brighter, latin_folder, odd_entries
 
 
 def write_nifti(path: Path, seed: int, slices: int = 6, size: int = 32) -> None:
@@ -271,6 +272,57 @@ def test_warnings_are_told_on_every_run(tmp_path: Path) -> None:
     assert first.warnings() == again.warnings() == {"oblique": 2}
     assert "with warning      2 oblique" in first.table() and "     2 oblique" in again.table()
     assert (len(first.taken), first.already, len(again.taken), again.already) == (2, 0, 0, 2)
+
+
+# Odd entries and UIDs
+
+
+def test_odd_entries__all_at_once_cost_a_line_each(tmp_path: Path) -> None:
+    write(tmp_path / "scans" / "good", Made().datasets())
+    write(latin_folder(tmp_path / "scans"), brighter(Made().datasets()))
+    with odd_entries(tmp_path / "scans" / "odd") as expected_reasons:
+        done = run(tmp_path / "scans", store=tmp_path / "store")
+        again = run(tmp_path / "scans", store=tmp_path / "store")
+    assert len(done.taken) == 2 and again.already == 2
+    assert len(done.left_out) == len(expected_reasons)
+    assert str(tmp_path) not in done.table() and "nster" not in done.table()
+    # Everything that is printed can be encoded, and is one line an entry.
+    assert "two\ufffdlines" in done.table(with_paths=True).encode().decode()
+    sources = Store.open(tmp_path / "store").sources()
+    assert {Path(files[0]).parent.name for key, files in sources.items() if len(files) == 20} == {
+        "good",
+        "M\ufffdnster",
+    }
+
+
+def test_a_folder_that_is_not_utf_8__in_the_list_of_patients(tmp_path: Path) -> None:
+    folder = latin_folder(tmp_path / "scans")
+    write(folder, Made().datasets())
+    (tmp_path / "list.csv").write_text("file,patient\nM\ufffdnster,P1\n", "utf-8")
+    done = run(tmp_path / "scans", store=tmp_path / "store", patients=tmp_path / "list.csv")
+    assert done.unmatched == 0
+
+
+def test_a_uid_of_another_patient_in_the_store__makes_a_series_of_its_own(tmp_path: Path) -> None:
+    made = Made(series="1.2.3", study="1.2.4")
+    write(tmp_path / "a", made.datasets())
+    write(tmp_path / "b", brighter(made.datasets(PatientID="OTHER")))
+    store = tmp_path / "store"
+    assert len(run(tmp_path / "a", store=store).taken) == 1
+    done = run(tmp_path / "b", store=store)
+    assert len(done.taken) == 1 and done.already == 0
+    rows = Store.open(store).usable()
+    assert len(rows) == 2 and len({row.patient for row in rows}) == 2
+    assert sorted(int(Store.open(store).read(row.key).max()) for row in rows) == [
+        int(expected().max()),
+        int(expected().max()) + 24,
+    ]
+    assert run(tmp_path / "a", store=store).already == 1
+    assert run(tmp_path / "b", store=store).already == 1
+    assert len(Store.open(store).usable()) == 2
+    # Both at once: the one that is there is recognized by its content.
+    run(tmp_path, store=store)
+    assert len(Store.open(store).usable()) == 2
 
 
 # What goes wrong

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from ubr.pretrain.data import find
+from ubr.pretrain.data.volume import UnusableError
 
 from ...made.dicom import X, Y, Z, expected
-from ...made.scans import refusal
+from ...made.scans import only, refusal
 
 
 def itk_image(axes: tuple[int, ...] = (0, 1, 2)) -> Any:
@@ -91,3 +92,135 @@ def test_without_simpleitk_the_extra_is_named(
         refusal(tmp_path / "ct.mha")
         == 'reading NRRD and MetaImage needs SimpleITK: pip install "ubr-pretrain[itk]"'
     )
+
+
+MATRIX = "TransformMatrix = 1 0 0 0 1 0 0 0 -1"
+UNSAID = "the header does not say how the image lies in the patient (no TransformMatrix)"
+
+
+def write_mha(path: Path, *lines: str, voxels: bytes | None = None) -> Path:
+    """A MetaImage of the body with these lines beside those that say no geometry."""
+    header = ["ObjectType = Image", "NDims = 3", "DimSize = 40 30 20", *lines]
+    text = "\n".join([*header, "ElementType = MET_SHORT", "ElementDataFile = LOCAL", ""])
+    path.write_bytes(text.encode() + (expected().tobytes() if voxels is None else voxels))
+    return path
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("AnatomicalOrientation = RAI",),
+        ("Comment = TransformMatrix",),
+        ("Comment = Orientation Rotation",),
+        ("transformmatrix = 1 0 0 0 1 0 0 0 -1",),
+        ("CenterOfRotation = 0 0 0",),
+        (),
+    ],
+)
+def test_read_itk__a_matrix_must_be_a_field_of_its_own(
+    tmp_path: Path, lines: tuple[str, ...]
+) -> None:
+    path = write_mha(tmp_path / "ct.mha", "ElementSpacing = 4 4 5", *lines)
+    assert refusal(path) == UNSAID
+
+
+def test_read_itk__a_matrix_among_the_voxels_is_none(tmp_path: Path) -> None:
+    said = f"\n{MATRIX}\n".encode()
+    voxels = said + expected().tobytes()[len(said) :]
+    path = write_mha(tmp_path / "ct.mha", "ElementSpacing = 4 4 5", voxels=voxels)
+    assert refusal(path) == UNSAID
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (MATRIX, "ElementSpacing = 4 4 5"),
+        (MATRIX, "ElementSize = 4 4 5"),
+        (MATRIX.replace("TransformMatrix", "Orientation"), "ElementSpacing = 4 4 5"),
+        (MATRIX.replace("TransformMatrix", "Rotation"), "ElementSpacing = 4 4 5"),
+        (MATRIX, MATRIX, "ElementSpacing = 4 4 5"),
+        (MATRIX, "ElementSpacing = 4 4 5", "AnatomicalOrientation = RAS"),
+        (MATRIX, "ElementSpacing = 4 4 5", "AnatomicalOrientation = LPI"),
+        (MATRIX, "ElementSpacing = 4 4 5", "AnatomicalOrientation = ???"),
+        (MATRIX, "ElementSpacing = 0.4 0.4 0.5", "DistanceUnits = cm"),
+        (MATRIX, "ElementSpacing = 4 4 5", "Comment = Orientation of a body: none"),
+    ],
+)
+def test_read_itk__what_states_a_direction_is_read(tmp_path: Path, lines: tuple[str, ...]) -> None:
+    pytest.importorskip("SimpleITK")
+    volume = only(write_mha(tmp_path / "ct.mha", *lines))
+    np.testing.assert_array_equal(volume.hu, expected())
+    assert volume.spacing_mm == pytest.approx((5, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ((MATRIX,), "the header does not say how large a voxel is (no ElementSpacing)"),
+        ((MATRIX, "ElementSpacing = 4 4 -5"), "ElementSpacing is 4 4 -5: sizes are above 0"),
+        ((MATRIX, "ElementSpacing = 4 4 0"), "ElementSpacing is 4 4 0: sizes are above 0"),
+        ((MATRIX, "ElementSpacing = 4 4 x"), "ElementSpacing holds something else than numbers"),
+        (
+            ("TransformMatrix = 2 0 0 0 2 0 0 0 -2", "ElementSpacing = 4 4 5"),
+            "TransformMatrix has axes of length 2 x 2 x 2, and sizes stand in ElementSpacing",
+        ),
+        (
+            (MATRIX, "Orientation = 1 0 0 0 1 0 0 0 1", "ElementSpacing = 4 4 5"),
+            "TransformMatrix and Orientation should be one matrix",
+        ),
+        (
+            (MATRIX, MATRIX.replace("-1", "1"), "ElementSpacing = 4 4 5"),
+            "the header contradicts itself: a field is given twice",
+        ),
+        (
+            (MATRIX, "ElementSpacing = 4 4 5", "AnatomicalOrientation = RAI"),
+            "the header's TransformMatrix and AnatomicalOrientation disagree on where the head is",
+        ),
+        ((MATRIX, "ElementSpacing = 4 4 5", "DistanceUnits = inch"), "DistanceUnits is none of mm"),
+        ((MATRIX, "ElementSpacing = 4 4 5", "DistanceUnits = cm"), "a pixel of 40 mm"),
+        (("TransformMatrix = 1 0 0 1", "ElementSpacing = 4 4 5"), "should be one matrix"),
+    ],
+)
+def test_read_itk__headers_that_contradict_themselves_are_refused(
+    tmp_path: Path, lines: tuple[str, ...], reason: str
+) -> None:
+    pytest.importorskip("SimpleITK")
+    assert reason in refusal(write_mha(tmp_path / "ct.mha", *lines))
+
+
+@pytest.mark.parametrize("name", ["ct.mhd", "ct.mha"])
+@pytest.mark.parametrize("form", ["voxels%02d.raw 0 19 1", "LIST"])
+def test_read_itk__voxels_in_many_files(tmp_path: Path, name: str, form: str) -> None:
+    pytest.importorskip("SimpleITK")
+    names = [f"voxels{k:02d}.raw" for k in range(20)]
+    for one, slice_ in zip(names, expected(), strict=True):
+        (tmp_path / one).write_bytes(slice_.tobytes())
+    header = write_mha(tmp_path / name, MATRIX, "ElementSpacing = 4 4 5", voxels=b"")
+    rest = "\n".join(names) + "\n" if form == "LIST" else ""
+    header.write_text(header.read_text().replace("LOCAL", form) + rest)
+    series, left = find.find_series([tmp_path])
+    assert (len(series), len(series[0].files), left) == (1, 21, [])
+    np.testing.assert_array_equal(find.read_volume(series[0]).hu, expected())
+    (tmp_path / names[3]).unlink()
+    assert refusal(header) == "a data file that the header names is missing"
+
+
+@pytest.mark.parametrize("name", ["ct.mha", "ct.mhd"])
+def test_read_itk__a_flipped_bit_in_packed_voxels_gives_no_others(
+    tmp_path: Path, name: str
+) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    path = tmp_path / name
+    sitk.WriteImage(itk_image(), str(path), useCompression=True)
+    packed = path if name == "ct.mha" else tmp_path / "ct.zraw"
+    whole = packed.read_bytes()
+    first = whole.index(b"LOCAL\n") + 6 if name == "ct.mha" else 0
+    refused = 0
+    for k in range(first, len(whole), 31):
+        packed.write_bytes(whole[:k] + bytes([whole[k] ^ 16]) + whole[k + 1 :])
+        try:
+            np.testing.assert_array_equal(only(path).hu, expected())
+        except UnusableError as error:
+            assert str(error) == "damaged or truncated file, or not what its ending says"
+            refused += 1
+    assert refused > 50

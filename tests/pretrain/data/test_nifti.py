@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
+import shutil
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -166,6 +168,238 @@ def test_uid_is_of_the_content_not_of_the_name(tmp_path: Path) -> None:
     assert [Path(s.files[0]).name for s in series] == ["a.nii", "c.nii"]
     assert len({s.uid for s in series}) == 2
     assert [(Path(o.path).name, o.reason) for o in left] == [("b.nii", "a copy of another file")]
+
+
+def turned(degrees: float) -> NDArray[np.float64]:
+    """`CANONICAL` turned about the patient's long axis."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]) @ CANONICAL
+
+
+@pytest.mark.parametrize(
+    "quaternion", [(0.0, 1.0000005, 0.0), (0.0, 0.70711, 0.7072), (1.0, 1.0, 1.0), (np.nan, 0, 0)]
+)
+def test_nifti_lps__a_quaternion_that_is_no_rotation_says_nothing_beside_an_sform(
+    tmp_path: Path, quaternion: tuple[float, ...]
+) -> None:
+    def change(header: Any) -> None:
+        header["qform_code"] = 1
+        for name, value in zip("bcd", quaternion, strict=True):
+            header[f"quatern_{name}"] = value
+
+    path = save_nifti(tmp_path / "ct.nii", grid(), change=change)
+    np.testing.assert_array_equal(only(path).hu, expected())
+
+
+@pytest.mark.parametrize("length", [1 + 1e-7, 1 + 5e-7, 1.0005, 1.005])
+def test_nifti_lps__a_quaternion_off_by_rounding_is_shortened_where_it_stands_alone(
+    tmp_path: Path, length: float
+) -> None:
+    up = CANONICAL @ np.diag(
+        [1, 1, -1, 1]
+    )  # turned by half, so nothing of 1 - b2 - c2 - d2 is left
+    image = nib.Nifti1Image(grid()[:, :, ::-1], None)
+    image.set_qform(up, 1)
+    path = tmp_path / "ct.nii"
+    nib.save(image, path)
+    content = bytearray(path.read_bytes())
+    assert np.frombuffer(content[256:268], "<f4").tolist() == [0, 0, 1]
+    content[264:268] = np.float32(length).tobytes()
+    path.write_bytes(content)
+    np.testing.assert_array_equal(only(tmp_path / "ct.nii").hu, expected())
+
+
+def test_nifti_lps__an_sform_that_is_no_transform_says_nothing_beside_a_qform(
+    tmp_path: Path,
+) -> None:
+    for k, rows in enumerate((np.zeros((3, 4)), np.full((3, 4), np.nan), np.ones((3, 4)))):
+        image = nib.Nifti1Image(grid(), CANONICAL)
+        image.set_qform(CANONICAL, 1)
+        for name, row in zip("xyz", rows, strict=True):
+            image.header[f"srow_{name}"] = row
+        path = tmp_path / f"{k}.nii"
+        with path.open("wb") as file:  # nibabel's own saving mends the sform
+            image.header["sform_code"], image.header["vox_offset"] = 1, 352
+            image.header.write_to(file)
+            file.write(grid().tobytes(order="F"))
+        np.testing.assert_array_equal(only(path).hu, expected())
+        content = bytearray(path.read_bytes())
+        content[252:254] = b"\0\0"  # qform_code
+        path.write_bytes(content)
+        assert "neither sform nor qform is a transform" in refusal(path)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("factor", [0.5, 1.02, 2.5])
+@pytest.mark.parametrize("qform_code", [0, 1])
+def test_nifti_lps__sform_and_pixdim_must_agree_on_the_size_of_every_axis(
+    tmp_path: Path, axis: int, factor: float, qform_code: int
+) -> None:
+    def change(header: Any) -> None:
+        header["pixdim"][1 + axis] *= factor
+        header["qform_code"] = qform_code
+
+    path = save_nifti(tmp_path / "ct.nii", grid(), change=change)
+    said = np.array([4.0, 4.0, 5.0])
+    said[axis] *= factor
+    assert refusal(path) == (
+        "the NIfTI header's sform and pixdim disagree on the voxel's size: 4 x 4 x 5 and "
+        + " x ".join(f"{value:.4g}" for value in said)
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, 5.01, -5.0])
+def test_nifti_lps__a_pixdim_that_is_unset_or_rounded_is_no_contradiction(
+    tmp_path: Path, value: float
+) -> None:
+    path = save_nifti(tmp_path / "ct.nii", grid())
+    content = bytearray(path.read_bytes())
+    content[88:92] = np.float32(value).tobytes()  # pixdim[3]
+    path.write_bytes(content)
+    volume = only(path)
+    np.testing.assert_array_equal(volume.hu, expected())
+    assert volume.spacing_mm == pytest.approx((5, 4, 4))
+
+
+def test_nifti_lps__a_tilted_step_or_the_distance_of_its_planes_is_a_size(tmp_path: Path) -> None:
+    affine = CANONICAL.copy()
+    affine[1, 2] = 5 * np.tan(np.radians(20))
+    for size in (5.0, 5.0 / np.cos(np.radians(20))):
+
+        def change(header: Any, size: float = size) -> None:
+            header["pixdim"][3], header["qform_code"] = size, 0
+
+        assert len(only(save_nifti(tmp_path / "ct.nii", grid(), affine, change)).hu) == 20
+    image = nib.Nifti1Image(grid(), affine)  # the qform is that without the shear
+    image.set_qform(affine, 1)
+    nib.save(image, tmp_path / "both.nii")
+    assert len(only(tmp_path / "both.nii").hu) == 20
+
+
+@pytest.mark.parametrize(("degrees", "agree"), [(0, True), (2, True), (10, False), (90, False)])
+def test_nifti_lps__sform_and_qform_turned_against_each_other(
+    tmp_path: Path, degrees: float, agree: bool
+) -> None:
+    image = nib.Nifti1Image(grid(), CANONICAL)
+    image.set_qform(turned(degrees), 1)
+    nib.save(image, tmp_path / "ct.nii")
+    if agree:
+        np.testing.assert_array_equal(only(tmp_path / "ct.nii").hu, expected())
+    else:
+        assert "sform and qform disagree" in refusal(tmp_path / "ct.nii")
+
+
+def test_nifti_lps__a_unit_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    path = save_nifti(tmp_path / "ct.nii", grid())
+    content = bytearray(path.read_bytes())
+    content[123] = 2 + 64  # mm, and a unit of time that does not exist
+    path.write_bytes(content)
+    np.testing.assert_array_equal(only(path).hu, expected())
+    content[123] = 6
+    path.write_bytes(content)
+    assert refusal(path) == "the NIfTI header's unit of length is 6; known are 0 to 3"
+
+
+@pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz", "ct.nii.bz2", "CT.NII.GZ"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress])
+def test_packing_follows_from_the_content(tmp_path: Path, name: str, pack: Any) -> None:
+    content = save_nifti(tmp_path / "plain.nii", grid()).read_bytes()
+    (tmp_path / name).write_bytes(pack(content))
+    np.testing.assert_array_equal(only(tmp_path / name).hu, expected())
+
+
+def test_members_of_gzip_follow_each_other(tmp_path: Path) -> None:
+    content = save_nifti(tmp_path / "plain.nii", grid()).read_bytes()
+    parts = [gzip.compress(content[k : k + 9000]) for k in range(0, len(content), 9000)]
+    (tmp_path / "ct.nii.gz").write_bytes(b"".join(parts))
+    np.testing.assert_array_equal(only(tmp_path / "ct.nii.gz").hu, expected())
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
+def test_a_flipped_bit_in_a_packed_file_gives_no_other_voxels(tmp_path: Path, pack: Any) -> None:
+    path = tmp_path / "ct.nii.gz"
+    packed = pack(save_nifti(tmp_path / "ct.nii", grid()).read_bytes())
+    refused = 0
+    for k in range(20, len(packed), 37):
+        path.write_bytes(packed[:k] + bytes([packed[k] ^ 16]) + packed[k + 1 :])
+        try:
+            np.testing.assert_array_equal(only(path).hu, expected())
+        except UnusableError as error:
+            assert str(error) == "damaged or truncated NIfTI file"
+            refused += 1
+    assert refused > 50
+
+
+def test_values_that_begin_inside_the_header_are_refused(tmp_path: Path) -> None:
+    path = save_nifti(tmp_path / "ct.nii", grid())
+    content = bytearray(path.read_bytes())
+    content[108:112] = bytes(4)
+    path.write_bytes(content)
+    assert refusal(path) == "the NIfTI header says that the values begin inside it (vox_offset 0)"
+
+
+PAIRS = [nib.Nifti1Pair, nib.Nifti2Pair]
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize("ending", [".img", ".img.gz"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_pairs_are_one_series(tmp_path: Path, kind: Any, ending: str, order: str) -> None:
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(np.int16)
+    nib.save(kind(grid(), CANONICAL, header), tmp_path / f"ct{ending}")
+    series, left = find.find_series([tmp_path])
+    assert (len(series), left) == (1, [])
+    np.testing.assert_array_equal(find.read_volume(series[0]).hu, expected())
+    for path in tmp_path.iterdir():
+        np.testing.assert_array_equal(only(path).hu, expected())
+
+
+def test_pairs__the_uid_covers_the_image_and_a_copy_is_said_once(tmp_path: Path) -> None:
+    for name, data in (("a", grid()), ("b", grid() + 1), ("c", grid())):
+        nib.save(nib.Nifti1Pair(data, CANONICAL), tmp_path / f"{name}.img")
+    series, left = find.find_series([tmp_path])
+    assert [Path(s.files[0]).name for s in series] == ["a.hdr", "b.hdr"]
+    assert {o.reason for o in left} == {"a copy of another file"}
+
+
+def test_pairs__half_of_one_is_named(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Pair(grid(), CANONICAL), tmp_path / "ct.img")
+    for name in ("a.hdr", "b.img"):
+        shutil.copy(tmp_path / f"ct{name[1:]}", tmp_path / name)
+    assert refusal(tmp_path / "a.hdr") == (
+        "the header of a NIfTI pair; the .img is not beside the .hdr"
+    )
+    (left,) = find.find_series([tmp_path / "b.img"])[1]
+    assert left.reason == "no DICOM, and the .hdr that belongs to an .img is not beside it"
+
+
+def test_pairs__analyze_has_no_direction(tmp_path: Path) -> None:
+    image: Any = nib.AnalyzeImage(grid(), CANONICAL)
+    nib.save(image, tmp_path / "ct.img")
+    assert refusal(tmp_path) == (
+        "an Analyze 7.5 image: its header does not say how the image lies in the patient"
+    )
+
+
+def test_pairs__other_formats_with_their_endings_are_none(tmp_path: Path) -> None:
+    (tmp_path / "scene.hdr").write_text("ENVI\nsamples = 10\n")
+    (tmp_path / "scene.img").write_bytes(b"1" * 400)
+    series, left = find.find_series([tmp_path])
+    assert (series, len(left)) == ([], 2)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", ["i2", "i4", "f4", "f8"])
+def test_every_kind_order_and_type(tmp_path: Path, kind: Any, order: str, dtype: str) -> None:
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(np.dtype(dtype))
+    image = kind(grid()[..., None, None].astype(dtype), CANONICAL, header)
+    nib.save(image, tmp_path / "ct.nii")
+    loaded: Any = nib.load(tmp_path / "ct.nii")
+    assert (type(loaded), loaded.header.endianness) == (kind, order)
+    np.testing.assert_array_equal(only(tmp_path / "ct.nii").hu, expected())
 
 
 @pytest.mark.heavy

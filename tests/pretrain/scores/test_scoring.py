@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
+from tests.made.dicom import Made, write
 from tests.made.networks import weights_of
+from tests.made.odd import brighter, latin_folder, odd_entries
 from tests.pretrain.data.test_ingestion import write_nifti
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.scans import scans_of
@@ -61,6 +64,31 @@ def test_left_out__says_which_and_why_and_where_only_if_asked(
         "1.nii",
     }
     assert "cut.nii" in named.table()
+
+
+def test_odd_entries__all_at_once_cost_a_line_each(weights: Weights, tmp_path: Path) -> None:
+    write(tmp_path / "scans" / "good", Made().datasets())
+    write(latin_folder(tmp_path / "scans"), brighter(Made().datasets()))
+    with odd_entries(tmp_path / "scans" / "odd") as reasons:
+        for with_paths in (False, True):
+            scored = score(
+                weights,
+                [tmp_path / "scans"],
+                tmp_path / f"s{with_paths}",
+                workers=0,
+                progress=False,
+                with_paths=with_paths,
+            )
+            assert len(scored.series) == 2
+            left = rows(scored.folder / "left_out.csv")
+            assert sorted(row["reason"] for row in left) == sorted(reasons.values())
+            scored.table().encode()
+    texts = b"".join(contents(tmp_path / "sFalse").values())
+    assert b"nster" not in texts and os.fsencode(tmp_path) not in texts
+    assert {Path(row["path"]).name for row in rows(tmp_path / "sTrue" / "series.csv")} == {
+        "good",
+        "M\ufffdnster",
+    }
 
 
 def test_with_paths__a_store_says_where_its_series_came_from(

@@ -145,6 +145,21 @@ def test_nifti__voxels_values_and_header_stay_the_files_own(
         np.testing.assert_allclose(moves[0], moves[1], atol=1e-3)
 
 
+def test_nifti__a_pair_and_a_quaternion_that_is_no_rotation(tmp_path: Path) -> None:
+    image = nib.Nifti1Pair(grid(), CANONICAL)
+    image.set_sform(CANONICAL, 1)
+    nib.save(image, tmp_path / "ct.img")
+    header = bytearray((tmp_path / "ct.hdr").read_bytes())
+    header[252:254] = np.int16(1).tobytes()  # qform_code
+    header[256:268] = np.array([0, 1.0000005, 0], "<f4").tobytes()
+    (tmp_path / "ct.hdr").write_bytes(header)
+    done = cut(tmp_path / "ct.hdr", tmp_path / "part.nii.gz")
+    part: Any = nib.load(done.path)
+    np.testing.assert_array_equal(part.get_fdata(), grid()[:, :, done.first : done.last + 1])
+    moved = CANONICAL @ [0, 0, done.first, 1]
+    np.testing.assert_allclose(part.affine[:, 3], moved, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("start", "end", "margin", "kept"),
     [

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import yaml
 
 from ubr.weights.common.commandline import Verb, main, show
 from ubr.weights.common.helptext import grouped
@@ -184,6 +185,22 @@ def test_options__dashes_underscores_and_earlier_spellings_are_read(tmp_path: Pa
         assert taken(Recipe, given) == Recipe(5, "mm", 0.1, "adamw", view=View(32))
 
 
+def test_options__a_runs_own_config_gives_its_recipe(tmp_path: Path) -> None:
+    recipe = {
+        "steps": 7,
+        "unit": "index",
+        "optimiser": "adamw",
+        "drops": [0.5],
+        "view": {"size_px": 32},
+    }
+    for more in ({}, {"data": {"train": ["a"]}}, {"start": {"backbone": "x"}, "data": {}}):
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({"recipe": recipe, **more}))
+        words = ("--config", str(tmp_path / "config.yaml"))
+        expected = Recipe(7, "index", optimizer="adamw", drops=(0.5,), view=View(32))
+        assert taken(Recipe, read(*GIVEN, *words)) == expected
+        assert taken(Recipe, read(*GIVEN, *words, "--steps", "8")).steps == 8
+
+
 def test_options__a_value_with_dashes_is_left_alone() -> None:
     given = read("my-data", "--out=a-b/c_d", "--recipe", "long")
     assert given["source"] == "my-data" and given["out"] == Path("a-b/c_d")
@@ -316,6 +333,15 @@ def test_main__an_interruption_says_how_to_go_on(
 ) -> None:
     assert main("ubr-x", "About.", verb(KeyboardInterrupt(), resumes), ["train", *GIVEN]) == 130
     assert capsys.readouterr().err == f"\nubr-x train: interrupted; {how}\n"
+
+
+def test_main__an_interruption_that_knows_says_how_to_go_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for resumes in (True, False):
+        error = KeyboardInterrupt("step 5 is saved; repeat the command to resume from it")
+        assert main("ubr-x", "About.", verb(error, resumes), ["train", *GIVEN]) == 130
+        assert capsys.readouterr().err == f"\nubr-x train: interrupted; {error}\n"
 
 
 def test_main__lists_verbs_and_knows_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

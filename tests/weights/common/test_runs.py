@@ -31,6 +31,14 @@ def test_check__refuses_another_run_and_other_files(tmp_path: Path) -> None:
         runs.check(tmp_path / "letters", CONFIG)
 
 
+def test_check__refuses_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file" / "run", tmp_path / "file" / "a" / "run"):
+        with pytest.raises(ValueError, match=r"cannot be made below .*file; give another `out`"):
+            runs.check(folder, CONFIG)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_check__takes_a_folder_whose_first_file_was_being_written(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), disk.whole(tmp_path / "config.yaml") as part:
         hidden = part.parent.name

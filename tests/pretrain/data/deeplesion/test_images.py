@@ -42,6 +42,19 @@ def test_load_hu__any_damage_is_a_refusal(tmp_path: Path) -> None:
             load_hu(path)
 
 
+def test_load_hu__a_flipped_bit_gives_no_other_pixels(tmp_path: Path) -> None:
+    hu = np.random.default_rng(0).integers(-1000, 1000, (32, 32))
+    write_slice(tmp_path, "a_b_c/001", hu)
+    path = tmp_path / "Images_png/a_b_c/001.png"
+    whole = path.read_bytes()
+    for k in range(len(whole)):
+        path.write_bytes(whole[:k] + bytes([whole[k] ^ 16]) + whole[k + 1 :])
+        try:
+            assert (load_hu(path) == hu).all()
+        except ValueError as error:
+            assert str(error).startswith("a_b_c/001.png is ")
+
+
 def test_save_hu__writes_what_load_hu_reads(tmp_path: Path) -> None:
     hu = np.array([[-32768, -1024, 0], [1, 3071, 32767]], np.int16)
     save_hu(tmp_path / "001.png", hu)

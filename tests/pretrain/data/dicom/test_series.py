@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+from pydicom.dataset import Dataset
 
 from ubr.pretrain.data import find
 
 from ....made.dicom import Made, X, Y, Z, expected, write
+from ....made.odd import brighter
 from ....made.scans import codes, only, reasons
 
 
@@ -36,13 +40,17 @@ def test_files_that_are_there_twice_count_once(tmp_path: Path) -> None:
 def test_stacks_of_one_series_become_volumes_of_their_own(tmp_path: Path) -> None:
     """Ten slices of another size and a coronal scout under the same series UID."""
     large = Made()
-    small = Made([(X[0], Y[0], z) for z in Z[:10]], size=(20, 30), series=large.series)
+    small = Made(
+        [(X[0], Y[0], z) for z in Z[:10]], size=(20, 30), series=large.series, study=large.study
+    )
     write(
         tmp_path,
         [
             *small.datasets(),
             *large.datasets(),
-            Made(orientation=(1, 0, 0, 0, 0, -1), series=large.series).dataset(0),
+            Made(orientation=(1, 0, 0, 0, 0, -1), series=large.series, study=large.study).dataset(
+                0
+            ),
         ],
     )
     series, left = find.find_series([tmp_path])
@@ -57,7 +65,10 @@ def test_stacks_of_one_series_become_volumes_of_their_own(tmp_path: Path) -> Non
 
 def test_an_odd_slice_among_many_is_left_out(tmp_path: Path) -> None:
     made = Made()
-    write(tmp_path, [*made.datasets(), Made(size=(16, 16), series=made.series).dataset(0)])
+    write(
+        tmp_path,
+        [*made.datasets(), Made(size=(16, 16), series=made.series, study=made.study).dataset(0)],
+    )
     series, left = find.find_series([tmp_path])
     assert [s.uid for s in series] == [made.series]
     assert [o.reason for o in left] == [
@@ -119,3 +130,122 @@ def test_duplicates_keep_the_first_acquired(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.hu[3], expected()[3])
     inside = expected()[4] > -1000
     np.testing.assert_array_equal(volume.hu[4][inside], expected()[4][inside] - 24)
+
+
+# A UID alone is no identity
+
+
+def fixed_uids(**tags: Any) -> list[Dataset]:
+    """A writer that gives the same UIDs to every scan."""
+    made = Made(series="1.2.3", study="1.2.4")
+    return [
+        made.dataset(k, **({"StudyInstanceUID": "1.2.4", "SOPInstanceUID": f"1.2.5.{k}"} | tags))
+        for k in range(len(Z))
+    ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"PatientID": "OTHER"},
+        {"IssuerOfPatientID": "B"},
+        {"PatientName": "Else^Somebody"},
+        {"PatientBirthDate": "19800202"},
+        {"StudyInstanceUID": "1.2.9"},
+    ],
+)
+@pytest.mark.parametrize("mixed", [False, True])
+def test_one_series_uid__of_two_patients_or_studies(
+    tmp_path: Path, other: dict[str, str], mixed: bool
+) -> None:
+    """In two folders, or in one where the names of files alternate."""
+    write(tmp_path / "a", fixed_uids())
+    write(tmp_path / ("a" if mixed else "b"), brighter(fixed_uids(**other)), seed=1)
+    series, left = find.find_series([tmp_path])
+    assert left == [] and len({s.uid for s in series}) == 2
+    first, second = sorted((find.read_volume(s) for s in series), key=lambda v: float(v.hu.mean()))
+    np.testing.assert_array_equal(first.hu, expected())
+    np.testing.assert_array_equal(second.hu, expected() + 24)
+    assert first.warnings == ("mixed: 2 patients or studies have this series' UID",)
+
+
+def test_one_sop_uid__for_all_slices_of_three_ways(tmp_path: Path) -> None:
+    for name, uid in (("one", "1.2.3"), ("none", ""), ("pairs", None)):
+        datasets = Made().datasets()
+        for k, ds in enumerate(datasets):
+            ds.SOPInstanceUID = f"1.2.{k // 2}" if uid is None else uid
+            ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID or "1.2"
+        write(tmp_path / name, datasets)
+    series, left = find.find_series([tmp_path])
+    assert left == [] and len(series) == 3
+    for one in series:
+        np.testing.assert_array_equal(find.read_volume(one).hu, expected())
+
+
+def test_a_copy__has_equal_pixels(tmp_path: Path) -> None:
+    """Written again by another program: the bytes of the files differ, the slices do not."""
+    datasets = Made().datasets()
+    write(tmp_path / "a", datasets)
+    for ds in datasets:
+        ds.SpecificCharacterSet = "ISO_IR 192"
+    write(tmp_path / "b", datasets)
+    volume = only(tmp_path)
+    np.testing.assert_array_equal(volume.hu, expected())
+    assert volume.warnings == ("duplicate: 20 of 40 slices",)
+
+
+# Series of one slice each
+
+
+def single_slices(**tags: Any) -> list[Dataset]:
+    made = Made()
+    return [
+        made.dataset(k, SeriesInstanceUID=f"1.2.3.{k}", SeriesNumber=4, **tags)
+        for k in range(len(Z))
+    ]
+
+
+@pytest.mark.parametrize("in_folders", [False, True])
+def test_single_slices__of_one_study_and_number_are_one_scan(
+    tmp_path: Path, in_folders: bool
+) -> None:
+    for k, ds in enumerate(single_slices()):
+        write(tmp_path / (str(k) if in_folders else "all"), [ds])
+    volume = only(tmp_path)
+    np.testing.assert_array_equal(volume.hu, expected())
+    assert volume.warnings == ("joined: 20 series of one slice each",)
+
+
+def test_single_slices__of_two_scans_are_two(tmp_path: Path) -> None:
+    write(tmp_path, single_slices(StudyInstanceUID="1.2"))
+    others = single_slices(StudyInstanceUID="1.2")
+    for k, ds in enumerate(brighter(others)):
+        ds.SeriesInstanceUID, ds.SeriesNumber = f"1.2.4.{k}", 5
+    write(tmp_path, others)
+    first, second = sorted(
+        (find.read_volume(s).hu for s in find.find_series([tmp_path])[0]), key=np.mean
+    )
+    np.testing.assert_array_equal(first, expected())
+    np.testing.assert_array_equal(second, expected() + 24)
+
+
+def test_single_slices__that_may_not_belong_together_say_so(tmp_path: Path) -> None:
+    """Gaps between them, or a study for each."""
+    write(tmp_path / "a", [single_slices()[k] for k in (0, 1, 2, 9, 10)])
+    studies = single_slices(PatientID="OTHER")
+    for k, ds in enumerate(studies):
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = f"1.2.8.{k}", f"1.2.9.{k}"
+    write(tmp_path / "b", studies)
+    found = [find.read_volume(s).warnings for s in find.find_series([tmp_path])[0]]
+    assert (
+        sorted(found)
+        == [("single: one of 20 series of one slice each",)] * 20
+        + [("single: one of 5 series of one slice each",)] * 5
+    )
+
+
+def test_single_slices__at_one_place_are_left_as_they_are(tmp_path: Path) -> None:
+    """Slices that watch the contrast medium arrive."""
+    made = Made([(X[0], Y[0], 50.0)] * 6)
+    write(tmp_path, [made.dataset(k, SeriesInstanceUID=f"1.2.{k}") for k in range(6)])
+    assert [find.read_volume(s).warnings for s in find.find_series([tmp_path])[0]] == [()] * 6

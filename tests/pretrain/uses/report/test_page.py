@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import re
 import shutil
 import subprocess
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.made.scores import scored_by_darkness, weights
 from tests.made.toys import toy_store
 from ubr.pretrain.data.store import Store
+from ubr.pretrain.scores.read import read_curves
+from ubr.pretrain.scores.scoring import score
+from ubr.pretrain.uses.calibration import calibrate
+from ubr.pretrain.uses.labels import read_labels
 from ubr.pretrain.uses.report.contents import POINTS
 from ubr.pretrain.uses.report.page import report
-from ubr.pretrain.uses.report.thumbnails import MOST_THUMBNAILS
+from ubr.pretrain.uses.report.thumbnails import MOST_OF_FINDINGS, Thumbnails
 
 REASON = "</script><b>leaves & the line</b>"
 
@@ -42,7 +49,14 @@ def write_scores(
         pa.table(columns, metadata={"ubr": '{"weights_sha256": "ab"}'}), folder / "slices.parquet"
     )
     rows = [
-        {"series": k, "slices": slices, "pearson_r": 1.0, "score_per_mm": 0.3333, "warnings": ""}
+        {
+            "series": k,
+            "slices": slices,
+            "pearson_r": 1.0,
+            "score_per_mm": 0.3333,
+            "paper_rule": False,
+            "warnings": "",
+        }
         for k in keys
     ]
     faults = [
@@ -123,7 +137,7 @@ def test_page__shows_slices_of_findings_and_at_equal_scores(tmp_path: Path, stor
         store=store.path,
     )
     assert (
-        sum(len(f["pictures"]) for f in data_of(many)["series"][0]["findings"]) == MOST_THUMBNAILS
+        sum(len(f["pictures"]) for f in data_of(many)["series"][0]["findings"]) == MOST_OF_FINDINGS
     )
 
 
@@ -144,23 +158,39 @@ def test_bad_input__is_said_in_one_line(tmp_path: Path, store: Store) -> None:
     assert not list(tmp_path.glob("*.html"))
 
 
-def test_browser__draws_rows_curves_and_histogram(tmp_path: Path) -> None:
+def in_browser(page: Path, script: str = "", *flags: str) -> str:
+    """The page's elements as Chromium has them after a script has used the page."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium or google-chrome on this machine")
-    page = report(
-        write_scores(tmp_path / "scores", ["a" * 16, "b" * 16], part=True), tmp_path / "r.html"
-    )
+    used = page.with_name("used.html")
+    used.write_text(page.read_text().replace("</body>", f"<script>{script}</script></body>"))
     command = [
         browser,
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
-        f"--user-data-dir={tmp_path / 'profile'}",
+        f"--user-data-dir={page.parent / 'profile'}",
+        *flags,
         "--dump-dom",
-        page.as_uri(),
+        used.as_uri(),
     ]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    return re.sub(r"<script.*?</script>", "", dom, flags=re.DOTALL)
+
+
+def saved(dom: str) -> str:
+    """The labels.csv that the page offers."""
+    found = re.search(r'href="data:text/csv;charset=utf-8,([^"]*)"', dom)
+    assert found
+    return urllib.parse.unquote(html.unescape(found[1]))
+
+
+def test_browser__draws_rows_curves_and_histogram(tmp_path: Path) -> None:
+    page = report(
+        write_scores(tmp_path / "scores", ["a" * 16, "b" * 16], part=True), tmp_path / "r.html"
+    )
+    dom = in_browser(page)
     assert (
         dom.count('class="key"') == 2 and dom.count('class="curve"') == 2 and "2 of 2 series" in dom
     )
@@ -169,6 +199,211 @@ def test_browser__draws_rows_curves_and_histogram(tmp_path: Path) -> None:
         and 'aria-sort="ascending"' in dom
         and dom.count("<rect") > 30
     )
+
+
+USE = """
+const key = [...document.querySelectorAll(".key")].find(k => k.textContent === "%s");
+key.click();
+function fill(values) {
+  for (const [id, value] of Object.entries(values)) {
+    document.getElementById(id).value = value;
+    document.getElementById(id).dispatchEvent(new Event("change"));
+  }
+}
+function click(index) {  // at a slice of the curve, found by the axis' ticks
+  const box = document.querySelector("svg.large").getBoundingClientRect();
+  const ticks = [...document.querySelectorAll("svg.large .tick line")];
+  const at = ticks.filter(t => t.getAttribute("x1") === t.getAttribute("x2"));
+  const names = at.map(t => Number(t.nextSibling.textContent));
+  const [x0, x1] = [at[0], at.at(-1)].map(t => Number(t.getAttribute("x1")));
+  const x = x0 + Z[index] / names.at(-1) * (x1 - x0);
+  document.querySelector("svg.large").dispatchEvent(new MouseEvent("click",
+    { bubbles: true, clientX: box.left + x, clientY: box.top + 50 }));
+}
+"""
+
+
+def test_browser__clicks_on_curve_and_slices_give_labels_that_calibrate_takes(
+    tmp_path: Path, store: Store
+) -> None:
+    keys = sorted(row.key for row in store.rows())
+    scores = write_scores(tmp_path / "scores", keys)
+    page = report(scores, tmp_path / "r.html", store=store.path)
+    script = f"const Z = {[3 * i for i in range(30)]};" + USE % keys[1]
+    script += """
+click(7);  // without a name nothing is marked
+fill({ landmark: 'dome, "left"' });
+click(7);
+click(11);  // moves it
+fill({ landmark: "crest" });
+document.querySelector(".opened .slice[data-slice='20']").click();
+fill({ what: "border", above: "chest", below: "abdomen" });
+click(14);
+"""
+    dom = in_browser(page, script)
+    assert dom.count("<li>") and "3 marked" in dom
+    text = saved(dom)
+    assert text.splitlines()[0] == "series,index,part,landmark"
+    labels = tmp_path / "labels.csv"
+    labels.write_text(text)
+    (one,) = read_labels(labels, read_curves(scores)[0])
+    assert one.series == keys[1]
+    assert one.landmarks == {'dome, "left"': 11, "crest": 20}
+    assert one.parts == {i: "chest" if i < 14 else "abdomen" for i in range(30)}
+    made = calibrate(scores, labels, tmp_path / "regions.json").regions
+    assert made.parts == ("chest", "abdomen") and made.thresholds.tolist() == [13.5]
+
+
+def test_browser__slices_that_two_borders_name_differently_or_not_at_all_get_no_label(
+    tmp_path: Path,
+) -> None:
+    key = "a" * 16
+    page = report(write_scores(tmp_path / "scores", [key]), tmp_path / "r.html")
+    script = f"const Z = {[3 * i for i in range(30)]};" + USE % key
+    script += """
+fill({ what: "border", above: "", below: "chest" }); click(4);
+fill({ above: "chest", below: "" }); click(10);
+fill({ above: "", below: "pelvis" }); click(12);
+fill({ above: "abdomen", below: "" }); click(25);
+"""
+    dom = in_browser(page, script)
+    assert saved(dom) == f"series,index,part,landmark\n{key},4-9,chest,\n"
+    assert (
+        f"Slices 12 to 24 of {key} get no label: one border calls them pelvis, the other abdomen."
+        in dom
+    )
+
+
+def test_browser__a_click_finds_the_slice_where_positions_are_uneven(tmp_path: Path) -> None:
+    key, z_mm = "a" * 16, [*range(0, 45, 3), *range(100, 145, 3)]
+    scores = write_scores(tmp_path / "scores", [key])
+    table = pq.read_table(scores / "slices.parquet")
+    pq.write_table(
+        table.set_column(2, "z_mm", pa.array(np.array(z_mm, float))), scores / "slices.parquet"
+    )
+    page = report(scores, tmp_path / "r.html")
+    assert data_of(page)["series"][0]["z"] == z_mm
+    script = f"const Z = {z_mm};" + USE % key
+    script += "fill({ landmark: 'above' }); click(14); fill({ landmark: 'below' }); click(15);"
+    expected = f"series,index,part,landmark\n{key},14,,above\n{key},15,,below\n"
+    assert saved(in_browser(page, script)) == expected
+
+
+def test_browser__paths_are_shown_on_request(tmp_path: Path) -> None:
+    scores = write_scores(tmp_path / "scores", ["a" * 16, "b" * 16])
+    page = report(scores, tmp_path / "without.html")
+    assert 'id="paths"' not in page.read_text()
+    lines = (scores / "series.csv").read_text().splitlines()
+    lines = [lines[0] + ",path", *(f"{line},/scans/miller.nii" for line in lines[1:])]
+    (scores / "series.csv").write_text("\n".join(lines) + "\n")
+    page = report(scores, tmp_path / "r.html")
+    assert "holds the paths of the scans" in page.read_text()
+    count = """
+const shown = () => [...document.querySelectorAll(".path")].filter(p => p.offsetHeight).length;
+const before = shown();
+document.getElementById("paths").click();
+document.title = before + " then " + shown();
+"""
+    assert "<title>0 then 2</title>" in in_browser(page, count)
+
+
+def test_browser__narrow_screens_show_every_column(tmp_path: Path) -> None:
+    page = report(
+        write_scores(tmp_path / "scores", ["a" * 16, "b" * 16], part=True), tmp_path / "r.html"
+    )
+    measure = """
+const right = [...document.querySelectorAll("#rows td")].map(td => td.getBoundingClientRect());
+const inside = right.filter(box => box.width > 0 && box.right <= innerWidth).length;
+const names = [...document.querySelectorAll("#rows td")].map(td => td.dataset.label);
+document.title = innerWidth + " px: " + inside + " of " + names.length + ", "
+  + document.documentElement.scrollWidth;
+"""
+    dom = in_browser(page, measure, "--window-size=500,900")
+    found = re.search(r"<title>(\d+) px: (\d+) of (\d+), (\d+)</title>", dom)
+    assert found
+    wide, inside, cells, needed = map(int, found.groups())
+    assert wide <= 500 and needed <= wide and inside == cells == 2 * 8
+
+
+def test_page__says_how_many_are_below_the_papers_limit_and_of_which_weights(
+    tmp_path: Path,
+) -> None:
+    scores = write_scores(tmp_path / "scores", ["a" * 16, "b" * 16, "c" * 16], findings=1)
+    lines = (scores / "series.csv").read_text().splitlines()
+    lines[2] = lines[2].replace(",1.0,", ",0.77,").replace("False", "True")
+    (scores / "series.csv").write_text("\n".join(lines) + "\n")
+    page = report(scores, tmp_path / "r.html")
+    text = " ".join(page.read_text().split())
+    assert "1 of 3 series have an r below 0.99" in text and "Weights ab." in text
+    table = pq.read_table(scores / "slices.parquet")
+    about = {"weights_sha256": "0123456789abcdef", "backbone": "timm/resnet18"}
+    pq.write_table(
+        table.replace_schema_metadata({"ubr": json.dumps(about)}), scores / "slices.parquet"
+    )
+    text = report(scores, page, overwrite=True).read_text()
+    assert "Weights 0123456789ab, timm/resnet18." in text and "0123456789abc" not in text
+    dom = in_browser(page, "document.querySelector('.key').click()")  # sorted by r
+    assert "r 0.7700 is below 0.99, where the paper suspects a fault" in dom
+    assert dom.count(">below 0.99<") == 1 and "No fault was found" not in dom
+
+
+def test_page__names_the_backbone_of_what_score_wrote(tmp_path: Path, store: Store) -> None:
+    made = weights()
+    with scored_by_darkness():
+        score(made, [store.path], tmp_path / "scores", workers=0, progress=False)
+    text = report(tmp_path / "scores", tmp_path / "r.html", store=store.path).read_text()
+    assert f"Weights {made.sha256()[:12]}, timm/test_resnet." in text
+    assert str(store.path) not in text and "/scans/" not in text
+
+
+def test_page__curves_have_parts_landmarks_and_one_scale(tmp_path: Path) -> None:
+    keys = ["a" * 16, "b" * 16]
+    scores = write_scores(tmp_path / "scores", keys, part=True)
+    (scores / "landmarks.csv").write_text(
+        "series,landmark,z_mm,low_mm,high_mm,index,outside\n"
+        f"{keys[0]},dome,33.0,30.5,40.0,11,\n{keys[0]},crest,60.0,,,20,\n"
+        f"{keys[1]},dome,87.0,,,29,inferior\n{keys[1]},crest,,,,,\n"
+    )
+    data = data_of(report(scores, tmp_path / "r.html"))
+    one, other = data["series"]
+    assert one["runs"] == [[0, 14, 0], [15, 29, 1]] and data["parts"] == ["chest", "abdomen"]
+    assert one["landmarks"] == [["dome", 33.0, 30.5, 40.0], ["crest", 60.0, None, None]]
+    assert other["landmarks"] == []
+    assert data["scale"]["extent"] == 87 and data["scale"]["low"] < 0.2 < 28.8
+    assert data["scale"]["high"] > 28.8 and one["curve"][0] == [0, 0] and one["z"] is None
+    dom = in_browser(
+        tmp_path / "r.html", "document.querySelectorAll('.key').forEach(key => key.click())"
+    )
+    svg = re.findall(r'<svg class="large".*?</svg>', dom, re.DOTALL)
+    ticks = [re.findall(r"<text[^>]*>(-?[\d.]+)</text>", one) for one in svg]
+    assert len(svg) == 2 and ticks[0] == ticks[1] and {"0", "50"} <= set(ticks[0])
+    assert all("mm below the first slice" in one and ">score<" in one for one in svg)
+    assert [one.count('class="landmark"') for one in svg] == [2, 0]
+    assert [one.count('class="part"') for one in svg] == [2, 2]
+
+
+def test_page__shows_slices_of_every_series(tmp_path: Path, store: Store) -> None:
+    keys = sorted(row.key for row in store.rows())
+    page = report(write_scores(tmp_path / "scores", keys), tmp_path / "r.html", store=store.path)
+    for one in data_of(page)["series"]:
+        assert [index for index, _ in one["pictures"]] == list(range(30))
+    many = Thumbnails(store, dict.fromkeys(keys, 30))
+    many.spacing_mm |= {f"{i}": (3.0, 1.0, 1.0) for i in range(997)}
+    shown = [index for index, _ in many.of_series(keys[0], 30)]
+    assert shown == [0, 7, 14, 22, 29]
+
+
+def test_report__makes_folders_and_replaces_only_when_told(tmp_path: Path) -> None:
+    scores = write_scores(tmp_path / "scores", ["a" * 16])
+    page = report(scores, tmp_path / "new" / "folder" / "r.html")
+    page.write_text("mine")
+    with pytest.raises(ValueError, match=r"r\.html exists; give another `out`, or set `overwrite`"):
+        report(scores, page)
+    assert page.read_text() == "mine"
+    assert report(scores, page, overwrite=True).read_text().startswith("<!doctype html>")
+    (tmp_path / "d.html").mkdir()
+    with pytest.raises(ValueError, match=r"exists; give another `out`$"):
+        report(scores, tmp_path / "d.html", overwrite=True)
 
 
 def test_page__series_without_a_correlation_or_of_another_length_in_the_store(
@@ -180,4 +415,4 @@ def test_page__series_without_a_correlation_or_of_another_length_in_the_store(
     (scores / "series.csv").write_text(table)
     assert "median r none" in report(scores, tmp_path / "r.html").read_text()
     with pytest.raises(ValueError, match="the store holds none of the scored series"):
-        report(scores, tmp_path / "r.html", store=store.path)
+        report(scores, tmp_path / "pictures.html", store=store.path)

@@ -156,7 +156,8 @@ def _score(
     found, left_out = _jobs(sources, staff, options.with_paths, progress)
     jobs = {job.key: job for job in found if is_mine(job.key)}
     left_out = [out for out in left_out if is_mine(_path_key(out.path))]
-    already = _already(working, jobs.keys() | {out.key for out in left_out if out.key})
+    damaged = {out.key for out in left_out if out.key}
+    already = _already(working, jobs.keys() | damaged) - damaged
     where = {key: job.source for key, job in jobs.items()}
     missing = notes(options.regions, options.coverage) if options.regions else ()
     scored = Scored(working.folder, where, len(already), missing)

@@ -154,6 +154,16 @@ def test_load__no_file(tmp_path: Path) -> None:
         load(tmp_path / "w.safetensors")
 
 
+def test_load__of_a_run_folder(tmp_path: Path) -> None:
+    weights = weights_of("timm/test_resnet")
+    weights.save(tmp_path / "run" / "weights.safetensors")
+    for path in (tmp_path / "run", str(tmp_path / "run"), tmp_path / "run" / "weights.safetensors"):
+        assert load(path).sha256() == weights.sha256()
+    (tmp_path / "new" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"new holds no weights\.safetensors; give a weights file"):
+        load(tmp_path / "new")
+
+
 def test_load__of_a_backbone_that_the_installed_timm_does_not_know(tmp_path: Path) -> None:
     weights = dataclasses.replace(weights_of("timm/test_resnet"), backbone="timm/resnet_of_2031")
     with pytest.raises(

@@ -80,7 +80,9 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, tag in enumerate(
         (0x00281053, 0x00200032, 0x00280030, 0x00200013, 0x00280010)
     ):  # text where numbers are due
-        datasets = [plant(ds) for ds in Made(series=f"1.2.752.24.7.6.{number}").datasets()]
+        corners = [(X[0], Y[0], z + 10 + number) for z in Z]
+        made = Made(corners=corners, series=f"1.2.752.24.7.6.{number}")
+        datasets = [plant(ds) for ds in made.datasets()]
         for ds in datasets:
             ds.add_new(tag, "LO", "zqxplantnumber")
         write(home / f"zqxplant-text-{number}", datasets)
@@ -128,8 +130,9 @@ def test_nothing_planted_turns_up_unless_paths_are_asked_for(
 
     ingest = ("ingest", scans, "--store", out / "store", "--workers", 1)
     assert "would take" in run(*ingest, "--dry")
-    assert re.search(r"taken +3 series", run(*ingest))
-    assert re.search(r"already there +3 series", run(*ingest))
+    # Text as InstanceNumber does no harm: that series is the fourth.
+    assert re.search(r"taken +4 series", run(*ingest))
+    assert re.search(r"already there +4 series", run(*ingest))
     tiny = (
         "--backbone",
         "timm/test_resnet",
@@ -146,11 +149,11 @@ def test_nothing_planted_turns_up_unless_paths_are_asked_for(
     run("fit", out / "store", "--out", out / "run", *tiny)
     weights = out / "run" / "weights.safetensors"
     assert re.search(
-        r"scored +4 series",  # text as InstanceNumber does no harm
+        r"scored +4 series",
         run("score", weights, scans, "--out", out / "scans", "--device", "cpu", "--workers", 1),
     )
     assert re.search(
-        r"scored +4 series",  # text as InstanceNumber does no harm
+        r"scored +4 series",
         run(
             "score",
             weights,

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from pathlib import Path
@@ -48,6 +49,7 @@ LONGER: frozenset[str] = frozenset()
 """What may be longer, as "path" or "path::function". DECISIONS.md gives the reason for each."""
 
 
+@cache
 def modules() -> dict[str, Path]:
     """The modules of all packages by name, without the namespace `ubr`."""
     found = {}
@@ -98,6 +100,7 @@ def room(module: str) -> str:
     return module
 
 
+@cache
 def graph() -> dict[str, set[str]]:
     known = modules()
     return {name: imported(name, path.read_text(), known) for name, path in known.items()}

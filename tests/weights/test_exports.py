@@ -207,8 +207,8 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], torc
             f"np.save({str(folder / 'map.npy')!r}, {the_map(name, library)}.detach().numpy())",
         ]
         (folder / "snippet.py").write_text("\n".join(code))
-    each = f"for path in pathlib.Path({str(root)!r}).rglob('snippet.py'): runpy.run_path(path)"
-    in_plain_python(f"import pathlib, runpy\n{each}", root)
+    run_all = "import pathlib, runpy\nfor path in pathlib.Path().rglob('snippet.py'):\n"
+    in_plain_python(run_all + "    runpy.run_path(str(path))", root)
     found = {pair: torch.from_numpy(np.load(root.joinpath(*pair, "map.npy"))) for pair in SHOWN}
     shutil.rmtree(root)  # nearly a gigabyte
     return found

@@ -51,7 +51,7 @@ from benchmarks.common.rows import append, matching, recorded
 from ubr.downstream import finetune, starting_weights
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.detector import batch_norms
-from ubr.downstream.inference import detect, load_detector
+from ubr.downstream.evaluation import detect, load_detector
 from ubr.downstream.metrics import ImageResult, Recall
 from ubr.downstream.positions import Positions, body_positions
 from ubr.downstream.recipes import RECIPES, DetectorRecipe

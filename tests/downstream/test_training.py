@@ -27,8 +27,7 @@ from ubr.downstream import module
 from ubr.downstream.cli import VERBS, main
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.detector import starting_weights
-from ubr.downstream.evaluation import evaluate
-from ubr.downstream.inference import load_detector
+from ubr.downstream.evaluation import evaluate, load_detector
 from ubr.downstream.module import Batches, result
 from ubr.downstream.planting.write import plant
 from ubr.downstream.positions import Positions, body_positions

@@ -10,10 +10,10 @@ import argparse
 import dataclasses
 import inspect
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import wraps
-from types import FunctionType
 from typing import Any, Literal, NoReturn, TypeVar, get_type_hints
 
 import yaml
@@ -178,7 +178,6 @@ def _give_types(kind: type) -> None:
 
 def _typed(source: Callable[..., Any], without: Collection[str]) -> Callable[..., Any]:
     """A function that has the offered parameters alone, annotated with types."""
-    assert isinstance(source, FunctionType)
     signature = inspect.signature(source)
     offered = {name: one for name, one in signature.parameters.items() if name not in without}
 
@@ -186,7 +185,7 @@ def _typed(source: Callable[..., Any], without: Collection[str]) -> Callable[...
     def function() -> None: ...
 
     function.__annotations__ = {name: one.annotation for name, one in offered.items()}
-    hints = get_type_hints(function, source.__globals__)
+    hints = get_type_hints(function, vars(sys.modules[source.__module__]))
     typed = [one.replace(annotation=hints[name]) for name, one in offered.items()]
     function.__signature__ = inspect.Signature(typed)  # type: ignore[attr-defined]
     return function

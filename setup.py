@@ -59,6 +59,7 @@ setup(
             "mypy>=1.13",
             "pycocotools>=2.0.8",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff>=0.8",
         ],
     },

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ubr.weights.common.disk import is_part
+
 from . import dicom, itk, nifti
 from .deeplesion import images
 from .deeplesion import series as deeplesion
@@ -150,6 +152,8 @@ def _walk(sources: Sequence[str | Path]) -> tuple[list[str], list[LeftOut]]:
             if not entries:
                 left.append(LeftOut(path, "the folder is empty"))
             for entry in entries:
+                if is_part(Path(entry.name)):
+                    continue  # a claim, or what this project is writing
                 if entry.name.startswith("."):
                     left.append(LeftOut(entry.path, HIDDEN))
                 elif entry.is_file(follow_symlinks=False):

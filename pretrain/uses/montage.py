@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ubr.weights.common.claims import claim, claim_folder
 from ubr.weights.common.disk import whole
 
 from ..data.scans import Scan, UnreadScan, scans_of, why_unread
@@ -67,12 +68,25 @@ def contact_sheets(
     """
     if slices < 1:
         raise ValueError(f"slices must be at least 1, got {slices}")
+    out = Path(out)
+    with claim(out) if _is_sheet(out) else claim_folder(out):
+        return _contact_sheets(source, out, series, slices, between, overwrite)
+
+
+def _contact_sheets(
+    source: str | Path,
+    out: Path,
+    series: str | None,
+    slices: int,
+    between: str | None,
+    overwrite: bool,
+) -> Montage:
     found, left_out = _chosen(source, series)
     if between is not None and len(found) > 1:
         raise ValueError(
             f"between {between} is of one series, and there are {len(found)}; give `series`"
         )
-    targets = _targets(Path(out), [scan.key for scan in found], overwrite)
+    targets = _targets(out, [scan.key for scan in found], overwrite)
     made, refused = [], list(left_out)
     for unread, target in zip(found, targets, strict=True):
         try:
@@ -104,9 +118,14 @@ def _chosen(source: str | Path, series: str | None) -> tuple[list[UnreadScan], l
     return found, []
 
 
+def _is_sheet(out: Path) -> bool:
+    """Whether a path is that of one sheet; else it is that of a folder of sheets."""
+    return out.suffix == ".png" and not out.is_dir()
+
+
 def _targets(out: Path, keys: Sequence[str], overwrite: bool) -> list[Path]:
     """The file of each sheet. Raises `ValueError` where they may not be written."""
-    if out.suffix == ".png" and not out.is_dir():
+    if _is_sheet(out):
         if len(keys) > 1:
             raise ValueError(
                 f"{out} is one file, and there are {len(keys)} series; give a folder, or one "

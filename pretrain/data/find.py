@@ -152,15 +152,18 @@ def _walk(sources: Sequence[str | Path]) -> tuple[list[str], list[LeftOut]]:
             if not entries:
                 left.append(LeftOut(path, "the folder is empty"))
             for entry in entries:
-                if is_part(Path(entry.name)):
-                    continue  # a claim, or what this project is writing
                 if entry.name.startswith("."):
-                    left.append(LeftOut(entry.path, HIDDEN))
+                    left += _hidden(entry.path)
                 elif entry.is_file(follow_symlinks=False):
                     paths[entry.path] = None  # nearly all are, and this asks the disk nothing
                 else:
                     waiting.append(entry.path)
     return sorted(paths), left
+
+
+def _hidden(path: str) -> list[LeftOut]:
+    """What is said of a hidden name: nothing, where this project itself is writing."""
+    return [] if is_part(Path(path)) else [LeftOut(path, HIDDEN)]
 
 
 def _is_there(path: str) -> bool:

@@ -69,7 +69,7 @@ def contact_sheets(
     if slices < 1:
         raise ValueError(f"slices must be at least 1, got {slices}")
     out = Path(out)
-    with claim(out) if _is_sheet(out) else claim_folder(out):
+    with claim_folder(out) if _is_folder(out) else claim(out):
         return _contact_sheets(source, out, series, slices, between, overwrite)
 
 
@@ -118,21 +118,21 @@ def _chosen(source: str | Path, series: str | None) -> tuple[list[UnreadScan], l
     return found, []
 
 
-def _is_sheet(out: Path) -> bool:
-    """Whether a path is that of one sheet; else it is that of a folder of sheets."""
-    return out.suffix == ".png" and not out.is_dir()
+def _is_folder(out: Path) -> bool:
+    """Whether a path is that of a folder of sheets, which may be yet to make."""
+    return out.is_dir() or not (out.suffix or out.exists())
 
 
 def _targets(out: Path, keys: Sequence[str], overwrite: bool) -> list[Path]:
     """The file of each sheet. Raises `ValueError` where they may not be written."""
-    if _is_sheet(out):
+    if out.suffix == ".png" and not out.is_dir():
         if len(keys) > 1:
             raise ValueError(
                 f"{out} is one file, and there are {len(keys)} series; give a folder, or one "
                 "`series`"
             )
         targets = [out]
-    elif out.is_dir() or not (out.suffix or out.exists()):
+    elif _is_folder(out):
         targets = [out / f"{key}.png" for key in keys]
     else:
         raise ValueError(f"{out}: `out` must be a .png file or a folder")

@@ -29,7 +29,9 @@ from typing import ParamSpec, TypeVar
 
 from . import disk
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
+
 RENEW_S, WATCH_S = 10.0, 60.0
 """Seconds between two renewals, and for which another machine's claim is watched.
 

@@ -53,9 +53,7 @@ def whole(path: str | Path) -> Iterator[Path]:
 @contextmanager
 def scratch(folder: Path, name: str) -> Iterator[Path]:
     """Yield a new hidden folder in a folder, for the making of `name`; it is gone at the end."""
-    made = tempfile.mkdtemp(
-        prefix=f".{name}.{_host()}-{os.getpid()}.", suffix=".part", dir=folder
-    )
+    made = tempfile.mkdtemp(prefix=f".{name}.{_host()}-{os.getpid()}.", suffix=".part", dir=folder)
     try:
         yield Path(made)
     finally:
@@ -79,7 +77,8 @@ def make_folder(path: str | Path) -> None:
 def append_text(path: str | Path, text: str) -> None:
     """Append to a UTF-8 text file. Raises `OSError` where a link lies there."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    with open(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
+    descriptor = os.open(path, flags, 0o666)
+    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
         file.write(text)
 
 
@@ -147,7 +146,7 @@ def _host() -> str:
     """What names a machine, or a container on it, within which processes see each other."""
     name = socket.gethostname()
     with suppress(OSError):  # not Linux
-        name += os.readlink("/proc/self/ns/pid")
+        name += str(Path("/proc/self/ns/pid").readlink())
     return blake2b(name.encode(), digest_size=4).hexdigest()
 
 

@@ -61,6 +61,7 @@ def begin(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
         ValueError: a link lies where something would be written through it.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     for inner in (folder / "checkpoints", folder / "tensorboard"):
         disk.make_folder(inner)
         disk.sweep(inner, claimed="*")

@@ -15,13 +15,13 @@ CONFIG = {"recipe": {"optimiser": "sgd", "lr": 0.1}, "data": {"sha256": "abc"}}
 def test_check__takes_a_new_folder_and_the_same_run(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     runs.check(folder, CONFIG)
-    runs.claim(folder, CONFIG)
+    runs.begin(folder, CONFIG)
     assert yaml.safe_load((folder / "config.yaml").read_text()) == CONFIG
     runs.check(folder, CONFIG)
 
 
 def test_check__refuses_another_run_and_other_files(tmp_path: Path) -> None:
-    runs.claim(tmp_path / "run", CONFIG)
+    runs.begin(tmp_path / "run", CONFIG)
     other = {**CONFIG, "data": {"sha256": "def"}}
     with pytest.raises(ValueError, match=r"holds another run \(other data.sha256\); give a new"):
         runs.check(tmp_path / "run", other)
@@ -54,5 +54,5 @@ def test_claim__removes_what_a_killed_process_left(tmp_path: Path) -> None:
     host, _, rest = name.rpartition("-")
     left = tmp_path / "checkpoints" / f"{host}-999999999.{rest.split('.', 1)[1]}"
     left.mkdir()
-    runs.claim(tmp_path, CONFIG)
+    runs.begin(tmp_path, CONFIG)
     assert not left.exists() and (tmp_path / "checkpoints" / "last.ckpt").exists()

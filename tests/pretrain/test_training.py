@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,8 @@ from ubr.pretrain.sampler import SliceSampler
 from ubr.pretrain.scores.scoring import score
 from ubr.pretrain.training import fit
 from ubr.weights import Head, InputSpec, Intervals, Machine, Regressor, build, load
+from ubr.weights.common.callbacks import MetricsFile
+from ubr.weights.common.claims import Claimed
 from ubr.weights.common.trainer import StepsFrom
 from ubr.weights.scorer import score_grid
 
@@ -46,6 +49,24 @@ def metrics(run: Path) -> list[dict[str, float]]:
     return [
         {name: value for name, value in line.items() if name != "images_per_s"} for line in lines
     ]
+
+
+def test_fit__another_process_on_the_folder_is_refused_and_changes_nothing(
+    store: Store, unbroken: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, write = [], MetricsFile.on_train_batch_end
+
+    def and_another(self: MetricsFile, *args: Any) -> None:
+        with pytest.raises(Claimed) as found:
+            fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+        refused.append(str(found.value))
+        write(self, *args)
+
+    monkeypatch.setattr(MetricsFile, "on_train_batch_end", and_another)
+    fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+    assert len(refused) == 10 and f"written by process {os.getpid()};" in refused[0]
+    assert contents(tmp_path / "run") == unbroken
+    assert not (tmp_path / "run" / ".claim").exists()
 
 
 @pytest.mark.heavy
@@ -276,6 +297,19 @@ def test_batches__same_for_any_number_of_workers_and_processes(store: Store, pla
             torch.cat([first[2], second[2]]), torch.cat([one[2][0::2], one[2][1::2]])
         )
     assert [step for step, _, _ in batches(0, first=4)] == [4, 5]
+
+
+@pytest.mark.parametrize("name", ["grids", "grids/*"])
+def test_bank__writes_through_no_link(name: str, tmp_path: Path) -> None:
+    store, inputs, elsewhere = toy_store(tmp_path / "store"), InputSpec(size_px=32), tmp_path / "e"
+    folder = prepare(store, store.rows(), inputs)
+    linked = folder if "*" in name else folder.parent
+    shutil.rmtree(linked)
+    elsewhere.mkdir()
+    linked.symlink_to(elsewhere)
+    with pytest.raises(ValueError, match="is a link, and nothing is written through it"):
+        prepare(store, store.rows(), inputs)
+    assert list(elsewhere.iterdir()) == []
 
 
 @pytest.mark.parametrize("neighbours_mm", [None, 4.0])

@@ -56,3 +56,22 @@ def test_claim__removes_what_a_killed_process_left(tmp_path: Path) -> None:
     left.mkdir()
     runs.begin(tmp_path, CONFIG)
     assert not left.exists() and (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "tensorboard"])
+def test_begin__writes_through_no_link(name: str, tmp_path: Path) -> None:
+    elsewhere, run = tmp_path / "elsewhere", tmp_path / "run"
+    elsewhere.mkdir()
+    run.mkdir()
+    (run / name).symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=f"{name} is a link, and nothing is written through it"):
+        runs.begin(run, CONFIG)
+    (run / name).unlink()
+    (run / name).mkdir()
+    (run / name / "hparams.yaml").symlink_to(elsewhere / "made")
+    with pytest.raises(ValueError, match=f"{name} holds a link, hparams.yaml, which is not"):
+        runs.begin(run, CONFIG)
+    (run / name / "hparams.yaml").unlink()
+    (run / "config.yaml").symlink_to(elsewhere / "made")
+    runs.begin(run, CONFIG)
+    assert list(elsewhere.iterdir()) == [] and not (run / "config.yaml").is_symlink()

@@ -30,6 +30,7 @@ from ubr.pretrain.sampler import SliceSampler
 from ubr.pretrain.scores.scoring import score
 from ubr.pretrain.training import fit
 from ubr.weights import Head, InputSpec, Intervals, Machine, Regressor, build, load
+from ubr.weights.common import disk
 from ubr.weights.common.callbacks import MetricsFile
 from ubr.weights.common.claims import Claimed
 from ubr.weights.common.trainer import StepsFrom
@@ -67,6 +68,18 @@ def test_fit__another_process_on_the_folder_is_refused_and_changes_nothing(
     assert len(refused) == 10 and f"written by process {os.getpid()};" in refused[0]
     assert contents(tmp_path / "run") == unbroken
     assert not (tmp_path / "run" / ".claim").exists()
+
+
+def test_fit__a_finished_run_is_rid_of_what_a_kill_after_its_last_file_left(
+    store: Store, tmp_path: Path
+) -> None:
+    fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+    before = sorted((tmp_path / "run").rglob("*"))
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    (tmp_path / "run" / f".weights.safetensors.{disk._host()}-{process.pid}.x.part").mkdir()
+    fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+    assert sorted((tmp_path / "run").rglob("*")) == before
 
 
 @pytest.mark.heavy

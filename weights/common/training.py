@@ -17,7 +17,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from . import runs
+from . import disk, runs
 from .callbacks import MetricsFile, OwedValidation
 from .checkpoints import read_checkpoint
 from .claims import claim_folder
@@ -167,6 +167,8 @@ class Training(ABC, Generic[M]):
         if first:
             runs.check(self.folder, self.config)
         if (self.folder / self.result).exists():
+            if first:
+                disk.sweep(self.folder)  # a kill after the last rename leaves an empty folder
             return False
         # The other processes of a run start once the first one has claimed the folder.
         with claim_folder(self.folder) if first else nullcontext():

@@ -178,6 +178,25 @@ def test_claim__without_locks_counts_while_it_is_renewed(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_claim__of_a_process_that_ends_just_now_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, ended = fcntl.flock, []
+
+    def and_it_ends(descriptor: int, how: int) -> None:
+        """Lock a file whose process removed it after it was opened here."""
+        if not ended:
+            ended.append(descriptor)
+            (tmp_path / ".claim").unlink()
+        flock(descriptor, how)
+
+    (tmp_path / ".claim").touch()
+    monkeypatch.setattr(fcntl, "flock", and_it_ends)
+    with claim_folder(tmp_path), pytest.raises(Claimed), claim_folder(tmp_path):
+        pass  # a lock on the removed file would keep nobody out
+    assert ended and list(tmp_path.iterdir()) == []
+
+
 RACE = """
 import os, sys, time
 from pathlib import Path

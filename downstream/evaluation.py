@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ubr.pretrain.data.deeplesion.images import load_hu, slice_path
 from ubr.weights import InputSpec
 from ubr.weights.common import disk
+from ubr.weights.common.claims import claiming
 from ubr.weights.common.processes import loader_options
 from ubr.weights.common.progress import progress_bar
 
@@ -128,6 +129,7 @@ def detect(
     return results
 
 
+@claiming("out")
 def evaluate(
     run: Path,
     data: Path,
@@ -164,8 +166,6 @@ def evaluate(
     from .dataset import DeepLesion
 
     run, out = Path(run), Path(out)
-    if out.parent.is_dir():
-        disk.sweep(out.parent)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty, or a file; give a new folder as out")
     detector, recipe, inputs = load_detector(run, which)

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ubr.weights.common.claims import claiming
+from ubr.weights.common.disk import scratch
 from ubr.weights.common.pool import cores
 
 from ..data.scans import UnreadScan, is_store, scans_in_files, scans_in_store
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from ubr.weights import Regressor, Weights
 
 
+@claiming("out", fills=True)
 def score(
     weights: str | Path | Weights,
     sources: Sequence[str | Path],
@@ -176,14 +179,15 @@ def _score(
         reason = f": {left_out[0].reason}" if left_out else ""
         raise ValueError(f"none of the {len(left_out)} sources could be scored{reason}")
     working.begin()
-    names = write_tables(
-        working.path,
-        lambda: (_finished(working, key, where[key]) for key in done),
-        left_out,
-        options,
-        {**working.settings, "backbone": regressor.backbone.name},
-    )
-    working.finish(names)
+    with scratch(working.path, "tables") as made:
+        names = write_tables(
+            made,
+            lambda: (_finished(working, key, where[key]) for key in done),
+            left_out,
+            options,
+            {**working.settings, "backbone": regressor.backbone.name},
+        )
+        working.finish(made, names)
     return scored
 
 

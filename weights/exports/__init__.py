@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ..common import disk
+from ..common.claims import claiming
 
 if TYPE_CHECKING:
     from ..artifact import Weights
@@ -23,6 +24,7 @@ Target = Literal["torchvision", "timm", "detectron2", "onnx"]
 """The libraries. What writes for one is `WRITER` in the module `to_...`."""
 
 
+@claiming("path")
 def export(
     weights: Weights,
     path: str | Path,
@@ -69,8 +71,6 @@ def export(
     weights.build()  # raises unless they are complete and give the features of the file
     if fold:
         weights = folded(weights)
-    if path.parent.is_dir():
-        disk.sweep(path.parent)
     with disk.whole(path) as part:
         snippet = writer.write(weights, layout, part, path)
         # What belongs beside the file appears before the file itself.

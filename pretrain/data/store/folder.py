@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = 1
+FOLDERS = ("series", "private", "private/sources")
 
 
 class Store:
@@ -52,8 +53,9 @@ class Store:
             if root.exists() and (not root.is_dir() or _holds_other_things(root)):
                 raise StoreError(f"{root} exists and is not a store; name a new or an empty folder")
             try:
-                (root / "series").mkdir(parents=True, exist_ok=True)
-                (root / "private" / "sources").mkdir(parents=True, exist_ok=True)
+                root.mkdir(parents=True, exist_ok=True)
+                for folder in FOLDERS:
+                    disk.make_folder(root / folder)
                 make_secret(root / "private" / "secret")
                 _write_json(root / "store.json", {"format": FORMAT, "made_with": _version()})
             except OSError as error:
@@ -224,9 +226,10 @@ class Store:
 
     def clean(self) -> None:
         """Remove what killed writers left (`disk.sweep`)."""
-        for folder in (".", "series", "private", "private/sources"):
-            if (self.path / folder).is_dir():
-                disk.sweep(self.path / folder)
+        for folder in FOLDERS:
+            disk.make_folder(self.path / folder)
+            disk.sweep(self.path / folder)
+        disk.sweep(self.path)
 
     def rebuild(self) -> pa.Table:
         """Make the catalog from the rows in series/.

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ubr.pretrain.data.store import DAMAGED, SAME_CONTENT, SeriesRow, Store
+from ubr.pretrain.data.tables import write_table
 
 from ....made.stores import add, made_boxes, made_series, made_volume
 
@@ -184,7 +185,8 @@ def test_a_row_that_cannot_be_read_leaves_out_its_series_only(store: Store, text
 
 
 @pytest.mark.parametrize("value", [None, math.nan])
-def test_a_catalogue_of_an_earlier_version_is_judged_too(store: Store, value: float | None) -> None:
+def test_catalogue__one_that_was_handed_in_is_judged_too(store: Store, value: float | None) -> None:
+    """A checksum can be computed by anyone."""
     for seed in (1, 2, 3):
         add(store, seed)
     table = store.rebuild()
@@ -193,6 +195,6 @@ def test_a_catalogue_of_an_earlier_version_is_judged_too(store: Store, value: fl
     table = table.set_column(
         table.schema.get_field_index("z_mm"), "z_mm", pa.array(z_mm, pa.list_(pa.float64()))
     )
-    pq.write_table(table, store.path / "catalog.parquet")
+    write_table(table, store.path / "catalog.parquet")
     keys = table["key"].to_pylist()
     assert [row.key for row in store.rows()] == [keys[0], keys[2]] and store.damaged() == [keys[1]]

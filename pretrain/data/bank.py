@@ -23,9 +23,9 @@ from torch import Tensor
 from ubr.weights import InputSpec
 from ubr.weights.common import disk
 from ubr.weights.common.checks import check_choice
+from ubr.weights.common.checksums import say_unverified
 from ubr.weights.common.execution import Place
 from ubr.weights.common.progress import progress_bar
-from ubr.weights.common.unverified import say_unverified
 
 from .gridfiles import open_grid, write_grid
 from .store import SeriesRow, Store

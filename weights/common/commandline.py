@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import messages
-from .unverified import Unverified
+from .checksums import Unverified
 
 if TYPE_CHECKING:
     from .options import Options

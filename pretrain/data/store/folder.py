@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ubr.weights.common import disk
-from ubr.weights.common.unverified import say_unverified
+from ubr.weights.common.checksums import say_unverified
 
 from ..tables import DamagedTable, read_table, write_table
 from ..volume import Series, Volume, shown
@@ -309,7 +309,8 @@ class Store:
             raise StoreError(
                 f"{self.path} has no private/secret; it can be read, but not added to"
             ) from None
-        if not secret or read_made(self.path).get("keyed_with", check_of(secret)) != check_of(secret):
+        check = check_of(secret)
+        if not secret or read_made(self.path).get("keyed_with", check) != check:
             raise StoreError(
                 f"{self.path}: private/secret is damaged; the store can be read, but not added to"
             )

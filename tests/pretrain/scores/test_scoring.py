@@ -275,9 +275,7 @@ def test_score__warnings_are_told_on_every_run(world: Path, tmp_path: Path) -> N
     shutil.copytree(world / "store", tmp_path / "store")
     for path in sorted((tmp_path / "store" / "series").glob("*.json"))[:2]:
         row = json.loads(path.read_text())
-        path.write_text(
-            json.dumps({**row, "warnings": ["gap: 1 step; of 9 mm", "tilt: 3 degrees"]})
-        )
+        write_values(path, {**row, "warnings": ["gap: 1 step; of 9 mm", "tilt: 3 degrees"]})
     (tmp_path / "store" / "catalog.parquet").unlink()
     tables = [
         score(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,10 +31,9 @@ def table_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """A writer of a table; the file gets its checksum when the block ends without an error."""
     import pyarrow.parquet as pq
 
-    metadata: Mapping[bytes, bytes] = schema.metadata or {}
-    sealed = schema.with_metadata({**metadata, _NAME: _MARK + _BLANK})
-    with pq.ParquetWriter(path, sealed) as writer:
+    with pq.ParquetWriter(path, schema) as writer:
         yield writer
+        writer.add_key_value_metadata({_NAME: _MARK + _BLANK})
     content = path.read_bytes()
     at = content.rindex(_MARK + _BLANK) + len(_MARK)
     with path.open("r+b") as file:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common.checksums import file_crc32, say_unverified
+from ubr.weights.common.checksums import file_crc32, note, say_unverified
 
 from ..data.tables import DamagedTable, read_table
 from ..reading.curve import Curve
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 LAST = "slices.parquet"
 """The table that is put in its place last: where it is, the scoring is finished."""
 FEATURES = "features.npy"
-FEATURES_CRC32 = "features_crc32"
-"""Key in the metadata of slices.parquet: the checksum of features.npy."""
+CHECKSUMS = "crc32 of the others"
+"""Key in the metadata of slices.parquet: the checksum of each other file."""
 
 
 def read_rows(path: Path) -> Iterator[dict[str, str]]:
@@ -71,11 +71,27 @@ def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]],
 
 
 def _read_last(folder: Path) -> pa.Table:
-    """slices.parquet, verified where it has a checksum."""
+    """slices.parquet, verified where it has a checksum.
+
+    Tables that are not as `score` wrote them are noted: spreadsheets save them otherwise.
+    """
     table, verified = read_table(folder / LAST)
     if not verified:
         say_unverified("the scores")
+    for name in _checksums(table):
+        if name != FEATURES and _crc32(folder / name) != _checksums(table)[name]:
+            note(f"{name} is not as score wrote it: it was saved anew, or is damaged")
     return table
+
+
+def _checksums(table: pa.Table) -> dict[str, str]:
+    """The checksum of each other file; none where an earlier version wrote them."""
+    return dict(json.loads((table.schema.metadata or {}).get(CHECKSUMS.encode(), b"{}")))
+
+
+def _crc32(path: Path) -> str:
+    """The checksum of a file; empty where there is none."""
+    return file_crc32(path) if path.is_file() else ""
 
 
 def read_curves(folder: str | Path) -> tuple[dict[str, Curve], str]:
@@ -122,8 +138,8 @@ def read_features(folder: str | Path) -> dict[str, NDArray[np.float32]]:
             f"{path} cannot be read ({type(error).__name__}); score again into a new folder"
         ) from None
     slices, _ = read_slices(folder)
-    expected = (_read_last(Path(folder)).schema.metadata or {}).get(FEATURES_CRC32.encode())
-    if expected is not None and file_crc32(path) != expected.decode():
+    expected = _checksums(_read_last(Path(folder))).get(FEATURES)
+    if expected is not None and file_crc32(path) != expected:
         raise ValueError(f"{path} is damaged: its checksum is wrong; score again into a new folder")
     ends = np.cumsum([len(one["score"]) for one in slices.values()], dtype=int)
     if len(whole) != (ends[-1] if len(ends) else 0):

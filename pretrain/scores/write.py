@@ -23,7 +23,7 @@ from ..reading.finding import Finding
 from ..reading.intervals import landmark_rows
 from ..reading.reference import Reference, reference_of
 from ..reading.regions import Regions
-from .read import FEATURES, FEATURES_CRC32, LAST
+from .read import CHECKSUMS, FEATURES, LAST
 from .series import SeriesScores
 
 if TYPE_CHECKING:
@@ -73,20 +73,14 @@ def write_tables(
     ) as table:
         table.writerows(sorted(left, key=lambda row: tuple(row.values())))
     names = ["left_out.csv", "series.csv", "findings.csv", LAST]
-    metadata = {"ubr": json.dumps(settings)}
-    if options.features:
-        _write_features(folder / FEATURES, series)
-        metadata[FEATURES_CRC32] = file_crc32(folder / FEATURES)
-        names.append(FEATURES)
-    schema = _slice_rows([], options).schema.with_metadata(metadata)
-    with ExitStack() as stack:
+    schema = _slice_rows([], options).schema.with_metadata({"ubr": json.dumps(settings)})
+    with table_writer(folder / LAST, schema) as slices, ExitStack() as stack:
         summaries = stack.enter_context(
             _csv(folder / "series.csv", list(_series_row(_BLANK, options)))
         )
         faults = stack.enter_context(
             _csv(folder / "findings.csv", ["series", *(field.name for field in fields(Finding))])
         )
-        slices = stack.enter_context(table_writer(folder / LAST, schema))
         if options.regions:
             columns = list(
                 landmark_rows(options.regions, "", _BLANK.scores, _BLANK.z_mm, options.coverage)[0]
@@ -107,6 +101,12 @@ def write_tables(
                     for one in batch
                     for row in landmark_rows(regions, one.key, one.scores, one.z_mm, coverage)
                 )
+        stack.close()
+        if options.features:
+            _write_features(folder / FEATURES, series)
+            names.append(FEATURES)
+        checksums = {name: file_crc32(folder / name) for name in names if name != LAST}
+        slices.add_key_value_metadata({CHECKSUMS: json.dumps(checksums)})
     return names
 
 

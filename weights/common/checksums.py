@@ -62,19 +62,16 @@ def torch_load(path: Path, remedy: str) -> Any:
         ) from error
 
 
-class Unverified(UserWarning):
-    """A file without a checksum was read. The command line shows it as a note."""
+class Note(UserWarning):
+    """What a user should know of a file that is read all the same; a line on the command line."""
 
 
 @cache
-def say_unverified(what: str) -> None:
-    """Warn that something was read without a checksum; once in each process.
+def note(text: str) -> None:
+    """Warn of something, once in each process."""
+    warnings.warn(text, Note, stacklevel=2)
 
-    Args:
-        what: a plural, as "the grids".
-    """
-    warnings.warn(
-        f"{what} are from a version without checksums: they are read, but not verified",
-        Unverified,
-        stacklevel=2,
-    )
+
+def say_unverified(what: str) -> None:
+    """Note that something was read without a checksum. what: a plural, as "the grids"."""
+    note(f"{what} are from a version without checksums: they are read, but not verified")

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import messages
-from .checksums import Unverified
+from .checksums import Note
 
 if TYPE_CHECKING:
     from .options import Options
@@ -64,7 +64,7 @@ def _run(name: str, verb: Verb, words: Sequence[str], debug: bool) -> int:
 
     options = Options(prog=name)
     try:
-        with _unverified_shown(name):
+        with _notes_shown(name):
             verb.run(options, words)
     except KeyboardInterrupt as error:
         how = "resume it" if verb.resumes else "start over"
@@ -81,12 +81,12 @@ def _run(name: str, verb: Verb, words: Sequence[str], debug: bool) -> int:
 
 
 @contextmanager
-def _unverified_shown(name: str) -> Iterator[None]:
-    """Show what is read without a checksum in a line on standard error."""
+def _notes_shown(name: str) -> Iterator[None]:
+    """Show each note as a line on standard error."""
     usual = warnings.showwarning
 
     def showwarning(message: Any, category: type[Warning], *more: Any, **others: Any) -> None:
-        if issubclass(category, Unverified):
+        if issubclass(category, Note):
             print(f"{name}: note: {message}", file=sys.stderr)
         else:
             usual(message, category, *more, **others)

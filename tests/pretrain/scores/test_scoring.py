@@ -19,6 +19,7 @@ from tests.made.odd import brighter, latin_folder, odd_entries
 from tests.pretrain.data.test_ingestion import write_nifti
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.scans import scans_of
+from ubr.pretrain.data.store.values import write_values
 from ubr.pretrain.reading.classifier import Classifier
 from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.scores import scoring

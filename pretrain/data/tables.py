@@ -64,6 +64,9 @@ def read_table(path: Path) -> tuple[pa.Table, bool]:
         if zlib.crc32(blank) != int(seal[1], 16):
             raise DamagedTable("its checksum is wrong")
     try:
-        return pq.read_table(pa.BufferReader(content)), seal is not None
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            # A table's own metadata lack what its writer added last.
+            table = file.read().replace_schema_metadata(file.metadata.metadata)
+        return table, seal is not None
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise DamagedTable(f"it cannot be read ({type(error).__name__})") from None

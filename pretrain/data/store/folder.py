@@ -284,8 +284,9 @@ class Store:
 
     def _read_row(self, key: str, *, taken: bool) -> dict[str, Any] | None:
         """A row as JSON holds it; none where it is damaged."""
+        path = self._row(key) if taken else self._left(key)
         try:
-            row = read_values(self._row(key) if taken else self._left(key), BEFORE)
+            row = read_values(path, BEFORE)
         except ValueError:
             return None
         return row if is_whole(row, key, taken=taken) else None

@@ -4,8 +4,9 @@
 
 Rows go to results/verification.csv. The same command runs with the checks and without, in turn in
 one process, and the ratio of the seconds of CPU that they take is taken within each pair, because
-machines drift. Without them, rows are not read beside pixels, and nothing is compared. `fit` takes its slices from memory
-("ram") and from files ("file"), where each step compares the slices that it takes.
+machines drift. Without them, rows are not read beside pixels, and nothing is compared. `fit` takes
+its slices from memory ("ram") and from files ("file"), where each step compares the slices that it
+takes.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ setup(
     extras_require={
         "cluster": ["distributed>=2024.8"],
         "dicom": ["highdicom>=0.25"],
+        "idc": ["idc-index-data>=25"],
         "itk": ["SimpleITK>=2.3"],
         "labels": ["scikit-learn>=1.5"],
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],

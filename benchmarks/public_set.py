@@ -42,9 +42,7 @@ from ubr.pretrain.recipes import recipe
 from ubr.weights.common import disk
 from ubr.weights.common.messages import with_flags
 
-FILES = frozenset(
-    {"manifest.csv", "manifest.s5cmd", "citations.md", "held_out.txt", "summary.md"}
-)
+FILES = frozenset({"manifest.csv", "manifest.s5cmd", "citations.md", "held_out.txt", "summary.md"})
 STORE_SHARE = (0.50, 0.58)
 """Bytes of a store over those of its pixels: 65 to 76 KB for 256 x 256 px of 16 bits (DECISIONS.md,
 17). Two uncompressed DICOM series of 512 px had 0.42 and 0.52 of their files' bytes (LOG.md)."""
@@ -92,7 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="FOLDER", help="to write to; new or empty")
     add("--overwrite", action="store_true", help="replace what an earlier call wrote there")
     add("--dry", action="store_true", help="print the summary and write nothing")
-    add("--series", type=int, default=most.series, help="how many, half of them heads (%(default)s)")
+    add(
+        "--series", type=int, default=most.series, help="how many, half of them heads (%(default)s)"
+    )
     add("--per-patient", type=int, default=most.per_patient, help="trunks, and heads, at most")
     parts = "body parts as the index spells them; none: give no name"
     add("--trunks", nargs="*", default=most.trunks, metavar="PART", help=parts)

@@ -24,7 +24,10 @@ setup(
             include=["pretrain", "pretrain.*", "weights", "weights.*", "downstream", "downstream.*"]
         )
     ],
-    package_data={"ubr.pretrain.uses.report": ["*.html", "*.css", "*.js"]},
+    package_data={
+        "ubr.pretrain.uses.report": ["*.html", "*.css", "*.js"],
+        "ubr.weights.exports": ["licences/*.txt"],
+    },
     install_requires=[
         "blosc2>=3.0",
         "jinja2>=3.1",

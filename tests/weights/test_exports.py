@@ -255,6 +255,7 @@ def test_timm__folder_makes_a_classifier_and_a_feature_model(name: str, tmp_path
         "config.json",
         "model.safetensors",
         "README.md",
+        "LICENSE",
     }
 
 

@@ -69,7 +69,7 @@ def license_text(license: str) -> str:
     return f"These weights are licensed under: {license}\n{where}"
 
 
-def _license(license: str) -> dict[str, str]:
+def _license(license: str) -> dict[str, Any]:
     if license == "unstated":
         return {"license": "unknown"}
     if known := _known(license):

@@ -212,10 +212,11 @@ class Store:
 
         The file has gone, or was taken under its UID.
         """
-        files = self.sources()
-        for path in (self.path / "series").glob("*.left.json"):
-            key = path.name.split(".")[0]
-            if key not in keys and any(
+        left = [(p, p.name.split(".")[0]) for p in (self.path / "series").glob("*.left.json")]
+        earlier = [(path, key) for path, key in left if key not in keys]
+        files = self.sources() if earlier else {}  # as large as the archive has files
+        for path, key in earlier:
+            if any(
                 Path(shown(file)).is_relative_to(shown(str(source.absolute())))
                 for file in files.get(key, ())
                 for source in sources

@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     before: dict[str, tuple[int, float, float]] = {}
     for count in sorted(options.rows):
         folder = options.work / str(count)
+        shutil.rmtree(folder, ignore_errors=True)
         rows = []
         for verb in options.verbs:
             if verb in before and before[verb][1] * count / before[verb][0] > options.seconds:
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             before[verb] = count, seconds, mib
             print({name: rows[-1][name] for name in list(rows[-1])[6:]}, flush=True)
         print(f"rows in {append('growth', rows)}")
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def measured(verb: str, folder: Path, count: int) -> tuple[float, float]:
@@ -144,7 +145,7 @@ def _key(number: int) -> str:
 
 def _scored(count: int) -> Iterator[SeriesScores]:
     rng = np.random.default_rng(0)
-    z_mm = 5.0 * np.arange(SLICES)
+    z_mm = 5.0 * np.arange(SLICES, dtype=np.float64)
     for number in range(count):
         scores = (0.1 * z_mm + rng.normal(0, 1, SLICES)).astype(np.float32)
         yield SeriesScores(_key(number), scores, z_mm, (), "")

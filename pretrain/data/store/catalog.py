@@ -23,7 +23,7 @@ UNKNOWN = "it was left out, and the reason is damaged; ingest its source again"
 
 _UNVERIFIED = b"unverified"
 _AT_ONCE = 1024
-"""Rows that are in memory as JSON holds them, which takes twenty times the catalog's memory."""
+"""Rows that are in memory as JSON holds them, which takes many times the catalog's memory."""
 
 
 def catalog_of(rows: Iterable[dict[str, Any]]) -> pa.Table:

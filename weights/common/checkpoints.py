@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from pydantic import Field
 
-from . import disk
+from . import disk, doors
+from .tensors import load_torch
+
+OVER = "remove it to start over"
+"""What can be done about a checkpoint that cannot be read."""
+
+
+class _Checkpoint(doors.Shape):
+    global_step: Annotated[int, Field(ge=0, le=10**8)]
+    state_dict: dict[str, Any]
+    optimizer_states: list[dict[str, Any]]
+    lr_schedulers: list[dict[str, Any]]
+    loops: dict[str, Any]
+    callbacks: dict[str, Any]
 
 
 def torch_save(values: Any, path: Path) -> None:
@@ -34,15 +47,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint, opened without executing anything.
 
     Raises:
-        ValueError: it is damaged, or holds more than numbers.
+        ValueError: it is damaged, holds more than numbers, or lacks what a training needs.
     """
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"{path} is damaged, or holds more than numbers and is not opened; remove it to start "
-            "over"
-        ) from error
+    found = doors.check(load_torch(path, OVER), _Checkpoint, path, OVER)
+    return dict(found)
 
 
 class WholeCheckpointIO(TorchCheckpointIO):

@@ -11,13 +11,12 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Literal, NoReturn, TypeVar
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
 
-from . import helptext, messages
+from . import doors, helptext, messages
 
 T = TypeVar("T")
 Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
@@ -117,10 +116,9 @@ class Options(ArgumentParser):
         """Read YAML whose keys may hold dashes or be spelled as earlier; of a run's config.yaml,
         the recipe.
         """
-        with suppress(yaml.YAMLError):
-            read = yaml.safe_load(content)
-            if isinstance(read, dict) and isinstance(read.get("recipe"), dict):
-                content = yaml.safe_dump(read["recipe"], sort_keys=False)
+        read = doors.from_yaml(content, "the file", "write names and values, one a line")
+        if isinstance(read, dict) and isinstance(read.get("recipe"), dict):
+            content = yaml.safe_dump(read["recipe"], sort_keys=False)
         key = r"(?m)(^\s*|[{,]\s*)([A-Za-z][\w.-]*)(?=\s*:(?:\s|$))"
         content = re.sub(key, lambda found: found[1] + self._own(found[2]), content)
         return super().parse_string(content, *more, **options)

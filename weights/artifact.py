@@ -251,8 +251,9 @@ def load(path: str | Path) -> Weights:
     where `FILE.sha256` lies beside the file, as `sha256sum` prints it, they are compared.
 
     Raises:
-        ValueError: a file other than its published checksum says, a folder without weights, not a safetensors file, not of this project, a newer
-            format, a missing field, NaN, or a content that does not match its digest.
+        ValueError: a folder without weights, not a safetensors file, not of this project, a newer
+            format, a missing field or one of another kind, NaN, or a content that does not match
+            its digest or the published checksum.
     """
     if (path := Path(path)).is_dir():
         if not (path / WEIGHTS_FILE).is_file():

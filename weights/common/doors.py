@@ -10,17 +10,16 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 MOST_BYTES = {"JSON": 64 << 20, "YAML": 1 << 20}
 """Larger files of these kinds are refused. The largest of ours have a hundredth of it."""
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Shape(BaseModel):
@@ -93,16 +92,18 @@ class _Plain(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def from_yaml(text: str, where: object, remedy: str) -> Any:
+def from_yaml(text: str) -> Any:
     """The value of a YAML text of plain values, without references.
 
     Raises:
-        ValueError: it is something else, or is nested too deep.
+        ValueError: it is something else, or is nested too deep; the text says why.
     """
+    if len(text) > MOST_BYTES["YAML"]:
+        raise ValueError(f"longer than {MOST_BYTES['YAML']:,} characters")
     try:
         return yaml.load(text, _Plain)
     except Exception as error:  # of odd scalars PyYAML raises KeyError, IndexError and others
-        raise ValueError(f"{where} is not plain YAML ({_why(error)}); {remedy}") from None
+        raise ValueError(_why(error)) from None
 
 
 def _why(error: Exception) -> str:
@@ -126,7 +127,12 @@ def read_yaml(path: Path, shape: Any, remedy: str) -> Any:
     Raises:
         ValueError: it cannot be read, is not YAML of plain values, or has another shape.
     """
-    return check(from_yaml(_text(path, "YAML", remedy), path, remedy), shape, path, remedy)
+    text = _text(path, "YAML", remedy)
+    try:
+        values = from_yaml(text)
+    except ValueError as error:
+        raise ValueError(f"{path} is not plain YAML ({error}); {remedy}") from None
+    return check(values, shape, path, remedy)
 
 
 def _text(path: Path, kind: str, remedy: str) -> str:
@@ -147,13 +153,13 @@ def _kind(error: Exception) -> str:
 
 
 def read_rows(
-    path: Path, columns: Mapping[str, type], remedy: str
+    path: Path, columns: Mapping[str, Cell], remedy: str
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the line numbers and rows of a CSV file with a header. Bytes that are not UTF-8 stay.
 
     Args:
         path: the file; a byte order mark, which spreadsheets write, is passed over.
-        columns: those that it must have, and what they hold: `str`, `int` or `float`.
+        columns: those that it must have, and what they hold: a key of `CELLS`.
         remedy: what its user can do.
 
     Raises:
@@ -167,7 +173,7 @@ def read_rows(
                 for name, kind in columns.items():
                     if not _is(row[name], kind):
                         raise ValueError(
-                            f"{path} line {table.line_num}: {name} must be {_KINDS[kind]}, got "
+                            f"{path} line {table.line_num}: {name} must be {CELLS[kind]}, got "
                             f"{(row[name] or '')[:60]!r}; {remedy}"
                         )
                 if None in row or None in row.values():
@@ -180,10 +186,20 @@ def read_rows(
         raise ValueError(f"{path}: cannot be read ({_kind(error)}); {remedy}") from None
 
 
-_KINDS: Mapping[type, str] = {str: "text", int: "a whole number", float: "a number"}
+def number_or_none(cell: str) -> float:
+    """A number, NaN where the cell is empty."""
+    return float(cell or "nan")
 
 
-def _is(cell: str | None, kind: type) -> bool:
+Cell = Callable[[str], object]
+CELLS: Mapping[Cell, str] = {
+    **{str: "text", int: "a whole number", float: "a number"},
+    number_or_none: "a number or empty",
+}
+"""What a cell of a table may hold, as the function that reads it."""
+
+
+def _is(cell: str | None, kind: Cell) -> bool:
     try:
         return cell is not None and kind(cell) is not None
     except ValueError:

@@ -6,7 +6,6 @@ checkpoints/last.ckpt, and what was trained.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess

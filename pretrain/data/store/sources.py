@@ -34,6 +34,7 @@ def write_sources(folder: Path, sources: Sequence[tuple[str, Sequence[str]]]) ->
         schema=pa.schema({"key": pa.string(), "path": pa.string(), "files": pa.list_(pa.string())}),
     )
     with disk.whole(folder / f"{hash_text(repr(table.to_pylist()))}.parquet") as part:
+        part.touch(0o600)  # its owner's: paths may hold names
         pq.write_table(table, part)
 
 

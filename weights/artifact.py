@@ -238,9 +238,7 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
         return None
     about = doors.from_json(text, f"{path}: the metadata", ALTERED)
     if not isinstance(about, dict):
-        raise ValueError(
-            f"{path}: the metadata is not a JSON object; {ALTERED}"
-        )
+        raise ValueError(f"{path}: the metadata is not a JSON object; {ALTERED}")
     return about
 
 
@@ -293,9 +291,7 @@ def load(path: str | Path) -> Weights:
         tuple(about["reference"]),
     )
     if weights.sha256() != about["sha256"]:
-        raise ValueError(
-            f"{path}: the content does not match its digest; {ALTERED}"
-        )
+        raise ValueError(f"{path}: the content does not match its digest; {ALTERED}")
     return weights
 
 

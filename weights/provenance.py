@@ -63,4 +63,3 @@ class Provenance(Shape):
     date: str | None = None
     versions: dict[str, str] = {}  # noqa: RUF012
     commit: str | None = None
-

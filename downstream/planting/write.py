@@ -43,8 +43,8 @@ class Planted:
     """What `plant` wrote.
 
     kinds: lesions of each kind. empty: scans in which no lesion fits. left_out: the reason of each
-    file or series that was not used; never its name. split: "train", "val" or "test" by the key of each
-    patient with lesions; it is not written, as keys may be names.
+    file or series that was not used; never its name. split: "train", "val" or "test" by the key of
+    each patient with lesions; it is not written, as keys may be names.
     """
 
     path: Path

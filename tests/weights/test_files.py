@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from tests.made.networks import weights_of
 from ubr.downstream.detector import faster_rcnn
-from ubr.downstream.training import save_detector
+from ubr.downstream.files import save_detector
 from ubr.weights import InputSpec, TransferError, Weights, export, start
 from ubr.weights.files import record_beside
 

@@ -49,17 +49,20 @@ def check(values: Any, shape: Any, where: object, remedy: str) -> Any:
     Raises:
         ValueError: they have not; the line names the first value that differs.
     """
-    try:
-        _adapter(shape).validate_python(values)
-    except (ValidationError, RecursionError, OverflowError) as error:
-        raise ValueError(f"{where}: {_difference(error)}; {remedy}") from None
+    if differs := difference(values, shape):
+        raise ValueError(f"{where}: {differs}; {remedy}")
     return values
 
 
-def _difference(error: Exception) -> str:
-    """The first difference between values and their shape, in a few words."""
-    if not isinstance(error, ValidationError):
+def difference(values: Any, shape: Any) -> str:
+    """The first difference between values and their shape, in a few words; empty without one."""
+    try:
+        _adapter(shape).validate_python(values)
+        return ""
+    except (RecursionError, OverflowError):
         return "it holds what no reader can take"
+    except ValidationError as invalid:
+        error = invalid
     first = error.errors(include_url=False, include_context=False)[0]
     name = ".".join(map(str, first["loc"])) or "the whole"
     if first["type"] == "missing":

@@ -136,6 +136,13 @@ class Options(ArgumentParser):
         except UnicodeDecodeError:
             self.error(f"{path} is not UTF-8 text")
 
+    def parse_args(self, *words: Any, **options: Any) -> Any:
+        """Read words."""
+        try:
+            return super().parse_args(*words, **options)
+        except OverflowError:
+            self.error("a number has too many digits")
+
     def _check_names(self, read: Any, before: str = "") -> None:
         """Refuse what is no option before jsonargparse sees it. Given a class's name in place of
         the options of a dataclass, it would import the module, which executes it.

@@ -1,4 +1,4 @@
-"""Tensors out of files, opened without executing anything, and no larger than the file."""
+"""Tensors in files: written whole, opened without executing anything, no larger than the file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from . import disk
+
 _KINDS = frozenset(
     [
         *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8),
@@ -19,6 +21,22 @@ _KINDS = frozenset(
 )
 _OVERHEAD = 1 << 20
 """Bytes by which a tensor may be larger than its file: few numbers can be spread over many."""
+
+
+def torch_save(values: Any, path: Path) -> None:
+    """`torch.save`, whole or not at all: until the new file is complete, the old one stays.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    try:
+        with disk.whole(path) as part, part.open("wb") as file:
+            torch.save(values, file)
+    except RuntimeError as error:  # PyTorch's error for a disk that takes no more
+        raise OSError(
+            f"{path} could not be written, most likely for want of disk space; make room and "
+            "give the same command"
+        ) from error
 
 
 def load_torch(path: Path, remedy: str) -> Any:
@@ -33,15 +51,16 @@ def load_torch(path: Path, remedy: str) -> Any:
     """
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-        most = path.stat().st_size + _OVERHEAD
-        for tensor in _tensors_in(loaded):
-            _check_kind(tensor, most)
-    except Exception as error:  # a damaged file raises anything
-        why = str(error) if type(error) is _Unfit else type(error).__name__
+    except OSError:
+        raise
+    except Exception as error:  # pickle raises whatever broken bytes lead to
         raise ValueError(
-            f"{path} is damaged, or holds more than numbers and does not open without executing "
-            f"code ({why}); {remedy}"
+            f"{path} is damaged, or holds more than numbers and is not opened; {remedy}"
         ) from error
+    most = path.stat().st_size + _OVERHEAD
+    for tensor in _tensors_in(loaded):
+        if wrong := _unfit(tensor, most):
+            raise ValueError(f"{path}: holds a tensor that is {wrong}; {remedy}")
     return loaded
 
 
@@ -69,10 +88,6 @@ def check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:
         ValueError: NaN or infinity, or numbers of another kind.
     """
     for name, tensor in tensors.items():
-        try:
-            _check_kind(tensor, path.stat().st_size + _OVERHEAD)
-        except _Unfit as error:
-            raise ValueError(f"{path}: tensor {name!r} is {error}") from None
         if tensor.dtype not in _KINDS:
             raise ValueError(
                 f"{path}: tensor {name!r} holds {tensor.dtype}, which no backbone here has"
@@ -81,15 +96,13 @@ def check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
 
 
-class _Unfit(ValueError):
-    pass
-
-
-def _check_kind(tensor: Tensor, most: int) -> None:
+def _unfit(tensor: Tensor, most: int) -> str:
+    """Why a tensor cannot be worked with; empty if it can."""
     if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-        raise _Unfit("sparse, quantized or without numbers")
+        return "sparse, quantized or without numbers"
     if tensor.numel() * tensor.element_size() > most:
-        raise _Unfit(f"larger than the file, {tensor.numel():,} numbers")
+        return f"larger than the file ({tensor.numel():,} numbers)"
+    return ""
 
 
 def _tensors_in(value: Any) -> Iterator[Tensor]:

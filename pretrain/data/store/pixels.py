@@ -58,7 +58,8 @@ def read_pixels(path: Path, slices: Sequence[int] | slice | None = None) -> NDAr
             f"the pixels of series {key} are missing from the store; ingest its source again"
         )
     try:
-        array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
+        # safe: what would run Python, such as a lazy array, is refused.
+        array = blosc2.open(str(path), mode="r", deserialize="safe", dparams={"nthreads": 1})
         if slices is None or isinstance(slices, slice):
             return np.asarray(array[slices or slice(None)], np.int16)
         out = np.empty((len(slices), *array.shape[1:]), np.int16)

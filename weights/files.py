@@ -283,7 +283,7 @@ def _run_of(path: Path, loaded: Mapping[str, Any]) -> Mapping[str, Any]:
         abouts.append(doors.read_yaml(config, Any, "it says what lies beside it; mend it"))
     parts = [a.get(key) for a in abouts if isinstance(a, dict) for key in ("start", "recipe")]
     found = [p for p in parts if isinstance(p, dict) and {"backbone", "inputs"} <= set(p)]
-    return doors.check(found[0], _Run, path, remedy) if found else {}  # type: ignore[no-any-return]
+    return doors.check(found[0], _Run, path, remedy) if found else {}
 
 
 class _Run(doors.Shape):

@@ -85,7 +85,7 @@ def from_json(text: str | bytes, where: object, remedy: str) -> Any:
         raise ValueError(f"{where} is not JSON ({_why(error)}); {remedy}") from None
 
 
-class _Plain(yaml.SafeLoader):
+class _Plain(yaml.SafeLoader):  # type: ignore[misc]
     """YAML of plain values, without references: ten lines of them unfold to billions of values."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:

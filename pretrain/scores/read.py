@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ubr.weights.common import doors
+from ubr.weights.common.checksums import file_crc32, note, say_unverified
 
+from ..data.tables import DamagedTable, read_table
 from ..reading.curve import Curve
 from ..reading.finding import Finding
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LAST = "slices.parquet"
 """The table that is put in its place last: where it is, the scoring is finished."""
@@ -37,6 +42,9 @@ COLUMNS: Mapping[str, Mapping[str, doors.Cell]] = {
     "left_out.csv": {"series": str, "reason": str},
 }
 """What is read of the CSV tables."""
+FEATURES = "features.npy"
+CHECKSUMS = "crc32 of the others"
+"""Key in the metadata of slices.parquet: the checksum of each other file."""
 
 
 def read_rows(path: Path) -> Iterator[dict[str, str]]:
@@ -54,12 +62,8 @@ def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]],
 
     Raises `ValueError` for a folder that `score` did not write.
     """
-    import pyarrow.parquet as pq
-
     try:
-        table = pq.read_table(Path(folder) / LAST).sort_by(
-            [("series", "ascending"), ("index", "ascending")]
-        )
+        table = _read_last(Path(folder)).sort_by([("series", "ascending"), ("index", "ascending")])
         settings = json.loads(table.schema.metadata[b"ubr"])
         columns = {name: table[name].to_numpy() for name in table.column_names}
         keys = columns.pop("series")
@@ -68,6 +72,11 @@ def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]],
             if len(keys)
             else np.array([], int)
         )
+    except DamagedTable as error:
+        raise ValueError(
+            f"{folder} is damaged, or not a folder that score wrote: {LAST}: {error}; score again "
+            "into a new folder"
+        ) from None
     except Exception as error:  # of a damaged file pyarrow raises anything
         raise ValueError(
             f"{folder} is not a folder that score wrote: its {LAST} cannot be read "
@@ -90,6 +99,30 @@ def _check_slices(where: str, columns: Mapping[str, NDArray[Any]], keys: NDArray
         raise ValueError(f"{where}: column {(wrong or ['series'])[0]} is damaged; {AGAIN}")
     if not np.isfinite(columns["z_mm"]).all():
         raise ValueError(f"{where}: a position is no number; {AGAIN}")
+
+
+def _read_last(folder: Path) -> pa.Table:
+    """slices.parquet, verified where it has a checksum.
+
+    Tables that are not as `score` wrote them are noted: spreadsheets save them otherwise.
+    """
+    table, verified = read_table(folder / LAST)
+    if not verified:
+        say_unverified("the scores")
+    for name in _checksums(table):
+        if name != FEATURES and _crc32(folder / name) != _checksums(table)[name]:
+            note(f"{name} is not as score wrote it: it was saved anew, or is damaged")
+    return table
+
+
+def _checksums(table: pa.Table) -> dict[str, str]:
+    """The checksum of each other file; none where an earlier version wrote them."""
+    return dict(json.loads((table.schema.metadata or {}).get(CHECKSUMS.encode(), b"{}")))
+
+
+def _crc32(path: Path) -> str:
+    """The checksum of a file; empty where there is none."""
+    return file_crc32(path) if path.is_file() else ""
 
 
 def read_curves(folder: str | Path) -> tuple[dict[str, Curve], str]:
@@ -160,7 +193,7 @@ def read_features(folder: str | Path) -> dict[str, NDArray[np.float32]]:
 
     Raises `ValueError` where they were not asked for.
     """
-    path = Path(folder) / "features.npy"
+    path = Path(folder) / FEATURES
     if not path.exists():
         raise ValueError(f"{folder} has no features.npy; score with `features` into a new folder")
     try:
@@ -172,6 +205,9 @@ def read_features(folder: str | Path) -> dict[str, NDArray[np.float32]]:
             f"{path} cannot be read ({type(error).__name__}); score again into a new folder"
         ) from None
     slices, _ = read_slices(folder)
+    expected = _checksums(_read_last(Path(folder))).get(FEATURES)
+    if expected is not None and file_crc32(path) != expected:
+        raise ValueError(f"{path} is damaged: its checksum is wrong; score again into a new folder")
     ends = np.cumsum([len(one["score"]) for one in slices.values()], dtype=int)
     if len(whole) != (ends[-1] if len(ends) else 0):
         raise ValueError(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from . import disk
+from .checksums import check_members
 
 _KINDS = frozenset(
     [
@@ -50,6 +51,7 @@ def load_torch(path: Path, remedy: str) -> Any:
         ValueError: it is something else, is damaged, or would execute code.
     """
     try:
+        check_members(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 PUBLISHED = "the file is what the .sha256 beside it says"
 UNPUBLISHED = (
-    "no .sha256 beside the file: its own digest shows accidents, and no forgery; its publisher makes "
-    "one with: sha256sum FILE > FILE.sha256"
+    "no .sha256 beside the file: its own digest shows accidents, and no forgery; its publisher "
+    "makes one with: sha256sum FILE > FILE.sha256"
 )
 
 

@@ -74,8 +74,8 @@ def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]],
         )
     except DamagedTable as error:
         raise ValueError(
-            f"{folder} is damaged, or not a folder that score wrote: {LAST}: {error}; score again "
-            "into a new folder"
+            f"{folder} is not a folder that score wrote, or its {LAST} is damaged ({error}); score "
+            "again into a new folder"
         ) from None
     except Exception as error:  # of a damaged file pyarrow raises anything
         raise ValueError(

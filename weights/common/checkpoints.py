@@ -11,22 +11,23 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from pydantic import Field
 
 from . import doors
+from .shapes import Shape
 from .tensors import load_torch, torch_save
 
 OVER = "remove it to start over"
 """What can be done about a checkpoint that cannot be read."""
 
 
-class _Optimizer(doors.Shape):
+class _Optimizer(Shape):
     state: dict[int, dict[str, Any]]
     param_groups: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
-class _Loops(doors.Shape):
+class _Loops(Shape):
     fit_loop: Annotated[dict[str, Any], Field(min_length=1)]
 
 
-class _Checkpoint(doors.Shape):
+class _Checkpoint(Shape):
     global_step: Annotated[int, Field(ge=0, le=10**8)]
     state_dict: dict[str, Any]
     # Lightning passes over what is missing, and would begin it anew.

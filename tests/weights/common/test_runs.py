@@ -15,13 +15,13 @@ CONFIG = {"recipe": {"optimiser": "sgd", "lr": 0.1}, "data": {"sha256": "abc"}}
 def test_check__takes_a_new_folder_and_the_same_run(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     runs.check(folder, CONFIG)
-    runs.claim(folder, CONFIG)
+    runs.begin(folder, CONFIG)
     assert yaml.safe_load((folder / "config.yaml").read_text()) == CONFIG
     runs.check(folder, CONFIG)
 
 
 def test_check__refuses_another_run_and_other_files(tmp_path: Path) -> None:
-    runs.claim(tmp_path / "run", CONFIG)
+    runs.begin(tmp_path / "run", CONFIG)
     other = {**CONFIG, "data": {"sha256": "def"}}
     with pytest.raises(ValueError, match=r"holds another run \(other data.sha256\); give a new"):
         runs.check(tmp_path / "run", other)
@@ -54,19 +54,19 @@ def test_claim__removes_what_a_killed_process_left(tmp_path: Path) -> None:
     host, _, rest = name.rpartition("-")
     left = tmp_path / "checkpoints" / f"{host}-999999999.{rest.split('.', 1)[1]}"
     left.mkdir()
-    runs.claim(tmp_path, CONFIG)
+    runs.begin(tmp_path, CONFIG)
     assert not left.exists() and (tmp_path / "checkpoints" / "last.ckpt").exists()
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[1, 2]", "the whole must be a table"),
+        ("[1, 2]", "it must be a table"),
         ("recipe: 5", "recipe must be a table, got 5"),
         ("recipe: {lr: *a}", "is not plain YAML"),
         ("reci\x00pe: 1", "is not plain YAML"),
         ("a: !!python/object/apply:os.mkdir [executed]", "is not plain YAML"),
-        ("", "the whole must be a table, got None"),
+        ("", "it must be a table, got None"),
     ],
 )
 def test_check__a_damaged_config_is_one_line(text: str, reason: str, tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_read_metrics__without_a_last_line_that_was_cut(tmp_path: Path) -> None:
     ("line", "reason"),
     [
         ('{"step": 6, "val', "is not JSON"),
-        ("7", "the whole must be a table"),
-        ('{"val/r": 0.5}', "step is missing"),
-        ('{"step": "6"}', "step must be a valid integer, got '6'"),
+        ("7", "it must be a table"),
+        ('{"val/r": 0.5}', "step: it must be a valid integer, got None"),
+        ('{"step": "6"}', "step must be a valid .*number, got '6'"),
         ('{"step": 6, "val/r": "good"}', "val/r must be a valid number, got 'good'"),
         ("[" * 100_000, r"is not JSON \(nested too deep\)"),
     ],
@@ -104,3 +104,22 @@ def test_read_metrics__a_damaged_line_is_named(line: str, reason: str, tmp_path:
     (tmp_path / "metrics.jsonl").write_text(f"{LINES}{line}\n{LINES}")
     with pytest.raises(ValueError, match=rf"metrics\.jsonl line 3.*{reason}.*the run is damaged"):
         runs.read_metrics(tmp_path, "val/r")
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "tensorboard"])
+def test_begin__writes_through_no_link(name: str, tmp_path: Path) -> None:
+    elsewhere, run = tmp_path / "elsewhere", tmp_path / "run"
+    elsewhere.mkdir()
+    run.mkdir()
+    (run / name).symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=f"{name} is a link, and nothing is written through it"):
+        runs.begin(run, CONFIG)
+    (run / name).unlink()
+    (run / name).mkdir()
+    (run / name / "hparams.yaml").symlink_to(elsewhere / "made")
+    with pytest.raises(ValueError, match=f"{name} holds a link, hparams.yaml, which is not"):
+        runs.begin(run, CONFIG)
+    (run / name / "hparams.yaml").unlink()
+    (run / "config.yaml").symlink_to(elsewhere / "made")
+    runs.begin(run, CONFIG)
+    assert list(elsewhere.iterdir()) == [] and not (run / "config.yaml").is_symlink()

@@ -169,6 +169,17 @@ def test_sources_are_kept_in_private(store: Store) -> None:
     assert len(list((store.path / "private" / "sources").iterdir())) == 2
 
 
+@pytest.mark.parametrize("name", ["series", "private", "private/sources"])
+def test_links__a_store_is_not_written_through_them(name: str, tmp_path: Path) -> None:
+    store, elsewhere = Store.create(tmp_path / "store"), tmp_path / "elsewhere"
+    (store.path / name).rename(elsewhere)
+    (store.path / name).symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    with pytest.raises(ValueError, match="is a link, and nothing is written through it"):
+        Store.open(store.path).clean()
+    assert sorted(elsewhere.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -37,6 +37,7 @@ class HeldOut(Shape):
     series: int | None = None
     r: float | None = None
     ordered: float | None = None
+    error_mm: float | None = None
 
 
 class Recipe(Shape):

@@ -190,8 +190,8 @@ def read_findings(
             row["reason"],
         )
         found.setdefault(series, []).append(finding)
-    for series, row in summaries.items():
-        if row["findings"] != kinds_of(found.get(series, ())):
+    for series, summary in summaries.items():
+        if summary["findings"] != kinds_of(found.get(series, ())):
             raise ValueError(
                 f"{folder}: series.csv and findings.csv name different findings of series "
                 f"{series[:16]!r}; {AGAIN}"

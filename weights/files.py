@@ -250,7 +250,7 @@ def _checkpoint(path: Path) -> tuple[dict[str, Tensor], object, Mapping[str, Any
     A checkpoint's state dict is under "state_dict" or "model"; the names of tensors elsewhere in it
     (a moving average, a teacher) begin with the key that they are under.
     """
-    loaded = load_torch(path, "it is not a state dict: give another file")
+    loaded = load_torch(path, "it is not a state dict that opens without executing code")
     if not isinstance(loaded, dict):
         return _checked(path, {}), None, {}
     main = next((k for k in ("state_dict", "model") if isinstance(loaded.get(k), dict)), None)

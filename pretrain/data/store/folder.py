@@ -66,7 +66,8 @@ class Store:
             try:
                 root.mkdir(parents=True, exist_ok=True)
                 for folder in FOLDERS:
-                    disk.make_folder(root / folder)
+                    # What may hold names is its owner's.
+                    disk.make_folder(root / folder, 0o777 if folder == "series" else 0o700)
                 make_secret(root / "private" / "secret")
                 write_made(root)
             except OSError as error:

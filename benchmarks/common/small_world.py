@@ -1,0 +1,113 @@
+"""A sound file of every kind that a verb reads, small enough that each verb takes a moment."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from benchmarks.common.forked import Ran, end_at, run
+from ubr.pretrain.phantom.forms import write_phantom
+from ubr.pretrain.phantom.patient import Patient
+from ubr.pretrain.phantom.scan import Acquisition, Case, image
+
+SERIES = 4
+TINY = (
+    "--backbone timm/test_convnext --inputs.size-px 32 --g 2 --m 3 --precision 32 --holdout 0.3 "
+    "--device cpu --workers 0 --steps {steps} --validate-every 2 --checkpoint-every 2 --log-every 1"
+)
+TINY_DETECTOR = (
+    "--backbone timm/test_resnet --view.longest-px 64 --view.mm-per-px 6 --batch 1 --device cpu "
+    "--precision 32 --workers 0 --steps {steps} --validate-every 2 --checkpoint-every 2 "
+    "--log-every 1 --pyramid 16"
+)
+
+SCORE = "ubr-pretrain score run store --workers 0 --device cpu"
+
+
+def make(folder: Path) -> Path:
+    """The sound files, made by the command lines where they make them.
+
+    Raises:
+        RuntimeError: a command of the product fails.
+    """
+    if (folder / "done").exists():
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    _scans(folder)
+    for words in (
+        "ubr-pretrain ingest nii --store store --workers 1",
+        f"ubr-pretrain fit store --out run {TINY.format(steps=4)}",
+        f"{SCORE} --out scores --features",
+    ):
+        _made(folder, words)
+    _tables(folder)
+    # One that was killed after two series.
+    begun = f"{SCORE} --out begun".split()
+    run(begun, folder, said_in=folder / "said", before=end_at("os.rename", 4))
+    for words in (
+        "ubr-pretrain calibrate scores labels.csv --out regions.json",
+        "ubr-pretrain export run --to timm --out start/hub",
+        "ubr-pretrain export run --to detectron2 --out start/a.pkl",
+        "ubr-detect plant nii_gz --out lesions --patients patients.csv --per-scan 3",
+        f"ubr-detect train lesions --out detector {TINY_DETECTOR.format(steps=4)}",
+    ):
+        _made(folder, words)
+    hub = folder / "start" / "hub" / "model.safetensors"
+    torch.save(load_file(hub), folder / "start" / "a.pth")
+    (folder / "done").touch()
+    return folder
+
+
+def _made(folder: Path, words: str) -> Ran:
+    ran = run(words.split(), folder, said_in=folder / "said", seconds=600)
+    if ran.status:
+        raise RuntimeError(f"{words}: {ran.status}\n{ran.out}{ran.err}")
+    return ran
+
+
+def _scans(folder: Path) -> None:
+    """The same computed patients in every format."""
+    import SimpleITK as sitk
+
+    for seed in range(SERIES):
+        scan = Acquisition(top=300, bottom=900, spacing_mm=20, size_px=48, phase="none")
+        phantom = image(Case(seed, Patient.random(seed), scan))
+        forms: dict[str, Any] = {"dicom": "dicom", "nii_gz": "nifti", "png": "png"}
+        for name, form in forms.items():
+            if name == "nii_gz" or seed < 1:
+                (folder / name).mkdir(exist_ok=True)
+                write_phantom(phantom, folder / name, form)
+        packed = folder / "nii_gz" / f"PHANTOM-{seed:06d}.nii.gz"
+        read = sitk.ReadImage(str(packed))
+        for key in read.GetMetaDataKeys():  # of NIfTI; the other formats do not take them
+            read.EraseMetaData(key)
+        for name in ("nii", *(() if seed else ("nrrd", "nrrd_gz", "nhdr", "mha", "mha_z", "mhd"))):
+            (folder / name).mkdir(exist_ok=True)
+            to = folder / name / f"{seed}.{name.partition('_')[0]}"
+            sitk.WriteImage(read, str(to), useCompression=name.endswith(("_z", "_gz")))
+
+
+def _tables(folder: Path) -> None:
+    """Tables that a user writes: whose scan it is, and where borders are."""
+    names = [f"PHANTOM-{seed:06d}.nii.gz" for seed in range(SERIES)]
+    _write(folder / "patients.csv", ("file", "patient"), [(n, n[8:14]) for n in names])
+    with (folder / "scores" / "series.csv").open(newline="") as file:
+        keys = [(row["series"], int(row["slices"])) for row in csv.DictReader(file)]
+    labels: list[tuple[object, ...]] = []
+    for key, slices in keys:
+        third = slices // 3
+        labels += [(key, f"0-{third}", "chest", ""), (key, third, "", "dome")]
+        labels += [(key, f"{third + 1}-{2 * third}", "abdomen", ""), (key, 2 * third, "", "crest")]
+    _write(folder / "labels.csv", ("series", "index", "part", "landmark"), labels)
+
+
+def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])

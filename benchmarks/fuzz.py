@@ -1,0 +1,253 @@
+"""Damaged files of every kind that a verb reads: nothing lost, nothing let in.
+
+    python -m benchmarks.fuzz --work /scratch/fuzz [--each 45] [--doors store] [--jobs 2]
+    python -m benchmarks.fuzz --work /scratch/fuzz --case "store rows/wild/17"
+    python -m benchmarks.fuzz --work /scratch/fuzz --without "crc of gzip"
+
+A case is one file of a small sound world with one mutation, and the command that reads it; the seed
+and its name make it again. Rows go to results/fuzz.csv, one for each door. A case ends in one of:
+
+same       the command succeeded, and all that it made equals what it makes of the sound file
+said       it succeeded, made something else, and said why in a line that is not there otherwise
+refused    exit status 2 and one line
+plausible  it succeeded, silently made something else, and nothing could have told: the format has
+           no checksum, and the mutation left a value that a sound file may have (see `PLAUSIBLE`)
+
+Everything else is found: a traceback, a hang, a crash, an answer of several lines, control
+characters on the terminal, code that ran, a name outside the folder, and whatever is silently
+different although a checksum or a rule could have told. What is found is printed with the case, and
+the exit status is 1.
+
+With --without one of `rules.RULES` is taken away and the cases that it concerns are run: something
+must be found then. Nothing is recorded.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+import zlib
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import forked, small_world
+from benchmarks.common.commandline import new_parser
+from benchmarks.common.doors import DOORS, Door
+from benchmarks.common.machine import provenance
+from benchmarks.common.mutations import AS_TEXT, BLIND, Mutation
+from benchmarks.common.rows import append
+from benchmarks.common.rules import RULES
+from benchmarks.common.wild import WILD, payload
+
+ENDS = ("same", "said", "refused", "plausible")
+LONGEST_LINE = 1000
+PLAUSIBLE = ("bit", "bits", "bits of the head", "swapped", "zeroed", "wild")
+"""Mutations that keep the length of a file without a checksum, or put another value in it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A door, a mutation, and a number that makes the rest."""
+
+    door: Door
+    mutation: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.door.name}/{self.mutation}/{self.number}"
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What a door's command does with sound files."""
+
+    answer: dict[str, str]
+    ran: forked.Ran
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Damage, run, judge, append rows."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--each", type=int, default=45, help="cases for each door")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--doors", default="", help="only those whose name has this part")
+    parser.add_argument("--case", help="only this one; its folder stays in WORK")
+    parser.add_argument("--without", choices=RULES, help="take a rule away")
+    parser.add_argument("--show", choices=ENDS, help="print the cases that ended so, too")
+    parser.add_argument("--jobs", type=int, default=1, help="commands at a time")
+    options = parser.parse_args(argv)
+    forked.load_everything()
+    fuzz = Fuzz(options.work.absolute(), options.seed, options.without)
+    if options.case:
+        name, mutation, number = options.case.split("/")
+        print(fuzz.judged([Case(DOORS[name], mutation, int(number))], 1))
+        return
+    doors = [door for name, door in DOORS.items() if options.doors in name]
+    if options.without:
+        rule = RULES[options.without]
+        doors = [DOORS[name] for name in rule.doors]
+    rows, found = [], 0
+    for door in doors:
+        started = time.monotonic()
+        cases = cases_of(door, options.each)
+        if options.without and rule.mutations:
+            cases = [Case(door, rule.mutations[n % len(rule.mutations)], n) for n, _ in
+                     enumerate(cases)]  # fmt: skip
+        ends = fuzz.judged(cases, options.jobs)
+        counts = Counter(ends.values())
+        others = {case: end for case, end in ends.items() if end not in ENDS}
+        found += len(others)
+        columns = {**{end: counts[end] for end in ENDS}, "found": len(others)}
+        print(f"{door.name:22}", *(f"{k} {v:3}" for k, v in columns.items()),
+              f"{time.monotonic() - started:6.1f} s", flush=True)  # fmt: skip
+        for case, end in ends.items():
+            if end not in ENDS or end == options.show:
+                print(f"    {case}: {end}", flush=True)
+        rows.append({**provenance("", options.seed), "door": door.name, "cases": len(cases)}
+                    | columns)  # fmt: skip
+    print(f"{sum(int(row['cases']) for row in rows)} cases, {found} found")
+    if options.without:
+        sys.exit(f"nothing was found without {options.without!r}" if not found else 0)
+    print(f"rows in {append('fuzz', rows)}")
+    sys.exit(int(found > 0))
+
+
+def cases_of(door: Door, count: int) -> list[Case]:
+    """Cases of a door: its mutations in turn."""
+    names = mutations_of(door)
+    return [Case(door, names[n % len(names)], n) for n in range(count)]
+
+
+def mutations_of(door: Door) -> list[str]:
+    """The names of the mutations for a door; those that know its format come more often."""
+    names = [*BLIND, "another"]
+    if door.form:
+        names = [one for pair in zip(names, ["wild"] * len(names), strict=True) for one in pair]
+    return [*names, *(AS_TEXT if door.text else ()), *(["payload"] * 2 if door.pickled else ())]
+
+
+class Fuzz:
+    """The sound world, and the judging of cases against it.
+
+    Args:
+        work: a folder to work in.
+        seed: of all cases.
+        without: a rule to take away.
+    """
+
+    def __init__(self, work: Path, seed: int, without: str | None = None) -> None:
+        self.work, self.seed, self.without = work, seed, without
+        self.sound = small_world.make(work / "sound")
+        self.files = [path for _, path in forked.files_below(self.sound) if path.is_file()]
+        self._sound: dict[str, Sound] = {}
+
+    def judged(self, cases: Sequence[Case], jobs: int) -> dict[Case, str]:
+        """How each case ended."""
+        ends, running = {}, deque[tuple[Case, Path, forked.Running]]()
+        for n, case in enumerate(cases):
+            self._sound_of(case.door)
+            folder = self.work / f"job-{n % jobs}" / "case"
+            if len(running) == jobs:
+                ended = running.popleft()
+                ends[ended[0]] = self._judge(*ended)
+            if started := self._start(case, folder):
+                running.append((case, folder, started))
+            else:
+                ends[case] = "same"
+        for ended in running:
+            ends[ended[0]] = self._judge(*ended)
+        return ends
+
+    def _sound_of(self, door: Door) -> Sound:
+        if door.name not in self._sound:
+            folder = self.work / "sound-job" / "case"
+            door.furnish(self.sound, folder)
+            ran = forked.run(door.words.split(), folder)
+            if ran.status:
+                raise RuntimeError(f"{door.name}, nothing damaged: {ran}")
+            self._sound[door.name] = Sound(door.answered(folder), ran)
+        return self._sound[door.name]
+
+    def _start(self, case: Case, folder: Path) -> forked.Running | None:
+        """Damage a file and start the command. None if the mutation changes nothing."""
+        rng = np.random.default_rng([self.seed, zlib.crc32(str(case).encode())])
+        targets = case.door.furnish(self.sound, folder)
+        target = targets[int(rng.integers(len(targets)))]
+        data = target.read_bytes()
+        damaged = self._mutation(case)(data, rng)
+        if damaged == data:
+            return None
+        target.write_bytes(damaged)
+        before = RULES[self.without].take_away if self.without else None
+        return forked.start(case.door.words.split(), folder, before=before)
+
+    def _mutation(self, case: Case) -> Mutation:
+        if case.mutation == "another":
+            return self._another
+        named = {**BLIND, **AS_TEXT, "payload": payload}
+        return named[case.mutation] if case.mutation != "wild" else WILD[case.door.form]
+
+    def _another(self, data: bytes, rng: np.random.Generator) -> bytes:
+        """A sound file of whatever kind."""
+        return self.files[int(rng.integers(len(self.files)))].read_bytes()
+
+    def _judge(self, case: Case, folder: Path, running: forked.Running) -> str:
+        ran, sound = running.wait(), self._sound_of(case.door)
+        if trouble := trouble_of(ran, folder):
+            return trouble
+        if ran.status:
+            return "refused"
+        answer = case.door.answered(folder)
+        is_same = answer == sound.answer and (answer or ran.out == sound.ran.out)
+        if is_same:
+            return "same"
+        if not case.door.spoken and new_lines(sound.ran, ran):
+            return "said"
+        could = case.door.checked and case.mutation != "wild"
+        if case.mutation in PLAUSIBLE and not could:
+            return "plausible"
+        return f"SILENT: {sorted(set(answer.items()) ^ set(sound.answer.items()))[:2]}"
+
+
+def trouble_of(ran: forked.Ran, folder: Path) -> str:
+    """What is wrong with how a command ended, whatever was given to it."""
+    lines = [line for line in ran.err.splitlines() if line.strip()]
+    last = lines[-1][:200] if lines else ""
+    if ran.hung:
+        return "HANG"
+    if (folder / "executed").exists():
+        return "CODE RAN"
+    if ran.status < 0:
+        return f"DIED by signal {-ran.status}"
+    if "Traceback (most recent call last)" in ran.err or ran.status not in (0, 2):
+        return f"TRACEBACK, status {ran.status}: {last}"
+    if ran.status == 2 and len(lines) != 1:
+        return f"{len(lines)} LINES: {lines[:1]} ... {last}"
+    if ran.status == 2 and len(lines[0]) > LONGEST_LINE:
+        return f"A LINE OF {len(lines[0])} characters"
+    if control := re.search(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e]", ran.out + ran.err):
+        return f"CONTROL CHARACTER {control[0]!r} on the terminal"
+    outside = [path.name for path in folder.parent.iterdir()]
+    if set(outside) - {"case", "case.said"}:
+        return f"OUTSIDE: {outside}"
+    return ""
+
+
+def new_lines(sound: forked.Ran, ran: forked.Ran) -> list[str]:
+    """Lines that are not printed for sound files, whatever their numbers."""
+    known = set(_words(sound.out + sound.err))
+    return [line for line in _words(ran.out + ran.err) if line not in known]
+
+
+def _words(text: str) -> Iterator[str]:
+    yield from (re.sub(r"[\d.,]+", "#", line).strip() for line in text.splitlines())
+
+
+if __name__ == "__main__":
+    main()

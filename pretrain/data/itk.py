@@ -1,11 +1,13 @@
 """NRRD and MetaImage files. MetaImage is read through SimpleITK (the extra `[itk]`).
 
 ITK takes a MetaImage without a direction as if it lay in the patient as DICOM's axes do, and a
-negative spacing as a turn; it ignores units. So the header is looked at first.
+negative spacing as a turn; it ignores units, and a wild dimension ends the process. So the header
+is looked at first.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from pathlib import Path
@@ -25,6 +27,8 @@ ENDINGS = (*nrrd.ENDINGS, ".mha", ".mhd")
 _MATRICES = ("TransformMatrix", "Orientation", "Rotation")
 """Names of one and the same thing."""
 _MM = {"mm": 1.0, "um": 0.001, "cm": 10.0, "?": 1.0}
+_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+"""Bytes of a voxel, by `ElementType` without MET_ and U."""
 _UNSAID = "the header does not say how the image lies in the patient"
 _DAMAGED = "damaged or truncated file, or not what its ending says"
 
@@ -89,11 +93,15 @@ def _read_metaimage(path: str) -> Volume:
         raise UnusableError(str(error)) from None
     header = _meta_header(path)
     unit = _check_geometry(header.fields)
+    size = _size(header.fields)
     if not all(Path(data).is_file() for data in header.data):
         raise UnusableError("a data file that the header names is missing")
     if header.fields.get("CompressedData", "").lower() in ("true", "1"):
-        for data in header.data:
-            _check_packed(data, header.start)
+        there = sum(_unpacked(data, header.start, size) for data in header.data)
+    else:
+        there = sum(Path(data).stat().st_size - header.start for data in header.data)
+    if there < size:
+        raise UnusableError(_DAMAGED)
     try:
         image: Any = sitk.ReadImage(path)
     except RuntimeError:
@@ -168,20 +176,45 @@ def _is_anatomical(letters: str, axes: Float) -> bool:
 def _numbers(fields: dict[str, str], name: str) -> Float:
     try:
         return np.array([float(value) for value in fields[name].split()])
+    except KeyError:
+        raise UnusableError(f"the header has no {name}") from None
     except ValueError:
         raise UnusableError(f"{name} holds something else than numbers") from None
 
 
-def _check_packed(path: str, start: int) -> None:
-    """Refuse packed voxels whose checksum is wrong: SimpleITK gives whatever came out."""
-    unpack = zlib.decompressobj(wbits=47)
+def _size(fields: dict[str, str]) -> int:
+    """Bytes that the voxels have at least.
+
+    Raises `UnusableError` where the header does not say how many there are.
+    """
+    sizes, dimension = _numbers(fields, "DimSize"), _numbers(fields, "NDims")
+    kind = fields.get("ElementType", "").upper().removeprefix("MET_").replace("U", "", 1)
+    wrong = dimension.tolist() != [len(sizes)] or not ((sizes >= 1) & (sizes % 1 == 0)).all()
+    if wrong or kind not in _BYTES:
+        raise UnusableError(
+            "the header does not say how many voxels of what type there are (NDims, DimSize, "
+            "ElementType)"
+        )
+    if fields.get("BinaryData", "True").lower() in ("false", "0"):
+        return math.prod(map(int, sizes))  # a digit each
+    return math.prod(map(int, sizes)) * _BYTES[kind]
+
+
+def _unpacked(path: str, start: int, most: int) -> int:
+    """Bytes that come out of packed voxels.
+
+    Raises `UnusableError` where their checksum is wrong, since SimpleITK gives whatever came out,
+    and where they are more than the header says.
+    """
+    unpack, size = zlib.decompressobj(wbits=47), 0
     try:
         with Path(path).open("rb") as file:
             file.seek(start)
             while not unpack.eof:
-                packed = file.read(1 << 20)
-                if not packed:
+                packed = unpack.unconsumed_tail or file.read(1 << 20)
+                if not packed or size > most:
                     raise UnusableError(_DAMAGED)
-                unpack.decompress(packed)
+                size += len(unpack.decompress(packed, 1 << 24))
     except zlib.error:
         raise UnusableError(_DAMAGED) from None
+    return size

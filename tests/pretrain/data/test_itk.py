@@ -224,3 +224,48 @@ def test_read_itk__a_flipped_bit_in_packed_voxels_gives_no_others(
             assert str(error) == "damaged or truncated file, or not what its ending says"
             refused += 1
     assert refused > 50
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("NDims", "1e+38"),
+        ("NDims", "10000000000"),
+        ("NDims", "2"),
+        ("DimSize", "40 30"),
+        ("DimSize", "40 30 10000000000"),
+        ("DimSize", "40 -30 20"),
+        ("DimSize", "40 NaN 20"),
+        ("ElementType", "MET_STRING"),
+        ("ElementType", "10000000000"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_read_itk__a_wild_header_is_refused_before_itk_reads_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], packed: bool, field: str, value: str
+) -> None:
+    import SimpleITK
+
+    path = tmp_path / "a.mha"
+    SimpleITK.WriteImage(itk_image(), str(path), useCompression=packed)
+    before, _, after = path.read_bytes().partition(f"{field} = ".encode())
+    path.write_bytes(before + f"{field} = {value}\n".encode() + after.partition(b"\n")[2])
+    refusal(path)
+    assert capfd.readouterr() == ("", "")  # ITK prints lines of its own
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_read_itk__fewer_voxels_than_the_header_says_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], packed: bool
+) -> None:
+    import SimpleITK
+
+    path = tmp_path / "a.mha"
+    SimpleITK.WriteImage(itk_image(), str(path), useCompression=packed)
+    whole = path.read_bytes()
+    if packed:
+        path.write_bytes(whole.replace(b"DimSize = 40 30 20", b"DimSize = 40 30 21"))
+    else:
+        path.write_bytes(whole[:-1])
+    assert "damaged or truncated" in refusal(path)
+    assert capfd.readouterr() == ("", "")

@@ -149,19 +149,25 @@ class Fuzz:
 
     def judged(self, cases: Sequence[Case], jobs: int) -> dict[Case, str]:
         """How each case ended."""
-        ends, running = {}, deque[tuple[Case, Path, forked.Running]]()
-        for n, case in enumerate(cases):
+        ends: dict[Case, str] = {}
+        free = deque(self.work / f"job-{n}" / "case" for n in range(jobs))
+        running: deque[tuple[Case, Path, forked.Running]] = deque()
+
+        def finish() -> None:
+            ended = running.popleft()
+            ends[ended[0]] = self._judge(*ended)
+            free.append(ended[1])
+
+        for case in cases:
             self._sound_of(case.door)
-            folder = self.work / f"job-{n % jobs}" / "case"
-            if len(running) == jobs:
-                ended = running.popleft()
-                ends[ended[0]] = self._judge(*ended)
-            if started := self._start(case, folder):
-                running.append((case, folder, started))
+            if not free:
+                finish()
+            if started := self._start(case, free[0]):
+                running.append((case, free.popleft(), started))
             else:
                 ends[case] = "same"
-        for ended in running:
-            ends[ended[0]] = self._judge(*ended)
+        while running:
+            finish()
         return ends
 
     def _sound_of(self, door: Door) -> Sound:

@@ -65,6 +65,18 @@ def make(folder: Path) -> Path:
     return folder
 
 
+def furnish(sound: Path, folder: Path, inputs: Sequence[str]) -> None:
+    """Copy files and folders of the sound world into a new folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in inputs:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (sound / name).is_dir():
+            shutil.copytree(sound / name, folder / name)
+        else:
+            shutil.copy(sound / name, folder / name)
+
+
 def _made(folder: Path, words: str) -> Ran:
     ran = run(words.split(), folder, said_in=folder / "said", seconds=600)
     if ran.status:

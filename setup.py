@@ -34,7 +34,7 @@ setup(
         "nibabel>=5.2",
         "numpy>=1.26",
         "pillow>=10",
-        "pyarrow>=15",
+        "pyarrow>=17",
         "pydicom>=3.0",
         "python-gdcm>=3.0.24",
         "pyyaml>=6",

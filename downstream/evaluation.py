@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from ubr.pretrain.data.deeplesion.images import load_hu, slice_path
 from ubr.weights import InputSpec, build, load
 from ubr.weights.common import disk
+from ubr.weights.common.checksums import torch_load
 from ubr.weights.common.devices import to_device
 from ubr.weights.common.processes import loader_options
 from ubr.weights.common.progress import progress_bar
@@ -82,7 +83,7 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     recipe, start = DetectorRecipe.from_described(about["recipe"]), about["start"]
     inputs = InputSpec.from_dict(start["inputs"])
     detector = bare_detector(build(start["backbone"], any_size=True), inputs, **recipe.parts())
-    state = torch.load(file, map_location="cpu", weights_only=True)["model"]
+    state = torch_load(file, "train again into a new folder")["model"]
     try:
         detector.load_state_dict(state)
     except RuntimeError as error:

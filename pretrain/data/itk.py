@@ -8,8 +8,12 @@ is looked at first.
 from __future__ import annotations
 
 import math
+import os
 import re
+import sys
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,19 +100,17 @@ def _read_metaimage(path: str) -> Volume:
     size = _size(header.fields)
     if not all(Path(data).is_file() for data in header.data):
         raise UnusableError("a data file that the header names is missing")
-    if header.fields.get("CompressedData", "").lower() in ("true", "1"):
-        there = sum(_unpacked(data, header.start, size) for data in header.data)
-    else:
-        there = sum(Path(data).stat().st_size - header.start for data in header.data)
-    if there < size:
-        raise UnusableError(_DAMAGED)
+    _check_bytes(header, size)
     try:
-        image: Any = sitk.ReadImage(path)
+        with _unsaid():
+            image: Any = sitk.ReadImage(path)
     except RuntimeError:
         raise UnusableError(_DAMAGED) from None
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise UnusableError(f"{image.GetNumberOfComponentsPerPixel()} values a voxel, not one")
     stored = sitk.GetArrayViewFromImage(image).T
+    if stored.nbytes != size:
+        raise UnusableError(_DAMAGED)
     stored = stored.reshape(shape_3d(stored.shape, stored.dtype))
     dimension = image.GetDimension()
     directions = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
@@ -146,7 +148,9 @@ def _check_geometry(fields: dict[str, str]) -> float:
     said = next((name for name in ("ElementSpacing", "ElementSize") if name in fields), "")
     if not said:
         raise UnusableError("the header does not say how large a voxel is (no ElementSpacing)")
-    if not (_numbers(fields, said)[:3] > 0).all():
+    if len(spacing := _numbers(fields, said)) != dimension:
+        raise UnusableError(f"{said} has {len(spacing)} numbers for {dimension} axes")
+    if not (spacing > 0).all():
         raise UnusableError(f"{said} is {fields[said]}: sizes are above 0")
     if fields.get("DistanceUnits", "mm") not in _MM:
         raise UnusableError(f"DistanceUnits is none of {', '.join(_MM)}")
@@ -183,7 +187,7 @@ def _numbers(fields: dict[str, str], name: str) -> Float:
 
 
 def _size(fields: dict[str, str]) -> int:
-    """Bytes that the voxels have at least.
+    """Bytes of all voxels.
 
     Raises `UnusableError` where the header does not say how many there are.
     """
@@ -195,26 +199,59 @@ def _size(fields: dict[str, str]) -> int:
             "the header does not say how many voxels of what type there are (NDims, DimSize, "
             "ElementType)"
         )
-    if fields.get("BinaryData", "True").lower() in ("false", "0"):
-        return math.prod(map(int, sizes))  # a digit each
-    return math.prod(map(int, sizes)) * _BYTES[kind]
+    if fields.get("BinaryData", "True").lower() not in ("true", "1"):
+        raise UnusableError("BinaryData is not True: voxels written as text are not read")
+    count = math.prod(map(int, sizes)) * _BYTES[kind]
+    channels = fields.get("ElementNumberOfChannels", "1")
+    return count * int(channels) if re.fullmatch("[1-9]", channels) else count
 
 
-def _unpacked(path: str, start: int, most: int) -> int:
-    """Bytes that come out of packed voxels.
+def _check_bytes(header: nrrd.Header, size: int) -> None:
+    """Refuse voxels of another size than the header's.
 
-    Raises `UnusableError` where their checksum is wrong, since SimpleITK gives whatever came out,
-    and where they are more than the header says.
+    SimpleITK gives what lay in memory where there are fewer, and others where bytes came between.
+    """
+    if header.fields.get("CompressedData", "").lower() in ("true", "1"):
+        enough = sum(_unpacked_bytes(data, header.start, size) for data in header.data) >= size
+    else:
+        there = sum(Path(data).stat().st_size - header.start for data in header.data)
+        skips = header.fields.get("HeaderSize", "0") != "0"  # SimpleITK skips another header
+        enough = there > size if skips else there == size
+    if not enough:
+        raise UnusableError(_DAMAGED)
+
+
+def _unpacked_bytes(path: str, start: int, most: int) -> int:
+    """How many bytes packed voxels have, as far as more than `most` is not looked for.
+
+    SimpleITK gives whatever came out of a stream with a wrong checksum; it knows no second stream
+    after the first.
+
+    Raises `UnusableError` when the checksum is wrong.
     """
     unpack, size = zlib.decompressobj(wbits=47), 0
     try:
         with Path(path).open("rb") as file:
             file.seek(start)
-            while not unpack.eof:
+            while not unpack.eof and size <= most:
                 packed = unpack.unconsumed_tail or file.read(1 << 20)
-                if not packed or size > most:
+                if not packed:
                     raise UnusableError(_DAMAGED)
                 size += len(unpack.decompress(packed, 1 << 24))
     except zlib.error:
         raise UnusableError(_DAMAGED) from None
     return size
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Keep what compiled code prints on standard error from the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -27,7 +27,8 @@ sides of a split.
 """
 
 from .catalog import DAMAGED, SAME_CONTENT
-from .folder import FORMAT, Store
+from .folder import Store
+from .made import FORMAT
 from .rows import LEFT_OUT, TAKEN, SeriesRow, StoreError
 
 __all__ = [

@@ -19,6 +19,7 @@ from tests.made.odd import brighter, latin_folder, odd_entries
 from tests.pretrain.data.test_ingestion import write_nifti
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.scans import scans_of
+from ubr.pretrain.data.store.values import write_values
 from ubr.pretrain.reading.classifier import Classifier
 from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.scores import scoring
@@ -275,9 +276,7 @@ def test_score__warnings_are_told_on_every_run(world: Path, tmp_path: Path) -> N
     shutil.copytree(world / "store", tmp_path / "store")
     for path in sorted((tmp_path / "store" / "series").glob("*.json"))[:2]:
         row = json.loads(path.read_text())
-        path.write_text(
-            json.dumps({**row, "warnings": ["gap: 1 step; of 9 mm", "tilt: 3 degrees"]})
-        )
+        write_values(path, {**row, "warnings": ["gap: 1 step; of 9 mm", "tilt: 3 degrees"]})
     (tmp_path / "store" / "catalog.parquet").unlink()
     tables = [
         score(

@@ -26,7 +26,7 @@ setup(
     ],
     package_data={"ubr.pretrain.uses.report": ["*.html", "*.css", "*.js"]},
     install_requires=[
-        "blosc2>=3.0",
+        "blosc2>=4.14",  # earlier ones run Python that a file asks for
         "jinja2>=3.1",
         "jsonargparse[signatures]>=4.35",
         "lightning>=2.5",
@@ -35,6 +35,7 @@ setup(
         "numpy>=1.26",
         "pillow>=10",
         "pyarrow>=17",
+        "pydantic>=2.7",
         "pydicom>=3.0",
         "python-gdcm>=3.0.24",
         "pyyaml>=6",

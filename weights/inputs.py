@@ -16,20 +16,25 @@ resampled before they are windowed, so that augmentation can work in HU between 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, FiniteFloat
 from torch import Tensor
 from torch.nn import functional as F
 
 from .body import series_box, shown_boxes
+from .common import doors
 from .common.hu import AIR_HU
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_Pair = Annotated[Sequence[FiniteFloat], Field(min_length=2, max_length=2)]
+_Three = Annotated[Sequence[FiniteFloat], Field(min_length=3, max_length=3)]
 
 
 @dataclass(frozen=True)
@@ -207,9 +212,11 @@ class InputSpec:
     def from_dict(cls, values: dict[str, Any]) -> InputSpec:
         """The inverse of `to_dict`.
 
-        Raises `ValueError` for a missing or unknown field. A contract is never guessed.
+        Raises `ValueError` for a missing or unknown field, or a value of another kind. A contract
+        is never guessed.
         """
         names = {f.name for f in dataclasses.fields(cls)}
+        doors.check(values, _Stored, "input contract", "take it from the file as it was written")
         if set(values) | {"neighbours_mm"} != names:
             raise ValueError(
                 f"an input contract has the fields {sorted(names)}, got {sorted(values)}"
@@ -218,6 +225,19 @@ class InputSpec:
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
         }
         return cls(**plain)
+
+
+class _Stored(doors.Shape):
+    """The contract as files hold it. Which fields there must be, `from_dict` says."""
+
+    window_hu: _Pair = (-1.0, 0.0)
+    size_px: int = 16
+    field: str = ""
+    mm_per_px: FiniteFloat | None = None
+    channels: str = ""
+    neighbours_mm: FiniteFloat | None = None
+    mean: _Three = IMAGENET_MEAN
+    std: _Three = IMAGENET_STD
 
 
 def reference_slice(inputs: InputSpec) -> Tensor:

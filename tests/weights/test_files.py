@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from tests.made.networks import weights_of
 from ubr.downstream.detector import faster_rcnn
-from ubr.downstream.training import save_detector
+from ubr.downstream.files import save_detector
 from ubr.weights import InputSpec, TransferError, Weights, export, start
 from ubr.weights.files import record_beside
 
@@ -180,9 +180,9 @@ def test_detector__of_this_project_states_its_contract(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{bad", r"config.json: not JSON .*mend it or move it away"),
+        ("{bad", r"config.json is not JSON .*mend it or move it away"),
         ('{"ubr": 3}', r"the record of its export, in it or beside it, is damaged"),
-        ('{"ubr": {"inputs": {}}}', r"is damaged: it must hold backbone, inputs"),
+        ('{"ubr": {"inputs": {}}}', r"is damaged: backbone is missing; export"),
         ('{"mean": [0.5], "std": [0.5]}', r"config.json: its mean \[0.5\] and std \[0.5\] must"),
         ('{"pretrained_cfg": {"mean": 1, "std": 2}}', r"config.json: its mean 1 and std 2 must be"),
         ('{"mean": [0.5, 0.5, 0.5], "std": [0, 1, 1]}', r"three numbers each, std positive"),

@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from pydantic import Field
 
-from . import disk
-from .checksums import torch_load
+from . import doors
+from .tensors import load_torch, torch_save
+
+OVER = "remove it to start over"
+"""What can be done about a checkpoint that cannot be read."""
 
 
-def torch_save(values: Any, path: Path) -> None:
-    """`torch.save`, whole or not at all: until the new file is complete, the old one stays.
-
-    Raises:
-        OSError: the disk is full.
-    """
-    try:
-        with disk.whole(path) as part, part.open("wb") as file:
-            torch.save(values, file)
-    except RuntimeError as error:  # PyTorch's error for a disk that takes no more
-        raise OSError(
-            f"{path} could not be written, most likely for want of disk space; make room and "
-            "give the same command"
-        ) from error
+class _Checkpoint(doors.Shape):
+    global_step: Annotated[int, Field(ge=0, le=10**8)]
+    state_dict: dict[str, Any]
+    optimizer_states: list[dict[str, Any]]
+    lr_schedulers: list[dict[str, Any]]
+    loops: dict[str, Any]
+    callbacks: dict[str, Any]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint, as `torch_load` does."""
-    return dict(torch_load(path, "remove it to start over"))
+    """A checkpoint, opened without executing anything.
+
+    Raises:
+        ValueError: it is damaged, holds more than numbers, or lacks what a training needs.
+    """
+    found = doors.check(load_torch(path, OVER), _Checkpoint, path, OVER)
+    return dict(found)
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -41,7 +42,12 @@ class WholeCheckpointIO(TorchCheckpointIO):
     Lightning itself writes them to the system's temporary folder and moves them. Where that is
     another disk, as on most clusters, moving is copying, and a full disk or a kill meanwhile costs
     the run its only checkpoint.
+
+    Attributes:
+        read: whether a checkpoint was read.
     """
+
+    read = False
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -51,7 +57,9 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """See `read_checkpoint`."""
-        return read_checkpoint(Path(path))
+        found = read_checkpoint(Path(path))
+        self.read = True
+        return found
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -63,6 +71,9 @@ class LastCheckpoint(ModelCheckpoint):
         every: steps between two checkpoints.
         validate_every: steps between two validations. Each comes after a checkpoint, so it can be
             interrupted without loss.
+
+    Attributes:
+        restored: whether everything that a checkpoint holds has found its place.
     """
 
     def __init__(self, folder: Path, every: int, validate_every: int) -> None:
@@ -73,6 +84,11 @@ class LastCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
         self._every = (every, validate_every)
+        self.restored = False
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        super().on_train_start(trainer, module)
+        self.restored = True
 
     def on_train_batch_end(self, trainer: L.Trainer, *more: Any) -> None:
         if any(trainer.global_step % every == 0 for every in self._every):

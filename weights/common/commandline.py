@@ -74,8 +74,8 @@ def _run(name: str, verb: Verb, words: Sequence[str], debug: bool) -> int:
     except (ValueError, OSError) as error:  # every refusal of this project is a ValueError
         if debug:
             raise
-        text = messages.with_flags(" ".join(str(error).split()), options.flags())
-        print(f"{name}: {text}", file=sys.stderr)
+        text = messages.with_flags(str(error), options.flags())
+        print(messages.one_line(f"{name}: {text}"), file=sys.stderr)
         return 2
     return 0
 
@@ -125,7 +125,9 @@ def show(answer: Any) -> None:
 
     JSON holds no number that is not finite: null stands for it.
     """
-    if not isinstance(answer, str):
+    if isinstance(answer, str):
+        answer = messages.printable(answer)
+    else:
         answer = json.dumps(_finite(answer), indent=1, allow_nan=False)
     print(answer, flush=True)
 

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import Sampler
 
 from .callbacks import Diverged, ProgressBar, build_progress
-from .checkpoints import LastCheckpoint, WholeCheckpointIO
+from .checkpoints import OVER, LastCheckpoint, WholeCheckpointIO
 from .execution import Intervals, Machine
 from .interruption import Interruption, Stopped
 from .optimizer import pick_precision
@@ -176,10 +176,27 @@ def train_from_last(trainer: L.Trainer, module: L.LightningModule, last: Path) -
             file could not be loaded.
         ValueError: the checkpoint cannot be read.
     """
-    with _quiet(), _interrupted(trainer, last):
+    with _quiet(), _interrupted(trainer, last), _restored(trainer, last):
         trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
     if not all(torch.isfinite(tensor).all() for tensor in module.state_dict().values()):
         raise Diverged("the trained weights hold NaN or infinity: lower `lr` and give a new `out`")
+
+
+@contextmanager
+def _restored(trainer: L.Trainer, last: Path) -> Iterator[None]:
+    """Raise `ValueError` where a checkpoint was read and does not fit the run: PyTorch and
+    Lightning raise whatever that leads to.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        file, saves = trainer.strategy.checkpoint_io, trainer.checkpoint_callback
+        read = isinstance(file, WholeCheckpointIO) and file.read
+        fits = isinstance(saves, LastCheckpoint) and saves.restored
+        if not read or fits or str(last.parent.parent) in str(error):
+            raise
+        why = " ".join(str(error).split())[:200]
+        raise ValueError(f"{last} does not fit this run ({why}); {OVER}") from error
 
 
 def validate_now(trainer: L.Trainer, module: L.LightningModule, last: Path) -> None:

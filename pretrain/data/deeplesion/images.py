@@ -38,9 +38,10 @@ def load_hu(path: Path) -> NDArray[np.int16]:
     name = f"{path.parent.name}/{path.name}"
     try:
         content = io.BytesIO(path.read_bytes())
-        with Image.open(content) as image:
+        # No other format: Pillow hands some of them to programs of the system.
+        with Image.open(content, formats=["PNG"]) as image:
             image.verify()  # the checksums, which reading the pixels passes over
-        with Image.open(content) as image:
+        with Image.open(content, formats=["PNG"]) as image:
             if image.mode != "I;16":
                 raise ValueError(
                     f"{name} is {image.mode} and not 16-bit grey, HU are lost: take DeepLesion's "

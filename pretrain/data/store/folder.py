@@ -62,7 +62,8 @@ class Store:
                 raise StoreError(f"{root} exists and is not a store; name a new or an empty folder")
             try:
                 (root / "series").mkdir(parents=True, exist_ok=True)
-                (root / "private" / "sources").mkdir(parents=True, exist_ok=True)
+                for private in (root / "private", root / "private" / "sources"):
+                    private.mkdir(mode=0o700, exist_ok=True)  # its owner's: paths may hold names
                 make_secret(root / "private" / "secret")
                 write_made(root)
             except OSError as error:

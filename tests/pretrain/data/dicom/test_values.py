@@ -101,7 +101,8 @@ def test_one_pixel_spacing__is_a_square_as_for_itk(tmp_path: Path) -> None:
         ("RescaleSlope", "1\\2", "no usable RescaleSlope"),
         ("RescaleType", "MGML", "values are in MGML, not HU"),
         ("RescaleType", "HU_MOD", "values are in HU_MOD, not HU"),
-        ("RescaleType", "Doe^Jane", "values are in unknown, not HU"),
+        ("RescaleType", "Doe^Jane", "values are in another unit, not HU"),
+        ("RescaleType", "DOEJANE", "values are in another unit, not HU"),
         ("Rows", "many", "no image size"),
     ],
 )

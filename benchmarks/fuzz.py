@@ -39,7 +39,7 @@ from benchmarks.common import forked, small_world
 from benchmarks.common.commandline import new_parser
 from benchmarks.common.doors import DOORS, Door
 from benchmarks.common.machine import provenance
-from benchmarks.common.mutations import AS_TEXT, BLIND, Mutation
+from benchmarks.common.mutations import AS_TEXT, BLIND
 from benchmarks.common.rows import append
 from benchmarks.common.rules import RULES
 from benchmarks.common.wild import WILD, payload
@@ -186,22 +186,27 @@ class Fuzz:
         targets = case.door.furnish(self.sound, folder)
         target = targets[int(rng.integers(len(targets)))]
         data = target.read_bytes()
-        damaged = self._mutation(case)(data, rng)
+        if case.mutation == "another":
+            damaged = self._other(target, rng)
+        else:
+            named = {**BLIND, **AS_TEXT, "payload": payload, "wild": WILD.get(case.door.form)}
+            change = named[case.mutation]
+            assert change is not None
+            damaged = change(data, rng)
         if damaged == data:
             return None
         target.write_bytes(damaged)
         before = RULES[self.without].take_away if self.without else None
         return forked.start(case.door.words.split(), folder, before=before)
 
-    def _mutation(self, case: Case) -> Mutation:
-        if case.mutation == "another":
-            return self._another
-        named = {**BLIND, **AS_TEXT, "payload": payload}
-        return named[case.mutation] if case.mutation != "wild" else WILD[case.door.form]
-
-    def _another(self, data: bytes, rng: np.random.Generator) -> bytes:
-        """A sound file of whatever kind."""
-        return self.files[int(rng.integers(len(self.files)))].read_bytes()
+    def _other(self, target: Path, rng: np.random.Generator) -> bytes:
+        """A sound file of another kind; or one that knows its place, as the files of a store do."""
+        others = [
+            path
+            for path in self.files
+            if path.suffix != target.suffix or path.parent.name in ("series", "working")
+        ]
+        return others[int(rng.integers(len(others)))].read_bytes()
 
     def _judge(self, case: Case, folder: Path, running: forked.Running) -> str:
         ran, sound = running.wait(), self._sound_of(case.door)

@@ -72,8 +72,12 @@ def what_counts(path: Path) -> bytes:
     """
     data = path.read_bytes()
     if path.parent.name == "series":
-        row = {} if path.suffix == ".b2nd" else json.loads(data)
-        data = json.dumps({k: v for k, v in row.items() if k not in ("key", "patient")}).encode()
+        try:
+            row = {} if path.suffix == ".b2nd" else json.loads(data)
+            kept = {k: v for k, v in row.items() if k not in ("key", "patient", "crc32")}
+            data = json.dumps(kept).encode()
+        except (ValueError, AttributeError, RecursionError):  # a damaged row that stays
+            return data
     elif path.name == "metrics.jsonl":
         lines = [json.loads(line) for line in data.splitlines()]
         kept = [{k: v for k, v in one.items() if "per_s" not in k} for one in lines]

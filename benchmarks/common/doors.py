@@ -74,8 +74,9 @@ def what_counts(path: Path) -> bytes:
     if path.parent.name == "series":
         try:
             row = {} if path.suffix == ".b2nd" else json.loads(data)
-            kept = {k: v for k, v in row.items() if k not in ("key", "patient", "crc32")}
-            data = json.dumps(kept).encode()
+            if row.get("patient") == row.get("key"):
+                row["patient"] = ""
+            data = json.dumps({k: v for k, v in row.items() if k not in ("key", "crc32")}).encode()
         except (ValueError, AttributeError, RecursionError):  # a damaged row that stays
             return data
     elif path.name == "metrics.jsonl":
@@ -137,6 +138,7 @@ TRAIN = f"ubr-detect train lesions --out out {TINY_DETECTOR.format(steps=1)}"
 RETRAIN = f"ubr-detect train lesions --out detector {TINY_DETECTOR.format(steps=4)}"
 EVALUATE = "ubr-detect evaluate detector lesions --out out --device cpu --workers 0 --pictures 1"
 SCORED = ("run", "store")
+BEGUN = ("begun/slices.parquet", "begun/series.csv", "begun/left_out.csv")
 WEIGHTS = "run/weights.safetensors"
 TABLES = ("run", "scores", "labels.csv", "regions.json")
 RESUMED = ("run/weights.safetensors", "run/card.md")
@@ -159,17 +161,17 @@ def _plain() -> list[Door]:
              ("store", "nii_gz"), "store/**/*", "", answer=("store/series",)),
         Door("store inspected", "ubr-pretrain inspect store --json", ("store",),
              "store/series/*.json", "json", text=True, checked=True, answer=()),
-        Door("store secret", "ubr-pretrain ingest nii_gz --store store --workers 1",
-             ("store", "nii_gz"), "store/private/*", "", text=True, answer=("store/series",)),
+        Door("store secret", "ubr-pretrain ingest dicom --store store --workers 1",
+             ("store", "dicom"), "store/private/secret", "", text=True, answer=("store/series",)),
         Door("weights", SCORE, SCORED, WEIGHTS, "safetensors", checked=True),
         Door("weights inspected", "ubr-pretrain inspect run --json", ("run",), WEIGHTS,
              "safetensors", checked=True, answer=()),
         Door("weights exported", "ubr-pretrain export run --to timm --out out", ("run",), WEIGHTS,
              "safetensors", checked=True),
         Door("scored settings", SCORE.replace("--out out", "--out begun"), (*SCORED, "begun"),
-             "begun/settings.json", "json", text=True, answer=("begun",)),
+             "begun/settings.json", "json", text=True, answer=BEGUN),
         Door("scored working", SCORE.replace("--out out", "--out begun"), (*SCORED, "begun"),
-             "begun/working/*.npz", "", answer=("begun",), checked=True),
+             "begun/working/*.npz", "", answer=BEGUN, checked=True),
         Door("scores.csv", REPORT, ("scores",), "scores/*.csv",
              "csv", text=True),
         Door("scores.parquet", REPORT, ("scores",),

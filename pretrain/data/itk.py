@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ubr.weights.common.optional import optional
 
 from . import nrrd
-from .affine import SIZE_OFF, hu_grid_to_volume, shape_3d
+from .affine import SIZE_OFF, SURPLUS, hu_grid_to_volume, shape_3d
 from .volume import Series, UnusableError, Volume
 
 ENDINGS = (*nrrd.ENDINGS, ".mha", ".mhd")
@@ -216,7 +216,9 @@ def _check_bytes(header: nrrd.Header, size: int) -> None:
     else:
         there = sum(Path(data).stat().st_size - header.start for data in header.data)
         skips = header.fields.get("HeaderSize", "0") != "0"  # SimpleITK skips another header
-        enough = there > size if skips else there == size
+        enough = there >= size
+        if not skips and there > size:
+            raise UnusableError(SURPLUS)
     if not enough:
         raise UnusableError(_DAMAGED)
 

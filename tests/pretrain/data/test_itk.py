@@ -270,7 +270,7 @@ def test_read_itk__more_or_fewer_voxels_than_the_header_says_are_refused(
     whole = path.read_bytes()
     others = [whole.replace(b"DimSize = 40 30 20", b"DimSize = 40 30 21")]
     if not packed:
-        others += [whole[:-1], whole[:2000] + b"in" + whole[2000:]]
+        others += [whole[:-1], whole[:2000] + whole[3000:]]
     for other in others:
         path.write_bytes(other)
         assert refusal(path) == "damaged or truncated file, or not what its ending says"
@@ -307,3 +307,15 @@ def test_read_itk__packed_voxels_in_several_streams_or_too_few_are_refused(
             np.testing.assert_array_equal(only(path).hu, expected())
         else:
             assert refusal(path) == "damaged or truncated file, or not what its ending says"
+
+
+@pytest.mark.parametrize("name", ["ct.nrrd", "ct.nhdr", "ct.mha", "ct.mhd"])
+def test_read_itk__bytes_among_raw_voxels_are_told(tmp_path: Path, name: str) -> None:
+    import SimpleITK
+
+    SimpleITK.WriteImage(itk_image(), str(tmp_path / name), useCompression=False)
+    data = tmp_path / name if name in ("ct.nrrd", "ct.mha") else tmp_path / "ct.raw"
+    whole = data.read_bytes()
+    for at in (len(whole) - 40_000, len(whole) - 7, len(whole)):
+        data.write_bytes(whole[:at] + b"in" + whole[at:])
+        assert "more bytes than its header says" in refusal(tmp_path / name)

@@ -30,7 +30,7 @@ import time
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +142,8 @@ class Fuzz:
     """
 
     def __init__(self, work: Path, seed: int, without: str | None = None) -> None:
-        self.work, self.seed, self.without = work, seed, without
+        self.work, self.seed = work, seed
+        self._before = RULES[without].take_away if without else None
         self.sound = small_world.make(work / "sound")
         self.files = [path for _, path in forked.files_below(self.sound) if path.is_file()]
         self._sound: dict[str, Sound] = {}
@@ -174,7 +175,7 @@ class Fuzz:
         if door.name not in self._sound:
             folder = self.work / "sound-job" / "case"
             door.furnish(self.sound, folder)
-            ran = forked.run(door.words.split(), folder)
+            ran = forked.run(door.words.split(), folder, before=self._before)
             if ran.status:
                 raise RuntimeError(f"{door.name}, nothing damaged: {ran}")
             self._sound[door.name] = Sound(door.answered(folder), ran)
@@ -196,8 +197,7 @@ class Fuzz:
         if damaged == data:
             return None
         target.write_bytes(damaged)
-        before = RULES[self.without].take_away if self.without else None
-        return forked.start(case.door.words.split(), folder, before=before)
+        return forked.start(case.door.words.split(), folder, before=self._before)
 
     def _other(self, target: Path, rng: np.random.Generator) -> bytes:
         """A sound file of another kind; or one that knows its place, as the files of a store do."""
@@ -214,6 +214,8 @@ class Fuzz:
             return trouble
         if ran.status:
             return "refused"
+        if case.door.page:
+            ran = replace(ran, out=ran.out + told_in(folder / case.door.page))
         answer = case.door.answered(folder)
         is_same = answer == sound.answer and (answer or ran.out == sound.ran.out)
         if is_same:
@@ -248,6 +250,12 @@ def trouble_of(ran: forked.Ran, folder: Path) -> str:
     if set(outside) - {"case", "case.said"}:
         return f"OUTSIDE: {outside}"
     return ""
+
+
+def told_in(page: Path) -> str:
+    """What a page says of what could not be read."""
+    text = page.read_text("utf-8")
+    return "\n".join(re.findall(r"[\w ]*\b(?:damaged|missing|cannot be read)\b[\w ]*", text))
 
 
 def new_lines(sound: forked.Ran, ran: forked.Ran) -> list[str]:

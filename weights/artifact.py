@@ -242,6 +242,21 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
     return about
 
 
+def weights_file(path: str | Path) -> Path:
+    """A weights file, or that of a run folder.
+
+    Raises:
+        ValueError: a folder without weights.
+    """
+    if not (path := Path(path)).is_dir():
+        return path
+    if not (path / WEIGHTS_FILE).is_file():
+        raise ValueError(
+            f"{path} holds no {WEIGHTS_FILE}; give a weights file, or the folder of a finished run"
+        )
+    return path / WEIGHTS_FILE
+
+
 def load(path: str | Path) -> Weights:
     """Read a weights file, or that of a run folder.
 
@@ -253,13 +268,7 @@ def load(path: str | Path) -> Weights:
             format, a missing field or one of another kind, NaN, or a content that does not match
             its digest or the published checksum.
     """
-    if (path := Path(path)).is_dir():
-        if not (path / WEIGHTS_FILE).is_file():
-            raise ValueError(
-                f"{path} holds no {WEIGHTS_FILE}; give a weights file, or the folder of a finished "
-                "run"
-            )
-        path /= WEIGHTS_FILE
+    path = weights_file(path)
     if path.is_file():
         check_published(path)
     about = metadata(path)

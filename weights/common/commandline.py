@@ -8,6 +8,7 @@ called, so that the list of verbs opens at once.
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import math
 import sys
@@ -75,6 +76,8 @@ def _run(name: str, verb: Verb, words: Sequence[str], debug: bool) -> int:
         if debug:
             raise
         text = messages.with_flags(str(error), options.flags())
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            text = f"the disk is full ({error.strerror}); make room and give the same command"
         print(messages.one_line(f"{name}: {text}"), file=sys.stderr)
         return 2
     return 0

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from tests.made.flips import flipped
-from ubr.weights.common.checkpoints import read_checkpoint, torch_save
+from ubr.weights.common.checkpoints import torch_save
 from ubr.weights.common.checksums import Note, check_members, file_crc32, note
-from ubr.weights.common.tensors import load_torch
 from ubr.weights.common.commandline import Verb, main
+from ubr.weights.common.tensors import load_torch
 
 BEFORE = Path(__file__).parents[2] / "made" / "before" / "half" / "checkpoints" / "last.ckpt"
 STATE = {"step": 7, "model": {"w": torch.arange(400.0), "b": torch.ones(3, dtype=torch.bfloat16)}}
@@ -34,7 +34,7 @@ def test_load_torch__a_flipped_bit_gives_no_other_numbers(tmp_path: Path) -> Non
     for content in flipped(path.read_bytes(), 300):
         path.write_bytes(content)
         try:
-            assert same(read_checkpoint(path), STATE)
+            assert same(load_torch(path, "remove it to start over"), STATE)
         except ValueError as error:
             assert str(error) == (
                 f"{path} is damaged, or holds more than numbers and is not opened; remove it to "

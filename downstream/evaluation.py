@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from ubr.pretrain.data.deeplesion.images import load_hu, slice_path
 from ubr.weights import InputSpec, build, load
 from ubr.weights.common import disk, doors, runs
+from ubr.weights.common.claims import claiming
 from ubr.weights.common.devices import to_device
 from ubr.weights.common.processes import loader_options
 from ubr.weights.common.progress import progress_bar
@@ -134,6 +135,7 @@ def detect(
     return results
 
 
+@claiming("out")
 def evaluate(
     run: Path,
     data: Path,
@@ -166,8 +168,6 @@ def evaluate(
             the one of the training.
     """
     run, out = Path(run), Path(out)
-    if out.parent.is_dir():
-        disk.sweep(out.parent)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty, or a file; give a new folder as out")
     detector, recipe, inputs = load_detector(run, which)

@@ -76,7 +76,8 @@ def prepare(
     Interrupted and called again, it resumes.
     """
     size, folder = size_px or inputs.size_px, grid_folder(store, inputs, size_px)
-    folder.mkdir(parents=True, exist_ok=True)
+    for made in (folder.parent, folder):
+        disk.make_folder(made)
     disk.sweep(folder)
     disk.write_text(folder / "grid.json", _about(inputs, size_px) + "\n")
     missing = missing_rows(store, rows, inputs, size_px)

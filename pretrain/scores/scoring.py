@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ubr.weights import Regressor, Weights, load
+from ubr.weights.common.claims import claiming
 from ubr.weights.common.devices import to_device
+from ubr.weights.common.disk import scratch
 from ubr.weights.common.pool import cores
 from ubr.weights.scorer import score_and_pool, score_grid
 
@@ -39,6 +41,7 @@ from .working import Working
 from .write import TableOptions, write_tables
 
 
+@claiming("out", fills=True)
 def score(
     weights: str | Path | Weights,
     sources: Sequence[str | Path],
@@ -171,14 +174,15 @@ def _score(
         reason = f": {left_out[0].reason}" if left_out else ""
         raise ValueError(f"none of the {len(left_out)} sources could be scored{reason}")
     working.begin()
-    names = write_tables(
-        working.path,
-        lambda: (_finished(working, key, where[key]) for key in done),
-        left_out,
-        options,
-        {**working.settings, "backbone": regressor.backbone.name},
-    )
-    working.finish(names)
+    with scratch(working.path, "tables") as made:
+        names = write_tables(
+            made,
+            lambda: (_finished(working, key, where[key]) for key in done),
+            left_out,
+            options,
+            {**working.settings, "backbone": regressor.backbone.name},
+        )
+        working.finish(made, names)
     return scored
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ubr.weights import Weights, load
+from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import whole
 from ubr.weights.common.optional import optional
 
@@ -62,6 +63,7 @@ class Annotated:
         return f"{self.folder}: sr.dcm ({what}); {proposed}; {self.copies} images copied"
 
 
+@claiming("out")
 def annotate(
     folder: str | os.PathLike[str],
     weights: str | Path | Weights,

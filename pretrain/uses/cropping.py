@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ubr.weights import Weights, load
+from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import whole
 
 from ..data.volume import Series, Volume
@@ -62,6 +63,7 @@ class Cropped:
         return f"{self.path}: {kept}; {', '.join(places)}; r {self.r:.3f}{tilt}"
 
 
+@claiming("out")
 def crop(
     scan: str | os.PathLike[str],
     weights: str | Path | Weights,

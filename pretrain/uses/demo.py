@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ubr.weights import Intervals, export, load
+from ubr.weights.common.claims import claiming
 
 from ..augment import Augment
 from ..data.find import find_series, read_volume
@@ -60,6 +61,7 @@ class Demo:
         return self.text
 
 
+@claiming("out", fills=True)
 def run_demo(
     out: Path = Path("demo-run"),
     *,

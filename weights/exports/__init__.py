@@ -15,6 +15,7 @@ from typing import Literal
 
 from ..artifact import Weights
 from ..common import disk
+from ..common.claims import claiming
 from ..folding import fold as folded
 from ..layouts import layouts_of
 from . import to_detectron2, to_onnx, to_timm, to_torchvision
@@ -29,6 +30,7 @@ WRITERS: Mapping[str, Writer] = {
 }
 
 
+@claiming("path")
 def export(
     weights: Weights,
     path: str | Path,
@@ -72,8 +74,6 @@ def export(
     weights.build()  # raises unless they are complete and give the features of the file
     if fold:
         weights = folded(weights)
-    if path.parent.is_dir():
-        disk.sweep(path.parent)
     with disk.whole(path) as part:
         snippet = writer.write(weights, layout, part, path)
         # What belongs beside the file appears before the file itself.

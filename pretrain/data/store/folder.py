@@ -37,6 +37,8 @@ from .values import read_values, write_values
 if TYPE_CHECKING:
     import pyarrow as pa
 
+FOLDERS = ("series", "private", "private/sources")
+
 
 class Store:
     """A store on disk; cheap to open, safe to pass to other processes.
@@ -61,9 +63,10 @@ class Store:
             if root.exists() and (not root.is_dir() or _holds_other_things(root)):
                 raise StoreError(f"{root} exists and is not a store; name a new or an empty folder")
             try:
-                (root / "series").mkdir(parents=True, exist_ok=True)
-                for private in (root / "private", root / "private" / "sources"):
-                    private.mkdir(mode=0o700, exist_ok=True)  # its owner's: paths may hold names
+                root.mkdir(parents=True, exist_ok=True)
+                for folder in FOLDERS:  # private/ is its owner's: paths may hold names
+                    mode = 0o700 if folder.startswith("private") else 0o777
+                    disk.make_folder(root / folder, mode)
                 make_secret(root / "private" / "secret")
                 write_made(root)
             except OSError as error:
@@ -242,9 +245,10 @@ class Store:
 
     def clean(self) -> None:
         """Remove what killed writers left (`disk.sweep`)."""
-        for folder in (".", "series", "private", "private/sources"):
-            if (self.path / folder).is_dir():
-                disk.sweep(self.path / folder)
+        for folder in FOLDERS:
+            disk.make_folder(self.path / folder)
+            disk.sweep(self.path / folder)
+        disk.sweep(self.path)
 
     def rebuild(self) -> pa.Table:
         """Make the catalog from the rows in series/.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.pretrain.data.test_ingestion import children, write_nifti
 from ubr.pretrain.scores import scoring, working
 from ubr.pretrain.scores.scoring import score
 from ubr.weights import Weights
+from ubr.weights.common.claims import Claimed
 
 from .helpers import SERIES, Stop, contents, rows, run, start, stopping, wait_for
 
@@ -125,3 +128,54 @@ def test_killed__whole_run_and_workers_end_with_the_same_bytes(world: Path, tmp_
     os.kill(readers[0], signal.SIGKILL)
     assert process.wait(120) == 0
     assert contents(out) == contents(world / "whole")
+
+
+@pytest.mark.parametrize("name", ["slices.parquet", "series.csv", "left_out.csv", "features.npy"])
+def test_links__in_a_folder_that_was_handed_in_are_not_followed(
+    name: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 5))
+        patch.setattr(scoring, "score_and_pool", stopping(scoring.score_and_pool, 5))
+        run(world, tmp_path / "s", features=True)
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / "s" / "working" / name).symlink_to(mine)
+    (tmp_path / "s" / name).symlink_to(mine)
+    if name == "slices.parquet":  # its presence says that all is done
+        (tmp_path / "s" / name).unlink()
+    run(world, tmp_path / "s", features=True)
+    assert mine.read_text() == "mine" and not (tmp_path / "s" / name).is_symlink()
+    assert (tmp_path / "s" / name).stat().st_size > 0
+
+
+def test_links__a_working_folder_elsewhere_is_refused(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 2))
+        run(world, tmp_path / "s")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.rmtree(tmp_path / "s" / "working")
+    (tmp_path / "s" / "working").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="working is a link, and nothing is written through it"):
+        run(world, tmp_path / "s")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_two_at_once__one_is_refused_and_the_other_gives_what_one_gives(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score_grid, refused = scoring.score_grid, []
+
+    def and_another(*args: Any) -> Any:
+        """Score a series, while another call comes for the same folder."""
+        with pytest.raises(Claimed) as found:
+            run(world, tmp_path / "s")
+        refused.append(str(found.value))
+        return score_grid(*args)
+
+    monkeypatch.setattr(scoring, "score_grid", and_another)
+    run(world, tmp_path / "s")
+    assert len(refused) == SERIES and f"written by process {os.getpid()}" in refused[0]
+    assert contents(tmp_path / "s") == contents(world / "whole")

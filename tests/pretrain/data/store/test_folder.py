@@ -241,3 +241,14 @@ def test_rows__of_an_earlier_version_are_said_to_be_unverified_once(store: Store
     assert [str(one.message) for one in said] == [
         "series of the store are from a version without checksums: they are read, but not verified"
     ]
+
+
+@pytest.mark.parametrize("name", ["series", "private", "private/sources"])
+def test_links__a_store_is_not_written_through_them(name: str, tmp_path: Path) -> None:
+    store, elsewhere = Store.create(tmp_path / "store"), tmp_path / "elsewhere"
+    (store.path / name).rename(elsewhere)
+    (store.path / name).symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    with pytest.raises(ValueError, match="is a link, and nothing is written through it"):
+        Store.open(store.path).clean()
+    assert sorted(elsewhere.rglob("*")) == before

@@ -11,7 +11,8 @@ same       the command succeeded, and all that it made equals what it makes of t
 said       it succeeded, made something else, and said why in a line that is not there otherwise
 refused    exit status 2 and one line
 plausible  it succeeded, silently made something else, and nothing could have told: the format has
-           no checksum, and the mutation left a value that a sound file may have (see `PLAUSIBLE`)
+           no checksum, and the mutation left a value that a sound file may have (see `PLAUSIBLE`
+           and `plausible`)
 
 Everything else is found: a traceback, a hang, a crash, an answer of several lines, control
 characters on the terminal, code that ran, a name outside the folder, and whatever is silently
@@ -35,17 +36,18 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import forked, small_world
+from benchmarks.common import forked, small_world, wild
 from benchmarks.common.commandline import new_parser
 from benchmarks.common.doors import DOORS, Door
 from benchmarks.common.machine import provenance
 from benchmarks.common.mutations import AS_TEXT, BLIND
+from benchmarks.common.plausible import is_plausible
 from benchmarks.common.rows import append
 from benchmarks.common.rules import RULES
 from benchmarks.common.wild import WILD, payload
 
 ENDS = ("same", "said", "refused", "plausible")
-LONGEST_LINE = 1000
+LONGEST_LINE = 2048
 PLAUSIBLE = ("bit", "bits", "bits of the head", "swapped", "zeroed", "wild")
 """Mutations that keep the length of a file without a checksum, or put another value in it."""
 
@@ -147,6 +149,7 @@ class Fuzz:
         self.sound = small_world.make(work / "sound")
         self.files = [path for _, path in forked.files_below(self.sound) if path.is_file()]
         self._sound: dict[str, Sound] = {}
+        self._plausible: dict[Case, bool] = {}
 
     def judged(self, cases: Sequence[Case], jobs: int) -> dict[Case, str]:
         """How each case ended."""
@@ -193,7 +196,9 @@ class Fuzz:
             named = {**BLIND, **AS_TEXT, "payload": payload, "wild": WILD.get(case.door.form)}
             change = named[case.mutation]
             assert change is not None
+            wild.CHANGED.clear()
             damaged = change(data, rng)
+            self._plausible[case] = all(is_plausible(*one) for one in wild.CHANGED)
         if damaged == data:
             return None
         target.write_bytes(damaged)
@@ -223,7 +228,7 @@ class Fuzz:
         if not case.door.spoken and new_lines(sound.ran, ran):
             return "said"
         could = case.door.checked and case.mutation != "wild"
-        if case.mutation in PLAUSIBLE and not could:
+        if case.mutation in PLAUSIBLE and not could and self._plausible[case]:
             return "plausible"
         return f"SILENT: {sorted(set(answer.items()) ^ set(sound.answer.items()))[:2]}"
 

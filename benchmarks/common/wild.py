@@ -31,6 +31,15 @@ OTHERS: tuple[Any, ...] = (
 )
 
 
+CHANGED: list[tuple[Any, Any]] = []
+"""What the last mutation put where: values before and after, as far as it tells."""
+
+
+def _noted(before: Any, after: Any) -> Any:
+    CHANGED[:] = [(before, after)]
+    return after
+
+
 def _value(rng: Random) -> Any:
     choices = NUMBERS if rng.random() < 0.6 else OTHERS
     return choices[int(rng.integers(len(choices)))]
@@ -53,15 +62,15 @@ def replaced(value: Any, rng: Random) -> Any:
     """A nested value in which one value is wild, or is missing."""
     found = list(places(value))
     if not found:
-        return _value(rng)
+        return _noted(value, _value(rng))
     *way, last = found[int(rng.integers(len(found)))]
     owner = value
     for name in way:
         owner = owner[name]
     if rng.random() < 0.15:
-        del owner[last]
+        _noted(owner.pop(last), None)
     else:
-        owner[last] = _value(rng)
+        owner[last] = _noted(owner[last], _value(rng))
     return value
 
 
@@ -92,7 +101,8 @@ def wild_csv(data: bytes, rng: Random) -> bytes:
     rows = list(csv.reader(io.StringIO(data.decode())))
     row = rows[int(rng.integers(len(rows)))]
     if row:
-        row[int(rng.integers(len(row)))] = _plain(_value(rng)).replace("\ud800", "")
+        at = int(rng.integers(len(row)))
+        row[at] = _noted(row[at], _plain(_value(rng)).replace("\ud800", ""))
     if rng.random() < 0.1:
         column = int(rng.integers(len(rows[0])))
         rows = [[*one[:column], *one[column + 1 :]] for one in rows]
@@ -112,7 +122,9 @@ def wild_nifti(data: bytes, rng: Random) -> bytes:
     whole = (0, -1, 3, 7, 32767, -32768, 512, 64, 2304, 1536)
     parts = tuple(n for n in NUMBERS if abs(n) <= 1e38 or n != n or n in (float("inf"), -np.inf))
     pool = whole if form == "<h" else parts
-    value = struct.pack(form, pool[int(rng.integers(len(pool)))])
+    new = pool[int(rng.integers(len(pool)))]
+    value = struct.pack(form, new)
+    _noted(struct.unpack_from(form, data, at)[0], new)
     data = data[:at] + value + data[at + len(value) :]
     return gzip_of(data) if packed else data
 
@@ -133,7 +145,9 @@ def wild_header(data: bytes, rng: Random) -> bytes:
     name, found, value = lines[at].partition(mark)
     if found:
         words = value.split(b" ")
-        words[int(rng.integers(len(words)))] = _plain(_value(rng)).encode("utf-8", "replace")
+        place = int(rng.integers(len(words)))
+        new = _noted(words[place].decode("utf-8", "replace"), _plain(_value(rng)))
+        words[place] = new.encode("utf-8", "replace")
         lines[at] = name + mark + (b" ".join(words) if rng.random() < 0.8 else words[0])
     return b"\n".join(lines) + data[end:]
 
@@ -185,7 +199,8 @@ def wild_dicom(data: bytes, rng: Random) -> bytes:
         if tag in dataset:
             del dataset[tag]
     else:
-        value = _plain(_value(rng)).encode("utf-8", "replace")[:60_000]
+        old = str(dataset[tag].value) if tag in dataset else ""
+        value = _noted(old, _plain(_value(rng))).encode("utf-8", "replace")[:60_000]
         if vr == "US":
             value = struct.pack("<H", (0, 1, 3, 47, 65535)[int(rng.integers(5))])
         elif rng.random() < 0.4:
@@ -281,6 +296,7 @@ def wild_parquet(data: bytes, rng: Random) -> bytes:
     at = int(rng.integers(table.num_columns))
     name = table.column_names[at]
     kind, how = table.schema.field(at).type, int(rng.integers(4))
+    _noted("", "" if how == 3 else None)
     if how == 0:
         table = table.remove_column(at)
     elif how == 1:
@@ -290,9 +306,8 @@ def wild_parquet(data: bytes, rng: Random) -> bytes:
     else:
         values = table.column(at).to_pylist()
         if values and pa.types.is_floating(kind):
-            values[int(rng.integers(len(values)))] = float(
-                ("nan", "inf", "-1", "1e30")[int(rng.integers(4))]
-            )
+            new = float(("nan", "inf", "-1", "1e30")[int(rng.integers(4))])
+            values[int(rng.integers(len(values)))] = _noted(0.0, new)
         elif values and pa.types.is_integer(kind):
             values[int(rng.integers(len(values)))] = (-1, 2**14)[int(rng.integers(2))]
         else:

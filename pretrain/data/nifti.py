@@ -214,7 +214,11 @@ def nifti_qform(header: Any) -> Float | None:
 def _sform(header: Any) -> Float | None:
     """`[3, 4]`, the sform; None where it is not set or no transform."""
     rows = np.array([header[f"srow_{axis}"] for axis in "xyz"], float)
-    if int(header["sform_code"]) <= 0 or unit_axes(rows[:, :3]) is None:
+    if int(header["sform_code"]) <= 0:
+        return None
+    if not np.isfinite(rows).all():
+        raise UnusableError("the NIfTI header's sform holds numbers that are not finite")
+    if unit_axes(rows[:, :3]) is None:
         return None
     return rows
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.fuzz --work /scratch/fuzz [--each 45] [--doors store] [--jobs 2]
     python -m benchmarks.fuzz --work /scratch/fuzz --case "store rows/wild/17"
-    python -m benchmarks.fuzz --work /scratch/fuzz --without "crc of gzip"
+    python -m benchmarks.fuzz --work /scratch/fuzz --without each
 
 A case is one file of a small sound world with one mutation, and the command that reads it; the seed
 and its name make it again. Rows go to results/fuzz.csv, one for each door. A case ends in one of:
@@ -19,8 +19,9 @@ characters on the terminal, code that ran, a name outside the folder, and whatev
 different although a checksum or a rule could have told. What is found is printed with the case, and
 the exit status is 1.
 
-With --without one of `rules.RULES` is taken away and the cases that it concerns are run: something
-must be found then. Nothing is recorded.
+With --without one of `rules.RULES` is taken away, or with "each" one after the other, and the cases
+that it concerns are run until something is found. The exit status is 1 if nothing is. Rows go to
+results/fuzz_rules.csv.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import sys
 import time
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,44 +81,61 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--doors", default="", help="only those whose name has this part")
     parser.add_argument("--case", help="only this one; its folder stays in WORK")
-    parser.add_argument("--without", choices=RULES, help="take a rule away")
+    parser.add_argument("--without", choices=["each", *RULES], help="take a rule away")
     parser.add_argument("--show", choices=ENDS, help="print the cases that ended so, too")
     parser.add_argument("--jobs", type=int, default=1, help="commands at a time")
     options = parser.parse_args(argv)
     forked.load_everything()
-    fuzz = Fuzz(options.work.absolute(), options.seed, options.without)
-    if options.case:
-        name, mutation, number = options.case.split("/")
-        print(fuzz.judged([Case(DOORS[name], mutation, int(number))], 1))
-        return
-    doors = [door for name, door in DOORS.items() if options.doors in name]
     if options.without:
-        rule = RULES[options.without]
-        doors = [DOORS[name] for name in rule.doors]
+        names = list(RULES) if options.without == "each" else [options.without]
+        return take_away(names, options.work.absolute(), options.each, options.seed, options.jobs)
+    if options.case:
+        name, mutation, number = options.case.rsplit("/", 2)
+        doors = [DOORS[name]]
+    else:
+        doors = [door for name, door in DOORS.items() if options.doors in name]
+    fuzz = Fuzz(options.work.absolute(), doors, options.seed)
+    if options.case:
+        print(*fuzz.judged([Case(doors[0], mutation, int(number))], 1).values())
+        return
     rows, found = [], 0
     for door in doors:
-        started = time.monotonic()
-        cases = cases_of(door, options.each)
-        if options.without and rule.mutations:
-            cases = [Case(door, rule.mutations[n % len(rule.mutations)], n) for n, _ in
-                     enumerate(cases)]  # fmt: skip
-        ends = fuzz.judged(cases, options.jobs)
+        ends = fuzz.judged(cases_of(door, options.each), options.jobs)
         counts = Counter(ends.values())
-        others = {case: end for case, end in ends.items() if end not in ENDS}
-        found += len(others)
-        columns = {**{end: counts[end] for end in ENDS}, "found": len(others)}
-        print(f"{door.name:22}", *(f"{k} {v:3}" for k, v in columns.items()),
-              f"{time.monotonic() - started:6.1f} s", flush=True)  # fmt: skip
+        others = sum(count for end, count in counts.items() if end not in ENDS)
+        found += others
+        columns = {**{end: counts[end] for end in ENDS}, "found": others}
+        print(f"{door.name:28}", *(f"{k} {v:3}" for k, v in columns.items()), flush=True)
         for case, end in ends.items():
             if end not in ENDS or end == options.show:
                 print(f"    {case}: {end}", flush=True)
-        rows.append({**provenance("", options.seed), "door": door.name, "cases": len(cases)}
-                    | columns)  # fmt: skip
-    print(f"{sum(int(row['cases']) for row in rows)} cases, {found} found")
-    if options.without:
-        sys.exit(f"nothing was found without {options.without!r}" if not found else 0)
+        about = {"door": door.name, "cases": len(ends)}
+        rows.append({**provenance("", options.seed), **about, **columns})
+    print(f"{sum(len(cases_of(door, options.each)) for door in doors)} cases, {found} found")
     print(f"rows in {append('fuzz', rows)}")
     sys.exit(int(found > 0))
+
+
+def take_away(names: Sequence[str], work: Path, each: int, seed: int, jobs: int) -> None:
+    """Run the cases of each rule without it, until one is found. Exits with 1 if none is."""
+    rows, green = [], []
+    for name in names:
+        rule = RULES[name]
+        doors = [DOORS[door] for door in rule.doors]
+        fuzz = Fuzz(work, doors, seed, rule.take_away)
+        ends: dict[Case, str] = {}
+        for n in range(each):
+            mutation = rule.mutations[n % len(rule.mutations)]
+            ends |= fuzz.judged([Case(door, mutation, n) for door in doors], jobs)
+            if any(end not in ENDS for end in ends.values()):
+                break
+        others = {case: end for case, end in ends.items() if end not in ENDS}
+        green += [] if others else [name]
+        print(f"{name:32} {len(ends):3} cases", *others.items() or ["NOTHING FOUND"], flush=True)
+        about = {"rule": name, "cases": len(ends), "found": len(others)}
+        rows.append({**provenance("", seed), **about})
+    print(f"rows in {append('fuzz_rules', rows)}")
+    sys.exit(int(bool(green)))
 
 
 def cases_of(door: Door, count: int) -> list[Case]:
@@ -139,15 +157,17 @@ class Fuzz:
 
     Args:
         work: a folder to work in.
+        doors: those of the cases to come.
         seed: of all cases.
-        without: a rule to take away.
+        before: called in the process of each command before it begins.
     """
 
-    def __init__(self, work: Path, seed: int, without: str | None = None) -> None:
-        self.work, self.seed = work, seed
-        self._before = RULES[without].take_away if without else None
-        self.sound = small_world.make(work / "sound")
-        self.files = [path for _, path in forked.files_below(self.sound) if path.is_file()]
+    def __init__(
+        self, work: Path, doors: Iterable[Door], seed: int, before: Callable[[], None] | None = None
+    ) -> None:
+        self.work, self.seed, self._before = work, seed, before
+        self.sound = work / "sound"
+        small_world.make(self.sound, ["nii", *(name for door in doors for name in door.inputs)])
         self._sound: dict[str, Sound] = {}
         self._plausible: dict[Case, bool] = {}
 
@@ -191,7 +211,7 @@ class Fuzz:
         target = targets[int(rng.integers(len(targets)))]
         data = target.read_bytes()
         if case.mutation == "another":
-            damaged = self._other(target, rng)
+            damaged = self._other(case.door, target, rng)
         else:
             named = {**BLIND, **AS_TEXT, "payload": payload, "wild": WILD.get(case.door.form)}
             change = named[case.mutation]
@@ -204,12 +224,15 @@ class Fuzz:
         target.write_bytes(damaged)
         return forked.start(case.door.words.split(), folder, before=self._before)
 
-    def _other(self, target: Path, rng: np.random.Generator) -> bytes:
+    def _other(self, door: Door, target: Path, rng: np.random.Generator) -> bytes:
         """A sound file of another kind; or one that knows its place, as the files of a store do."""
+        names = [*door.inputs, *small_world.SCANS]
+        files = [path for name in names for path in sorted((self.sound / name).rglob("*.*"))]
         others = [
             path
-            for path in self.files
-            if path.suffix != target.suffix or path.parent.name in ("series", "working")
+            for path in files
+            if path.is_file()
+            and (path.suffix != target.suffix or path.parent.name in ("series", "working"))
         ]
         return others[int(rng.integers(len(others)))].read_bytes()
 

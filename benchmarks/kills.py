@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", action="store_true", help="two at once instead of kills")
     options = parser.parse_args(argv)
     forked.load_everything()
-    sound = small_world.make(options.work.absolute() / "sound")
+    sound = options.work.absolute() / "sound"
     rows, found = [], 0
     for verb, command in VERBS.items():
         if options.verbs not in verb:
@@ -138,6 +138,7 @@ class Bench:
 
     def __init__(self, sound: Path, folder: Path, command: Command) -> None:
         self.sound, self.folder, self.command = sound, folder, command
+        small_world.make(sound, command.inputs)
         self._furnish()
         counted = Moments(folder)
         ran = self._start(counted).wait()

@@ -188,21 +188,3 @@ def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
             yield name, path
         elif not any(path.iterdir()):
             yield f"{name}/", path
-
-
-def end_at(event: str, number: int) -> Callable[[], None]:
-    """What makes a process kill itself before its n-th audited event of a name (`sys.audit`)."""
-
-    def begin() -> None:
-        seen = 0
-
-        def hook(name: str, arguments: Any) -> None:
-            nonlocal seen
-            if name == event:
-                seen += 1
-                if seen == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(hook)
-
-    return begin

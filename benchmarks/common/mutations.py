@@ -44,6 +44,12 @@ def _inserted(data: bytes, rng: Random) -> bytes:
     return data[:place] + rng.bytes(int(rng.integers(1, 65))) + data[place:]
 
 
+def _doubled(data: bytes, rng: Random) -> bytes:
+    """A block that is there twice."""
+    place, length = int(rng.integers(len(data))), 2 * int(rng.integers(1, 33))
+    return data[: place + length] + data[place:]
+
+
 def _lost(data: bytes, rng: Random) -> bytes:
     place, length = int(rng.integers(len(data))), int(rng.integers(1, 65))
     return data[:place] + data[place + length :]
@@ -73,6 +79,7 @@ BLIND: dict[str, Mutation] = {
     "bits of the head": _head_bits,
     "cut": _cut,
     "inserted": _inserted,
+    "doubled": _doubled,
     "lost": _lost,
     "swapped": _swapped,
     "zeroed": _zeroed,

@@ -12,7 +12,6 @@ import io
 import json
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,29 +48,26 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def places(value: Any, inside: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The places of all values in a nested value."""
-    if inside:
-        yield inside
-    if isinstance(value, dict | list):
-        for name, one in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from places(one, (*inside, name))
-
-
 def replaced(value: Any, rng: Random) -> Any:
-    """A nested value in which one value is wild, or is missing."""
-    found = list(places(value))
-    if not found:
+    """A nested value in which one value is wild, or is missing.
+
+    Every name on a level is as likely to be chosen, however much it holds.
+    """
+    if not isinstance(value, dict | list) or not value:
         return _noted(value, _value(rng))
-    *way, last = found[int(rng.integers(len(found)))]
-    owner = value
-    for name in way:
-        owner = owner[name]
+    owner, name = value, _any_of(value, rng)
+    while isinstance(inner := owner[name], dict | list) and inner and rng.random() < 0.8:
+        owner, name = inner, _any_of(inner, rng)
     if rng.random() < 0.15:
-        _noted(owner.pop(last), None)
+        _noted(owner.pop(name), None)
     else:
-        owner[last] = _noted(owner[last], _value(rng))
+        owner[name] = _noted(owner[name], _value(rng))
     return value
+
+
+def _any_of(value: Any, rng: Random) -> Any:
+    names = list(value) if isinstance(value, dict) else range(len(value))
+    return names[int(rng.integers(len(names)))]
 
 
 def wild_json(data: bytes, rng: Random) -> bytes:

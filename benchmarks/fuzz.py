@@ -8,7 +8,8 @@ A case is one file of a small sound world with one mutation, and the command tha
 and its name make it again. Rows go to results/fuzz.csv, one for each door. A case ends in one of:
 
 same       the command succeeded, and all that it made equals what it makes of the sound file
-said       it succeeded, made something else, and said why in a line that is not there otherwise
+said       it succeeded, made something else, and said that something is wrong, which it does not say
+           of the sound file
 refused    exit status 2 and one line
 plausible  it succeeded, silently made something else, and nothing could have told: the format has
            no checksum, and the mutation left a value that a sound file may have (see `PLAUSIBLE`
@@ -28,7 +29,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,6 +49,10 @@ from benchmarks.common.wild import WILD, payload
 
 ENDS = ("same", "said", "refused", "plausible")
 LONGEST_LINE = 2048
+TROUBLED = re.compile(
+    "damaged|missing|cannot|could not|unread|warning|note:|skipped|too few|fits? none|is not|are not"
+)
+"""Words of a line that tells of trouble."""
 PLAUSIBLE = ("bit", "bits", "bits of the head", "swapped", "zeroed", "wild")
 """Mutations that keep the length of a file without a checksum, or put another value in it."""
 
@@ -131,7 +135,8 @@ def take_away(names: Sequence[str], work: Path, each: int, seed: int, jobs: int)
                 break
         others = {case: end for case, end in ends.items() if end not in ENDS}
         green += [] if others else [name]
-        print(f"{name:32} {len(ends):3} cases", *others.items() or ["NOTHING FOUND"], flush=True)
+        said = [f"{case}: {end}" for case, end in others.items()] or ["NOTHING FOUND"]
+        print(f"{name:32} {len(ends):3} cases; {said[0]}", flush=True)
         about = {"rule": name, "cases": len(ends), "found": len(others)}
         rows.append({**provenance("", seed), **about})
     print(f"rows in {append('fuzz_rules', rows)}")
@@ -248,7 +253,7 @@ class Fuzz:
         is_same = answer == sound.answer and (answer or ran.out == sound.ran.out)
         if is_same:
             return "same"
-        if not case.door.spoken and new_lines(sound.ran, ran):
+        if not case.door.spoken and is_said(sound.ran, ran):
             return "said"
         could = case.door.checked and case.mutation != "wild"
         if case.mutation in PLAUSIBLE and not could and self._plausible[case]:
@@ -286,10 +291,17 @@ def told_in(page: Path) -> str:
     return "\n".join(re.findall(r"[\w ]*\b(?:damaged|missing|cannot be read)\b[\w ]*", text))
 
 
-def new_lines(sound: forked.Ran, ran: forked.Ran) -> list[str]:
-    """Lines that are not printed for sound files, whatever their numbers."""
+def is_said(sound: forked.Ran, ran: forked.Ran) -> bool:
+    """Whether a command says that something is wrong with a file which it does not say of sound
+    files: a series more is left out, or a line of other words speaks of damage.
+    """
     known = set(_words(sound.out + sound.err))
-    return [line for line in _words(ran.out + ran.err) if line not in known]
+    new = [line for line in _words(ran.out + ran.err) if line not in known]
+    return _left_out(ran) != _left_out(sound) or any(TROUBLED.search(line) for line in new)
+
+
+def _left_out(ran: forked.Ran) -> list[str]:
+    return re.findall(r"left out +(\d+)", ran.out)
 
 
 def _words(text: str) -> Iterator[str]:

@@ -57,8 +57,10 @@ def _lost(data: bytes, rng: Random) -> bytes:
 
 def _swapped(data: bytes, rng: Random) -> bytes:
     size = max(1, min(512, len(data) // 4))
+    if len(data) < 2:
+        return data
     blocks = [data[at : at + size] for at in range(0, len(data), size)]
-    a, b = (int(one) for one in rng.integers(len(blocks), size=2))
+    a, b = (int(one) for one in rng.choice(len(blocks), 2, replace=False))
     blocks[a], blocks[b] = blocks[b], blocks[a]
     return b"".join(blocks)
 

@@ -79,14 +79,6 @@ def _unpickling() -> None:
     torch.load = lambda *args, **more: load(*args, **{**more, "weights_only": False})  # type: ignore[assignment]
 
 
-def _aliases() -> None:
-    import yaml
-
-    from ubr.weights.common import doors
-
-    doors._Plain = yaml.SafeLoader
-
-
 class _Any(str):
     """Equal to whatever it is compared with."""
 
@@ -125,7 +117,12 @@ RULES: dict[str, Rule] = {
         _replaced((f"{STORE}.values", "_crc32", _whatever)), ("store rows",), ("bit",)
     ),
     "sense of a store's rows": Rule(
-        _replaced((f"{STORE}.catalog", "is_sensible", _yes)), ("store rows",), ("wild",)
+        _replaced(
+            (f"{STORE}.catalog", "is_sensible", _yes),
+            (f"{DATA}.volume", "check_positions", _nothing),
+        ),
+        ("store rows",),
+        ("wild",),
     ),
     "checksum of a store's pixels": Rule(
         _replaced((f"{STORE}.pixels", "zlib", SimpleNamespace(crc32=_whatever))),
@@ -155,7 +152,6 @@ RULES: dict[str, Rule] = {
         ("store.json", "weights", "fit config", "scored regions"),
         ("wild", "a list", "null"),
     ),
-    "yaml without references": Rule(_aliases, ("fit config", "fit options"), ("unfolding",)),
     "one line for a mistake": Rule(
         _replaced((f"{COMMON}.doors", "from_json", lambda text, *_: json.loads(text))),
         ("level regions", "scored regions"),

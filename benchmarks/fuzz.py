@@ -8,7 +8,7 @@ A case is one file of a small sound world with one mutation, and the command tha
 and its name make it again. Rows go to results/fuzz.csv, one for each door. A case ends in one of:
 
 same       the command succeeded, and all that it made equals what it makes of the sound file
-said       it succeeded, made something else, and said that something is wrong, which it does not say
+said       it succeeded, made something else, and said that something is wrong, as it does not
            of the sound file
 refused    exit status 2 and one line
 plausible  it succeeded, silently made something else, and nothing could have told: the format has
@@ -50,7 +50,7 @@ from benchmarks.common.wild import WILD, payload
 ENDS = ("same", "said", "refused", "plausible")
 LONGEST_LINE = 2048
 TROUBLED = re.compile(
-    "damaged|missing|cannot|could not|unread|warning|note:|skipped|too few|fits? none|is not|are not"
+    "damaged|missing|cannot|could not|unread|warning|note:|skipped|too few|fits? none|(is|are) not"
 )
 """Words of a line that tells of trouble."""
 PLAUSIBLE = ("bit", "bits", "bits of the head", "swapped", "zeroed", "wild")

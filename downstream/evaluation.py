@@ -6,26 +6,24 @@ import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
-from torch.utils.data import DataLoader
+from typing import TYPE_CHECKING, Any, Literal
 
 from ubr.pretrain.data.deeplesion.images import load_hu, slice_path
-from ubr.weights import InputSpec, build, load
-from ubr.weights.common import disk, doors, runs
+from ubr.weights import InputSpec
+from ubr.weights.common import disk, runs
 from ubr.weights.common.claims import claiming
-from ubr.weights.common.devices import to_device
 from ubr.weights.common.processes import loader_options
 from ubr.weights.common.progress import progress_bar
 
-from .dataset import DeepLesion, collate
-from .detector import Detector, bare_detector
-from .files import read_detector
 from .metrics import FPS, ImageResult, report
-from .module import result
-from .positions import Positions, body_positions
 from .recipes import DetectorRecipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from .dataset import DeepLesion
+    from .detector import Detector
+    from .positions import Positions
 
 
 @dataclass(frozen=True)
@@ -72,13 +70,18 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     Raises:
         ValueError: the run is not finished, or a file does not fit it.
     """
+    from ubr.weights import build
+
+    from .detector import bare_detector
+    from .files import Config, read_detector
+
     file, config = run / f"{which}.pth", run / "config.yaml"
     if not file.is_file() or not config.is_file():
         raise ValueError(
             f"{run} holds no {which}.pth with its config.yaml; give a run folder of ubr-detect "
             "train"
         )
-    about = runs.read_config(run, _Config)
+    about = runs.read_config(run, Config)
     try:
         recipe = DetectorRecipe.from_described(about["recipe"])
         inputs = InputSpec.from_dict(about["start"]["inputs"])
@@ -96,20 +99,6 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     return detector.eval(), recipe, inputs
 
 
-class _Begun(doors.Shape):
-    backbone: str
-    inputs: dict[str, Any]
-
-
-class _Config(doors.Shape):
-    """What is read of a detector's config.yaml."""
-
-    recipe: dict[str, Any]
-    start: _Begun
-    positions: dict[str, str] = {}  # noqa: RUF012
-
-
-@torch.inference_mode()
 def detect(
     detector: Detector,
     data: DeepLesion,
@@ -121,6 +110,12 @@ def detect(
     progress: bool = True,
 ) -> list[ImageResult]:
     """Detections on every image of a data set, in pixels of the slices as annotated."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    from .dataset import collate
+    from .module import result
+
     detector.eval().to(device)
     results = []
     loader = DataLoader(data, batch_size=batch, collate_fn=collate, **loader_options(workers))
@@ -130,7 +125,8 @@ def detect(
             if positions is not None
             else None
         )
-        found = detector([i.to(device) for i in images], None, at)
+        with torch.inference_mode():
+            found = detector([i.to(device) for i in images], None, at)
         results += [result(t, f) for t, f in zip(targets, found, strict=True)]
     return results
 
@@ -167,6 +163,10 @@ def evaluate(
         ValueError: there is no run or no image, `out` is not empty, or the scorer is missing or not
             the one of the training.
     """
+    from ubr.weights.common.devices import to_device
+
+    from .dataset import DeepLesion
+
     run, out = Path(run), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty, or a file; give a new folder as out")
@@ -189,7 +189,12 @@ def evaluate(
 def _positions(
     run: Path, scorer: str | None, images: DeepLesion, progress: bool
 ) -> Positions | None:
-    trained_with = runs.read_config(run, _Config).get("positions", {}).get("scorer_sha256")
+    from ubr.weights import load
+
+    from .files import Config
+    from .positions import body_positions
+
+    trained_with = runs.read_config(run, Config).get("positions", {}).get("scorer_sha256")
     weights = load(scorer) if scorer else None
     if trained_with != (found := weights.sha256() if weights else None):
         right = "give that file as scorer" if trained_with else "give no scorer"

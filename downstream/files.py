@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ubr.weights.common import doors
+from ubr.weights.common.shapes import Shape
 from ubr.weights.common.tensors import check_numbers, load_torch, torch_save
 
 OTHER = "take the file that training wrote, or train again into a new folder"
@@ -25,14 +26,29 @@ def save_detector(detector: nn.Module, path: Path, about: dict[str, Any]) -> Non
     )
 
 
-class _Stored(doors.Shape):
+class _Stored(Shape):
     model: dict[str, Any]
     about: str = "{}"
 
 
-class _Best(doors.Shape):
+class _Best(Shape):
     step: int
     recall5: float
+
+
+class Begun(Shape):
+    """What a detector began with."""
+
+    backbone: str
+    inputs: dict[str, Any]
+
+
+class Config(Shape):
+    """What is read of a detector's config.yaml."""
+
+    recipe: dict[str, Any]
+    start: Begun
+    positions: dict[str, str] = {}  # noqa: RUF012
 
 
 def read_detector(path: Path) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from torch import Tensor
 from .backbones import Backbone, build
 from .common import disk, doors
 from .common.published import check_published
+from .common.shapes import Shape
 from .common.tensors import check_numbers, load_safetensors
 from .inputs import InputSpec, reference_slice
 from .layouts import layouts_of
@@ -43,7 +44,7 @@ ALTERED = "the file was altered or damaged"
 _FIELDS = ("format", "backbone", "inputs", "provenance", "licence", "reference", "sha256", "seal")
 
 
-class _About(doors.Shape):
+class _About(Shape):
     """The metadata, once its fields are there."""
 
     backbone: str

@@ -22,6 +22,7 @@ from torch import Tensor
 from .artifact import tensors_sha256
 from .common import doors
 from .common.published import check_published
+from .common.shapes import Shape
 from .common.tensors import check_numbers, load_safetensors, load_torch
 from .inputs import InputSpec
 from .layouts import COUNTER, PREFIXES, Location, layouts_of, locate, places
@@ -184,7 +185,7 @@ def _record(path: Path, found: object) -> dict[str, Any]:
     return record
 
 
-class _Record(doors.Shape):
+class _Record(Shape):
     backbone: str
     inputs: dict[str, Any]
     weights_sha256: str
@@ -249,7 +250,7 @@ def _checkpoint(path: Path) -> tuple[dict[str, Tensor], object, Mapping[str, Any
     A checkpoint's state dict is under "state_dict" or "model"; the names of tensors elsewhere in it
     (a moving average, a teacher) begin with the key that they are under.
     """
-    loaded = load_torch(path, "give a state dict")
+    loaded = load_torch(path, "it is not a state dict that opens without executing code")
     if not isinstance(loaded, dict):
         return _checked(path, {}), None, {}
     main = next((k for k in ("state_dict", "model") if isinstance(loaded.get(k), dict)), None)
@@ -286,7 +287,7 @@ def _run_of(path: Path, loaded: Mapping[str, Any]) -> Mapping[str, Any]:
     return doors.check(found[0], _Run, path, remedy) if found else {}
 
 
-class _Run(doors.Shape):
+class _Run(Shape):
     backbone: str
     inputs: dict[str, Any]
 

@@ -11,30 +11,29 @@ file. Pretraining and detectors build their input through it, in two stages:
 The first stage is geometry: which part of the slice, at which resolution, with which neighbouring
 slices. Its result can be stored. The second stage is intensity and runs on the device. HU are
 resampled before they are windowed, so that augmentation can work in HU between the stages.
+
+Methods import torch themselves, because options are made from the contract, and help must not wait
+for torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from pydantic import Field, FiniteFloat
-from torch import Tensor
-from torch.nn import functional as F
 
 from .body import series_box, shown_boxes
 from .common import doors
 from .common.hu import AIR_HU
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_Pair = Annotated[Sequence[FiniteFloat], Field(min_length=2, max_length=2)]
-_Three = Annotated[Sequence[FiniteFloat], Field(min_length=3, max_length=3)]
 
 
 @dataclass(frozen=True)
@@ -113,6 +112,9 @@ class InputSpec:
         Returns:
             `[n, S, S]` int16 HU. Pixels outside the slice are air.
         """
+        import torch
+        from torch.nn import functional as F
+
         if self.field == "body":
             if boxes is None or len(boxes) != len(hu):
                 raise ValueError(
@@ -152,6 +154,8 @@ class InputSpec:
         """
         if self.neighbours_mm is None:
             return grid
+        import torch
+
         planes = []
         for away in (-self.neighbours_mm, 0.0, self.neighbours_mm):
             at = np.interp(z_mm + away, z_mm, np.arange(len(z_mm)))
@@ -173,6 +177,8 @@ class InputSpec:
         low, high = self.window_hu
         hu = grid.float()[:, None] if grid.ndim == 3 else grid.float()
         if self.channels == "folded":
+            import torch
+
             hu = hu.clamp(low, high)
             return torch.cat([hu, torch.zeros_like(hu), torch.ones_like(hu)], dim=1)
         return hu.sub(low).div_(high - low).clamp_(0, 1).expand(-1, 3, -1, -1)
@@ -187,6 +193,8 @@ class InputSpec:
 
         `to_image`, minus mean, over std; in channels-last memory format.
         """
+        import torch
+
         mean, std = (
             torch.tensor(v, device=grid.device).view(1, 3, 1, 1) for v in (self.mean, self.std)
         )
@@ -216,7 +224,9 @@ class InputSpec:
         is never guessed.
         """
         names = {f.name for f in dataclasses.fields(cls)}
-        doors.check(values, _Stored, "input contract", "take it from the file as it was written")
+        from .provenance import Inputs
+
+        doors.check(values, Inputs, "input contract", "take it from the file as it was written")
         if set(values) | {"neighbours_mm"} != names:
             raise ValueError(
                 f"an input contract has the fields {sorted(names)}, got {sorted(values)}"
@@ -227,25 +237,14 @@ class InputSpec:
         return cls(**plain)
 
 
-class _Stored(doors.Shape):
-    """The contract as files hold it. Which fields there must be, `from_dict` says."""
-
-    window_hu: _Pair = (-1.0, 0.0)
-    size_px: int = 16
-    field: str = ""
-    mm_per_px: FiniteFloat | None = None
-    channels: str = ""
-    neighbours_mm: FiniteFloat | None = None
-    mean: _Three = IMAGENET_MEAN
-    std: _Three = IMAGENET_STD
-
-
 def reference_slice(inputs: InputSpec) -> Tensor:
     """The synthetic slice on which the features of two networks are compared.
 
     An ellipse of waves that cover the window and a little beyond, surrounded by air.
     `[1, S, S]` int16 HU.
     """
+    import torch
+
     low, high = inputs.window_hu
     y, x = torch.meshgrid(
         *[torch.linspace(-1, 1, inputs.size_px, dtype=torch.float64)] * 2, indexing="ij"

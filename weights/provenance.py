@@ -1,12 +1,13 @@
-"""What a weights file says of its making, as far as this project reads it."""
+"""What a weights file says of its making and its input, as far as this project reads it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
-from .common.doors import Shape
+from .common.shapes import Shape
 
 Reach = Annotated[list[float], Field(min_length=2, max_length=2)]
 """The smallest and the largest value."""
@@ -36,6 +37,7 @@ class HeldOut(Shape):
     series: int | None = None
     r: float | None = None
     ordered: float | None = None
+    error_mm: float | None = None
 
 
 class Recipe(Shape):
@@ -63,3 +65,20 @@ class Provenance(Shape):
     date: str | None = None
     versions: dict[str, str] = {}  # noqa: RUF012
     commit: str | None = None
+
+
+Pair = Annotated[Sequence[FiniteFloat], Field(min_length=2, max_length=2)]
+Three = Annotated[Sequence[FiniteFloat], Field(min_length=3, max_length=3)]
+
+
+class Inputs(Shape):
+    """An input contract. Which fields there must be, `InputSpec.from_dict` says."""
+
+    window_hu: Pair = (-1.0, 0.0)
+    size_px: int = 16
+    field: str = ""
+    mm_per_px: FiniteFloat | None = None
+    channels: str = ""
+    neighbours_mm: FiniteFloat | None = None
+    mean: Three = (0.0, 0.0, 0.0)
+    std: Three = (1.0, 1.0, 1.0)

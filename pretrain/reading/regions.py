@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, FiniteFloat
 
 from ubr.weights.common import doors
 from ubr.weights.common.disk import write_text
@@ -253,6 +252,10 @@ class Regions:
 
         Raises `ValueError` where there is none, it is damaged, or a newer version wrote it.
         """
+        from ubr.weights.common.shapes import difference
+
+        from .stored import Stored  # here, because pydantic takes a while to import
+
         if not Path(path).exists():
             raise ValueError(f"no such regions file: {path}; calibrate writes one")
         try:
@@ -266,7 +269,7 @@ class Regions:
                 "ubr-pretrain"
             )
         damaged = f"{path}: damaged regions file ({{}}); run calibrate again"
-        if differs := doors.difference(found, _Stored):
+        if differs := difference(found, Stored):
             raise ValueError(damaged.format(differs))
         scale, classifier = found["scale"], found.get("classifier")
         try:
@@ -281,32 +284,6 @@ class Regions:
             )
         except ValueError as error:
             raise ValueError(damaged.format(error)) from None
-
-
-class _StoredLevel(doors.Shape):
-    score: FiniteFloat
-    std: FiniteFloat | None
-    volumes: int
-    without: list[FiniteFloat]
-    residuals_mm: list[FiniteFloat]
-
-
-class _StoredClassifier(doors.Shape):
-    weights: list[list[FiniteFloat]]
-    offsets: list[FiniteFloat]
-
-
-class _Stored(doors.Shape):
-    """Regions as the file holds them."""
-
-    weights_sha256: str
-    parts: list[str]
-    borders: list[_StoredLevel]
-    landmarks: dict[str, _StoredLevel]
-    scale: Annotated[list[str], Field(min_length=2, max_length=2)] | None
-    # Files of earlier versions have neither.
-    classifier: _StoredClassifier | None = None
-    pairs_mm: list[FiniteFloat] = []  # noqa: RUF012
 
 
 def _level(found: Mapping[str, Any]) -> Level:

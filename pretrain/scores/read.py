@@ -15,7 +15,7 @@ from ubr.weights.common.checksums import file_crc32, note, say_unverified
 
 from ..data.tables import DamagedTable, read_table
 from ..reading.curve import Curve
-from ..reading.finding import Finding
+from ..reading.finding import Finding, kinds_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,8 +74,8 @@ def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]],
         )
     except DamagedTable as error:
         raise ValueError(
-            f"{folder} is damaged, or not a folder that score wrote: {LAST}: {error}; score again "
-            "into a new folder"
+            f"{folder} is not a folder that score wrote, or its {LAST} is damaged ({error}); score "
+            "again into a new folder"
         ) from None
     except Exception as error:  # of a damaged file pyarrow raises anything
         raise ValueError(
@@ -163,11 +163,16 @@ def weights_of(folder: str | Path, settings: Mapping[str, Any]) -> str:
 
 
 def read_findings(
-    folder: Path, slices: Mapping[str, Mapping[str, NDArray[Any]]]
+    folder: Path,
+    slices: Mapping[str, Mapping[str, NDArray[Any]]],
+    summaries: Mapping[str, Mapping[str, str]],
 ) -> dict[str, tuple[Finding, ...]]:
-    """The findings of the series that have any, by series. slices: of `read_slices`.
+    """The findings of the series that have any, by series.
 
-    Raises `ValueError` where a finding is of no series that was scored, or of none of its slices.
+    slices: of `read_slices`. summaries: of `read_summaries`.
+
+    Raises `ValueError` where a finding is of no series that was scored, or of none of its slices,
+    or where series.csv names other kinds.
     """
     found: dict[str, list[Finding]] = {}
     for row in read_rows(folder / "findings.csv"):
@@ -185,6 +190,12 @@ def read_findings(
             row["reason"],
         )
         found.setdefault(series, []).append(finding)
+    for series, summary in summaries.items():
+        if summary["findings"] != kinds_of(found.get(series, ())):
+            raise ValueError(
+                f"{folder}: series.csv and findings.csv name different findings of series "
+                f"{series[:16]!r}; {AGAIN}"
+            )
     return {series: tuple(findings) for series, findings in found.items()}
 
 

@@ -39,7 +39,7 @@ class Scored:
         """The scores of all series, in the order of their keys; all of them in memory."""
         slices, _ = read_slices(self.folder)
         rows = read_summaries(self.folder, slices)
-        found = read_findings(self.folder, slices)
+        found = read_findings(self.folder, slices, rows)
         return tuple(
             SeriesScores(
                 row["series"],

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 PUBLISHED = "the file is what the .sha256 beside it says"
 UNPUBLISHED = (
-    "no .sha256 beside the file: its own digest shows accidents, and no forgery; its publisher makes "
-    "one with: sha256sum FILE > FILE.sha256"
+    "no .sha256 beside the file: its own digest shows accidents, and no forgery; its publisher "
+    "makes one with: sha256sum FILE > FILE.sha256"
 )
 
 
 def export(options: Options, words: Sequence[str]) -> None:
     """Weights for another library."""
-    from ubr.weights import export, load
+    from ubr.weights import export
 
     options.description = (
         "Write the weights for another library, and prove that they arrive there. Prints how to "
@@ -48,6 +48,8 @@ def export(options: Options, words: Sequence[str]) -> None:
     )
     options.offer(export, {"weights", "path", "fold", "overwrite"})
     given = options.read(words)
+    from ubr.weights import load
+
     show(str(export(load(given.pop("weights")), given.pop("out"), **given)))
 
 

@@ -7,15 +7,17 @@ written.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -42,6 +44,8 @@ from ubr.weights.layouts import layouts_of
 
 ENDINGS = {"torchvision": ".pth", "timm": "", "detectron2": ".pkl", "onnx": ".onnx"}
 PAIRS = [(name, library) for name in BACKBONES for library in layouts_of(name, ["x"])]
+SHOWN = [(name, library) for name, library in PAIRS if library != "detectron2"]
+"""detectron2 is not installed."""
 
 
 def file_of(path: Path) -> Path:
@@ -176,43 +180,51 @@ def the_map(name: str, library: str) -> str:
     )
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize("name", BACKBONES)
-def test_export__snippets_work_in_plain_python_and_give_the_trunks_map(
-    name: str, tmp_path: Path
-) -> None:
-    """The snippets as printed, then the reference slice by their own recipe for images; the maps
-    come back in files.
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], torch.Tensor]:
+    """For each network and library the map that the snippet's model gives of the reference slice.
+
+    The snippets are run as printed, the slice is made an image by their own recipe, and the maps
+    come back in files. One interpreter runs all, because each takes seconds to import torch.
     """
-    weights = kept(name)
-    mean, std = (
-        f"torch.tensor({v}).view(3, 1, 1)" for v in (weights.inputs.mean, weights.inputs.std)
-    )
-    np.save(tmp_path / "hu.npy", reference_slice(weights.inputs)[0].numpy())
-    code, written = [], [lib for n, lib in PAIRS if n == name and lib != "detectron2"]
-    for library in written:
-        snippet = export(weights, tmp_path / f"{library}{ENDINGS[library]}", to=library)  # type: ignore[arg-type]
+    root = tmp_path_factory.mktemp("snippets")
+    for name, library in SHOWN:
+        weights, folder = kept(name), root / name / library
+        mean, std = (
+            f"torch.tensor({v}).view(3, 1, 1)" for v in (weights.inputs.mean, weights.inputs.std)
+        )
+        folder.mkdir(parents=True)
+        np.save(folder / "hu.npy", reference_slice(weights.inputs)[0].numpy())
+        snippet = export(weights, folder / f"x{ENDINGS[library]}", to=library)  # type: ignore[arg-type]
         image = re.search(r"# From a slice hu \[H, W\]: +(image = .*)", snippet)
         assert image is not None
-        code += [
+        code = [
             snippet,
             "import numpy as np",
-            "hu = torch.from_numpy(np.load('hu.npy')).float()",
+            f"hu = torch.from_numpy(np.load({str(folder / 'hu.npy')!r})).float()",
             image[1],
             "model.eval()",
-        ]
-        code += [
             f"x = ((image - {mean}) / {std})[None]",
-            f"np.save('{library}.npy', {the_map(name, library)}.detach().numpy())",
+            f"np.save({str(folder / 'map.npy')!r}, {the_map(name, library)}.detach().numpy())",
         ]
-    in_plain_python("\n".join(code), tmp_path)
+        (folder / "snippet.py").write_text("\n".join(code))
+    run_all = "import pathlib, runpy\nfor path in pathlib.Path().rglob('snippet.py'):\n"
+    in_plain_python(run_all + "    runpy.run_path(str(path))", root)
+    found = {pair: torch.from_numpy(np.load(root.joinpath(*pair, "map.npy"))) for pair in SHOWN}
+    shutil.rmtree(root)  # nearly a gigabyte
+    return found
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("name", "library"), SHOWN)
+def test_export__snippets_work_in_plain_python_and_give_the_trunks_map(
+    name: str, library: str, maps: dict[tuple[str, str], torch.Tensor]
+) -> None:
+    weights = kept(name)
     with torch.no_grad():
         expected = weights.build()(weights.inputs.to_input(reference_slice(weights.inputs)))
-    for library in written:
-        found = torch.from_numpy(np.load(tmp_path / f"{library}.npy"))
-        torch.testing.assert_close(
-            found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
-        )
+    found = maps[name, library]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
 @pytest.mark.heavy
@@ -244,6 +256,7 @@ def test_timm__folder_makes_a_classifier_and_a_feature_model(name: str, tmp_path
         "config.json",
         "model.safetensors",
         "README.md",
+        "LICENSE",
     }
 
 
@@ -560,3 +573,42 @@ def test_preparation__of_windows_on_either_side_of_zero() -> None:
         made: dict[str, Any] = {"torch": torch, "hu": hu}
         exec(preparation(spec, 255), made)
         torch.testing.assert_close(made["image"], spec.to_image(hu[None])[0] * 255)
+
+
+def test_onnx__holds_nothing_of_the_machine(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    export(kept("timm/resnet18"), tmp_path / "x.onnx", to="onnx")
+    content = (tmp_path / "x.onnx").read_bytes()
+    roots = {
+        str(Path(torch.__path__[0]).parent),
+        str(Path(files.__file__).parents[1]),
+        "site-packages",
+    }
+    assert [root for root in roots if root.encode() in content] == []
+    assert b".py" not in content
+    (kept_,) = onnx.load(tmp_path / "x.onnx").metadata_props
+    assert kept_.key == "ubr" and json.loads(kept_.value)["backbone"] == "timm/resnet18"
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm", "detectron2", "onnx"])
+def test_export__a_full_disk_is_one_line_and_leaves_nothing(
+    library: Literal["torchvision", "timm", "detectron2", "onnx"],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As each library meets it: PyTorch raises an error of its own, the others the system's."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def torchs(values: Any, file: Any) -> None:
+        file.write(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc] unexpected pos 4 vs 2")
+
+    monkeypatch.setattr(torch, "save", torchs)
+    monkeypatch.setattr(safetensors.torch, "save", full)
+    monkeypatch.setattr(pickle, "dump", full)
+    monkeypatch.setattr("onnx.save", full)
+    with pytest.raises(OSError, match=r"for want of disk space; make room|No space left on device"):
+        export(kept("timm/resnet18"), tmp_path / f"x{ENDINGS[library]}", to=library)
+    assert list(tmp_path.iterdir()) == []

@@ -6,23 +6,34 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from pydantic import Field
 
 from . import doors
+from .shapes import Shape
 from .tensors import load_torch, torch_save
 
 OVER = "remove it to start over"
 """What can be done about a checkpoint that cannot be read."""
 
 
-class _Checkpoint(doors.Shape):
+class _Optimizer(Shape):
+    state: dict[int, dict[str, Any]]
+    param_groups: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+class _Loops(Shape):
+    fit_loop: Annotated[dict[str, Any], Field(min_length=1)]
+
+
+class _Checkpoint(Shape):
     global_step: Annotated[int, Field(ge=0, le=10**8)]
     state_dict: dict[str, Any]
-    optimizer_states: list[dict[str, Any]]
-    lr_schedulers: list[dict[str, Any]]
-    loops: dict[str, Any]
+    # Lightning passes over what is missing, and would begin it anew.
+    optimizer_states: Annotated[list[_Optimizer], Field(min_length=1, max_length=1)]
+    lr_schedulers: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1)]
+    loops: _Loops
     callbacks: dict[str, Any]
 
 
@@ -44,10 +55,10 @@ class WholeCheckpointIO(TorchCheckpointIO):
     the run its only checkpoint.
 
     Attributes:
-        read: whether a checkpoint was read.
+        step: of the checkpoint that was read; None if none was.
     """
 
-    read = False
+    step: int | None = None
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -58,8 +69,25 @@ class WholeCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """See `read_checkpoint`."""
         found = read_checkpoint(Path(path))
-        self.read = True
+        self.step = found["global_step"]
         return found
+
+
+class Restored(Callback):
+    """Compares the step of a run with that of its checkpoint, before anything else begins.
+
+    Attributes:
+        done: whether all that the checkpoint holds has found its place.
+    """
+
+    done = False
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        file = trainer.strategy.checkpoint_io
+        step = file.step if isinstance(file, WholeCheckpointIO) else None
+        if step not in (None, trainer.global_step):
+            raise ValueError(f"it is of step {step}, its loops are at {trainer.global_step}")
+        self.done = True
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -71,9 +99,6 @@ class LastCheckpoint(ModelCheckpoint):
         every: steps between two checkpoints.
         validate_every: steps between two validations. Each comes after a checkpoint, so it can be
             interrupted without loss.
-
-    Attributes:
-        restored: whether everything that a checkpoint holds has found its place.
     """
 
     def __init__(self, folder: Path, every: int, validate_every: int) -> None:
@@ -84,11 +109,6 @@ class LastCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
         self._every = (every, validate_every)
-        self.restored = False
-
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        super().on_train_start(trainer, module)
-        self.restored = True
 
     def on_train_batch_end(self, trainer: L.Trainer, *more: Any) -> None:
         if any(trainer.global_step % every == 0 for every in self._every):

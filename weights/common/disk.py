@@ -63,7 +63,7 @@ def scratch(folder: Path, name: str) -> Iterator[Path]:
 def make_folder(path: str | Path, mode: int = 0o777) -> None:
     """Make a folder that is filled step by step, where it is not there.
 
-    mode: who may do what in it, less what the umask takes.
+    mode: who may read and write it, less what the umask takes.
 
     Raises:
         ValueError: a link lies there, which is not followed: it may lead anywhere.

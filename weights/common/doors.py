@@ -9,32 +9,14 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 MOST_BYTES = {"JSON": 64 << 20, "YAML": 1 << 20}
 """Larger files of these kinds are refused. The largest of ours have a hundredth of it."""
-
-
-class Shape(BaseModel):
-    """A table whose named values have these types; it may hold others besides.
-
-    Nothing is converted: a number in quotes is no number.
-    """
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-
-@cache
-def _adapter(shape: Any) -> TypeAdapter[Any]:
-    own = isinstance(shape, type) and issubclass(shape, BaseModel)
-    return TypeAdapter(shape, config=None if own else ConfigDict(strict=True))
 
 
 def check(values: Any, shape: Any, where: object, remedy: str) -> Any:
@@ -42,35 +24,18 @@ def check(values: Any, shape: Any, where: object, remedy: str) -> Any:
 
     Args:
         values: plain values.
-        shape: a `Shape`, or a type such as `dict[str, int]`.
+        shape: a `shapes.Shape`, or a type such as `dict[str, int]`.
         where: the file.
         remedy: what its user can do, as the end of a sentence.
 
     Raises:
         ValueError: they have not; the line names the first value that differs.
     """
+    from .shapes import difference  # here, because pydantic takes a while to import
+
     if differs := difference(values, shape):
         raise ValueError(f"{where}: {differs}; {remedy}")
     return values
-
-
-def difference(values: Any, shape: Any) -> str:
-    """The first difference between values and their shape, in a few words; empty without one."""
-    try:
-        _adapter(shape).validate_python(values)
-        return ""
-    except (RecursionError, OverflowError):
-        return "it holds what no reader can take"
-    except ValidationError as invalid:
-        error = invalid
-    first = error.errors(include_url=False, include_context=False)[0]
-    name = ".".join(map(str, first["loc"])) or "the whole"
-    if first["type"] == "missing":
-        return f"{name} is missing"
-    must = first["msg"].replace("Input should", "must").replace("valid dictionary", "table")
-    must = re.sub(r" or instance of \w+$", "", must)
-    value = repr(first["input"])
-    return f"{name} {must[0].lower()}{must[1:]}, got {value[:60]}{'...' * (len(value) > 60)}"
 
 
 def from_json(text: str | bytes, where: object, remedy: str) -> Any:

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import Sampler
 
 from .callbacks import Diverged, ProgressBar, build_progress
-from .checkpoints import OVER, LastCheckpoint, WholeCheckpointIO
+from .checkpoints import OVER, LastCheckpoint, Restored, WholeCheckpointIO
 from .execution import Intervals, Machine
 from .interruption import Interruption, Stopped
 from .optimizer import pick_precision
@@ -143,7 +143,7 @@ def build_trainer(
         log_every_n_steps=intervals.log_every,
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         plugins=[WholeCheckpointIO()],
-        callbacks=[*bar, *callbacks, Interruption(last_checkpoint(folder)), last],
+        callbacks=[Restored(), *bar, *callbacks, Interruption(last_checkpoint(folder)), last],
         enable_progress_bar=any(isinstance(one, ProgressBar) for one in bar),
         enable_model_summary=False,
         default_root_dir=folder,
@@ -190,9 +190,10 @@ def _restored(trainer: L.Trainer, last: Path) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, AttributeError, RuntimeError, ValueError) as error:
-        file, saves = trainer.strategy.checkpoint_io, trainer.checkpoint_callback
-        read = isinstance(file, WholeCheckpointIO) and file.read
-        fits = isinstance(saves, LastCheckpoint) and saves.restored
+        file = trainer.strategy.checkpoint_io
+        read = isinstance(file, WholeCheckpointIO) and file.step is not None
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        fits = any(isinstance(one, Restored) and one.done for one in callbacks)
         if not read or fits or str(last.parent.parent) in str(error):
             raise
         why = " ".join(str(error).split())[:200]

@@ -64,9 +64,9 @@ class Store:
                 raise StoreError(f"{root} exists and is not a store; name a new or an empty folder")
             try:
                 root.mkdir(parents=True, exist_ok=True)
-                for folder in FOLDERS:  # private/ is its owner's: paths may hold names
-                    mode = 0o700 if folder.startswith("private") else 0o777
-                    disk.make_folder(root / folder, mode)
+                for folder in FOLDERS:
+                    # What may hold names is its owner's.
+                    disk.make_folder(root / folder, 0o777 if folder == "series" else 0o700)
                 make_secret(root / "private" / "secret")
                 write_made(root)
             except OSError as error:

@@ -60,7 +60,7 @@ def read_series(folder: Path) -> tuple[list[SeriesCurve], dict[str, Any]]:
     slices, settings = read_slices(folder)
     weights_of(folder, settings)
     rows = read_summaries(folder, slices)
-    findings = read_findings(folder, slices)
+    findings = read_findings(folder, slices, rows)
     if not slices:
         raise ValueError(f"{folder} holds no series")
     landmarks: dict[str, list[dict[str, str]]] = {}

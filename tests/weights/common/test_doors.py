@@ -12,9 +12,10 @@ import pytest
 from pydantic import FiniteFloat
 
 from ubr.weights.common import doors
+from ubr.weights.common.shapes import Shape, difference
 
 
-class Made(doors.Shape):
+class Made(Shape):
     steps: int
     names: list[str] = []  # noqa: RUF012
     start: dict[str, FiniteFloat] | None = None
@@ -28,7 +29,7 @@ class Made(doors.Shape):
         ({"steps": 3.0}, "steps must be a valid integer, got 3.0"),
         ({"steps": True}, "steps must be a valid integer, got True"),
         ({"names": []}, "steps is missing"),
-        (7, "the whole must be a table, got 7"),
+        (7, "it must be a table, got 7"),
         ({"steps": 1, "names": "abc"}, "names must be a valid list, got 'abc'"),
         ({"steps": 1, "names": ["a", 3]}, "names.1 must be a valid string, got 3"),
         ({"steps": 1, "start": {"lr": float("inf")}}, "start.lr must be a finite number, got inf"),
@@ -36,7 +37,7 @@ class Made(doors.Shape):
     ],
 )
 def test_check__names_the_first_value_of_another_kind(values: Any, wrong: str) -> None:
-    assert doors.difference(values, Made) == wrong
+    assert difference(values, Made) == wrong
     if wrong:
         with pytest.raises(ValueError) as raised:
             doors.check(values, Made, "a.json", "do that")
@@ -46,8 +47,8 @@ def test_check__names_the_first_value_of_another_kind(values: Any, wrong: str) -
 
 
 def test_check__shortens_what_it_shows() -> None:
-    assert len(doors.difference({"steps": "x" * 10**6}, Made)) < 120
-    assert doors.difference({"steps": 1, "start": {"lr": 10**400}}, Made).startswith("start.lr")
+    assert len(difference({"steps": "x" * 10**6}, Made)) < 120
+    assert difference({"steps": 1, "start": {"lr": 10**400}}, Made).startswith("start.lr")
 
 
 def unfolding(levels: int = 12) -> str:

@@ -169,6 +169,17 @@ def test_sources_are_kept_in_private(store: Store) -> None:
     assert len(list((store.path / "private" / "sources").iterdir())) == 2
 
 
+@pytest.mark.parametrize("name", ["series", "private", "private/sources"])
+def test_links__a_store_is_not_written_through_them(name: str, tmp_path: Path) -> None:
+    store, elsewhere = Store.create(tmp_path / "store"), tmp_path / "elsewhere"
+    (store.path / name).rename(elsewhere)
+    (store.path / name).symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    with pytest.raises(ValueError, match="is a link, and nothing is written through it"):
+        Store.open(store.path).clean()
+    assert sorted(elsewhere.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -243,12 +254,11 @@ def test_rows__of_an_earlier_version_are_said_to_be_unverified_once(store: Store
     ]
 
 
-@pytest.mark.parametrize("name", ["series", "private", "private/sources"])
-def test_links__a_store_is_not_written_through_them(name: str, tmp_path: Path) -> None:
-    store, elsewhere = Store.create(tmp_path / "store"), tmp_path / "elsewhere"
-    (store.path / name).rename(elsewhere)
-    (store.path / name).symlink_to(elsewhere)
-    before = sorted(elsewhere.rglob("*"))
-    with pytest.raises(ValueError, match="is a link, and nothing is written through it"):
-        Store.open(store.path).clean()
-    assert sorted(elsewhere.rglob("*")) == before
+def test_private__is_readable_by_its_owner_only(store: Store) -> None:
+    add(store, 1)
+    store.note_sources([("0" * 16, ["/archive/doe_jane/1.dcm"])])
+    private = store.path / "private"
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (private, *private.rglob("*"))}
+    assert modes.pop("private") == modes.pop("sources") == 0o700
+    assert len(modes) == 2 and set(modes.values()) == {0o600}
+    assert store.sources() == {"0" * 16: ["/archive/doe_jane/1.dcm"]}

@@ -55,7 +55,7 @@ def write_scores(
             "pearson_r": 1.0,
             "score_per_mm": 0.3333,
             "paper_rule": False,
-            "findings": "",
+            "findings": "gap" if findings and k == keys[0] else "",
             "warnings": "",
         }
         for k in keys

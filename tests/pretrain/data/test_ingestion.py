@@ -32,7 +32,7 @@ def write_nifti(path: Path, seed: int, slices: int = 6, size: int = 32) -> None:
     nib.save(nib.Nifti1Image(hu, np.diag([2.0, 2.0, 3.0, 1.0])), path)
 
 
-def run(*sources: Path, store: Path, workers: int = 2, **options: object) -> Ingested:
+def run(*sources: Path, store: Path, workers: int = 1, **options: object) -> Ingested:
     return ingest(sources, store, workers=workers, **options)  # type: ignore[arg-type]
 
 
@@ -494,7 +494,8 @@ def test_every_real_scan_is_taken(shared: Path, tmp_path: Path) -> None:
     with (shared / "ct" / "catalog.csv").open(newline="", encoding="utf-8") as file:
         listed = list(csv.DictReader(file))
     dicom = [path for path in (shared / "ct" / "dicom").iterdir() if path.is_dir()]
-    done = run(shared / "ct", store=tmp_path / "store", patients=shared / "ct" / "catalog.csv")
+    patients_of = shared / "ct" / "catalog.csv"
+    done = run(shared / "ct", store=tmp_path / "store", workers=2, patients=patients_of)
     assert len(done.taken) == len(listed) + len(dicom)
     assert {Path(o.path).name for o in done.left_out} == {"README.md", "catalog.csv"}
     assert done.unmatched == 0

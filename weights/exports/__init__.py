@@ -75,11 +75,23 @@ def export(
         snippet = writer.write(weights, layout, part, path)
         # What belongs beside the file appears before the file itself.
         for made, final in zip(writer.beside(part), writer.beside(path), strict=True):
+            _check_beside(made, final, overwrite)
             with disk.whole(final) as beside:
                 made.replace(beside)
         if path.is_dir():
             shutil.rmtree(path)
     return snippet
+
+
+def _check_beside(made: Path, final: Path, overwrite: bool) -> None:
+    """Raise `ValueError` if another file lies where one belongs beside an export.
+
+    What an export left that was cut before its own file appeared is the same, and no obstacle.
+    """
+    there = final.exists() or final.is_symlink()
+    same = final.is_file() and final.read_bytes() == made.read_bytes()
+    if there and not same and not overwrite:
+        raise ValueError(f"{final} exists; give another path, or set `overwrite`")
 
 
 def _check_place(path: Path, writer: Writer, overwrite: bool) -> None:
@@ -89,9 +101,8 @@ def _check_place(path: Path, writer: Writer, overwrite: bool) -> None:
     """
     if writer.ending and path.suffix != writer.ending:
         raise ValueError(f"{path}: the name of this export must end with {writer.ending}")
-    there = [p for p in (path, *writer.beside(path)) if p.exists()]
-    if there and not overwrite:
-        raise ValueError(f"{there[0]} exists; give another path, or set `overwrite`")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists; give another path, or set `overwrite`")
     if path.exists() and path.is_dir() == bool(writer.ending):
         raise ValueError(
             f"{path} is a {'folder' if path.is_dir() else 'file'} and will not be replaced; give "

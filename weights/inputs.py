@@ -11,22 +11,25 @@ file. Pretraining and detectors build their input through it, in two stages:
 The first stage is geometry: which part of the slice, at which resolution, with which neighbouring
 slices. Its result can be stored. The second stage is intensity and runs on the device. HU are
 resampled before they are windowed, so that augmentation can work in HU between the stages.
+
+Methods import torch themselves, because options are made from the contract, and help must not wait
+for torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from .body import series_box, shown_boxes
 from .common.hu import AIR_HU
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -108,6 +111,9 @@ class InputSpec:
         Returns:
             `[n, S, S]` int16 HU. Pixels outside the slice are air.
         """
+        import torch
+        from torch.nn import functional as F
+
         if self.field == "body":
             if boxes is None or len(boxes) != len(hu):
                 raise ValueError(
@@ -147,6 +153,8 @@ class InputSpec:
         """
         if self.neighbours_mm is None:
             return grid
+        import torch
+
         planes = []
         for away in (-self.neighbours_mm, 0.0, self.neighbours_mm):
             at = np.interp(z_mm + away, z_mm, np.arange(len(z_mm)))
@@ -168,6 +176,8 @@ class InputSpec:
         low, high = self.window_hu
         hu = grid.float()[:, None] if grid.ndim == 3 else grid.float()
         if self.channels == "folded":
+            import torch
+
             hu = hu.clamp(low, high)
             return torch.cat([hu, torch.zeros_like(hu), torch.ones_like(hu)], dim=1)
         return hu.sub(low).div_(high - low).clamp_(0, 1).expand(-1, 3, -1, -1)
@@ -182,6 +192,8 @@ class InputSpec:
 
         `to_image`, minus mean, over std; in channels-last memory format.
         """
+        import torch
+
         mean, std = (
             torch.tensor(v, device=grid.device).view(1, 3, 1, 1) for v in (self.mean, self.std)
         )
@@ -226,6 +238,8 @@ def reference_slice(inputs: InputSpec) -> Tensor:
     An ellipse of waves that cover the window and a little beyond, surrounded by air.
     `[1, S, S]` int16 HU.
     """
+    import torch
+
     low, high = inputs.window_hu
     y, x = torch.meshgrid(
         *[torch.linspace(-1, 1, inputs.size_px, dtype=torch.float64)] * 2, indexing="ij"

@@ -15,20 +15,15 @@ from dataclasses import asdict
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ubr.weights import Regressor, Weights, load
 from ubr.weights.common.claims import claiming
-from ubr.weights.common.devices import to_device
 from ubr.weights.common.disk import scratch
 from ubr.weights.common.pool import cores
-from ubr.weights.scorer import score_and_pool, score_grid
 
-from ..data.gridding import Slices, slices_of
 from ..data.scans import UnreadScan, is_store, scans_in_files, scans_in_store
 from ..data.volume import LeftOut
 from ..data.workers import DIED, Workers, chosen, each
@@ -39,6 +34,11 @@ from .scored import Scored
 from .series import SeriesScores
 from .working import Working
 from .write import TableOptions, write_tables
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ubr.weights import Regressor, Weights
 
 
 @claiming("out", fills=True)
@@ -88,7 +88,12 @@ def score(
             series, or regions of other weights.
         ConnectionError: no scheduler answers.
     """
-    weights = weights if isinstance(weights, Weights) else load(weights)
+    import torch
+
+    from ubr.weights import Regressor, load
+    from ubr.weights.common.devices import to_device
+
+    weights = load(weights) if isinstance(weights, str | Path) else weights
     staff = chosen(workers, scheduler, default=max(1, cores() - 1), least=0)
     share(shard)  # refuses another text before anything is looked for
     options = _options(weights, regions, coverage, features, with_paths)
@@ -209,6 +214,10 @@ def _add_all(
     progress: bool,
 ) -> list[LeftOut]:
     """Score series and keep what they give. Returns those that gave nothing."""
+    import torch
+
+    from ..data.gridding import Slices, slices_of
+
     left_out = []
     task = partial(slices_of, regressor.inputs)
     results = each(task, todo, staff, name="score", already=already, progress=progress)
@@ -227,6 +236,8 @@ def _arrays(
     regressor: Regressor, grid: Tensor, options: TableOptions
 ) -> dict[str, NDArray[np.float32]]:
     """Scores `[n]`, and the features `[n, 512]` that they are made of where they are needed."""
+    from ubr.weights.scorer import score_and_pool, score_grid
+
     if options.features or (options.regions is not None and options.regions.classifier is not None):
         scores, features = score_and_pool(regressor, grid)
         return {"scores": scores, "features": features}

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from ubr.pretrain.reading.regions import Level, Regions
-from ubr.pretrain.scores import scoring
 from ubr.weights import InputSpec, Regressor, Weights, build, scorer
 
 from .dicom import expected
@@ -31,8 +30,7 @@ def darkness(_regressor: Any, grid: torch.Tensor) -> NDArray[np.float32]:
 @contextmanager
 def scored_by_darkness() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in (scorer, scoring):
-            patch.setattr(module, "score_grid", darkness)
+        patch.setattr(scorer, "score_grid", darkness)
         yield
 
 

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from tests.made.cuts import Cut, Payload, contents, cut_at
 from tests.made.toys import toy_recipe, toy_store
+from ubr.pretrain.cli import main
 from ubr.pretrain.data.bank import SliceBank, prepare, to_grid
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.module import UBR, Steps
@@ -248,29 +249,20 @@ def test_fit__two_processes_train_what_one_would(store: Store, tmp_path: Path) -
     """
     config = dataclasses.asdict(toy_recipe(g=5, steps=6, optimizer="sgd", lr=0.01))
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(config))))
+    runs = [tmp_path / f"devices-{devices}" for devices in (1, 2)]
+    words = ["fit", str(store.path), "--config", str(tmp_path / "recipe.yaml")]
+    words += ["--accelerator", "cpu", "--validate_every", "3"]
+    assert main([*words, "--out", str(runs[0])]) == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "ubr.pretrain.cli", *words, "--out", str(runs[1]), "--devices", "2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
     tensors = []
-    for devices in (1, 2):
-        run = tmp_path / f"devices-{devices}"
-        command = [
-            sys.executable,
-            "-m",
-            "ubr.pretrain.cli",
-            "fit",
-            str(store.path),
-            "--out",
-            str(run),
-            "--config",
-            str(tmp_path / "recipe.yaml"),
-        ]
-        command += ["--accelerator", "cpu", "--devices", str(devices), "--validate_every", "3"]
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+    for run in runs:
         weights = load(run / "weights.safetensors")
         tensors.append({**weights.trunk, **weights.head})
         assert len(metrics(run)) == 2

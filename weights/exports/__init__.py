@@ -10,25 +10,20 @@ from __future__ import annotations
 
 import filecmp
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from ..artifact import Weights
 from ..common import disk
 from ..common.claims import claiming
-from ..folding import fold as folded
-from ..layouts import layouts_of
-from . import to_detectron2, to_onnx, to_timm, to_torchvision
-from .common import Writer
+
+if TYPE_CHECKING:
+    from ..artifact import Weights
+    from .common import Writer
 
 Target = Literal["torchvision", "timm", "detectron2", "onnx"]
-WRITERS: Mapping[str, Writer] = {
-    "torchvision": to_torchvision.WRITER,
-    "timm": to_timm.WRITER,
-    "detectron2": to_detectron2.WRITER,
-    "onnx": to_onnx.WRITER,
-}
+"""The libraries. What writes for one is `WRITER` in the module `to_...`."""
 
 
 @claiming("path")
@@ -61,16 +56,19 @@ def export(
             exists there.
         TransferError: a tensor did not arrive in the library's own model, or its features differ.
     """
+    from ..folding import fold as folded
+    from ..layouts import layouts_of
+
     path = Path(path).absolute()  # so that the snippet works from any folder
-    if to not in WRITERS:
-        raise ValueError(f"unknown target {to!r}; allowed: {', '.join(WRITERS)}")
+    if to not in get_args(Target):
+        raise ValueError(f"unknown target {to!r}; allowed: {', '.join(get_args(Target))}")
     layout = layouts_of(weights.backbone, weights.trunk).get(to)
     if to != "onnx" and layout is None:
         known = ", ".join([*layouts_of(weights.backbone, weights.trunk), "onnx"])
         raise ValueError(f"backbone {weights.backbone} has no layout {to!r}; it has: {known}")
     if to == "onnx" and fold:
         raise ValueError("an onnx file takes HU as they are; `fold` is for the other targets")
-    writer = WRITERS[to]
+    writer: Writer = import_module(f".to_{to}", __name__).WRITER
     _check_place(path, writer, overwrite)
     weights.build()  # raises unless they are complete and give the features of the file
     if fold:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.pretrain.data.test_ingestion import children, write_nifti
-from ubr.pretrain.scores import scoring, working
+from ubr.pretrain.scores import working
 from ubr.pretrain.scores.scoring import score
-from ubr.weights import Weights
+from ubr.weights import Weights, scorer
 from ubr.weights.common.claims import Claimed
 
 from .helpers import SERIES, Stop, contents, rows, run, start, stopping, wait_for
@@ -25,7 +25,7 @@ def test_stopped__goes_on_and_ends_with_the_same_bytes(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 5))
+        patch.setattr(scorer, "score_grid", stopping(scorer.score_grid, 5))
         run(world, tmp_path / "s")
     assert (
         len(list((tmp_path / "s" / "working").glob("*.npz"))) == 5
@@ -33,7 +33,7 @@ def test_stopped__goes_on_and_ends_with_the_same_bytes(
     )
     with monkeypatch.context() as patch:
         patch.setattr(
-            scoring, "score_grid", stopping(scoring.score_grid, SERIES - 5)
+            scorer, "score_grid", stopping(scorer.score_grid, SERIES - 5)
         )  # no series is read or scored twice
         scored = run(world, tmp_path / "s")
     assert scored.already == 5 and "5 of them by an earlier call" in scored.table()
@@ -78,7 +78,7 @@ def test_stopped__a_damaged_part_is_said_and_can_be_scored_again(
     damage: bytes, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 5))
+        patch.setattr(scorer, "score_grid", stopping(scorer.score_grid, 5))
         run(world, tmp_path / "s")
     part = next((tmp_path / "s" / "working").glob("*.npz"))
     part.write_bytes(damage)
@@ -91,7 +91,7 @@ def test_stopped__a_damaged_part_is_said_and_can_be_scored_again(
 
 def test_finished__is_left_alone(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {p: p.stat().st_mtime_ns for p in (world / "whole").iterdir()}
-    monkeypatch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 0))
+    monkeypatch.setattr(scorer, "score_grid", stopping(scorer.score_grid, 0))
     assert f"{SERIES} of them by an earlier call" in run(world, world / "whole").table()
     assert {p: p.stat().st_mtime_ns for p in (world / "whole").iterdir()} == before
 
@@ -102,7 +102,7 @@ def test_new_series_are_added_to_a_scoring_that_is_not_finished(
     for seed in range(3):
         write_nifti(tmp_path / "scans" / f"{seed}.nii", seed)
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 2))
+        patch.setattr(scorer, "score_grid", stopping(scorer.score_grid, 2))
         score(weights, [tmp_path / "scans"], tmp_path / "s", workers=0, progress=False)
     write_nifti(tmp_path / "scans" / "3.nii", 3)
     (tmp_path / "scans" / "0.nii").unlink()
@@ -135,8 +135,8 @@ def test_links__in_a_folder_that_was_handed_in_are_not_followed(
     name: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 5))
-        patch.setattr(scoring, "score_and_pool", stopping(scoring.score_and_pool, 5))
+        patch.setattr(scorer, "score_grid", stopping(scorer.score_grid, 5))
+        patch.setattr(scorer, "score_and_pool", stopping(scorer.score_and_pool, 5))
         run(world, tmp_path / "s", features=True)
     mine = tmp_path / "mine"
     mine.write_text("mine")
@@ -153,7 +153,7 @@ def test_links__a_working_folder_elsewhere_is_refused(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 2))
+        patch.setattr(scorer, "score_grid", stopping(scorer.score_grid, 2))
         run(world, tmp_path / "s")
     (tmp_path / "elsewhere").mkdir()
     shutil.rmtree(tmp_path / "s" / "working")
@@ -166,7 +166,7 @@ def test_links__a_working_folder_elsewhere_is_refused(
 def test_two_at_once__one_is_refused_and_the_other_gives_what_one_gives(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score_grid, refused = scoring.score_grid, []
+    score_grid, refused = scorer.score_grid, []
 
     def and_another(*args: Any) -> Any:
         """Score a series, while another call comes for the same folder."""
@@ -175,7 +175,7 @@ def test_two_at_once__one_is_refused_and_the_other_gives_what_one_gives(
         refused.append(str(found.value))
         return score_grid(*args)
 
-    monkeypatch.setattr(scoring, "score_grid", and_another)
+    monkeypatch.setattr(scorer, "score_grid", and_another)
     run(world, tmp_path / "s")
     assert len(refused) == SERIES and f"written by process {os.getpid()}" in refused[0]
     assert contents(tmp_path / "s") == contents(world / "whole")

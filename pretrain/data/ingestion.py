@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ubr.weights.body import body_boxes
 from ubr.weights.common.claims import claim_folder
+from ubr.weights.common.disk import is_part
 from ubr.weights.common.pool import cores
 
 from .digests import files_digest
@@ -185,7 +186,8 @@ def _kept_search(sources: Sequence[Path], store: Path, dry: bool) -> Iterator[Pa
 
     None where nothing is to be written, or the store's folder is something else.
     """
-    begun = store.is_dir() and {path.name for path in store.iterdir()} <= {"private", "series"}
+    there = [path for path in store.iterdir() if not is_part(path)] if store.is_dir() else []
+    begun = store.is_dir() and {path.name for path in there} <= {"private", "series"}
     if dry or (store.exists() and not begun and not is_store(store)):
         yield None
         return

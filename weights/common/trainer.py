@@ -58,6 +58,14 @@ class TrainingModule(L.LightningModule):
             values = {name: value.detach() for name, value in shown.items()}
             self.log_dict(values, sync_dist=self.trainer.world_size > 1, batch_size=batch_size)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out how many batches were validated: a validation that is made up for counts twice,
+        and nothing depends on it.
+        """
+        loop = checkpoint["loops"]["fit_loop"]
+        loop = {name: count for name, count in loop.items() if "val_loop" not in name}
+        checkpoint["loops"] = {"fit_loop": loop}
+
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:

@@ -12,7 +12,14 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -61,6 +68,7 @@ def each(
     unit: str = "series",
     already: int = 0,
     progress: bool = True,
+    threads: bool = False,
 ) -> Generator[tuple[Item, Result | None], None, None]:
     """Apply `task` to every item and yield the results as they finish, with a progress bar
     (`ubr.weights.common.progress`).
@@ -76,6 +84,8 @@ def each(
         unit: what an item is.
         already: items that are done and count in the bar.
         progress: show the bar.
+        threads: workers that are a number are threads of this process, for work that leaves the
+            interpreter: processes take seconds to start.
 
     Raises:
         ValueError: Dask is not installed.
@@ -84,18 +94,18 @@ def each(
     waiting = deque(items)
     total = already + len(waiting)
     with progress_bar(total=total, done=already, title=name, unit=unit, show=progress) as bar:
-        for item, result in _results(task, waiting, workers):
+        for item, result in _results(task, waiting, workers, threads):
             bar.update()
             yield item, result
 
 
 def _results(
-    task: Callable[[Item], Result], waiting: deque[Item], workers: Workers
+    task: Callable[[Item], Result], waiting: deque[Item], workers: Workers, threads: bool
 ) -> Iterator[tuple[Item, Result | None]]:
     if not (workers and waiting):
         yield from ((item, task(item)) for item in waiting)
         return
-    with _pool(workers, len(waiting)) as pool:
+    with _pool(workers, len(waiting), threads) as pool:
         for room in (pool.room, *[lambda: 1] * ALONE):
             died: deque[Item] = deque()
             yield from _work_off(task, waiting, pool, room, died)
@@ -131,9 +141,9 @@ def _work_off(
 
 @dataclass(frozen=True)
 class _Pool:
-    """Processes of one kind.
+    """Workers of one kind.
 
-    room: how many items may be submitted at a time: one running and one ready per process.
+    room: how many items may be submitted at a time: one running and one ready for each.
     death: raised for an item whose process died.
     """
 
@@ -143,13 +153,13 @@ class _Pool:
 
 
 @contextmanager
-def _pool(workers: Workers, items: int) -> Iterator[_Pool]:
+def _pool(workers: Workers, items: int, threads: bool) -> Iterator[_Pool]:
     if isinstance(workers, str):
         with _cluster(workers) as pool:
             yield pool
         return
     count = min(workers, items)
-    executor = ProcessPool(count)
+    executor = ThreadPoolExecutor(count) if threads else ProcessPool(count)
     try:
         yield _Pool(executor, lambda: 2 * count, Died)
     finally:

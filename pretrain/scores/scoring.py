@@ -7,31 +7,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path
+from typing import cast, get_args
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ubr.weights import Regressor, Weights, load
+from ubr.weights.common.checks import check_choice
 from ubr.weights.common.devices import to_device
 from ubr.weights.common.pool import cores
-from ubr.weights.scorer import score_and_pool, score_grid
+from ubr.weights.runtimes import Choice, Runtime
 
-from ..data.gridding import Slices, slices_of
 from ..data.scans import UnreadScan, is_store, scans_in_files, scans_in_store
 from ..data.volume import LeftOut
-from ..data.workers import DIED, Workers, chosen, each
+from ..data.workers import Workers, chosen
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
+from .adding import add_all, network_for
 from .read import LAST, read_rows
 from .scored import Scored
 from .series import SeriesScores
@@ -47,11 +45,13 @@ def score(
     regions: str | Path | Regions | None = None,
     coverage: float | None = None,
     features: bool = False,
+    every_mm: float | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     shard: str | None = None,
     with_paths: bool = False,
     device: str = "auto",
+    runtime: Choice = "auto",
     progress: bool = True,
 ) -> Scored:
     """Score every slice of a store or of scans. An interrupted call resumes where it is repeated.
@@ -67,8 +67,11 @@ def score(
             default.
         features: also write features.npy, the 512 pooled features of each slice (float32), in the
             order of slices.parquet's rows.
-        workers: processes that read and resample; all but one core by default, 0 reads in this
-            process.
+        every_mm: read, decode and score only as many slices as lie at most so far apart, and
+            interpolate between them; slices.parquet then marks which. Geometry and missing slices
+            still come from all headers.
+        workers: how many read and resample: processes, or for a store threads; one per core by
+            default, 0 reads in the main thread.
         scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and resample
             instead. They must see the sources under the same paths, and be started with
             --nthreads 1.
@@ -77,6 +80,9 @@ def score(
         with_paths: also write which file or folder each series was read from. Paths may hold a
             name.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        runtime: what computes: "torch", "openvino" or "onnx" (ONNX Runtime), the latter two on a
+            CPU (extra `fast`). "auto" takes the fastest that is installed where there are slices
+            enough to repay its start, if its scores equal torch's; a repeated call takes the same.
         progress: show a progress bar.
 
     Raises:
@@ -86,13 +92,17 @@ def score(
         ConnectionError: no scheduler answers.
     """
     weights = weights if isinstance(weights, Weights) else load(weights)
-    staff = chosen(workers, scheduler, default=max(1, cores() - 1), least=0)
+    staff = chosen(workers, scheduler, default=cores(), least=0)
     share(shard)  # refuses another text before anything is looked for
-    options = _options(weights, regions, coverage, features, with_paths)
-    working = Working(Path(out), _settings(weights, options, shard), LAST)
-    regressor = Regressor.from_weights(weights).eval().to(memory_format=torch.channels_last)
-    to_device(regressor, device)
-    return _score(regressor, sources, working, options, shard, staff, progress)
+    check_choice("runtime", runtime, Choice)
+    if every_mm is not None and not 0 < every_mm < math.inf:
+        raise ValueError(f"every_mm must be above 0, got {every_mm:g}")
+    options = _options(weights, regions, coverage, features, with_paths, every_mm is not None)
+    working = Working(Path(out), _settings(weights, options, shard, every_mm), LAST)
+    runtime = _as_begun(runtime, working)
+    regressor = Regressor.from_weights(weights).eval().requires_grad_(False)
+    to_device(regressor.to(memory_format=torch.channels_last), device)
+    return _score(regressor, sources, working, options, shard, staff, runtime, progress)
 
 
 def share(shard: str | None) -> Callable[[str], bool]:
@@ -115,16 +125,19 @@ def _options(
     coverage: float | None,
     features: bool,
     with_paths: bool,
+    some: bool,
 ) -> TableOptions:
     """What the tables will hold. Raises `ValueError` for regions of other weights."""
     regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
     if regions is not None:
         regions.check(weights.sha256())
-    return TableOptions(regions, chosen_coverage(coverage, regions), features, with_paths)
+    return TableOptions(regions, chosen_coverage(coverage, regions), features, with_paths, some)
 
 
-def _settings(weights: Weights, options: TableOptions, shard: str | None) -> dict[str, object]:
-    """What the scores depend on besides the series."""
+def _settings(
+    weights: Weights, options: TableOptions, shard: str | None, every_mm: float | None
+) -> dict[str, object]:
+    """What the scores depend on besides the series; the runtime is added when it is known."""
     return {
         "weights_sha256": weights.sha256(),
         "regions_sha256": _regions_sha256(options.regions),
@@ -132,7 +145,24 @@ def _settings(weights: Weights, options: TableOptions, shard: str | None) -> dic
         "features": options.features,
         "shard": shard,
         "with_paths": options.with_paths,
+        "every_mm": every_mm,
     }
+
+
+def _as_begun(runtime: Choice, working: Working) -> Choice:
+    """The runtime that the folder was begun with, or the choice for a new one.
+
+    Raises `ValueError` where another one is asked for: the last digits of its scores differ.
+    """
+    if not working.begun:
+        return runtime
+    begun = working.begun.get("runtime", "torch")  # earlier versions had no other
+    if begun not in get_args(Runtime) or runtime not in ("auto", begun):
+        raise ValueError(
+            f"{working.folder} was begun with runtime {begun}, not {runtime}; give the same "
+            "`runtime`, or a new `out`"
+        )
+    return cast(Choice, begun)
 
 
 def _regions_sha256(regions: Regions | None) -> str | None:
@@ -149,6 +179,7 @@ def _score(
     options: TableOptions,
     shard: str | None,
     staff: Workers,
+    runtime: Choice,
     progress: bool,
 ) -> Scored:
     """Score what is not scored yet, and write the tables once all of it is."""
@@ -163,9 +194,11 @@ def _score(
     scored = Scored(working.folder, where, len(already), missing)
     if working.finished:
         working.tidy()
-        return scored
+        return replace(scored, runtime=runtime)
     todo = [job for key, job in jobs.items() if key not in already]
-    left_out += _add_all(regressor, todo, working, options, len(already), staff, progress)
+    network, why_not = network_for(regressor, runtime, todo, options)
+    working.settings["runtime"] = network.runtime
+    left_out += add_all(network, regressor.inputs, todo, working, len(already), staff, progress)
     done = sorted(jobs.keys() - {out.key for out in left_out})  # not by when a process was ready
     if not done and not (shard and found):
         reason = f": {left_out[0].reason}" if left_out else ""
@@ -179,7 +212,7 @@ def _score(
         {**working.settings, "backbone": regressor.backbone.name},
     )
     working.finish(names)
-    return scored
+    return replace(scored, runtime=network.runtime, notes=(*missing, *why_not))
 
 
 def _jobs(
@@ -193,40 +226,6 @@ def _jobs(
             "a store is scored alone; score several one after the other, or give scans"
         )
     return scans_in_store(sources[0], with_paths=with_paths)
-
-
-def _add_all(
-    regressor: Regressor,
-    todo: Sequence[UnreadScan],
-    working: Working,
-    options: TableOptions,
-    already: int,
-    staff: Workers,
-    progress: bool,
-) -> list[LeftOut]:
-    """Score series and keep what they give. Returns those that gave nothing."""
-    left_out = []
-    task = partial(slices_of, regressor.inputs)
-    results = each(task, todo, staff, name="score", already=already, progress=progress)
-    with closing(results):
-        for job, slices in results:
-            if isinstance(slices, Slices):
-                made = _arrays(regressor, torch.from_numpy(slices.grid), options)
-                warnings = np.array(slices.warnings, np.str_)
-                working.add(job.key, **made, z_mm=slices.z_mm, warnings=warnings)
-            else:
-                left_out.append(LeftOut(job.source, slices or DIED, job.key))
-    return left_out
-
-
-def _arrays(
-    regressor: Regressor, grid: Tensor, options: TableOptions
-) -> dict[str, NDArray[np.float32]]:
-    """Scores `[n]`, and the features `[n, 512]` that they are made of where they are needed."""
-    if options.features or (options.regions is not None and options.regions.classifier is not None):
-        scores, features = score_and_pool(regressor, grid)
-        return {"scores": scores, "features": features}
-    return {"scores": score_grid(regressor, grid)}
 
 
 def _path_key(path: str) -> str:
@@ -268,4 +267,5 @@ def _finished(working: Working, key: str, source: str) -> SeriesScores:
         tuple(arrays["warnings"].tolist()),
         source,
         arrays.get("features"),
+        interpolated=arrays.get("interpolated"),
     )

@@ -11,7 +11,7 @@ import torch
 from tests.made.networks import weights_of
 from ubr.weights import Regressor, scorer
 from ubr.weights.body import body_boxes
-from ubr.weights.scorer import score_and_pool, score_grid, score_slices
+from ubr.weights.scorer import score_grid, score_slices
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,6 @@ def test_score_grid__is_the_regressor_in_batches(
     np.testing.assert_allclose(score_grid(regressor, grid), expected, rtol=1e-5)
     monkeypatch.setattr(scorer, "BATCH", 2)
     np.testing.assert_allclose(score_grid(regressor, grid), expected, rtol=1e-5)
-    scores, features = score_and_pool(regressor, grid)
-    np.testing.assert_allclose(scores, expected, rtol=1e-5)
-    assert features.shape == (5, 512)
 
 
 def test_score_slices__resamples_and_adds_neighbours(regressor: Regressor) -> None:

@@ -24,6 +24,7 @@ from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.scores import scoring
 from ubr.pretrain.scores.read import read_features, read_slices
 from ubr.pretrain.scores.scoring import score, share
+from ubr.pretrain.scores.working import Working
 from ubr.weights import Weights
 
 from .helpers import SERIES, Stop, contents, rows, run, stopping
@@ -110,7 +111,7 @@ def test_refused__other_weights_options_or_series(
         run(world, tmp_path / "s")
     else:
         with monkeypatch.context() as patch, pytest.raises(Stop):
-            patch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 2))
+            patch.setattr(Working, "add", stopping(Working.add, 2))
             run(world, tmp_path / "s")
     before = sorted(tmp_path.rglob("*"))
     for sources, chosen, options, reason in (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.pretrain.data.test_ingestion import children, write_nifti
-from ubr.pretrain.scores import scoring, working
+from ubr.pretrain.scores import adding, working
 from ubr.pretrain.scores.scoring import score
 from ubr.weights import Weights
 
@@ -22,16 +22,16 @@ def test_stopped__goes_on_and_ends_with_the_same_bytes(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 5))
+        patch.setattr(working.Working, "add", stopping(working.Working.add, 5))
         run(world, tmp_path / "s")
     assert (
         len(list((tmp_path / "s" / "working").glob("*.npz"))) == 5
         and not (tmp_path / "s" / "slices.parquet").exists()
     )
     with monkeypatch.context() as patch:
-        patch.setattr(
-            scoring, "score_grid", stopping(scoring.score_grid, SERIES - 5)
-        )  # no series is read or scored twice
+        # no series is read or kept twice
+        patch.setattr(adding, "slices_of", stopping(adding.slices_of, SERIES - 5))
+        patch.setattr(working.Working, "add", stopping(working.Working.add, SERIES - 5))
         scored = run(world, tmp_path / "s")
     assert scored.already == 5 and "5 of them by an earlier call" in scored.table()
     assert contents(tmp_path / "s") == contents(world / "whole")
@@ -75,7 +75,7 @@ def test_stopped__a_damaged_part_is_said_and_can_be_scored_again(
     damage: bytes, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 5))
+        patch.setattr(working.Working, "add", stopping(working.Working.add, 5))
         run(world, tmp_path / "s")
     part = next((tmp_path / "s" / "working").glob("*.npz"))
     part.write_bytes(damage)
@@ -88,7 +88,7 @@ def test_stopped__a_damaged_part_is_said_and_can_be_scored_again(
 
 def test_finished__is_left_alone(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {p: p.stat().st_mtime_ns for p in (world / "whole").iterdir()}
-    monkeypatch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 0))
+    monkeypatch.setattr(working.Working, "add", stopping(working.Working.add, 0))
     assert f"{SERIES} of them by an earlier call" in run(world, world / "whole").table()
     assert {p: p.stat().st_mtime_ns for p in (world / "whole").iterdir()} == before
 
@@ -99,7 +99,7 @@ def test_new_series_are_added_to_a_scoring_that_is_not_finished(
     for seed in range(3):
         write_nifti(tmp_path / "scans" / f"{seed}.nii", seed)
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(scoring, "score_grid", stopping(scoring.score_grid, 2))
+        patch.setattr(working.Working, "add", stopping(working.Working.add, 2))
         score(weights, [tmp_path / "scans"], tmp_path / "s", workers=0, progress=False)
     write_nifti(tmp_path / "scans" / "3.nii", 3)
     (tmp_path / "scans" / "0.nii").unlink()

@@ -185,8 +185,8 @@ class InputSpec:
             at = np.interp(
                 z_mm[slices] + away * (self.neighbours_mm or 0.0), z_mm, np.arange(len(z_mm))
             )
-            lower = np.floor(at).astype(np.intp)
-            found.append(((lower, np.minimum(lower + 1, len(z_mm) - 1)), at - lower))
+            lower, upper = (ends(at).astype(np.intp) for ends in (np.floor, np.ceil))
+            found.append(((lower, upper), at - lower))
         return found
 
     def to_image(self, grid: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ Floats = NDArray[np.float32]
 
 PARITY = 1e-4
 """Largest difference of a score from torch's; relative to the score if that is above 1."""
-WORTH: dict[Runtime, int] = {"openvino": 2_000, "onnx": 10_000}
+WORTH: dict[Runtime, int] = {"openvino": 6_000, "onnx": 10_000}
 """Slices from which "auto" takes a runtime, the fastest first: fewer do not repay preparing it."""
 NEEDS = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnx", "onnxscript")}
 BATCH = 64

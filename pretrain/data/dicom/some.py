@@ -50,7 +50,7 @@ def read_some(series: Series, pick: Pick) -> Some | None:
     None where the series has to be read as a whole: slices are resampled or moved, all are wanted,
     or something cannot be read, and what to make of it shows when all of it is.
 
-    Raises `UnusableError` when the wanted slices are no CT.
+    Raises `UnusableError` when the headers say that the slices are no volume.
     """
     frames = _frames(series)
     if not frames or not all(alike(frames[0].slice, frame.slice) for frame in frames):
@@ -71,7 +71,10 @@ def read_some(series: Series, pick: Pick) -> Some | None:
     if len(wanted) == len(keep):
         return None
     chosen = [frames[keep[k]] for k in whole.hu[wanted, 0, 0]]
-    found = read_series(_part(series, frames, chosen))
+    try:
+        found = read_series(_part(series, frames, chosen))
+    except UnusableError:
+        return None
     if len(found.hu) != len(wanted):
         return None
     of_pixels = (text for text in found.warnings if text.split(":")[0] in OF_PIXELS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.pretrain.data.test_ingestion import children, write_nifti
+from tests.pretrain.data.test_ingestion import write_nifti
 from ubr.pretrain.scores import adding, working
 from ubr.pretrain.scores.scoring import score
 from ubr.weights import Weights
 
-from .helpers import SERIES, Stop, contents, rows, run, start, stopping, wait_for
+from .helpers import SERIES, Stop, contents, rows, run, start_killing, stopping
 
 
 def test_stopped__goes_on_and_ends_with_the_same_bytes(
@@ -109,19 +108,30 @@ def test_new_series_are_added_to_a_scoring_that_is_not_finished(
 
 
 @pytest.mark.heavy
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
-def test_killed__whole_run_and_workers_end_with_the_same_bytes(world: Path, tmp_path: Path) -> None:
+def test_killed__while_a_store_is_scored_ends_with_the_same_bytes(
+    world: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "s"
-    process = start(world, out, "--workers", "2")
-    wait_for(process, out, 2)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL and not (out / "slices.parquet").exists()
-    done = len(list((out / "working").glob("*.npz")))
-    process = start(world, out, "--workers", "2")
-    wait_for(process, out, done + 1)
-    readers = [
-        p for p in children(process) if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()
-    ]
-    os.kill(readers[0], signal.SIGKILL)
-    assert process.wait(120) == 0
+    for kept, more in ((2, 2), (5, 7)):
+        process = start_killing(
+            "self", kept, world / "w.safetensors", world / "store", out, "--workers", "2"
+        )
+        assert process.wait(120) == -signal.SIGKILL and not (out / "slices.parquet").exists()
+        assert len(list((out / "working").glob("*.npz"))) == more
+    assert run(world, out).already == 7
     assert contents(out) == contents(world / "whole")
+
+
+@pytest.mark.heavy
+def test_killed__whole_run_and_readers_end_with_the_same_bytes(world: Path, tmp_path: Path) -> None:
+    weights, scans = world / "w.safetensors", tmp_path / "scans"
+    for seed in range(24):
+        write_nifti(scans / f"{seed}.nii", seed)
+    score(weights, [scans], tmp_path / "whole", workers=0, progress=False)
+    out = tmp_path / "s"
+    process = start_killing("self", 3, weights, scans, out, "--workers", "2")
+    assert process.wait(120) == -signal.SIGKILL
+    assert len(list((out / "working").glob("*.npz"))) == 3
+    process = start_killing("reader", 1, weights, scans, out, "--workers", "2")
+    assert process.wait(120) == 0
+    assert contents(out) == contents(tmp_path / "whole")

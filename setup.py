@@ -24,7 +24,10 @@ setup(
             include=["pretrain", "pretrain.*", "weights", "weights.*", "downstream", "downstream.*"]
         )
     ],
-    package_data={"ubr.pretrain.uses.report": ["*.html", "*.css", "*.js"]},
+    package_data={
+        "ubr.pretrain.uses.report": ["*.html", "*.css", "*.js"],
+        "ubr.weights.exports": ["licences/*.txt"],
+    },
     install_requires=[
         "blosc2>=3.0",
         "jinja2>=3.1",
@@ -34,7 +37,7 @@ setup(
         "nibabel>=5.2",
         "numpy>=1.26",
         "pillow>=10",
-        "pyarrow>=15",
+        "pyarrow>=17",
         "pydicom>=3.0",
         "python-gdcm>=3.0.24",
         "pyyaml>=6",
@@ -50,6 +53,7 @@ setup(
         "cluster": ["distributed>=2024.8"],
         "dicom": ["highdicom>=0.25"],
         "fast": ["openvino>=2025.0"],
+        "idc": ["idc-index-data>=25"],
         "itk": ["SimpleITK>=2.3"],
         "labels": ["scikit-learn>=1.5"],
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
@@ -60,6 +64,7 @@ setup(
             "mypy>=1.13",
             "pycocotools>=2.0.8",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff>=0.8",
         ],
     },

@@ -29,9 +29,6 @@ ANCHORS_PX = (16, 24, 32, 48, 96)
 PYRAMID_ANCHORS_PX = (16, 32, 64, 128, 256)
 """Side of the anchors of each level of a pyramid, from the finest."""
 
-PROBED_PX = (96, 160)
-"""Height and width of an image that every trunk must take; no network is built for it."""
-
 
 class Trunk(nn.Module):
     """A backbone as torchvision's detectors want it: its last map, or a pyramid of its maps of
@@ -240,7 +237,6 @@ def bare_detector(
 ) -> Detector:
     """The detector around a backbone as it is; the options are those of `faster_rcnn`."""
     trunk = Trunk(net, pyramid=pyramid)
-    _check_sizes(trunk, net.name)
     levels, side = len(trunk.indices) or 1, 7
     sides = tuple(anchors_px or (PYRAMID_ANCHORS_PX[:levels] if pyramid else ANCHORS_PX))
     anchors = tuple((one,) for one in sides) if pyramid else (sides,)
@@ -281,27 +277,6 @@ def bare_detector(
     if norms == "frozen":
         trunk.body = timm.layers.freeze_batch_norm_2d(trunk.body)  # type: ignore[attr-defined, no-untyped-call]
     return detector
-
-
-@torch.no_grad()
-def _check_sizes(trunk: Trunk, name: str) -> None:
-    """Refuse a trunk that is built for one size: images differ in size, in steps of 32 px."""
-    trunk.eval()
-    try:
-        trunk(torch.zeros(1, 3, *PROBED_PX))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        height, width = PROBED_PX
-        raise ValueError(
-            f"{name} does not take images of {width} x {height} px ({_first_line(error)}), and a "
-            "detector's images differ in size; choose a convolutional backbone (timm/resnet18, "
-            "timm/convnext_tiny, vgg16), or a transformer that takes any size"
-        ) from error
-    finally:
-        trunk.train()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def faster_rcnn(weights: Weights, *, seed: int = 0, **options: Any) -> tuple[Detector, Receipt]:

@@ -6,24 +6,25 @@ import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
-from torch.utils.data import DataLoader
+from typing import TYPE_CHECKING, Any, Literal
 
 from ubr.pretrain.data.deeplesion.images import load_hu, slice_path
-from ubr.weights import InputSpec, build, load
+from ubr.weights import InputSpec
 from ubr.weights.common import disk
-from ubr.weights.common.devices import to_device
+from ubr.weights.common.checksums import torch_load
+from ubr.weights.common.claims import claiming
 from ubr.weights.common.processes import loader_options
 from ubr.weights.common.progress import progress_bar
 
-from .dataset import DeepLesion, collate
-from .detector import Detector, bare_detector
 from .metrics import FPS, ImageResult, report
-from .module import result
-from .positions import Positions, body_positions
 from .recipes import DetectorRecipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from .dataset import DeepLesion
+    from .detector import Detector
+    from .positions import Positions
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     """
     import yaml
 
+    from ubr.weights import build
+
+    from .detector import bare_detector
+
     file, config = run / f"{which}.pth", run / "config.yaml"
     if not file.is_file() or not config.is_file():
         raise ValueError(
@@ -82,7 +87,7 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     recipe, start = DetectorRecipe.from_described(about["recipe"]), about["start"]
     inputs = InputSpec.from_dict(start["inputs"])
     detector = bare_detector(build(start["backbone"], any_size=True), inputs, **recipe.parts())
-    state = torch.load(file, map_location="cpu", weights_only=True)["model"]
+    state = torch_load(file, "train again into a new folder")["model"]
     try:
         detector.load_state_dict(state)
     except RuntimeError as error:
@@ -92,7 +97,6 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     return detector.eval(), recipe, inputs
 
 
-@torch.inference_mode()
 def detect(
     detector: Detector,
     data: DeepLesion,
@@ -104,6 +108,12 @@ def detect(
     progress: bool = True,
 ) -> list[ImageResult]:
     """Detections on every image of a data set, in pixels of the slices as annotated."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    from .dataset import collate
+    from .module import result
+
     detector.eval().to(device)
     results = []
     loader = DataLoader(data, batch_size=batch, collate_fn=collate, **loader_options(workers))
@@ -113,11 +123,13 @@ def detect(
             if positions is not None
             else None
         )
-        found = detector([i.to(device) for i in images], None, at)
+        with torch.inference_mode():
+            found = detector([i.to(device) for i in images], None, at)
         results += [result(t, f) for t, f in zip(targets, found, strict=True)]
     return results
 
 
+@claiming("out")
 def evaluate(
     run: Path,
     data: Path,
@@ -149,9 +161,11 @@ def evaluate(
         ValueError: there is no run or no image, `out` is not empty, or the scorer is missing or not
             the one of the training.
     """
+    from ubr.weights.common.devices import to_device
+
+    from .dataset import DeepLesion
+
     run, out = Path(run), Path(out)
-    if out.parent.is_dir():
-        disk.sweep(out.parent)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty, or a file; give a new folder as out")
     detector, recipe, inputs = load_detector(run, which)
@@ -174,6 +188,10 @@ def _positions(
     run: Path, scorer: str | None, images: DeepLesion, progress: bool
 ) -> Positions | None:
     import yaml
+
+    from ubr.weights import load
+
+    from .positions import body_positions
 
     trained_with = (
         yaml.safe_load((run / "config.yaml").read_text()).get("positions", {}).get("scorer_sha256")

@@ -28,6 +28,7 @@ from ubr.pretrain.data.deeplesion.table import (
     table_rows,
     without_noisy,
 )
+from ubr.weights.common.claims import claiming
 
 from .coco import write_coco
 from .diagnostics import OFFICIAL, Diagnostics, Report
@@ -46,6 +47,7 @@ THINNEST_PX = 1.0
 """What a box must measure inside its image; a sliver has no area in float32."""
 
 
+@claiming("coco", fills=True)
 def check(
     folder: Path | str,
     *,

@@ -19,6 +19,7 @@ from torch import Tensor
 from ubr.weights import Weights
 from ubr.weights.common import disk, runs
 from ubr.weights.common.checkpoints import torch_save
+from ubr.weights.common.checksums import torch_load
 from ubr.weights.common.estimate import Estimate
 from ubr.weights.common.execution import Intervals, Machine
 from ubr.weights.common.stored import values_sha256
@@ -54,7 +55,7 @@ class Best(Callback):
         """On a resume, the best so far is the file's, as the checkpoint may be older than it."""
         path = self.folder / "best.pth"
         about = (
-            json.loads(torch.load(path, map_location="cpu", weights_only=True)["about"])
+            json.loads(torch_load(path, "remove it; a new best one will be found")["about"])
             if path.exists()
             else {"recall5": -1.0, "step": 0}
         )

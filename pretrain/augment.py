@@ -9,15 +9,16 @@ step), so a slice gets the same view whichever rank holds it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from ubr.weights.common.checks import check_choices, check_ranges
 from ubr.weights.common.hu import AIR_HU, FAINTEST_HU
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _RANGES: dict[str, tuple[float, float]] = {
     "crop_area": (0.05, 1),
@@ -98,6 +99,8 @@ class Augment:
         Returns:
             `[G', M, S, S]` or `[G', M, 3, S, S]` float32 HU.
         """
+        import torch
+
         rng = np.random.default_rng([seed, step, 1])
         m, mine = grid.shape[1], slice(rank, None, world)
         zoom = self.field_of_view ** rng.uniform(-1, 1, (g, 1))[mine] * np.ones((1, m))
@@ -150,6 +153,9 @@ class Augment:
         """Extent `[N]` (side times zoom, 1 is the image) and centre `[N, 2]` (y, x in -1..1), whole
         where a crop would lose the body.
         """
+        import torch
+        from torch.nn import functional as F
+
         size, device = flat.shape[-1], flat.device
         # Pixels are whole HU, so their sums are exact as integers (and float64 is not known to
         # Apple's GPUs).
@@ -178,6 +184,9 @@ def _resample(
     """Bilinear views `[N, C, S, S]` of squares of relative side `extent` around `centre`, turned
     and mirrored; outside the slice is air.
     """
+    import torch
+    from torch.nn import functional as F
+
     turn = torch.tensor(
         np.stack([np.cos(angle), np.sin(angle), mirror]), dtype=torch.float32, device=flat.device
     )

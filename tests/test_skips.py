@@ -22,7 +22,7 @@ def test_known(): assert False
 """
 
 
-def run(folder: Path, *lines: str) -> tuple[int, str]:
+def run(folder: Path, *lines: str, workers: int = 0) -> tuple[int, str]:
     """The exit status and output of a run with these lines in its list."""
     (folder / "conftest.py").write_text(CONFTEST.read_text())
     (folder / "skips.txt").write_text("\n".join(lines))
@@ -35,6 +35,7 @@ def run(folder: Path, *lines: str) -> tuple[int, str]:
         "skips.txt",
         "-p",
         "no:cacheprovider",
+        f"-n{workers}",
     ]
     done = subprocess.run([*command, "."], cwd=folder, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout
@@ -56,11 +57,12 @@ def test_skip__is_accepted_by_a_part_of_its_reason(
     assert returned == status and said in shown
 
 
-def test_skip__of_a_whole_file_and_in_a_fixture_count(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_skip__of_a_whole_file_and_in_a_fixture_count(tmp_path: Path, workers: int) -> None:
     (tmp_path / "test_file.py").write_text("import pytest\npytest.importorskip('no_such_module')")
     fixture = "@pytest.fixture\ndef data(): pytest.skip('no data')"
     (tmp_path / "test_data.py").write_text(f"import pytest\n{fixture}\ndef test_it(data): pass")
-    returned, shown = run(tmp_path, "no data")
+    returned, shown = run(tmp_path, "no data", workers=workers)
     # With nothing but skips pytest itself says that no test ran where a file is all there is.
     assert returned == 1 and "accepted  test_data.py::test_it: no data" in shown
     assert "NOT ACCEPTED  test_file.py: could not import 'no_such_module'" in shown

@@ -106,7 +106,7 @@ def _timm(name: str, any_size: bool) -> Backbone:
     model.prune_intermediate_layers(indices=1, prune_norm=True, prune_head=True)  # type: ignore[operator]
     last = info[-1] if isinstance(info, list) else info.get_dicts()[-1]
     net = Backbone(name, model, _timm_map, last["num_chs"], last["reduction"])
-    if fixed:
+    if any_size:
         _try_another_size(net)
     return net
 

@@ -23,6 +23,7 @@ import yaml
 from torch import Tensor
 
 from .artifact import tensors_sha256
+from .common.checksums import check_members
 from .inputs import InputSpec
 from .layouts import COUNTER, PREFIXES, Location, layouts_of, locate, places
 from .receipts import TransferError
@@ -251,6 +252,10 @@ def _checkpoint(path: Path) -> tuple[dict[str, Tensor], object, Mapping[str, Any
     A checkpoint's state dict is under "state_dict" or "model"; the names of tensors elsewhere in it
     (a moving average, a teacher) begin with the key that they are under.
     """
+    try:
+        check_members(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); get it again") from None
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

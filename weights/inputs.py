@@ -11,22 +11,25 @@ file. Pretraining and detectors build their input through it, in two stages:
 The first stage is geometry: which part of the slice, at which resolution, with which neighbouring
 slices. Its result can be stored. The second stage is intensity and runs on the device. HU are
 resampled before they are windowed, so that augmentation can work in HU between the stages.
+
+Methods import torch themselves, because options are made from the contract, and help must not wait
+for torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from .body import series_box, shown_boxes
 from .common.hu import AIR_HU
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -111,6 +114,8 @@ class InputSpec:
         Returns:
             `[n, S, S]` int16 HU. Pixels outside the slice are air.
         """
+        import torch
+
         top, bottom, left, right = 0, hu.shape[1], 0, hu.shape[2]
         shown: list[list[int]] | None = None
         if self.field == "body":
@@ -167,6 +172,8 @@ class InputSpec:
         """
         if self.neighbours_mm is None:
             return grid
+        import torch
+
         wanted = np.arange(len(z_mm)) if slices is None else slices
         held = self.needed(z_mm, wanted)
         planes = []
@@ -199,6 +206,8 @@ class InputSpec:
         low, high = self.window_hu
         hu = grid.float()[:, None] if grid.ndim == 3 else grid.float()
         if self.channels == "folded":
+            import torch
+
             hu = hu.clamp(low, high)
             return torch.cat([hu, torch.zeros_like(hu), torch.ones_like(hu)], dim=1)
         return hu.sub(low).div_(high - low).clamp_(0, 1).expand(-1, 3, -1, -1)
@@ -213,6 +222,8 @@ class InputSpec:
 
         `to_image`, minus mean, over std; in channels-last memory format.
         """
+        import torch
+
         mean, std = (
             torch.tensor(v, device=grid.device).view(1, 3, 1, 1) for v in (self.mean, self.std)
         )
@@ -257,6 +268,8 @@ def reference_slice(inputs: InputSpec) -> Tensor:
     An ellipse of waves that cover the window and a little beyond, surrounded by air.
     `[1, S, S]` int16 HU.
     """
+    import torch
+
     low, high = inputs.window_hu
     y, x = torch.meshgrid(
         *[torch.linspace(-1, 1, inputs.size_px, dtype=torch.float64)] * 2, indexing="ij"
@@ -281,6 +294,9 @@ def _to_air(hu: Tensor, shown: list[list[int]], top: int, left: int) -> None:
 
 def _resampled(hu: Tensor, size: int, height_px: int, width_px: int) -> Tensor:
     """`[n, y, x]` float HU at so many pixels, in the middle of a square of `size`. int16."""
+    import torch
+    from torch.nn import functional as F
+
     grid = hu[:, None]
     if (height_px, width_px) != tuple(hu.shape[1:]):
         grid = F.interpolate(

@@ -24,17 +24,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .common.execution import Runtime
 from .common.optional import optional
 from .inputs import reference_slice
 from .regressor import Regressor
 
-Runtime = Literal["torch", "openvino", "onnx"]
-Choice = Literal["auto", "torch", "openvino", "onnx"]
+Chosen = Literal["torch", "openvino", "onnx"]
 Floats = NDArray[np.float32]
 
 PARITY = 1e-4
 """Largest difference of a score from torch's; relative to the score if that is above 1."""
-WORTH: dict[Runtime, int] = {"openvino": 6_000, "onnx": 10_000}
+WORTH: dict[Chosen, int] = {"openvino": 6_000, "onnx": 10_000}
 """Slices from which "auto" takes a runtime, the fastest first: fewer do not repay preparing it."""
 NEEDS = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnx", "onnxscript")}
 BATCH = 64
@@ -54,13 +54,13 @@ class Network:
     `[batch]`, and the features `[batch, 512]` they are made of, or None.
     """
 
-    runtime: Runtime
+    runtime: Chosen
     batch: int
     streams: int
     infer: Callable[[NDArray[np.int16]], tuple[Floats, Floats | None]]
 
 
-def chosen_runtime(choice: Choice, device: torch.device, slices: int) -> Runtime:
+def chosen_runtime(choice: Runtime, device: torch.device, slices: int) -> Chosen:
     """What a choice means for so many slices on a device.
 
     Raises `ValueError` for a runtime that is not installed, or does not run on the device.
@@ -84,7 +84,7 @@ def chosen_runtime(choice: Choice, device: torch.device, slices: int) -> Runtime
     return choice
 
 
-def network_of(regressor: Regressor, runtime: Runtime, *, features: bool = False) -> Network:
+def network_of(regressor: Regressor, runtime: Chosen, *, features: bool = False) -> Network:
     """Make a regressor ready.
 
     Args:

@@ -18,14 +18,15 @@ from ubr.pretrain.scores.series import SeriesScores
 from ubr.pretrain.scores.working import Working
 from ubr.pretrain.scores.write import TableOptions, write_tables
 from ubr.weights import Regressor
-from ubr.weights.runtimes import Network, Runtime, network_of, torch_threads
+from ubr.weights.common.disk import scratch
+from ubr.weights.runtimes import Chosen, Network, network_of, torch_threads
 from ubr.weights.scorer import score_series
 
 STAGES = ("read", "decode", "resample", "network", "write")
 
 
 def stages(
-    regressor: Regressor, source: Path, folder: Path, runtime: Runtime, series: int = 8
+    regressor: Regressor, source: Path, folder: Path, runtime: Chosen, series: int = 8
 ) -> dict[str, float]:
     """Milliseconds a slice of each stage, one after the other, for the first series of a source.
 
@@ -100,4 +101,5 @@ def _write(folder: Path, curves: Sequence[tuple[NDArray[np.float32], NDArray[np.
         SeriesScores(f"{number:016x}", scores, z_mm, (), "")
         for number, (scores, z_mm) in enumerate(curves)
     ]
-    working.finish(write_tables(working.path, lambda: iter(made), [], TableOptions(), {}))
+    with scratch(working.path, "tables") as tables:
+        working.finish(tables, write_tables(tables, lambda: iter(made), [], TableOptions(), {}))

@@ -28,6 +28,7 @@ from ubr.pretrain.data.deeplesion.table import COLUMNS, SPLITS, TABLE
 from ubr.pretrain.data.scans import Scan, Scans
 from ubr.pretrain.data.volume import Volume
 from ubr.weights.common import disk
+from ubr.weights.common.claims import claiming
 from ubr.weights.common.progress import progress_bar
 
 from .lesions import Lesion, plant_lesions
@@ -79,6 +80,7 @@ class Planted:
         return "\n".join(lines)
 
 
+@claiming("out")
 def plant(
     scans: Iterable[Scan],
     out: Path,
@@ -112,8 +114,6 @@ def plant(
             in which a lesion fits.
     """
     out = Path(out)
-    if out.parent.is_dir():
-        disk.sweep(out.parent)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists and is not an empty folder; name a new one")
     for name, value in (("per_scan", per_scan), ("studies", studies)):

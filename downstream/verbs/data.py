@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from ubr.weights.common import disk
+from ubr.weights.common.claims import claim
 from ubr.weights.common.commandline import show
 
 if TYPE_CHECKING:
@@ -49,10 +51,11 @@ def check(options: Options, words: Sequence[str]) -> None:
     manifest, as_json = given.pop("manifest"), given.pop("json")
     changed = {name: value for name, value in given.pop("view").items() if value is not None}
     view = dataclasses.replace(recipe(given.pop("recipe")).view, **changed)
-    report = check(**given, view=view)
-    show(report.manifest if as_json else report.table())
-    if manifest is not None:
-        disk.write_text(manifest, json.dumps(report.manifest, indent=1) + "\n")
+    with claim(manifest) if manifest is not None else nullcontext():
+        report = check(**given, view=view)
+        show(report.manifest if as_json else report.table())
+        if manifest is not None:
+            disk.write_text(manifest, json.dumps(report.manifest, indent=1) + "\n")
     if not report.ok:
         raise ValueError(
             f"{len(report.faults)} kinds of faults, training must not start; they are listed above"

@@ -38,10 +38,9 @@ LAYOUT = {
 
 def train(options: Options, words: Sequence[str]) -> None:
     """A detector from a start."""
-    from ubr.weights import Intervals, Machine, load
+    from ubr.weights import Intervals, Machine
     from ubr.weights.common.options import taken
 
-    from ..positions import body_positions
     from ..recipes import DetectorRecipe, recipe
 
     _offer(options)
@@ -52,8 +51,10 @@ def train(options: Options, words: Sequence[str]) -> None:
     weights = _start(given, chosen)
     sides = _data(given, chosen, weights.inputs)
     planned = _planned(given, chosen, weights, sides)
+    from ubr.weights import load
     from ubr.weights.common.trainer import is_first_process
 
+    from ..positions import body_positions
     from ..training import finetune, rehearse  # here, because Lightning takes seconds to import
 
     scorer = load(given["scorer"]) if given["scorer"] else None

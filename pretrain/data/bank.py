@@ -23,9 +23,11 @@ from torch import Tensor
 from ubr.weights import InputSpec
 from ubr.weights.common import disk
 from ubr.weights.common.checks import check_choice
+from ubr.weights.common.checksums import say_unverified
 from ubr.weights.common.execution import Place
 from ubr.weights.common.progress import progress_bar
 
+from .gridfiles import open_grid, write_grid
 from .store import SeriesRow, Store
 
 
@@ -74,7 +76,8 @@ def prepare(
     Interrupted and called again, it resumes.
     """
     size, folder = size_px or inputs.size_px, grid_folder(store, inputs, size_px)
-    folder.mkdir(parents=True, exist_ok=True)
+    for made in (folder.parent, folder):
+        disk.make_folder(made)
     disk.sweep(folder)
     disk.write_text(folder / "grid.json", _about(inputs, size_px) + "\n")
     missing = missing_rows(store, rows, inputs, size_px)
@@ -112,7 +115,7 @@ def grid_bytes(row: SeriesRow, inputs: InputSpec, size_px: int | None = None) ->
 def _prepare_one(store: Store, row: SeriesRow, inputs: InputSpec, size: int, folder: Path) -> None:
     grid = to_grid(store, row, inputs, size)
     with disk.whole(_file(folder, row)) as part:
-        np.save(part, grid.numpy())
+        write_grid(part, grid.numpy())
 
 
 def _file(folder: Path, row: SeriesRow) -> Path:
@@ -142,10 +145,14 @@ class SliceBank:
         share: int = 1,
     ) -> None:
         check_choice("place", place, Place)
-        self.files = [_file(folder, row) for row in rows]
+        self.files = [open_grid(_file(folder, row)) for row in rows]
         self.offsets = np.cumsum([0] + [row.slices for row in rows])
-        self.shape = np.load(self.files[0], mmap_mode="r").shape[1:]
+        self.shape = self.files[0].shape[1:]
+        for file, row in zip(self.files, rows, strict=True):
+            file.check((row.slices, *self.shape))
         """Of a slice: (S, S), or (3, S, S) with neighbours."""
+        if any(file.crc32 is None for file in self.files):
+            say_unverified("slices in grids/ of the store")
         self.place = (
             _choose(2 * math.prod(self.shape) * int(self.offsets[-1]), device, share)
             if place == "auto"
@@ -160,7 +167,7 @@ class SliceBank:
                 int(self.offsets[-1]), *self.shape, dtype=torch.int16, device=home
             )
             for file, first, last in zip(self.files, self.offsets, self.offsets[1:], strict=False):
-                self._slices[first:last] = torch.from_numpy(np.load(file)).to(home)
+                self._slices[first:last] = torch.from_numpy(file.read()).to(home)
 
     def gather(self, rows: Tensor) -> Tensor:
         """Slices `[..., *shape]` int16 HU of row numbers `[...]`, on the device of the bank."""
@@ -171,9 +178,7 @@ class SliceBank:
         series = np.searchsorted(self.offsets, flat, side="right") - 1
         for s in np.unique(series):
             mine = series == s
-            # Mapped for this read only: pages that stay mapped would count as resident memory and
-            # grow with the store.
-            out[mine] = np.load(self.files[s], mmap_mode="r")[flat[mine] - self.offsets[s]]
+            out[mine] = self.files[s].read(flat[mine] - self.offsets[s])
         return torch.from_numpy(out).view(*rows.shape, *self.shape)
 
 

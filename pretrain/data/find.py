@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ubr.weights.common.disk import is_part
+
 from . import dicom, itk, nifti
 from .deeplesion import images
 from .deeplesion import series as deeplesion
@@ -151,12 +153,17 @@ def _walk(sources: Sequence[str | Path]) -> tuple[list[str], list[LeftOut]]:
                 left.append(LeftOut(path, "the folder is empty"))
             for entry in entries:
                 if entry.name.startswith("."):
-                    left.append(LeftOut(entry.path, HIDDEN))
+                    left += _hidden(entry.path)
                 elif entry.is_file(follow_symlinks=False):
                     paths[entry.path] = None  # nearly all are, and this asks the disk nothing
                 else:
                     waiting.append(entry.path)
     return sorted(paths), left
+
+
+def _hidden(path: str) -> list[LeftOut]:
+    """What is said of a hidden name: nothing, where this project itself is writing."""
+    return [] if is_part(Path(path)) else [LeftOut(path, HIDDEN)]
 
 
 def _is_there(path: str) -> bool:

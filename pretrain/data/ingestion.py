@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from ubr.weights.body import body_boxes
+from ubr.weights.common.claims import claim_folder
 from ubr.weights.common.pool import cores
 
 from .digests import files_digest
@@ -123,6 +124,7 @@ def ingest(
         ConnectionError: no scheduler answers.
         UnusableError: there is no series and no store yet.
         StoreError: the store cannot be opened, or is a source.
+        Claimed: another process is writing the store.
     """
     staff = chosen(workers, scheduler, default=cores(), least=1)
     if min_slices < 1:
@@ -136,6 +138,19 @@ def ingest(
         )
     if is_store(target):
         Store.open(target)  # refuse a store that cannot be used before the search, not after it
+    with nullcontext() if dry else claim_folder(target):
+        return _ingest(folders, target, whose, staff, min_slices, dry)
+
+
+def _ingest(
+    folders: Sequence[Path],
+    target: Path,
+    whose: Mapping[str, str],
+    staff: Workers,
+    min_slices: int,
+    dry: bool,
+) -> Ingested:
+    """Find the series, and take them into the store that this process has claimed."""
     found, left_out = find_series(folders, workers=0 if staff == 1 else staff, progress=True)
     in_files, (found, unmatched) = found, assign_patients(found, whose)
     # The store may lie among its sources; its own files are no scans.
@@ -148,7 +163,7 @@ def ingest(
         reasons_ = Counter(out.reason for out in left_out).most_common(1)
         most = f" (most often: {reasons_[0][0]})" if reasons_ else ""
         raise UnusableError(
-            f"{', '.join(map(str, sources))} holds no CT series, so no store was made; "
+            f"{', '.join(map(str, folders))} holds no CT series, so no store was made; "
             f"{len(left_out)} were left out{most}; give files or folders with CT"
         )
     filled = Store.create(target.absolute())

@@ -91,9 +91,8 @@ def _read_metaimage(path: str) -> Volume:
     unit = _check_geometry(header.fields)
     if not all(Path(data).is_file() for data in header.data):
         raise UnusableError("a data file that the header names is missing")
-    if header.fields.get("CompressedData", "").lower() in ("true", "1"):
-        for data in header.data:
-            _check_packed(data, header.start)
+    packed = header.fields.get("CompressedData", "").lower() in ("true", "1")
+    unpacked = sum(_unpacked_bytes(data, header.start) for data in header.data) if packed else None
     try:
         image: Any = sitk.ReadImage(path)
     except RuntimeError:
@@ -101,6 +100,8 @@ def _read_metaimage(path: str) -> Volume:
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise UnusableError(f"{image.GetNumberOfComponentsPerPixel()} values a voxel, not one")
     stored = sitk.GetArrayViewFromImage(image).T
+    if unpacked is not None and unpacked < stored.nbytes:
+        raise UnusableError(_DAMAGED)
     stored = stored.reshape(shape_3d(stored.shape, stored.dtype))
     dimension = image.GetDimension()
     directions = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
@@ -172,8 +173,15 @@ def _numbers(fields: dict[str, str], name: str) -> Float:
         raise UnusableError(f"{name} holds something else than numbers") from None
 
 
-def _check_packed(path: str, start: int) -> None:
-    """Refuse packed voxels whose checksum is wrong: SimpleITK gives whatever came out."""
+def _unpacked_bytes(path: str, start: int) -> int:
+    """How many bytes packed voxels have.
+
+    SimpleITK gives whatever came out of a stream with a wrong checksum, and what lay in memory
+    where a stream ends too early; it knows no second stream after the first.
+
+    Raises `UnusableError` when the checksum is wrong.
+    """
+    size = 0
     unpack = zlib.decompressobj(wbits=47)
     try:
         with Path(path).open("rb") as file:
@@ -182,6 +190,7 @@ def _check_packed(path: str, start: int) -> None:
                 packed = file.read(1 << 20)
                 if not packed:
                     raise UnusableError(_DAMAGED)
-                unpack.decompress(packed)
+                size += len(unpack.decompress(packed))
     except zlib.error:
         raise UnusableError(_DAMAGED) from None
+    return size

@@ -85,7 +85,7 @@ def to_volume(
     step_mm = float(np.median(np.diff(z_mm))) if len(z_mm) > 1 else thickness_mm
     if step_mm is None:
         raise UnusableError("a single slice without a thickness")
-    _check_size(stack, step_mm)
+    check_spacing((step_mm, *stack.pixel_mm))
     pitch = _pitch_deg(stack)
     hu, corner, moved_mm = _straighten(stack, z_mm)
     dy, dx = stack.pixel_mm
@@ -178,10 +178,12 @@ def _radiological(stack: Stack) -> Stack:
     return stack
 
 
-def _check_size(stack: Stack, step_mm: float) -> None:
+def check_spacing(spacing_mm: tuple[float, float, float]) -> None:
+    """Raise `UnusableError` for a spacing (z, y, x) that no axial CT has."""
+    step_mm, y, x = spacing_mm
     for name, value, (low, high) in (
-        ("pixel", stack.pixel_mm[0], PIXEL_MM),
-        ("pixel", stack.pixel_mm[1], PIXEL_MM),
+        ("pixel", y, PIXEL_MM),
+        ("pixel", x, PIXEL_MM),
         ("slice step", step_mm, STEP_MM),
     ):
         if not low <= value <= high:
@@ -189,7 +191,6 @@ def _check_size(stack: Stack, step_mm: float) -> None:
                 f"a {name} of {value:g} mm is not a CT's ({low:g} to {high:g} mm): is the unit "
                 "right?"
             )
-    y, x = stack.pixel_mm
     if max(x, y) > ANISOTROPY * min(x, y):
         raise UnusableError(
             f"axial pixels of {x:.2f} x {y:.2f} mm: these are thick "

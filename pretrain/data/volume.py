@@ -73,15 +73,20 @@ class Volume:
             raise UnusableError(
                 f"a volume is [z, y, x] int16, got shape {self.hu.shape} of {self.hu.dtype}"
             )
-        if (
-            len(self.z_mm) != len(self.hu)
-            or not np.isfinite(self.z_mm).all()
-            or self.z_mm[0] != 0
-            or (np.diff(self.z_mm) <= 0).any()
-        ):
-            raise UnusableError("slice positions must start at 0 and increase, one per slice")
+        check_positions(self.z_mm, len(self.hu))
         if not all(np.isfinite(s) and s > 0 for s in self.spacing_mm):
             raise UnusableError(f"spacing must be positive, got {self.spacing_mm} mm")
+
+
+def check_positions(z_mm: NDArray[np.float64], slices: int) -> None:
+    """Raise `UnusableError` for positions that are not those of so many slices."""
+    if (
+        len(z_mm) != slices
+        or not np.isfinite(z_mm).all()
+        or z_mm[0] != 0
+        or (np.diff(z_mm) <= 0).any()
+    ):
+        raise UnusableError("slice positions must start at 0 and increase, one per slice")
 
 
 @dataclass(frozen=True)

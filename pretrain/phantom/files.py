@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ubr.weights.common import disk
+from ubr.weights.common.claims import claim_folder
 from ubr.weights.common.pool import cores
 
 from ..data.deeplesion.images import IMAGES
@@ -89,16 +90,18 @@ def phantoms(
     check_form(form)
     out = Path(out).expanduser()
     cases = [draw(seed + k, ascites=k < ascites, size_px=size_px) for k in range(n)]
-    _claim(out, {"n": n, "seed": seed, "form": form, "size_px": size_px, "ascites": ascites})
-    todo = [case for case in cases if not phantom_path(case, out, form).exists()]
-    if form == "png":
-        add_rows(out, todo)
-    _write_truth(out, cases, form)
-    _write_all(todo, out, form, min(len(todo), workers or cores()))
+    with claim_folder(out):
+        _begin(out, {"n": n, "seed": seed, "form": form, "size_px": size_px, "ascites": ascites})
+        todo = [case for case in cases if not phantom_path(case, out, form).exists()]
+        if form == "png":
+            disk.make_folder(out / IMAGES)
+            add_rows(out, todo)
+        _write_truth(out, cases, form)
+        _write_all(todo, out, form, min(len(todo), workers or cores()))
     return Phantoms(out, len(todo), n - len(todo), sum(len(case.z_mm) for case in cases))
 
 
-def _claim(out: Path, settings: Mapping[str, Any]) -> None:
+def _begin(out: Path, settings: Mapping[str, Any]) -> None:
     """Make the folder this run's, or see that it is."""
     note = out / _SETTINGS
     if note.is_file():

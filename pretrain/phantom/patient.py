@@ -15,7 +15,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 Sex = Literal["female", "male"]
 Arms = Literal["up", "down", "beside"]
@@ -154,6 +153,8 @@ class Patient:
 
     def level(self, z_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """u of positions z_mm below the patient's vertex."""
+        from scipy.interpolate import PchipInterpolator
+
         z, u = self._anchors
         return np.asarray(PchipInterpolator(z, u)(np.clip(z_mm, z[0], z[-1])))
 

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ubr.weights.common.hu import HU_RANGE
 
@@ -286,6 +285,8 @@ def _scanner(
 
     The kernel shapes edges and noise alike.
     """
+    from scipy import ndimage
+
     hu = canvas.hu
     for k, at in enumerate(metal):
         _streaks(canvas, at, np.random.default_rng([seed, 6, k]))

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import PchipInterpolator
 
 Floats = NDArray[np.floating[Any]]
 Table = Sequence[Sequence[float]]
@@ -94,6 +93,8 @@ class Canvas:
         `side` -1 mirrors left to right. `grow` mm is added to both axes, `bulge` mm to the front
         only: a number, or one per slice of the canvas.
         """
+        from scipy.interpolate import PchipInterpolator
+
         t = np.asarray(table, np.float64)
         z0, z1 = np.searchsorted(self.u, [t[0, 0], t[-1, 0]])
         if z0 == z1:

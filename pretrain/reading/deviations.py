@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import theilslopes
 
 Floats = NDArray[np.float64]
 
@@ -148,6 +147,8 @@ def kink_of(curve: LevelCurve) -> tuple[int, float]:
     """Where two lines fit best, and the logarithm of how much steeper the second is; 0 where the
     series is too short.
     """
+    from scipy.stats import theilslopes
+
     thin = max(1, len(curve.z) // 200)
     level, z = curve.level[::thin], curve.z[::thin]
     best, found = math.inf, (0, 0.0)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import theilslopes
 
 from .curve import pearson_r
 
@@ -37,6 +36,8 @@ def fit_line(scores: NDArray[np.floating], z_mm: NDArray[np.floating]) -> Fitted
     s, z = np.asarray(scores, np.float64)[known], np.asarray(z_mm, np.float64)[known]
     if len(s) < 2 or not (np.diff(z) > 0).all():
         return FittedLine(math.nan, math.nan, math.nan, "", False)
+    from scipy.stats import theilslopes
+
     slope, intercept = theilslopes(s, z)[:2]
     direction = "down" if slope > 0 else "up" if slope < 0 else ""
     r = pearson_r(s, z)

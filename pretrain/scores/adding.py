@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ubr.weights import InputSpec, Regressor
+from ubr.weights.common.execution import Runtime
 from ubr.weights.runtimes import (
-    Choice,
     Network,
     chosen_runtime,
     cpu_streams,
@@ -30,7 +30,7 @@ from .write import TableOptions
 
 
 def network_for(
-    regressor: Regressor, choice: Choice, todo: Sequence[UnreadScan], options: TableOptions
+    regressor: Regressor, choice: Runtime, todo: Sequence[UnreadScan], options: TableOptions
 ) -> tuple[Network, tuple[str, ...]]:
     """The regressor ready to score, and why not under the runtime that "auto" would take.
 

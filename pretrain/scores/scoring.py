@@ -14,29 +14,30 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
-import torch
-
-from ubr.weights import Regressor, Weights, load
 from ubr.weights.common.checks import check_choice
-from ubr.weights.common.devices import to_device
+from ubr.weights.common.claims import claiming
+from ubr.weights.common.disk import scratch
+from ubr.weights.common.execution import Runtime
 from ubr.weights.common.pool import cores
-from ubr.weights.runtimes import Choice, Runtime
 
 from ..data.scans import UnreadScan, is_store, scans_in_files, scans_in_store
 from ..data.volume import LeftOut
 from ..data.workers import Workers, chosen
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
-from .adding import add_all, network_for
 from .read import LAST, read_rows
 from .scored import Scored
 from .series import SeriesScores
 from .working import Working
 from .write import TableOptions, write_tables
 
+if TYPE_CHECKING:
+    from ubr.weights import Regressor, Weights
 
+
+@claiming("out", fills=True)
 def score(
     weights: str | Path | Weights,
     sources: Sequence[str | Path],
@@ -51,7 +52,7 @@ def score(
     shard: str | None = None,
     with_paths: bool = False,
     device: str = "auto",
-    runtime: Choice = "auto",
+    runtime: Runtime = "auto",
     progress: bool = True,
 ) -> Scored:
     """Score every slice of a store or of scans. An interrupted call resumes where it is repeated.
@@ -70,8 +71,8 @@ def score(
         every_mm: read, decode and score only as many slices as lie at most so far apart, and
             interpolate between them; slices.parquet then marks which. Geometry and missing slices
             still come from all headers.
-        workers: how many read and resample: processes, or for a store threads; one per core by
-            default, 0 reads in the main thread.
+        workers: processes, or for a store threads, that read and resample; one per core by
+            default, 0 reads in the calling thread.
         scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and resample
             instead. They must see the sources under the same paths, and be started with
             --nthreads 1.
@@ -91,12 +92,15 @@ def score(
             series, or regions of other weights.
         ConnectionError: no scheduler answers.
     """
-    weights = weights if isinstance(weights, Weights) else load(weights)
+    import torch
+
+    from ubr.weights import Regressor, load
+    from ubr.weights.common.devices import to_device
+
+    weights = load(weights) if isinstance(weights, str | Path) else weights
     staff = chosen(workers, scheduler, default=cores(), least=0)
     share(shard)  # refuses another text before anything is looked for
-    check_choice("runtime", runtime, Choice)
-    if every_mm is not None and not 0 < every_mm < math.inf:
-        raise ValueError(f"every_mm must be above 0, got {every_mm:g}")
+    check_choice("runtime", runtime, Runtime)
     options = _options(weights, regions, coverage, features, with_paths, every_mm is not None)
     working = Working(Path(out), _settings(weights, options, shard, every_mm), LAST)
     runtime = _as_begun(runtime, working)
@@ -137,7 +141,12 @@ def _options(
 def _settings(
     weights: Weights, options: TableOptions, shard: str | None, every_mm: float | None
 ) -> dict[str, object]:
-    """What the scores depend on besides the series; the runtime is added when it is known."""
+    """What the scores depend on besides the series; the runtime is added when it is known.
+
+    Raises `ValueError` for an option out of range.
+    """
+    if every_mm is not None and not 0 < every_mm < math.inf:
+        raise ValueError(f"every_mm must be above 0, got {every_mm:g}")
     return {
         "weights_sha256": weights.sha256(),
         "regions_sha256": _regions_sha256(options.regions),
@@ -149,7 +158,7 @@ def _settings(
     }
 
 
-def _as_begun(runtime: Choice, working: Working) -> Choice:
+def _as_begun(runtime: Runtime, working: Working) -> Runtime:
     """The runtime that the folder was begun with, or the choice for a new one.
 
     Raises `ValueError` where another one is asked for: the last digits of its scores differ.
@@ -162,7 +171,7 @@ def _as_begun(runtime: Choice, working: Working) -> Choice:
             f"{working.folder} was begun with runtime {begun}, not {runtime}; give the same "
             "`runtime`, or a new `out`"
         )
-    return cast(Choice, begun)
+    return cast(Runtime, begun)
 
 
 def _regions_sha256(regions: Regions | None) -> str | None:
@@ -179,10 +188,12 @@ def _score(
     options: TableOptions,
     shard: str | None,
     staff: Workers,
-    runtime: Choice,
+    runtime: Runtime,
     progress: bool,
 ) -> Scored:
     """Score what is not scored yet, and write the tables once all of it is."""
+    from .adding import add_all, network_for
+
     is_mine = share(shard)
     found, left_out = _jobs(sources, staff, options.with_paths, progress)
     jobs = {job.key: job for job in found if is_mine(job.key)}
@@ -204,14 +215,15 @@ def _score(
         reason = f": {left_out[0].reason}" if left_out else ""
         raise ValueError(f"none of the {len(left_out)} sources could be scored{reason}")
     working.begin()
-    names = write_tables(
-        working.path,
-        lambda: (_finished(working, key, where[key]) for key in done),
-        left_out,
-        options,
-        {**working.settings, "backbone": regressor.backbone.name},
-    )
-    working.finish(names)
+    with scratch(working.path, "tables") as made:
+        names = write_tables(
+            made,
+            lambda: (_finished(working, key, where[key]) for key in done),
+            left_out,
+            options,
+            {**working.settings, "backbone": regressor.backbone.name},
+        )
+        working.finish(made, names)
     return replace(scored, runtime=network.runtime, notes=(*missing, *why_not))
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights import Regressor, Weights
 from ubr.weights.body import body_boxes
-from ubr.weights.common.devices import to_device
-from ubr.weights.scorer import score_slices
 
 from ..data.find import find_one, read_volume
 from ..data.volume import Series, Volume
 from ..reading.curve import pearson_r
+
+if TYPE_CHECKING:
+    from ubr.weights import Weights
 
 
 def score_scan(weights: Weights, source: str | Path) -> tuple[Series, Volume, NDArray[np.float64]]:
@@ -25,6 +26,10 @@ def score_scan(weights: Weights, source: str | Path) -> tuple[Series, Volume, ND
         ValueError: none or several series, or one in which no level can be looked for: fewer than
             three slices, no body, scores that are constant or fall towards the feet.
     """
+    from ubr.weights import Regressor
+    from ubr.weights.common.devices import to_device
+    from ubr.weights.scorer import score_slices
+
     series = find_one(source)
     volume = read_volume(series)
     if len(volume.hu) < 3:

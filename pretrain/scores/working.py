@@ -20,7 +20,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common.disk import is_part, sweep, whole, write_text
+from ubr.weights.common.disk import is_part, make_folder, sweep, whole, write_text
 
 
 class Working:
@@ -76,9 +76,9 @@ class Working:
 
     def begin(self) -> None:
         """Make the folder, where it is not there."""
-        if not self.path.exists():
+        if not self.path.is_dir() or self.path.is_symlink():
             write_text(self.folder / "settings.json", json.dumps(self.settings))
-            self.path.mkdir(exist_ok=True)
+            make_folder(self.path)
 
     def add(self, key: str, **arrays: NDArray[Any]) -> None:
         """Keep the arrays of a series; it is done from then on."""
@@ -97,11 +97,11 @@ class Working:
                 f"{path} is damaged; delete it, and the same command scores this series again"
             ) from None
 
-    def finish(self, tables: Sequence[str]) -> None:
-        """Move the tables from the working folder to their place, the last one last, and tidy."""
+    def finish(self, made: Path, tables: Sequence[str]) -> None:
+        """Move the tables from where they were made to their place, the last one last, and tidy."""
         for name in sorted(tables, key=lambda name: name == self._last):
             with whole(self.folder / name) as part:
-                (self.path / name).replace(part)
+                (made / name).replace(part)
         self.tidy()
 
     def tidy(self) -> None:

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ubr.weights.common.checksums import file_crc32
+
+from ..data.tables import table_writer
 from ..data.volume import LeftOut, shown
 from ..reading.faults import findings
 from ..reading.finding import Finding
 from ..reading.intervals import landmark_rows
 from ..reading.reference import Reference, reference_of
 from ..reading.regions import Regions
-from .read import LAST
+from .read import CHECKSUMS, FEATURES, LAST
 from .series import SeriesScores
 
 if TYPE_CHECKING:
@@ -65,24 +68,21 @@ def write_tables(
     series: gives all series in the order of their keys, each time from the first. settings: what
     the scores depend on.
     """
-    import pyarrow.parquet as pq
-
     reference = reference_of([(one.scores, one.z_mm) for one in islice(series(), TYPICAL)])
     left = [{"series": out.key, "reason": out.reason, "path": shown(out.path)} for out in left_out]
     with _csv(
         folder / "left_out.csv", ["series", "reason", *(["path"] if options.with_paths else [])]
     ) as table:
         table.writerows(sorted(left, key=lambda row: tuple(row.values())))
-    schema = _slice_rows([], options).schema.with_metadata({"ubr": json.dumps(settings)})
     names = ["left_out.csv", "series.csv", "findings.csv", LAST]
-    with ExitStack() as stack:
+    schema = _slice_rows([], options).schema.with_metadata({"ubr": json.dumps(settings)})
+    with table_writer(folder / LAST, schema) as slices, ExitStack() as stack:
         summaries = stack.enter_context(
             _csv(folder / "series.csv", list(_series_row(_BLANK, options)))
         )
         faults = stack.enter_context(
             _csv(folder / "findings.csv", ["series", *(field.name for field in fields(Finding))])
         )
-        slices = stack.enter_context(pq.ParquetWriter(folder / LAST, schema))
         if options.regions:
             columns = list(
                 landmark_rows(options.regions, "", _BLANK.scores, _BLANK.z_mm, options.coverage)[0]
@@ -103,9 +103,12 @@ def write_tables(
                     for one in batch
                     for row in landmark_rows(regions, one.key, one.scores, one.z_mm, coverage)
                 )
-    if options.features:
-        _write_features(folder / "features.npy", series)
-        names.append("features.npy")
+        stack.close()
+        if options.features:
+            _write_features(folder / FEATURES, series)
+            names.append(FEATURES)
+        checksums = {name: file_crc32(folder / name) for name in names if name != LAST}
+        slices.add_key_value_metadata({CHECKSUMS: json.dumps(checksums)})
     return names
 
 

@@ -12,11 +12,12 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights import Weights, load
+from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import whole
 from ubr.weights.common.optional import optional
 
@@ -27,6 +28,9 @@ from ..scores.single import score_scan
 from .dicom_copies import write_copies
 from .dicom_images import images_of
 from .dicom_report import structured_report
+
+if TYPE_CHECKING:
+    from ubr.weights import Weights
 
 TERMS = {term: set(parts) for parts, term in BODY_PART_EXAMINED.items()}
 """The parts that a term of BodyPartExamined names."""
@@ -61,6 +65,7 @@ class Annotated:
         return f"{self.folder}: sr.dcm ({what}); {proposed}; {self.copies} images copied"
 
 
+@claiming("out")
 def annotate(
     folder: str | os.PathLike[str],
     weights: str | Path | Weights,
@@ -85,11 +90,13 @@ def annotate(
         ValueError: highdicom is not installed, the series is not DICOM or cannot be reported on, or
             `out` exists.
     """
+    from ubr.weights import load
+
     optional("highdicom", extra="dicom", purpose="annotate")
     target = Path(out).absolute()
     if target.exists():
         raise ValueError(f"{out} exists; give a new `out`")
-    weights = weights if isinstance(weights, Weights) else load(weights)
+    weights = load(weights) if isinstance(weights, str | Path) else weights
     regions = regions if isinstance(regions, Regions) else Regions.load(regions)
     regions.check(weights.sha256())
     if find_one(Path(folder)).kind != "dicom":

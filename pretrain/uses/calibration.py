@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ubr.weights.common.claims import claiming
+
 from ..reading.classifier import Classifier, fit_classifier
 from ..reading.contradictions import check_parts, check_scale, order_of_parts
 from ..reading.intervals import highest_coverage
@@ -78,6 +80,7 @@ class Calibrated:
         return "\n".join(lines)
 
 
+@claiming("out")
 def calibrate(
     scores: str | Path,
     labels: str | Path,

@@ -15,11 +15,12 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights import Weights, load
+from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import whole
 
 from ..data.volume import Series, Volume
@@ -27,6 +28,9 @@ from ..reading.curve import Passage, passage, pearson_r
 from ..reading.regions import Regions
 from ..scores.single import score_scan
 from .nifti_parts import part_of_nifti, part_of_volume
+
+if TYPE_CHECKING:
+    from ubr.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Cropped:
         return f"{self.path}: {kept}; {', '.join(places)}; r {self.r:.3f}{tilt}"
 
 
+@claiming("out")
 def crop(
     scan: str | os.PathLike[str],
     weights: str | Path | Weights,
@@ -90,10 +95,12 @@ def crop(
         ValueError: what is given does not fit together (one line says how), or the scan does not
             show the range.
     """
+    from ubr.weights import load
+
     target = _new_nifti(out)
     if not (math.isfinite(margin_mm) and margin_mm >= 0):
         raise ValueError(f"margin_mm must be at least 0, got {margin_mm:g}")
-    weights = weights if isinstance(weights, Weights) else load(weights)
+    weights = load(weights) if isinstance(weights, str | Path) else weights
     if isinstance(regions, str | Path):
         regions = Regions.load(regions)
     if regions is not None:

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights import Intervals, export, load
+from ubr.weights import Intervals, export
+from ubr.weights.common.claims import claiming
 
 from ..augment import Augment
 from ..data.find import find_series, read_volume
@@ -28,7 +29,6 @@ from ..recipes import default
 from ..scores.scored import Scored
 from ..scores.scoring import score
 from ..scores.series import SeriesScores
-from ..training import fit
 from .pictures import figure
 
 PARTS = ("chest", "abdomen", "pelvis")
@@ -60,6 +60,7 @@ class Demo:
         return self.text
 
 
+@claiming("out", fills=True)
 def run_demo(
     out: Path = Path("demo-run"),
     *,
@@ -77,6 +78,10 @@ def run_demo(
         steps: training steps.
         seed: of phantoms and training.
     """
+    from ubr.weights import load
+
+    from ..training import fit
+
     if train < 9 or unseen < 3:
         raise ValueError(
             f"the demo needs at least 9 phantoms to train on and 3 unseen ones, got {train} and "

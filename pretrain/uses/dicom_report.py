@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights import Weights
-
 from .dicom_images import SliceImage
+
+if TYPE_CHECKING:
+    from ubr.weights import Weights
 
 PARTS = {
     "head": "Head",

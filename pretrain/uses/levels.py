@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import write_text
 
 from ..reading.curve import Curve, passage
@@ -35,6 +36,7 @@ class SameLevel:
     high_mm: float | None = None
 
 
+@claiming("out")
 def same_level(
     scores: str | Path,
     series: str,

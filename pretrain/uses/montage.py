@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ubr.weights.common.disk import whole
+from ubr.weights.common.claims import claim, claim_folder
+from ubr.weights.common.disk import whole, write_text
 
 from ..data.scans import Scan, UnreadScan, scans_of, why_unread
 from ..data.volume import LeftOut, reasons
@@ -18,6 +20,8 @@ from .pictures import slice_picture, spread
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+BEGUN = ".montage.json"
+"""What a call drew that has not ended; the same call goes on with the sheets that are missing."""
 TILE_PX, TEXT_PX, GAP_PX = 192, 14, 4
 BACK = 40
 """Grey level behind the slices, which are black at their edges."""
@@ -49,6 +53,8 @@ def contact_sheets(
 ) -> Montage:
     """Draw slices of each series at equal distances, with their indices and positions.
 
+    An interrupted call into a folder resumes where it is repeated.
+
     Indices count from 0 at the superior end, as in `labels.csv` of `calibrate`.
 
     Args:
@@ -67,25 +73,49 @@ def contact_sheets(
     """
     if slices < 1:
         raise ValueError(f"slices must be at least 1, got {slices}")
+    out = Path(out)
+    with claim_folder(out) if _is_folder(out) else claim(out):
+        return _contact_sheets(source, out, series, slices, between, overwrite)
+
+
+def _contact_sheets(
+    source: str | Path,
+    out: Path,
+    series: str | None,
+    slices: int,
+    between: str | None,
+    overwrite: bool,
+) -> Montage:
     found, left_out = _chosen(source, series)
     if between is not None and len(found) > 1:
         raise ValueError(
             f"between {between} is of one series, and there are {len(found)}; give `series`"
         )
-    targets = _targets(Path(out), [scan.key for scan in found], overwrite)
+    keys = [scan.key for scan in found]
+    asked = json.dumps({"series": keys, "slices": slices, "between": between})
+    note = out / BEGUN if _is_folder(out) else None
+    resumes = note is not None and note.is_file() and note.read_text("utf-8", "replace") == asked
+    targets = _targets(out, keys, overwrite or resumes)
     made, refused = [], list(left_out)
     for unread, target in zip(found, targets, strict=True):
+        if resumes and not overwrite and target.exists():
+            made.append(target)
+            continue
         try:
             scan = unread.read()
         except Exception as error:  # one series must not end the others
             refused.append(LeftOut(unread.source, why_unread(error), unread.key))
             continue
         first, last = _range(between, scan)
+        if note is not None and not made:
+            write_text(note, asked)
         with whole(target) as part:
             _draw(scan, spread(first, last, slices)).save(part)
         made.append(target)
     if not made:
         raise ValueError(f"none of the {len(found)} series can be read: {refused[-1].reason}")
+    if note is not None:
+        note.unlink(missing_ok=True)
     return Montage(tuple(made), tuple(refused))
 
 
@@ -104,6 +134,11 @@ def _chosen(source: str | Path, series: str | None) -> tuple[list[UnreadScan], l
     return found, []
 
 
+def _is_folder(out: Path) -> bool:
+    """Whether a path is that of a folder of sheets, which may be yet to make."""
+    return out.is_dir() or not (out.suffix or out.exists())
+
+
 def _targets(out: Path, keys: Sequence[str], overwrite: bool) -> list[Path]:
     """The file of each sheet. Raises `ValueError` where they may not be written."""
     if out.suffix == ".png" and not out.is_dir():
@@ -113,7 +148,7 @@ def _targets(out: Path, keys: Sequence[str], overwrite: bool) -> list[Path]:
                 "`series`"
             )
         targets = [out]
-    elif out.is_dir() or not (out.suffix or out.exists()):
+    elif _is_folder(out):
         targets = [out / f"{key}.png" for key in keys]
     else:
         raise ValueError(f"{out}: `out` must be a .png file or a folder")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def export(options: Options, words: Sequence[str]) -> None:
     """Weights for another library."""
-    from ubr.weights import export, load
+    from ubr.weights import export
 
     options.description = (
         "Write the weights for another library, and prove that they arrive there. Prints how to "
@@ -41,6 +41,8 @@ def export(options: Options, words: Sequence[str]) -> None:
     )
     options.offer(export, {"weights", "path", "fold", "overwrite"})
     given = options.read(words)
+    from ubr.weights import load
+
     show(str(export(load(given.pop("weights")), given.pop("out"), **given)))
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.made.deeplesion import row, write_slice, write_table
+from tests.made.lesions import lesion_world
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.diagnostics import Report
 from ubr.downstream.pixels import not_hu
@@ -24,6 +25,7 @@ from ubr.downstream.recipes import small
 from ubr.downstream.slices import View
 from ubr.pretrain.data.scans import read_scan
 from ubr.weights import InputSpec
+from ubr.weights.common.claims import Claimed, claim_folder
 
 SIZE = 32
 Rows = list[dict[str, str]]
@@ -458,3 +460,8 @@ def test_check__the_real_piece(lesions: Path) -> None:
         "boxes marked as noisy": 1,
         "images without a neighbour at 3 mm": len(present),  # only key slices are in the piece
     }
+
+
+def test_check__annotations_are_written_by_one_process(tmp_path: Path) -> None:
+    with claim_folder(tmp_path / "coco"), pytest.raises(Claimed):
+        check(lesion_world(tmp_path / "world"), progress=False, coco=tmp_path / "coco")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from tests.made.cuts import Cut, Payload, contents, cut_at
 from tests.made.toys import toy_recipe, toy_store
+from ubr.pretrain.cli import main
 from ubr.pretrain.data.bank import SliceBank, prepare, to_grid
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.module import UBR, Steps
@@ -29,6 +31,9 @@ from ubr.pretrain.sampler import SliceSampler
 from ubr.pretrain.scores.scoring import score
 from ubr.pretrain.training import fit
 from ubr.weights import Head, InputSpec, Intervals, Machine, Regressor, build, load
+from ubr.weights.common import disk
+from ubr.weights.common.callbacks import MetricsFile
+from ubr.weights.common.claims import Claimed
 from ubr.weights.common.trainer import StepsFrom
 from ubr.weights.scorer import score_grid
 
@@ -46,6 +51,36 @@ def metrics(run: Path) -> list[dict[str, float]]:
     return [
         {name: value for name, value in line.items() if name != "images_per_s"} for line in lines
     ]
+
+
+def test_fit__another_process_on_the_folder_is_refused_and_changes_nothing(
+    store: Store, unbroken: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, write = [], MetricsFile.on_train_batch_end
+
+    def and_another(self: MetricsFile, *args: Any) -> None:
+        with pytest.raises(Claimed) as found:
+            fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+        refused.append(str(found.value))
+        write(self, *args)
+
+    monkeypatch.setattr(MetricsFile, "on_train_batch_end", and_another)
+    fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+    assert len(refused) == 10 and f"written by process {os.getpid()};" in refused[0]
+    assert contents(tmp_path / "run") == unbroken
+    assert not (tmp_path / "run" / ".claim").exists()
+
+
+def test_fit__a_finished_run_is_rid_of_what_a_kill_after_its_last_file_left(
+    store: Store, tmp_path: Path
+) -> None:
+    fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+    before = sorted((tmp_path / "run").rglob("*"))
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    (tmp_path / "run" / f".weights.safetensors.{disk._host()}-{process.pid}.x.part").mkdir()
+    fit(store, tmp_path / "run", toy_recipe(), **CUTS)
+    assert sorted((tmp_path / "run").rglob("*")) == before
 
 
 @pytest.mark.heavy
@@ -214,29 +249,20 @@ def test_fit__two_processes_train_what_one_would(store: Store, tmp_path: Path) -
     """
     config = dataclasses.asdict(toy_recipe(g=5, steps=6, optimizer="sgd", lr=0.01))
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(config))))
+    runs = [tmp_path / f"devices-{devices}" for devices in (1, 2)]
+    words = ["fit", str(store.path), "--config", str(tmp_path / "recipe.yaml")]
+    words += ["--accelerator", "cpu", "--validate_every", "3"]
+    assert main([*words, "--out", str(runs[0])]) == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "ubr.pretrain.cli", *words, "--out", str(runs[1]), "--devices", "2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
     tensors = []
-    for devices in (1, 2):
-        run = tmp_path / f"devices-{devices}"
-        command = [
-            sys.executable,
-            "-m",
-            "ubr.pretrain.cli",
-            "fit",
-            str(store.path),
-            "--out",
-            str(run),
-            "--config",
-            str(tmp_path / "recipe.yaml"),
-        ]
-        command += ["--accelerator", "cpu", "--devices", str(devices), "--validate_every", "3"]
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+    for run in runs:
         weights = load(run / "weights.safetensors")
         tensors.append({**weights.trunk, **weights.head})
         assert len(metrics(run)) == 2
@@ -276,6 +302,19 @@ def test_batches__same_for_any_number_of_workers_and_processes(store: Store, pla
             torch.cat([first[2], second[2]]), torch.cat([one[2][0::2], one[2][1::2]])
         )
     assert [step for step, _, _ in batches(0, first=4)] == [4, 5]
+
+
+@pytest.mark.parametrize("name", ["grids", "grids/*"])
+def test_bank__writes_through_no_link(name: str, tmp_path: Path) -> None:
+    store, inputs, elsewhere = toy_store(tmp_path / "store"), InputSpec(size_px=32), tmp_path / "e"
+    folder = prepare(store, store.rows(), inputs)
+    linked = folder if "*" in name else folder.parent
+    shutil.rmtree(linked)
+    elsewhere.mkdir()
+    linked.symlink_to(elsewhere)
+    with pytest.raises(ValueError, match="is a link, and nothing is written through it"):
+        prepare(store, store.rows(), inputs)
+    assert list(elsewhere.iterdir()) == []
 
 
 @pytest.mark.parametrize("neighbours_mm", [None, 4.0])

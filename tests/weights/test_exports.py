@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -42,6 +43,8 @@ from ubr.weights.layouts import layouts_of
 
 ENDINGS = {"torchvision": ".pth", "timm": "", "detectron2": ".pkl", "onnx": ".onnx"}
 PAIRS = [(name, library) for name in BACKBONES for library in layouts_of(name, ["x"])]
+SHOWN = [(name, library) for name, library in PAIRS if library != "detectron2"]
+"""detectron2 is not installed."""
 
 
 def file_of(path: Path) -> Path:
@@ -176,43 +179,51 @@ def the_map(name: str, library: str) -> str:
     )
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize("name", BACKBONES)
-def test_export__snippets_work_in_plain_python_and_give_the_trunks_map(
-    name: str, tmp_path: Path
-) -> None:
-    """The snippets as printed, then the reference slice by their own recipe for images; the maps
-    come back in files.
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], torch.Tensor]:
+    """For each network and library the map that the snippet's model gives of the reference slice.
+
+    The snippets are run as printed, the slice is made an image by their own recipe, and the maps
+    come back in files. One interpreter runs all, because each takes seconds to import torch.
     """
-    weights = kept(name)
-    mean, std = (
-        f"torch.tensor({v}).view(3, 1, 1)" for v in (weights.inputs.mean, weights.inputs.std)
-    )
-    np.save(tmp_path / "hu.npy", reference_slice(weights.inputs)[0].numpy())
-    code, written = [], [lib for n, lib in PAIRS if n == name and lib != "detectron2"]
-    for library in written:
-        snippet = export(weights, tmp_path / f"{library}{ENDINGS[library]}", to=library)  # type: ignore[arg-type]
+    root = tmp_path_factory.mktemp("snippets")
+    for name, library in SHOWN:
+        weights, folder = kept(name), root / name / library
+        mean, std = (
+            f"torch.tensor({v}).view(3, 1, 1)" for v in (weights.inputs.mean, weights.inputs.std)
+        )
+        folder.mkdir(parents=True)
+        np.save(folder / "hu.npy", reference_slice(weights.inputs)[0].numpy())
+        snippet = export(weights, folder / f"x{ENDINGS[library]}", to=library)  # type: ignore[arg-type]
         image = re.search(r"# From a slice hu \[H, W\]: +(image = .*)", snippet)
         assert image is not None
-        code += [
+        code = [
             snippet,
             "import numpy as np",
-            "hu = torch.from_numpy(np.load('hu.npy')).float()",
+            f"hu = torch.from_numpy(np.load({str(folder / 'hu.npy')!r})).float()",
             image[1],
             "model.eval()",
-        ]
-        code += [
             f"x = ((image - {mean}) / {std})[None]",
-            f"np.save('{library}.npy', {the_map(name, library)}.detach().numpy())",
+            f"np.save({str(folder / 'map.npy')!r}, {the_map(name, library)}.detach().numpy())",
         ]
-    in_plain_python("\n".join(code), tmp_path)
+        (folder / "snippet.py").write_text("\n".join(code))
+    run_all = "import pathlib, runpy\nfor path in pathlib.Path().rglob('snippet.py'):\n"
+    in_plain_python(run_all + "    runpy.run_path(str(path))", root)
+    found = {pair: torch.from_numpy(np.load(root.joinpath(*pair, "map.npy"))) for pair in SHOWN}
+    shutil.rmtree(root)  # nearly a gigabyte
+    return found
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("name", "library"), SHOWN)
+def test_export__snippets_work_in_plain_python_and_give_the_trunks_map(
+    name: str, library: str, maps: dict[tuple[str, str], torch.Tensor]
+) -> None:
+    weights = kept(name)
     with torch.no_grad():
         expected = weights.build()(weights.inputs.to_input(reference_slice(weights.inputs)))
-    for library in written:
-        found = torch.from_numpy(np.load(tmp_path / f"{library}.npy"))
-        torch.testing.assert_close(
-            found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
-        )
+    found = maps[name, library]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
 @pytest.mark.heavy
@@ -244,6 +255,7 @@ def test_timm__folder_makes_a_classifier_and_a_feature_model(name: str, tmp_path
         "config.json",
         "model.safetensors",
         "README.md",
+        "LICENSE",
     }
 
 

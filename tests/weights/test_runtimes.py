@@ -10,7 +10,8 @@ import torch
 
 from tests.made.networks import weights_of
 from ubr.weights import Regressor, runtimes
-from ubr.weights.runtimes import Choice, chosen_runtime, cpu_streams, network_of, torch_threads
+from ubr.weights.common.execution import Runtime
+from ubr.weights.runtimes import chosen_runtime, cpu_streams, network_of, torch_threads
 from ubr.weights.scorer import score_series
 
 CPU = torch.device("cpu")
@@ -43,7 +44,7 @@ def test_auto__is_the_fastest_installed_where_the_slices_repay_it(
     ],
 )
 def test_chosen__that_cannot_be_used_is_refused(
-    choice: Choice, device: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    choice: Runtime, device: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
@@ -79,7 +80,7 @@ def test_network__that_a_runtime_does_not_know_is_refused(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("runtime", ["openvino", pytest.param("onnx", marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("neighbours", [None, 7.0])
 def test_runtimes__give_torchs_scores_and_features(
-    runtime: runtimes.Runtime, neighbours: float | None
+    runtime: runtimes.Chosen, neighbours: float | None
 ) -> None:
     for module in runtimes.NEEDS[runtime]:
         pytest.importorskip(module)

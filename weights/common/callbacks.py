@@ -81,8 +81,8 @@ class MetricsFile(Callback):
         if trainer.is_global_zero:
             found = trainer.callback_metrics.items()
             values = {name: float(value) for name, value in found if name.startswith(kind)}
-            with self.path.open("a") as file:
-                file.write(json.dumps({"step": trainer.global_step, **values, **more}) + "\n")
+            line = json.dumps({"step": trainer.global_step, **values, **more})
+            disk.append_text(self.path, line + "\n")
 
 
 class OwedValidation(Callback):

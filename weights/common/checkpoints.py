@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from . import disk
+from .checksums import torch_load
 
 
 def torch_save(values: Any, path: Path) -> None:
@@ -31,18 +31,8 @@ def torch_save(values: Any, path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint, opened without executing anything.
-
-    Raises:
-        ValueError: it is damaged, or holds more than numbers.
-    """
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"{path} is damaged, or holds more than numbers and is not opened; remove it to start "
-            "over"
-        ) from error
+    """A checkpoint, as `torch_load` does."""
+    return dict(torch_load(path, "remove it to start over"))
 
 
 class WholeCheckpointIO(TorchCheckpointIO):

@@ -11,10 +11,13 @@ import difflib
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import messages
+from .checksums import Note
 
 if TYPE_CHECKING:
     from .options import Options
@@ -61,7 +64,8 @@ def _run(name: str, verb: Verb, words: Sequence[str], debug: bool) -> int:
 
     options = Options(prog=name)
     try:
-        verb.run(options, words)
+        with _notes_shown(name):
+            verb.run(options, words)
     except KeyboardInterrupt as error:
         how = "resume it" if verb.resumes else "start over"
         how = str(error) or f"repeat the command to {how}"
@@ -74,6 +78,24 @@ def _run(name: str, verb: Verb, words: Sequence[str], debug: bool) -> int:
         print(f"{name}: {text}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextmanager
+def _notes_shown(name: str) -> Iterator[None]:
+    """Show each note as a line on standard error."""
+    usual = warnings.showwarning
+
+    def showwarning(message: Any, category: type[Warning], *more: Any, **others: Any) -> None:
+        if issubclass(category, Note):
+            print(f"{name}: note: {message}", file=sys.stderr)
+        else:
+            usual(message, category, *more, **others)
+
+    warnings.showwarning = showwarning
+    try:
+        yield
+    finally:
+        warnings.showwarning = usual
 
 
 def _list(program: str, about: str, verbs: Mapping[str, Verb]) -> str:

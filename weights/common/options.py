@@ -10,9 +10,11 @@ import argparse
 import dataclasses
 import inspect
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal, NoReturn, TypeVar
+from functools import wraps
+from typing import Any, Literal, NoReturn, TypeVar, get_type_hints
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
@@ -50,11 +52,11 @@ class Options(ArgumentParser):
         """
         skip: set[Any] = {*without, "progress"}
         if isinstance(source, type):
+            _give_types(source)
             skip &= set(inspect.signature(source).parameters)
             self.add_class_arguments(source, under, skip=skip, fail_untyped=True)
         else:
-            skip &= set(inspect.signature(source).parameters)
-            self.add_function_arguments(source, skip=skip, fail_untyped=True)
+            self.add_function_arguments(_typed(source, skip), fail_untyped=True)
 
     def offer_json(self, of: str) -> None:
         """Offer --json."""
@@ -159,6 +161,34 @@ CONFIG = (
     "options after it win"
 )
 DEVICE = "where to train: auto (a GPU if there is one), cpu, gpu (or cuda), or mps"
+
+
+# Where annotations are texts, jsonargparse runs a module's imports for type checkers to understand
+# them. These load torch, which takes seconds. So it is given types.
+
+
+def _give_types(kind: type) -> None:
+    """Make types of the texts that annotate a dataclass, and the dataclasses in it."""
+    hints = get_type_hints(kind)
+    kind.__init__.__annotations__.update(hints)  # type: ignore[misc]
+    for hint in hints.values():
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            _give_types(hint)
+
+
+def _typed(source: Callable[..., Any], without: Collection[str]) -> Callable[..., Any]:
+    """A function that has the offered parameters alone, annotated with types."""
+    signature = inspect.signature(source)
+    offered = {name: one for name, one in signature.parameters.items() if name not in without}
+
+    @wraps(source)
+    def function() -> None: ...
+
+    function.__annotations__ = {name: one.annotation for name, one in offered.items()}
+    hints = get_type_hints(function, vars(sys.modules[source.__module__]))
+    typed = [one.replace(annotation=hints[name]) for name, one in offered.items()]
+    function.__signature__ = inspect.Signature(typed)  # type: ignore[attr-defined]
+    return function
 
 
 def flat(configuration: Any) -> dict[str, Any]:

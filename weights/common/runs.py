@@ -55,12 +55,19 @@ def check(folder: Path, config: Mapping[str, Mapping[str, Any]]) -> None:
         raise ValueError(f"{folder} cannot be made below {parent}; give another `out`")
 
 
-def claim(folder: Path, config: Mapping[str, Any]) -> None:
-    """Make the folder, write its config.yaml, and remove files that a killed process left."""
+def begin(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write config.yaml into a folder that this process has claimed, and make the folders in it.
+
+    Raises:
+        ValueError: a link lies where something would be written through it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for inner in (folder / "checkpoints", folder / "tensorboard"):
+        disk.make_folder(inner)
+        disk.sweep(inner, claimed="*")
+        if link := next((path.name for path in inner.iterdir() if path.is_symlink()), None):
+            raise ValueError(f"{inner} holds a link, {link}, which is not followed; remove it")
     disk.write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-    for inner in (folder, folder / "checkpoints"):
-        if inner.is_dir():
-            disk.sweep(inner)
 
 
 def read_metrics(folder: Path, having: str) -> list[dict[str, float]]:

@@ -1,6 +1,6 @@
 """The training core: from options to a finished run folder, for pretraining and for detectors.
 
-`Training.run` is the skeleton: check the folder, build, claim the folder, resume, finish. A
+`Training.run` is the skeleton: check the folder, claim it, build, resume, finish. A
 subclass says what is trained on what, and what a finished run leaves.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -16,9 +17,10 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from . import runs
+from . import disk, runs
 from .callbacks import MetricsFile, OwedValidation
 from .checkpoints import read_checkpoint
+from .claims import claim_folder
 from .estimate import Estimate, free_bytes, measure
 from .execution import Intervals, Machine
 from .recipes import TrainingRecipe
@@ -111,7 +113,8 @@ class Training(ABC, Generic[M]):
             Whether anything was trained; it is not where the folder holds this run, finished.
 
         Raises:
-            ValueError: the folder holds another run, or an option does not fit the machine.
+            ValueError: the folder holds another run, another process trains into it, or an option
+                does not fit the machine.
             Diverged: the loss or the weights are not finite.
             KeyboardInterrupt: its text says how to go on.
         """
@@ -164,11 +167,22 @@ class Training(ABC, Generic[M]):
         if first:
             runs.check(self.folder, self.config)
         if (self.folder / self.result).exists():
+            if first:
+                disk.sweep(self.folder)  # a kill after the last rename leaves an empty folder
             return False
-        # Whatever can be refused is refused before the folder is made.
+        # The other processes of a run start once the first one has claimed the folder.
+        with claim_folder(self.folder) if first else nullcontext():
+            return self._run_claimed(first)
+
+    def _run_claimed(self, first: bool) -> bool:
+        if first:
+            runs.check(self.folder, self.config)  # again: another process may just have ended
+            if (self.folder / self.result).exists():
+                return False
+        # Whatever can be refused is refused before anything is written.
         module, trainer, owed = self._prepared()
         if first:
-            runs.claim(self.folder, self.config)
+            runs.begin(self.folder, self.config)
         last = self.last
         self.begin(module, resumes=last.exists())
         train_from_last(trainer, module, last)

@@ -9,26 +9,22 @@ library ignores it, so that it can be used as a start again.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from ..artifact import Weights
 from ..common import disk
-from ..folding import fold as folded
-from ..layouts import layouts_of
-from . import to_detectron2, to_onnx, to_timm, to_torchvision
-from .common import Writer
+from ..common.claims import claiming
+
+if TYPE_CHECKING:
+    from ..artifact import Weights
+    from .common import Writer
 
 Target = Literal["torchvision", "timm", "detectron2", "onnx"]
-WRITERS: Mapping[str, Writer] = {
-    "torchvision": to_torchvision.WRITER,
-    "timm": to_timm.WRITER,
-    "detectron2": to_detectron2.WRITER,
-    "onnx": to_onnx.WRITER,
-}
+"""The libraries. What writes for one is `WRITER` in the module `to_...`."""
 
 
+@claiming("path")
 def export(
     weights: Weights,
     path: str | Path,
@@ -58,22 +54,23 @@ def export(
             exists there.
         TransferError: a tensor did not arrive in the library's own model, or its features differ.
     """
+    from ..folding import fold as folded
+    from ..layouts import layouts_of
+
     path = Path(path).absolute()  # so that the snippet works from any folder
-    if to not in WRITERS:
-        raise ValueError(f"unknown target {to!r}; allowed: {', '.join(WRITERS)}")
+    if to not in get_args(Target):
+        raise ValueError(f"unknown target {to!r}; allowed: {', '.join(get_args(Target))}")
     layout = layouts_of(weights.backbone, weights.trunk).get(to)
     if to != "onnx" and layout is None:
         known = ", ".join([*layouts_of(weights.backbone, weights.trunk), "onnx"])
         raise ValueError(f"backbone {weights.backbone} has no layout {to!r}; it has: {known}")
     if to == "onnx" and fold:
         raise ValueError("an onnx file takes HU as they are; `fold` is for the other targets")
-    writer = WRITERS[to]
+    writer: Writer = import_module(f".to_{to}", __name__).WRITER
     _check_place(path, writer, overwrite)
     weights.build()  # raises unless they are complete and give the features of the file
     if fold:
         weights = folded(weights)
-    if path.parent.is_dir():
-        disk.sweep(path.parent)
     with disk.whole(path) as part:
         snippet = writer.write(weights, layout, part, path)
         # What belongs beside the file appears before the file itself.

@@ -1,4 +1,4 @@
-"""timm: a folder with config.json, model.safetensors and a card.
+"""timm: a folder with config.json, model.safetensors, a card and a LICENSE.
 
 `timm.create_model` opens it offline, and the Hugging Face hub accepts it.
 """
@@ -11,7 +11,6 @@ from pathlib import Path
 import safetensors.torch
 import timm
 import torch
-import yaml
 
 from .. import files
 from ..artifact import Weights
@@ -19,8 +18,9 @@ from ..cards import card
 from ..layouts import Layout
 from ..transfer import load_into, verify
 from .common import Writer, given, preparation, prove_it_comes_back, record
+from .hub import front_matter, license_text
 
-FILES = frozenset({"config.json", "model.safetensors", "README.md"})
+FILES = frozenset({"config.json", "model.safetensors", "README.md", "LICENSE"})
 
 
 def _write_timm(weights: Weights, layout: Layout, part: Path, path: Path) -> str:
@@ -68,7 +68,8 @@ def _write_timm(weights: Weights, layout: Layout, part: Path, path: Path) -> str
     if not strict:
         config["model_args"] = {"pretrained_strict": False}
     (part / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    (part / "README.md").write_text(_front_matter(weights) + card(weights) + _untrained(left))
+    (part / "README.md").write_text(front_matter(weights) + card(weights) + _untrained(left))
+    (part / "LICENSE").write_text(license_text(weights.license))
     prove_it_comes_back(weights, part / "model.safetensors")
     verify(timm.create_model(f"local-dir:{part}", pretrained=True), weights)
     return f"""import timm, torch
@@ -76,17 +77,6 @@ def _write_timm(weights: Weights, layout: Layout, part: Path, path: Path) -> str
 model = timm.create_model({f"local-dir:{path}"!r}, pretrained=True)
 # From {given(i)}:  {preparation(i)}
 # Then (image - mean) / std. Both are in model.pretrained_cfg: {list(i.mean)}, {list(i.std)}"""
-
-
-def _front_matter(weights: Weights) -> str:
-    """The metadata that the hub reads at the top of a card."""
-    license = "unknown" if weights.license == "unstated" else weights.license.lower()
-    about = {
-        "library_name": "timm",
-        "license": license,
-        "tags": ["timm", "medical", "ct", "body-part-regression"],
-    }
-    return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n"
 
 
 def _untrained(left: tuple[str, ...]) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..digests import files_digest
 from ..hu import HuScale
+from ..orient import check_spacing
 from ..volume import LeftOut, Series, UnusableError, Volume
 from .images import IMAGES, load_hu
 from .table import TABLE, spacing_by_folder
@@ -61,10 +62,12 @@ def read_series(series: Series) -> Volume:
 
     Raises:
         UnusableError: the table with the spacing is missing or does not know the folder, sizes
-            differ, more than a tenth of the files cannot be read, or the values are not HU.
+            differ, the spacing is not a CT's, more than a tenth of the files cannot be read, or the
+            values are not HU.
     """
     folder = Path(series.files[0]).parent
     x_mm, y_mm, step_mm = _spacing(folder)
+    check_spacing((step_mm, y_mm, x_mm))
     scale = HuScale()
     numbers, slices = [], []
     for path in series.files:

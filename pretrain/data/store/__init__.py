@@ -15,6 +15,9 @@ It is made once by `ingest` and read by everything else.
                               Delete this folder before the store leaves the hospital; training
                               never reads it.
 
+Rows, slices, tables and grids carry a CRC-32, which is compared when they are read. Stores of
+earlier versions have none and are read all the same.
+
 Every file appears whole or not at all, and none is shared between writers: a kill leaves nothing
 half made, two ingests into one store need no lock, and the catalog is a pure function of the rows.
 
@@ -27,7 +30,8 @@ sides of a split.
 """
 
 from .catalog import DAMAGED, SAME_CONTENT
-from .folder import FORMAT, Store
+from .folder import Store
+from .made import FORMAT
 from .rows import LEFT_OUT, TAKEN, SeriesRow, StoreError
 
 __all__ = [

@@ -7,74 +7,96 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .rows import LEFT_OUT, TAKEN, SeriesRow, row_left_out
+from .rows import LEFT_OUT, TAKEN, SeriesRow, is_key, is_sensible, row_left_out
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SAME_CONTENT = "the same pixels and geometry as another series"
 DAMAGED = (
-    "its row in the store is damaged: a number is missing or none, or slice positions do not "
-    "increase; delete the row in series/ and ingest its source again"
+    "its row in the store is damaged: a checksum is wrong, a value is missing, or its geometry is "
+    "not a scan's; delete the row in series/ and ingest its source again"
 )
+UNKNOWN = "it was left out, and the reason is damaged; ingest its source again"
+
+_UNVERIFIED = b"unverified"
 
 
 def catalog_of(rows: list[dict[str, Any]]) -> pa.Table:
     """The table of rows as JSON holds them.
 
-    Of rows with the same content one stays taken. A row that makes no sense is left out: one of
-    them must not end the use of the others.
+    Of rows with the same content one stays taken. The table's metadata say whether a row that is
+    taken has no checksums.
     """
     import pyarrow as pa
 
-    rows = [row if row.get("status") != TAKEN or _whole(row) else damaged(row) for row in rows]
     # Of equals the one whose patient is known comes first.
     rows.sort(key=lambda r: (r.get("digest", ""), r.get("patient") == r["key"], r["key"]))
     for row, before in zip(rows[1:], rows, strict=False):
         if row["status"] == TAKEN and row["digest"] == before.get("digest"):
             row |= {"status": LEFT_OUT, "reason": SAME_CONTENT}
     rows.sort(key=lambda r: r["status"] == LEFT_OUT)
-    return pa.Table.from_pylist(rows, schema=_schema())
+    unverified = any(row["status"] == TAKEN and "slices_crc32" not in row for row in rows)
+    metadata = {_UNVERIFIED: b"1"} if unverified else {}
+    return pa.Table.from_pylist(rows, schema=_schema()).replace_schema_metadata(metadata)
 
 
-def damaged(row: dict[str, Any]) -> dict[str, Any]:
-    """A row that was taken and makes no sense, as one that is left out."""
+def is_unverified(table: pa.Table) -> bool:
+    """Whether a series that is taken has no checksums."""
+    return _UNVERIFIED in (table.schema.metadata or {})
+
+
+def has_columns(table: pa.Table) -> bool:
+    """Whether a table has a catalog's columns, in its types."""
+    return bool(table.schema.equals(_schema()))
+
+
+def damaged(key: str, *, taken: bool) -> dict[str, Any]:
+    """A row that cannot be used, as one that is left out."""
     # A digest is what tells the catalog that a row has pixels.
-    digest = str(row.get("digest") or "")
-    return {**row_left_out(str(row["key"]), str(row.get("kind", "")), DAMAGED), "digest": digest}
+    return (
+        {**row_left_out(key, "", DAMAGED), "digest": ""}
+        if taken
+        else row_left_out(key, "", UNKNOWN)
+    )
 
 
-def _whole(row: dict[str, Any]) -> bool:
-    """Whether a row that was taken holds what it must, in the catalog's types."""
+def is_whole(row: dict[str, Any], key: str, *, taken: bool) -> bool:
+    """Whether a row holds what it must, in the catalog's types; one of them must not end the use of
+    the others.
+
+    key, taken: what the name of its file says.
+    """
     import pyarrow as pa
 
     try:
         table = pa.Table.from_pylist([row], schema=_schema())
+        filled = [name for name in table.column_names if table[name].null_count == 0]
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return False
-    complete = all(column.null_count == 0 for column in table.columns)
+    named = row.get("key") == key and is_key(key)
+    if not taken:
+        left_out = {"key", "status", "reason", "kind"}
+        whole = named and set(filled) == left_out and row["status"] == LEFT_OUT
+        return whole and str(row["reason"]).isprintable()
+    whole = named and filled == table.column_names and row["status"] == TAKEN
+    checksums = row.get("slices_crc32", [])
     return (
-        complete and table["status"].to_pylist() == leave_out_damaged(table)["status"].to_pylist()
+        whole
+        and leave_out_damaged(table)["status"].to_pylist() == [TAKEN]
+        and isinstance(checksums, list)
+        and len(checksums) in ((row["slices"],) if "slices_crc32" in row else (0,))
     )
 
 
 def leave_out_damaged(table: pa.Table) -> pa.Table:
-    """The catalog, with those taken series left out whose geometry is damaged."""
+    """The catalog, with those taken series left out that cannot be scans."""
     import pyarrow as pa
 
     status, reason = table["status"].to_pylist(), table["reason"].to_pylist()
-    spacing = np.stack([_numbers(table[f"spacing_{axis}_mm"]) for axis in "zyx"], 1)
-    slices, z_mm, body = _numbers(table["slices"]), _lists(table["z_mm"]), _lists(table["body"])
-    for i, taken in enumerate(status):
-        if taken == TAKEN and not (
-            len(z_mm[i]) == slices[i] == len(body[i]) / 4 > 0
-            and np.isfinite(z_mm[i]).all()
-            and z_mm[i][0] == 0
-            and (np.diff(z_mm[i]) > 0).all()
-            and np.isfinite(body[i]).all()
-            and np.isfinite(spacing[i]).all()
-            and (spacing[i] > 0).all()
-        ):
+    z_mm, body = _lists(table["z_mm"]), _lists(table["body"])
+    for i, row in enumerate(table.drop_columns(["z_mm", "body"]).to_pylist()):
+        if row["status"] == TAKEN and not is_sensible({**row, "z_mm": z_mm[i], "body": body[i]}):
             status[i], reason[i] = LEFT_OUT, DAMAGED
     if DAMAGED not in reason:
         return table
@@ -128,8 +150,3 @@ def _lists(column: pa.ChunkedArray) -> list[NDArray[Any]]:
     values = column.flatten().to_numpy(zero_copy_only=False)  # NaN for what is missing
     ends = np.cumsum(lengths)
     return [values[end - length : end] for length, end in zip(lengths, ends, strict=True)]
-
-
-def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A column of numbers; NaN for what is missing."""
-    return np.asarray(column.combine_chunks().to_numpy(zero_copy_only=False), np.float64)

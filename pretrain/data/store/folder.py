@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ubr.weights.common import disk
+from ubr.weights.common.checksums import say_unverified
 
+from ..tables import DamagedTable, read_table, write_table
 from ..volume import Series, Volume, shown
-from .catalog import DAMAGED, catalog_of, damaged, leave_out_damaged, rows_of
-from .keys import hash_text, make_secret, read_secret
+from .catalog import (
+    DAMAGED,
+    catalog_of,
+    damaged,
+    has_columns,
+    is_unverified,
+    is_whole,
+    leave_out_damaged,
+    rows_of,
+)
+from .keys import check_of, hash_text, make_secret, read_secret
+from .made import read_made, write_made
 from .pixels import read_pixels, write_pixels
-from .rows import SeriesRow, StoreError, row_left_out, row_taken
+from .rows import BEFORE, SeriesRow, StoreError, is_key, row_left_out, row_taken
 from .sources import read_sources, write_sources
+from .values import read_values, write_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
+FOLDERS = ("series", "private", "private/sources")
 
 
 class Store:
@@ -52,10 +63,11 @@ class Store:
             if root.exists() and (not root.is_dir() or _holds_other_things(root)):
                 raise StoreError(f"{root} exists and is not a store; name a new or an empty folder")
             try:
-                (root / "series").mkdir(parents=True, exist_ok=True)
-                (root / "private" / "sources").mkdir(parents=True, exist_ok=True)
+                root.mkdir(parents=True, exist_ok=True)
+                for folder in FOLDERS:
+                    disk.make_folder(root / folder)
                 make_secret(root / "private" / "secret")
-                _write_json(root / "store.json", {"format": FORMAT, "made_with": _version()})
+                write_made(root)
             except OSError as error:
                 raise StoreError(
                     f"a store cannot be made at {root} ({error.strerror}); name a folder that "
@@ -65,34 +77,30 @@ class Store:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Store:
-        """Open a store. Raises `StoreError` if there is none or if a newer version made it."""
+        """Open a store.
+
+        Raises `StoreError` if there is none, if it is damaged or if a newer version made it.
+        """
         root = Path(path)
-        try:
-            made = json.loads((root / "store.json").read_text("utf-8"))
-            found = int(made["format"])
-        except (OSError, ValueError, KeyError, TypeError):
-            make = f"ubr-pretrain ingest SOURCE --store {root}"
+        read_made(root)
+        if not (root / "series").is_dir():
             raise StoreError(
-                f"{root} is not a store (no readable store.json); make one with: {make}"
-            ) from None
-        if found > FORMAT:
-            raise StoreError(
-                f"{root} has store format {found}, made with "
-                f"{made.get('made_with', 'a newer version')}; "
-                f"this version reads up to {FORMAT}: update ubr-pretrain, or ingest into a new "
-                "store"
+                f"{root} is damaged: it has no folder series/; ingest into a new store"
             )
         return cls(root)
 
     # Reading
 
     def catalog(self) -> pa.Table:
-        """One row per series, taken ones first, in an order that their content alone decides."""
-        import pyarrow.parquet as pq
+        """One row per series, taken ones first, in an order that their content alone decides.
 
+        It is made anew where it is damaged, or an earlier version made it: nothing is lost with it.
+        """
         try:
-            table = pq.read_table(self.path / "catalog.parquet")
-        except (OSError, ValueError):
+            table, verified = read_table(self.path / "catalog.parquet")
+        except (OSError, DamagedTable):
+            return self.rebuild()
+        if not (verified and has_columns(table)):
             return self.rebuild()
         have_pixels = table["digest"].is_valid().to_pylist()
         listed = {
@@ -103,7 +111,10 @@ class Store:
 
     def rows(self) -> list[SeriesRow]:
         """The series that were taken, in the catalog's order."""
-        return rows_of(self.catalog())
+        table = self.catalog()
+        if is_unverified(table):
+            say_unverified("series of the store")
+        return rows_of(table)
 
     def damaged(self) -> list[str]:
         """The keys of series that were taken and whose row has become damaged."""
@@ -135,11 +146,19 @@ class Store:
         in memory and forked workers share no state.
 
         Raises:
-            StoreError: the pixel file is missing or damaged (as far as its structure shows it:
-                single bits that flip on the disk do not).
+            StoreError: the pixels or the row are missing, or a checksum is wrong. Series that an
+                earlier version ingested have none, and single bits that flip do not show.
             IndexError: a slice outside the series.
         """
-        return read_pixels(self._pixels(key), slices)
+        try:
+            row = self._read_row(key, taken=True)
+        except FileNotFoundError:
+            raise StoreError(
+                f"the row of series {key} is missing from the store; ingest its source again"
+            ) from None
+        if row is None:
+            raise StoreError(f"series {key}: {DAMAGED}")
+        return read_pixels(self._pixels(key), row, slices)
 
     def fingerprint(self, keys: Iterable[str]) -> str:
         """Digest of the content of these series in any order: provenance that identifies no one.
@@ -175,13 +194,13 @@ class Store:
         key = self.key(series)
         write_pixels(self._pixels(key), volume.hu)
         row = row_taken(key, self.patient(series), series.kind, volume, boxes)
-        _write_json(self._row(key), row)
+        write_values(self._row(key), row)
         self._left(key).unlink(missing_ok=True)
         return key
 
     def leave_out(self, key: str, kind: str, reason: str) -> None:
         """Record that a series was not taken. reason: one line without path or identity."""
-        _write_json(self._left(key), row_left_out(key, kind, reason))
+        write_values(self._left(key), row_left_out(key, kind, reason))
 
     def path_key(self, path: str) -> str:
         """Key of something that was left out before it had a UID.
@@ -196,8 +215,9 @@ class Store:
         for series in found:
             key = self.key(series)
             if series.patient and known.get(key, self.patient(series)) != self.patient(series):
-                row = json.loads(self._row(key).read_text("utf-8"))
-                _write_json(self._row(key), {**row, "patient": self.patient(series)})
+                row = self._read_row(key, taken=True)
+                if row is not None:
+                    write_values(self._row(key), {**row, "patient": self.patient(series)})
 
     def note_sources(self, sources: Sequence[tuple[str, Sequence[str]]]) -> None:
         """Keep in private/ which files each key came from."""
@@ -224,31 +244,27 @@ class Store:
 
     def clean(self) -> None:
         """Remove what killed writers left (`disk.sweep`)."""
-        for folder in (".", "series", "private", "private/sources"):
-            if (self.path / folder).is_dir():
-                disk.sweep(self.path / folder)
+        for folder in FOLDERS:
+            disk.make_folder(self.path / folder)
+            disk.sweep(self.path / folder)
+        disk.sweep(self.path)
 
     def rebuild(self) -> pa.Table:
         """Make the catalog from the rows in series/.
 
         Where the store cannot be written to, it is made in memory only.
         """
-        import pyarrow.parquet as pq
-
         rows: list[dict[str, Any]] = []
         for name in self._row_files():
-            key = name.split(".")[0]
+            key, taken = name.split(".")[0], not name.endswith(".left.json")
             try:
-                row = json.loads((self.path / "series" / name).read_text("utf-8"))
-                rows.append({**row, "key": key})
+                rows.append(self._read_row(key, taken=taken) or damaged(key, taken=taken))
             except FileNotFoundError:  # another ingest took it meanwhile
                 continue
-            except (ValueError, TypeError):  # no JSON, or another value than a row
-                rows.append(damaged({"key": key}))
         table = catalog_of(rows)
         try:
             with disk.whole(self.path / "catalog.parquet") as part:
-                pq.write_table(table, part)
+                write_table(table, part)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
@@ -257,16 +273,35 @@ class Store:
     # Files
 
     def _pixels(self, key: str) -> Path:
-        return self.path / "series" / f"{key}.b2nd"
+        return self._file(key, ".b2nd")
 
     def _row(self, key: str) -> Path:
-        return self.path / "series" / f"{key}.json"
+        return self._file(key, ".json")
 
     def _left(self, key: str) -> Path:
-        return self.path / "series" / f"{key}.left.json"
+        return self._file(key, ".left.json")
+
+    def _file(self, key: str, ending: str) -> Path:
+        if not is_key(key):
+            raise StoreError(f"a series' key is 16 hexadecimal digits, got {key!r}")
+        return self.path / "series" / f"{key}{ending}"
+
+    def _read_row(self, key: str, *, taken: bool) -> dict[str, Any] | None:
+        """A row as JSON holds it; none where it is damaged."""
+        path = self._row(key) if taken else self._left(key)
+        try:
+            row = read_values(path, BEFORE)
+        except ValueError:
+            return None
+        return row if is_whole(row, key, taken=taken) else None
 
     def _row_files(self) -> set[str]:
-        names = {p.name for p in (self.path / "series").iterdir() if p.suffix == ".json"}
+        """Names of the files with rows; of a series that was left out first, the later one."""
+        names = {
+            path.name
+            for path in (self.path / "series").iterdir()
+            if path.suffix == ".json" and is_key(path.name.split(".")[0])
+        }
         return {
             n for n in names if not (n.endswith(".left.json") and n.replace(".left", "") in names)
         }
@@ -274,25 +309,20 @@ class Store:
     @cached_property
     def _secret(self) -> bytes:
         try:
-            return read_secret(self.path / "private" / "secret")
+            secret = read_secret(self.path / "private" / "secret")
         except OSError:
             raise StoreError(
                 f"{self.path} has no private/secret; it can be read, but not added to"
             ) from None
+        check = check_of(secret)
+        if not secret or read_made(self.path).get("keyed_with", check) != check:
+            raise StoreError(
+                f"{self.path}: private/secret is damaged; the store can be read, but not added to"
+            )
+        return secret
 
 
 def _holds_other_things(root: Path) -> bool:
     """Whether a folder holds more than a store that was only begun."""
     names = {path.name for path in root.iterdir() if not disk.is_part(path)}
-    return bool(names - {"series", "private"})
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    disk.write_text(path, json.dumps(content))
-
-
-def _version() -> str:
-    try:
-        return f"ubr-pretrain {version('ubr-pretrain')}"
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "ubr-pretrain"
+    return bool(names - {"series", "private", "grids", "catalog.parquet"})

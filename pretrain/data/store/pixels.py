@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ from ubr.weights.common import disk
 
 from .rows import StoreError
 
-_DAMAGED = (RuntimeError, ValueError, TypeError, SyntaxError, MemoryError)
+_DAMAGED = (RuntimeError, ValueError, TypeError, SyntaxError, MemoryError, AttributeError)
 """What blosc2 makes of a damaged header."""
 
 
@@ -43,8 +45,12 @@ def write_pixels(path: Path, hu: NDArray[np.int16]) -> None:
             raise StoreError(f"{path.parent.parent} cannot be written to ({error})") from error
 
 
-def read_pixels(path: Path, slices: Sequence[int] | slice | None = None) -> NDArray[np.int16]:
+def read_pixels(
+    path: Path, row: Mapping[str, Any], slices: Sequence[int] | slice | None = None
+) -> NDArray[np.int16]:
     """All slices, a range, or those named, in the order given. Only these are decompressed.
+
+    row: what is known of the series; its checksums, where it has any, are compared.
 
     Raises:
         StoreError: the file is missing or damaged.
@@ -59,15 +65,28 @@ def read_pixels(path: Path, slices: Sequence[int] | slice | None = None) -> NDAr
         )
     try:
         array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
+        shape = (row["slices"], row["rows"], row["columns"])
+        if (array.shape, array.dtype) != (shape, np.int16):
+            raise ValueError
         if slices is None or isinstance(slices, slice):
-            return np.asarray(array[slices or slice(None)], np.int16)
-        out = np.empty((len(slices), *array.shape[1:]), np.int16)
-        for i, z in enumerate(slices):
-            out[i] = array[int(z)]
-        return out
+            out = np.asarray(array[slices or slice(None)], np.int16)
+        else:
+            out = np.empty((len(slices), *shape[1:]), np.int16)
+            for i, z in enumerate(slices):
+                out[i] = array[int(z)]
     except _DAMAGED as error:
-        what = f"cannot be read ({type(error).__name__})"
-        raise StoreError(
-            f"the pixels of series {key} {what}; delete series/{path.name} and ingest its "
-            "source again"
-        ) from error
+        raise _damaged(path, f"cannot be read ({type(error).__name__})") from error
+    if "slices_crc32" in row:
+        indices = range(len(array))[slices] if isinstance(slices, slice) else slices
+        indices = range(len(array)) if indices is None else indices
+        for one, z in zip(out, indices, strict=True):
+            if zlib.crc32(one) != row["slices_crc32"][int(z)]:
+                raise _damaged(path, "are damaged (their checksum is wrong)")
+    return out
+
+
+def _damaged(path: Path, what: str) -> StoreError:
+    return StoreError(
+        f"the pixels of series {path.stem} {what}; delete series/{path.name} and ingest its source "
+        "again"
+    )

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import re
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ubr.weights.common.hu import HU_RANGE
+
 from ..digests import volume_digest
-from ..volume import Volume
+from ..orient import check_spacing
+from ..volume import WARNINGS, UnusableError, Volume, check_positions
 
 TAKEN, LEFT_OUT = "taken", "left out"
+KINDS = ("dicom", "nifti", "itk", "png")
+BEFORE = frozenset(
+    "key patient status reason kind slices rows columns spacing_z_mm spacing_y_mm spacing_x_mm "
+    "z_mm body hu_min hu_max warnings digest".split()
+)
+"""What a row without checksums holds, as earlier versions wrote it."""
+SIZE_OFF = 0.01
+"""How far the median step may lie from the spacing, as a share."""
 
 
 class StoreError(ValueError):
@@ -72,9 +86,47 @@ def row_taken(
         "hu_max": int(volume.hu.max()),
         "warnings": list(volume.warnings),
         "digest": volume_digest(volume),
+        "slices_crc32": [zlib.crc32(one) for one in np.ascontiguousarray(volume.hu, "<i2")],
     }
 
 
 def row_left_out(key: str, kind: str, reason: str) -> dict[str, Any]:
     """The row, as JSON holds it, of a series that was left out."""
     return {"key": key, "status": LEFT_OUT, "reason": reason, "kind": kind}
+
+
+def is_key(text: object) -> bool:
+    """Whether a text can be the key of a series or a patient, and so a part of a file's name."""
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{16}", text) is not None
+
+
+def is_sensible(row: Mapping[str, Any]) -> bool:
+    """Whether a series that was taken can be one, by the rules that scans have to meet.
+
+    row: values by the names of JSON, in the types of the catalog.
+    """
+    slices, rows, columns = row["slices"], row["rows"], row["columns"]
+    spacing = (row["spacing_z_mm"], row["spacing_y_mm"], row["spacing_x_mm"])
+    z_mm, body = np.asarray(row["z_mm"], np.float64), np.asarray(row["body"], np.float64)
+    names_hold = (
+        is_key(row["key"])
+        and is_key(row["patient"])
+        and row["kind"] in KINDS
+        and re.fullmatch("[0-9a-f]{32}", row["digest"]) is not None
+        and all(text.split(":")[0] in WARNINGS and text.isprintable() for text in row["warnings"])
+    )
+    if not (names_hold and min(slices, rows, columns) > 0 and len(body) == 4 * slices):
+        return False
+    try:
+        check_positions(z_mm, slices)
+        check_spacing(spacing)
+    except UnusableError:
+        return False
+    y0, y1, x0, x1 = body.reshape(-1, 4).T
+    # The slices of a PNG series are numbered, and most of them may be missing.
+    usual = np.median(np.diff(z_mm)) if slices > 1 and row["kind"] != "png" else spacing[0]
+    return bool(
+        abs(usual - spacing[0]) <= SIZE_OFF * spacing[0]
+        and ((0 <= y0) & (y0 <= y1) & (y1 <= rows) & (0 <= x0) & (x0 <= x1) & (x1 <= columns)).all()
+        and HU_RANGE[0] <= row["hu_min"] <= row["hu_max"] <= HU_RANGE[1]
+    )

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import write_text
 
 from ...data.store import Store
@@ -31,6 +32,7 @@ LEVELS, COLUMNS = 7, 8
 SCRIPTS = ("curves.js", "labels.js", "table.js", "histogram.js")
 
 
+@claiming("out")
 def report(
     scores: str | Path,
     out: str | Path,

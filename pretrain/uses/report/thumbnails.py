@@ -7,6 +7,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ubr.weights.common.checksums import note
+
 from ...data.store import Store, StoreError
 from ...reading.finding import Finding
 from ..pictures import slice_picture, spread
@@ -61,7 +63,8 @@ class Thumbnails:
             return []
         try:
             hu = self.store.read(key, list(indices))
-        except StoreError:
+        except StoreError as error:
+            note(f"{error}; the page has no pictures of it")
             return []
         spacing_yx = self.spacing_mm[key][1:]
         pictures = (slice_picture(one, spacing_yx, THUMBNAIL_PX) for one in hu)

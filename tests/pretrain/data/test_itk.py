@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +227,35 @@ def test_read_itk__a_flipped_bit_in_packed_voxels_gives_no_others(
             assert str(error) == "damaged or truncated file, or not what its ending says"
             refused += 1
     assert refused > 50
+
+
+@pytest.mark.parametrize("name", ["ct.mha", "ct.mhd"])
+def test_read_itk__packed_voxels_in_several_streams_or_too_few_are_refused(
+    tmp_path: Path, name: str
+) -> None:
+    """SimpleITK reads the first stream, and gives what lay in memory for the rest."""
+    sitk = pytest.importorskip("SimpleITK")
+    path = tmp_path / name
+    sitk.WriteImage(itk_image(), str(path), useCompression=True)
+    packed = path if name == "ct.mha" else tmp_path / "ct.zraw"
+    whole = packed.read_bytes()
+    first = whole.index(b"LOCAL\n") + 6 if name == "ct.mha" else 0
+    voxels = zlib.decompress(whole[first:])
+    for streams, accepted in (
+        ([voxels], True),
+        ([voxels + b"more"], True),
+        ([voxels[:3000], voxels[3000:]], False),
+        ([voxels[:3000], voxels[3000:9000], voxels[9000:]], False),
+        ([voxels[:-2]], False),
+    ):
+        content = b"".join(gzip.compress(stream) for stream in streams)
+        header = path.read_bytes() if name == "ct.mhd" else whole[:first]
+        size = re.sub(
+            rb"CompressedDataSize = \d+", b"CompressedDataSize = %d" % len(content), header
+        )
+        path.write_bytes(size)
+        packed.write_bytes((size if name == "ct.mha" else b"") + content)
+        if accepted:
+            np.testing.assert_array_equal(only(path).hu, expected())
+        else:
+            assert refusal(path) == "damaged or truncated file, or not what its ending says"

@@ -20,13 +20,14 @@ from tests.made.odd import brighter, latin_folder, odd_entries
 from tests.pretrain.data.test_ingestion import write_nifti
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.scans import scans_of
+from ubr.pretrain.data.store.values import write_values
 from ubr.pretrain.reading.classifier import Classifier
 from ubr.pretrain.reading.regions import Level, Regions
-from ubr.pretrain.scores import adding, scoring
+from ubr.pretrain.scores import adding
 from ubr.pretrain.scores.read import read_features, read_slices
 from ubr.pretrain.scores.scoring import score, share
 from ubr.pretrain.scores.working import Working
-from ubr.weights import Weights
+from ubr.weights import Regressor, Weights
 
 from .helpers import SERIES, Stop, contents, rows, run, stopping
 
@@ -159,7 +160,7 @@ def test_shards__together_are_the_whole_each_series_once(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        scoring.Regressor, "score", lambda self, hu: hu.float().mean(dim=(1, 2))
+        Regressor, "score", lambda self, hu: hu.float().mean(dim=(1, 2))
     )  # what is scored does not matter here
     run(world, tmp_path / "whole")
     for number in range(1, 21):  # more shares than series: some are empty
@@ -277,9 +278,7 @@ def test_score__warnings_are_told_on_every_run(world: Path, tmp_path: Path) -> N
     shutil.copytree(world / "store", tmp_path / "store")
     for path in sorted((tmp_path / "store" / "series").glob("*.json"))[:2]:
         row = json.loads(path.read_text())
-        path.write_text(
-            json.dumps({**row, "warnings": ["gap: 1 step; of 9 mm", "tilt: 3 degrees"]})
-        )
+        write_values(path, {**row, "warnings": ["gap: 1 step; of 9 mm", "tilt: 3 degrees"]})
     (tmp_path / "store" / "catalog.parquet").unlink()
     tables = [
         score(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ from tests.pretrain.data.test_ingestion import write_nifti
 from ubr.pretrain.scores import adding, working
 from ubr.pretrain.scores.scoring import score
 from ubr.weights import Weights
+from ubr.weights.common.claims import Claimed
 
 from .helpers import SERIES, Stop, contents, rows, run, start_killing, stopping
 
@@ -116,7 +120,7 @@ def test_killed__while_a_store_is_scored_ends_with_the_same_bytes(
         process = start_killing(
             "self", kept, world / "w.safetensors", world / "store", out, "--workers", "2"
         )
-        assert process.wait(120) == -signal.SIGKILL and not (out / "slices.parquet").exists()
+        assert process.wait(300) == -signal.SIGKILL and not (out / "slices.parquet").exists()
         assert len(list((out / "working").glob("*.npz"))) == more
     assert run(world, out).already == 7
     assert contents(out) == contents(world / "whole")
@@ -130,8 +134,58 @@ def test_killed__whole_run_and_readers_end_with_the_same_bytes(world: Path, tmp_
     score(weights, [scans], tmp_path / "whole", workers=0, progress=False)
     out = tmp_path / "s"
     process = start_killing("self", 3, weights, scans, out, "--workers", "2")
-    assert process.wait(120) == -signal.SIGKILL
+    assert process.wait(300) == -signal.SIGKILL
     assert len(list((out / "working").glob("*.npz"))) == 3
     process = start_killing("reader", 1, weights, scans, out, "--workers", "2")
-    assert process.wait(120) == 0
+    assert process.wait(300) == 0
     assert contents(out) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["slices.parquet", "series.csv", "left_out.csv", "features.npy"])
+def test_links__in_a_folder_that_was_handed_in_are_not_followed(
+    name: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(working.Working, "add", stopping(working.Working.add, 5))
+        run(world, tmp_path / "s", features=True)
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / "s" / "working" / name).symlink_to(mine)
+    (tmp_path / "s" / name).symlink_to(mine)
+    if name == "slices.parquet":  # its presence says that all is done
+        (tmp_path / "s" / name).unlink()
+    run(world, tmp_path / "s", features=True)
+    assert mine.read_text() == "mine" and not (tmp_path / "s" / name).is_symlink()
+    assert (tmp_path / "s" / name).stat().st_size > 0
+
+
+def test_links__a_working_folder_elsewhere_is_refused(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(working.Working, "add", stopping(working.Working.add, 2))
+        run(world, tmp_path / "s")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.rmtree(tmp_path / "s" / "working")
+    (tmp_path / "s" / "working").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="working is a link, and nothing is written through it"):
+        run(world, tmp_path / "s")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_two_at_once__one_is_refused_and_the_other_gives_what_one_gives(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, refused = working.Working.add, []
+
+    def and_another(*args: Any, **arrays: Any) -> Any:
+        """Score a series, while another call comes for the same folder."""
+        with pytest.raises(Claimed) as found:
+            run(world, tmp_path / "s")
+        refused.append(str(found.value))
+        return add(*args, **arrays)
+
+    monkeypatch.setattr(working.Working, "add", and_another)
+    run(world, tmp_path / "s")
+    assert len(refused) == SERIES and f"written by process {os.getpid()}" in refused[0]
+    assert contents(tmp_path / "s") == contents(world / "whole")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from tests.made.toys import toy_store
 from ubr.pretrain.cli import main
 from ubr.pretrain.data.store import Store
+from ubr.pretrain.uses import montage
 from ubr.pretrain.uses.montage import GAP_PX, TEXT_PX, TILE_PX, contact_sheets
 from ubr.pretrain.uses.pictures import slice_picture, spread
 
@@ -137,3 +139,28 @@ def test_refusals__say_the_value_and_what_to_do(store: Store, scan: Path, tmp_pa
             scan, "a.png", between=wrong
         )
     assert not list(tmp_path.glob("a*"))
+
+
+def test_stopped__the_same_call_draws_the_missing_sheets_and_another_is_refused(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = contact_sheets(store.path, tmp_path / "whole").sheets
+    draw, drawn = montage._draw, []
+
+    def stopping(*args: Any) -> Any:
+        if len(drawn) == 1:
+            raise KeyboardInterrupt
+        drawn.append(args)
+        return draw(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(montage, "_draw", stopping)
+        contact_sheets(store.path, tmp_path / "cut")
+    with pytest.raises(ValueError, match=r"\.png exists; give another `out`"):
+        contact_sheets(store.path, tmp_path / "cut", slices=3)
+    first = next((tmp_path / "cut").glob("*.png"))
+    before = first.stat().st_mtime_ns
+    made = contact_sheets(store.path, tmp_path / "cut").sheets
+    assert first.stat().st_mtime_ns == before
+    assert [p.read_bytes() for p in made] == [p.read_bytes() for p in expected]
+    assert sorted(p.name for p in (tmp_path / "cut").iterdir()) == sorted(p.name for p in made)

@@ -103,3 +103,46 @@ def test_sweep__removes_what_earlier_versions_left(tmp_path: Path) -> None:
         others.name,
     }
     assert disk.is_part(living) and not disk.is_part(others)
+
+
+def test_make_folder__takes_no_link_for_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name in ("link", "dangling"):
+        with pytest.raises(ValueError, match=f"{name} is a link, and nothing is written through"):
+            disk.make_folder(tmp_path / name)
+    disk.make_folder(tmp_path / "new")
+    disk.make_folder(tmp_path / "new")
+    assert (tmp_path / "new").is_dir() and not (tmp_path / "nowhere").exists()
+
+
+def test_append_text__makes_and_appends_and_follows_no_link(tmp_path: Path) -> None:
+    disk.append_text(tmp_path / "lines", "1\n")
+    disk.append_text(tmp_path / "lines", "2\n")
+    assert (tmp_path / "lines").read_text() == "1\n2\n"
+    (tmp_path / "link").symlink_to(tmp_path / "lines")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name in ("link", "dangling"):
+        with pytest.raises(OSError, match=name):
+            disk.append_text(tmp_path / name, "3\n")
+    assert (tmp_path / "lines").read_text() == "1\n2\n" and not (tmp_path / "nowhere").exists()
+
+
+def test_sweep__knows_claims_and_leaves_them(tmp_path: Path) -> None:
+    for name, ours in ((".claim", True), (".page.html.claim", True), ("claim", False)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+        assert disk.is_part(tmp_path / name) == ours
+    disk.sweep(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_sweep__of_a_claimed_name_removes_all_that_was_begun(tmp_path: Path) -> None:
+    names = [f".{name}.ffffffff-1.{x}.part" for name in ("a.csv", "b.csv") for x in "xy"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    disk.sweep(tmp_path, claimed="a.csv")
+    assert {path.name for path in tmp_path.iterdir()} == set(names[2:])
+    disk.sweep(tmp_path, claimed="*")
+    assert list(tmp_path.iterdir()) == []

@@ -15,13 +15,13 @@ CONFIG = {"recipe": {"optimiser": "sgd", "lr": 0.1}, "data": {"sha256": "abc"}}
 def test_check__takes_a_new_folder_and_the_same_run(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     runs.check(folder, CONFIG)
-    runs.claim(folder, CONFIG)
+    runs.begin(folder, CONFIG)
     assert yaml.safe_load((folder / "config.yaml").read_text()) == CONFIG
     runs.check(folder, CONFIG)
 
 
 def test_check__refuses_another_run_and_other_files(tmp_path: Path) -> None:
-    runs.claim(tmp_path / "run", CONFIG)
+    runs.begin(tmp_path / "run", CONFIG)
     other = {**CONFIG, "data": {"sha256": "def"}}
     with pytest.raises(ValueError, match=r"holds another run \(other data.sha256\); give a new"):
         runs.check(tmp_path / "run", other)
@@ -54,5 +54,24 @@ def test_claim__removes_what_a_killed_process_left(tmp_path: Path) -> None:
     host, _, rest = name.rpartition("-")
     left = tmp_path / "checkpoints" / f"{host}-999999999.{rest.split('.', 1)[1]}"
     left.mkdir()
-    runs.claim(tmp_path, CONFIG)
+    runs.begin(tmp_path, CONFIG)
     assert not left.exists() and (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "tensorboard"])
+def test_begin__writes_through_no_link(name: str, tmp_path: Path) -> None:
+    elsewhere, run = tmp_path / "elsewhere", tmp_path / "run"
+    elsewhere.mkdir()
+    run.mkdir()
+    (run / name).symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=f"{name} is a link, and nothing is written through it"):
+        runs.begin(run, CONFIG)
+    (run / name).unlink()
+    (run / name).mkdir()
+    (run / name / "hparams.yaml").symlink_to(elsewhere / "made")
+    with pytest.raises(ValueError, match=f"{name} holds a link, hparams.yaml, which is not"):
+        runs.begin(run, CONFIG)
+    (run / name / "hparams.yaml").unlink()
+    (run / "config.yaml").symlink_to(elsewhere / "made")
+    runs.begin(run, CONFIG)
+    assert list(elsewhere.iterdir()) == [] and not (run / "config.yaml").is_symlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from ubr.pretrain.data.store import DAMAGED, SAME_CONTENT, SeriesRow, Store
+from ubr.pretrain.data.store.catalog import UNKNOWN
+from ubr.pretrain.data.store.rows import BEFORE
+from ubr.pretrain.data.store.values import write_values
+from ubr.pretrain.data.tables import write_table
 
+from ....made.flips import flipped
 from ....made.stores import add, made_boxes, made_series, made_volume
 
 
@@ -158,13 +164,47 @@ MM = [2.5 * i for i in range(9)]
         {"body": [0, 1, 2]},
         {"slices": None},
         {"patient": None},
+        {"spacing_y_mm": -0.75},
+        {"spacing_y_mm": 0.001},
+        {"spacing_x_mm": 1e10},
+        {"spacing_x_mm": 3.0},
+        {"spacing_z_mm": 5.0},
+        {"z_mm": [40 * mm for mm in MM], "spacing_z_mm": 101.0},
+        {"z_mm": [1 + mm for mm in MM]},
+        {"slices": 10**10},
+        {"slices": 0, "z_mm": [], "body": []},
+        {"rows": -20},
+        {"rows": 10**6, "hu_min": math.nan},
+        {"body": [0, 21, 0, 30] * 9},
+        {"body": [5, 4, 0, 30] * 9},
+        {"body": [-1, 4, 0, 30] * 9},
+        {"hu_min": 3000, "hu_max": -1000},
+        {"hu_max": 30000},
+        {"kind": "exe"},
+        {"key": "0" * 16},
+        {"patient": "../x"},
+        {"digest": "../../x"},
+        {"warnings": ["gap: \x1b[31mred"]},
+        {"warnings": ["Jane Doe"]},
+        {"status": "left out"},
+        {"slices_crc32": [1]},
+        {"slices_crc32": None},
     ],
 )
-def test_a_damaged_row_leaves_out_its_series_only(store: Store, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("checksum", [True, False])
+def test_a_damaged_row_leaves_out_its_series_only(
+    store: Store, change: dict[str, Any], checksum: bool
+) -> None:
+    """However the damage came about: a stranger's store can have right checksums."""
     keys = [add(store, seed) for seed in (1, 2, 3)]
     good = {row.key: row.digest for row in store.rows()}
     path = store.path / "series" / f"{keys[1]}.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    row = json.loads(path.read_text())
+    if checksum:
+        write_values(path, {**row, **change})
+    else:
+        before = {name: row[name] for name in BEFORE}
+        path.write_text(json.dumps({**before, **change}))
     store.rebuild()
     for _ in range(2):  # as it is made, and as it is read
         assert {row.key: row.digest for row in store.rows()} == {
@@ -184,7 +224,8 @@ def test_a_row_that_cannot_be_read_leaves_out_its_series_only(store: Store, text
 
 
 @pytest.mark.parametrize("value", [None, math.nan])
-def test_a_catalogue_of_an_earlier_version_is_judged_too(store: Store, value: float | None) -> None:
+def test_catalogue__one_that_was_handed_in_is_judged_too(store: Store, value: float | None) -> None:
+    """A checksum can be computed by anyone."""
     for seed in (1, 2, 3):
         add(store, seed)
     table = store.rebuild()
@@ -193,6 +234,55 @@ def test_a_catalogue_of_an_earlier_version_is_judged_too(store: Store, value: fl
     table = table.set_column(
         table.schema.get_field_index("z_mm"), "z_mm", pa.array(z_mm, pa.list_(pa.float64()))
     )
-    pq.write_table(table, store.path / "catalog.parquet")
+    write_table(table, store.path / "catalog.parquet")
     keys = table["key"].to_pylist()
     assert [row.key for row in store.rows()] == [keys[0], keys[2]] and store.damaged() == [keys[1]]
+
+
+def test_row__a_flipped_bit_leaves_its_series_out(store: Store) -> None:
+    keys = [add(store, seed) for seed in (1, 2)]
+    path = store.path / "series" / f"{keys[1]}.json"
+    for content in flipped(path.read_bytes(), 40):
+        path.write_bytes(content)
+        (store.path / "catalog.parquet").unlink(missing_ok=True)
+        assert [row.key for row in store.rows()] == keys[:1] and store.damaged() == keys[1:]
+
+
+def test_catalogue__a_flipped_bit_changes_nothing(store: Store) -> None:
+    """It is made anew from the rows."""
+    for seed in (1, 2):
+        add(store, seed)
+    store.leave_out("0" * 16, "dicom", "no pixel data")
+    whole, path = store.rebuild(), store.path / "catalog.parquet"
+    for content in flipped(path.read_bytes(), 60):
+        path.write_bytes(content)
+        assert store.catalog().equals(whole)
+
+
+@pytest.mark.parametrize("name", ["body", "digest", "status"])
+def test_catalogue__other_columns_or_types(store: Store, name: str) -> None:
+    add(store, 1)
+    whole, path = store.rebuild(), store.path / "catalog.parquet"
+    for other in (whole.drop_columns([name]), whole.append_column("more", whole[name])):
+        write_table(other, path)
+        assert store.catalog().equals(whole)
+    wrong = pa.array([1], pa.int64())
+    write_table(whole.set_column(whole.schema.get_field_index(name), name, wrong), path)
+    assert store.catalog().equals(whole)
+
+
+@pytest.mark.parametrize("text", ["{", '{"key": "x"}', '{"reason": "\\u001b[31m"}'])
+def test_row__that_says_why_a_series_was_left_out_is_damaged(store: Store, text: str) -> None:
+    key = add(store, 1)
+    store.leave_out("0" * 16, "dicom", "no pixel data")
+    (store.path / "series" / f"{'0' * 16}.left.json").write_text(text)
+    (store.path / "catalog.parquet").unlink(missing_ok=True)
+    for _ in range(2):
+        assert [row.key for row in store.rows()] == [key] and store.damaged() == []
+        assert store.catalog()["reason"].to_pylist() == ["", UNKNOWN]
+
+
+def test_rows__are_taken_from_files_with_the_name_of_a_key_only(store: Store) -> None:
+    key = add(store, 1)
+    shutil.copy(store.path / "series" / f"{key}.json", store.path / "series" / "notes.json")
+    assert [row.key for row in store.rows()] == [key] and len(store.catalog()) == 1

@@ -6,14 +6,18 @@ import json
 import multiprocessing
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ubr.pretrain.data.store import Store, StoreError
+from ubr.pretrain.data.store.rows import BEFORE
 from ubr.weights.common import disk
+from ubr.weights.common.checksums import note
 
+from ....made.flips import flipped
 from ....made.stores import add, made_boxes, made_series, made_volume
 
 
@@ -163,3 +167,88 @@ def test_sources_are_kept_in_private(store: Store) -> None:
         "k3": ["/other/d.nii"],
     }
     assert len(list((store.path / "private" / "sources").iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["series", "private", "private/sources"])
+def test_links__a_store_is_not_written_through_them(name: str, tmp_path: Path) -> None:
+    store, elsewhere = Store.create(tmp_path / "store"), tmp_path / "elsewhere"
+    (store.path / name).rename(elsewhere)
+    (store.path / name).symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    with pytest.raises(ValueError, match="is a link, and nothing is written through it"):
+        Store.open(store.path).clean()
+    assert sorted(elsewhere.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[" * 100_000,
+        '{"format": 1e999}',
+        '{"format": "1"}',
+        '{"format": true}',
+        '{"format": 0}',
+        '{"made_with": "ubr-pretrain"}',
+        '{"format": 1, "made_by": "ubr-pretrain"}',
+        '{"format": 1, "crc32": "00000000"}',
+    ],
+)
+def test_open__a_damaged_description_is_named_and_made_anew(store: Store, text: str) -> None:
+    key = add(store, 1)
+    store.rebuild()
+    (store.path / "store.json").write_text(text)
+    with pytest.raises(StoreError, match=r"store\.json is damaged .*; delete that file, and the"):
+        Store.open(store.path)
+    (store.path / "store.json").unlink()
+    assert [row.key for row in Store.create(store.path).rows()] == [key]
+
+
+def test_open__a_flipped_bit_in_the_description(store: Store) -> None:
+    path = store.path / "store.json"
+    for content in flipped(path.read_bytes(), 60):
+        path.write_bytes(content)
+        with pytest.raises(StoreError, match=r"is damaged|newer version|update"):
+            Store.open(store.path)
+
+
+def test_open__without_its_series(store: Store) -> None:
+    shutil.rmtree(store.path / "series")
+    with pytest.raises(StoreError, match="has no folder series/"):
+        Store.open(store.path)
+
+
+def test_patient__another_secret_gives_no_other_patients(store: Store) -> None:
+    path = store.path / "private" / "secret"
+    patient = Store.open(store.path).patient(made_series(1, "A"))
+    for content in flipped(path.read_bytes(), 60):
+        path.write_bytes(content)
+        try:
+            assert Store.open(store.path).patient(made_series(1, "A")) == patient  # a capital
+        except StoreError as error:
+            assert "private/secret is damaged" in str(error)
+
+
+def test_sources__a_damaged_table_is_named(store: Store) -> None:
+    store.note_sources([("k1", ["/scans/a/1.dcm"])])
+    (path,) = (store.path / "private" / "sources").iterdir()
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"1.dcm", b"2.dcm", 1))
+    with pytest.raises(StoreError, match=rf"private/sources/{path.name} .* damaged .*; delete it"):
+        store.sources()
+
+
+def test_rows__of_an_earlier_version_are_said_to_be_unverified_once(store: Store) -> None:
+    note.cache_clear()
+    key = add(store, 1)
+    path = store.path / "series" / f"{key}.json"
+    row = json.loads(path.read_text())
+    with warnings.catch_warnings(record=True, action="always") as said:
+        assert len(store.rows()) == 1 and not said
+        path.write_text(json.dumps({name: row[name] for name in BEFORE}))
+        (store.path / "catalog.parquet").unlink()
+        for _ in range(3):
+            assert len(store.rows()) == 1 and len(store.read(key)) == 9
+    assert [str(one.message) for one in said] == [
+        "series of the store are from a version without checksums: they are read, but not verified"
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 
 from ubr.pretrain.data.store import Store, StoreError
+from ubr.pretrain.data.store.pixels import write_pixels
 from ubr.pretrain.data.volume import Volume
 
+from ....made.flips import flipped
 from ....made.stores import add, made_boxes, made_series, made_volume
 
 
@@ -112,4 +115,60 @@ def test_truncated_pixels(store: Store, left: float) -> None:
     with pytest.raises(
         StoreError, match=f"pixels of series {key} cannot be read.*delete series/{key}.b2nd"
     ):
+        store.read(key)
+
+
+def test_read__a_flipped_bit_gives_no_other_pixels(store: Store) -> None:
+    key, hu = add(store, 1), made_volume(1).hu
+    path = store.path / "series" / f"{key}.b2nd"
+    refused = 0
+    for content in flipped(path.read_bytes(), 200):
+        path.write_bytes(content)
+        try:
+            np.testing.assert_array_equal(store.read(key), hu)
+        except StoreError as error:
+            assert f"the pixels of series {key}" in str(error) and "ingest its source" in str(error)
+            refused += 1
+    assert refused > 190
+
+
+def test_read__swapped_and_foreign_slices_are_refused(store: Store) -> None:
+    """Each is whole, and not where it belongs."""
+    key, other = add(store, 1), add(store, 2)
+    folder, hu = store.path / "series", made_volume(1).hu
+    for wrong in (hu[::-1], hu[:, ::-1], hu[:8], hu.reshape(9, 30, 20), hu.astype(np.int32)):
+        write_pixels(folder / f"{key}.b2nd", wrong)
+        with pytest.raises(StoreError, match="of series"):
+            store.read(key)
+    shutil.copy(folder / f"{other}.b2nd", folder / f"{key}.b2nd")
+    with pytest.raises(StoreError, match=f"pixels of series {key} are damaged"):
+        store.read(key, [3])
+
+
+@pytest.mark.parametrize("slices", [[5], [-4], slice(5, 6), slice(None, None, 5), range(5, 9)])
+def test_read__a_damaged_slice_is_found_among_those_asked_for(
+    store: Store, slices: list[int] | slice | range
+) -> None:
+    key, changed = add(store, 1), made_volume(1).hu.copy()
+    changed[5, 0, 0] ^= 1
+    write_pixels(store.path / "series" / f"{key}.b2nd", changed)
+    with pytest.raises(StoreError, match="their checksum is wrong"):
+        store.read(key, slices)
+    np.testing.assert_array_equal(store.read(key, [4, 6]), changed[[4, 6]])
+
+
+def test_read__without_its_row(store: Store) -> None:
+    key = add(store, 1)
+    path = store.path / "series" / f"{key}.json"
+    path.write_text(path.read_text().replace('"rows": 20', '"rows": 21'))
+    with pytest.raises(StoreError, match=f"series {key}: its row in the store is damaged"):
+        store.read(key)
+    path.unlink()
+    with pytest.raises(StoreError, match=f"the row of series {key} is missing"):
+        store.read(key)
+
+
+@pytest.mark.parametrize("key", ["../../x", "", "x" * 16, "0" * 15, "0" * 17, "0" * 15 + "\n"])
+def test_read__a_key_that_is_none(store: Store, key: str) -> None:
+    with pytest.raises(StoreError, match="a series' key is 16 hexadecimal digits"):
         store.read(key)

@@ -1,7 +1,7 @@
 """Runtimes: what computes the scores of batches, torch or something faster on a CPU.
 
-OpenVINO and ONNX Runtime run the same float32 network. They are optional (extra `fast`), and take
-seconds to prepare. A runtime is used only if its scores of a few slices equal torch's.
+OpenVINO and ONNX Runtime run the same float32 network. They are optional (extras `fast` and `onnx`),
+and take seconds to prepare. A runtime is used only if its scores of a few slices equal torch's.
 
 Batches have one size, the last one is padded, and each slice is computed in the same way wherever
 in a batch it lies. Its score therefore does not depend on the slices that it is scored with.
@@ -36,6 +36,7 @@ PARITY = 1e-4
 """Largest difference of a score from torch's; relative to the score if that is above 1."""
 WORTH: dict[Chosen, int] = {"openvino": 6_000, "onnx": 10_000}
 """Slices from which "auto" takes a runtime, the fastest first: fewer do not repay preparing it."""
+EXTRA = {"openvino": "fast", "onnx": "onnx"}
 NEEDS = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnx", "onnxscript")}
 BATCH = 64
 """Slices per forward pass on a GPU: enough to fill it at 128 pixels."""
@@ -80,7 +81,7 @@ def chosen_runtime(choice: Runtime, device: torch.device, slices: int) -> Chosen
         )
     for module in NEEDS[choice]:
         if not find_spec(module):
-            optional(module, extra="fast", purpose=f"runtime {choice!r}")
+            optional(module, extra=EXTRA[choice], purpose=f"runtime {choice!r}")
     return choice
 
 
@@ -197,7 +198,7 @@ def _with_openvino(both: nn.Module, grid: Tensor, streams: int, threads: int) ->
 
 
 def _with_onnx(both: nn.Module, grid: Tensor, streams: int, threads: int) -> Infer:
-    onnxruntime: Any = optional("onnxruntime", extra="fast", purpose="runtime 'onnx'")
+    onnxruntime: Any = optional("onnxruntime", extra="onnx", purpose="runtime 'onnx'")
     program = torch.onnx.export(
         both,
         (grid,),

@@ -81,8 +81,8 @@ def score(
         with_paths: also write which file or folder each series was read from. Paths may hold a
             name.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        runtime: what computes: "torch", "openvino" or "onnx" (ONNX Runtime), the latter two on a
-            CPU (extra `fast`). "auto" takes the fastest that is installed where there are slices
+        runtime: what computes: "torch", or on a CPU "openvino" (extra `fast`) or "onnx" (ONNX
+            Runtime, extra `onnx`). "auto" takes the fastest that is installed where there are slices
             enough to repay its start, if its scores equal torch's; a repeated call takes the same.
         progress: show a progress bar.
 

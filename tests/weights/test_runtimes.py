@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -41,13 +42,15 @@ def test_auto__is_the_fastest_installed_where_the_slices_repay_it(
         ("openvino", "cuda", "runtime 'openvino' runs on a CPU, and device is cuda; use"),
         ("onnx", "cuda:1", "runtime 'onnx' runs on a CPU, and device is cuda:1; use"),
         ("openvino", "cpu", r"runtime 'openvino' needs openvino: pip install .*\[fast\]"),
+        ("onnx", "cpu", r"runtime 'onnx' needs onnxruntime: pip install .*\[onnx\]"),
     ],
 )
 def test_chosen__that_cannot_be_used_is_refused(
     choice: Runtime, device: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
-    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    for module in ("openvino", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ValueError, match=reason):
         chosen_runtime(choice, torch.device(device), 1)
 

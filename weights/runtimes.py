@@ -1,6 +1,6 @@
 """Runtimes: what computes the scores of batches, torch or something faster on a CPU.
 
-OpenVINO and ONNX Runtime run the same float32 network. They are optional (extras `fast` and `onnx`),
+OpenVINO and ONNX Runtime run the same float32 network. They are optional (extras `fast`, `onnx`),
 and take seconds to prepare. A runtime is used only if its scores of a few slices equal torch's.
 
 Batches have one size, the last one is padded, and each slice is computed in the same way wherever

@@ -81,9 +81,9 @@ def score(
         with_paths: also write which file or folder each series was read from. Paths may hold a
             name.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        runtime: what computes: "torch", or on a CPU "openvino" (extra `fast`) or "onnx" (ONNX
-            Runtime, extra `onnx`). "auto" takes the fastest that is installed where there are slices
-            enough to repay its start, if its scores equal torch's; a repeated call takes the same.
+        runtime: what computes: "torch", or on a CPU "openvino" (extra `fast`) or "onnx" (extra
+            `onnx`). "auto" takes the fastest that is installed, where slices are enough to repay
+            its start and its scores equal torch's; a repeated call takes the same.
         progress: show a progress bar.
 
     Raises:

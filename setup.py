@@ -29,7 +29,7 @@ setup(
         "ubr.weights.exports": ["licences/*.txt"],
     },
     install_requires=[
-        "blosc2>=3.0",
+        "blosc2>=4.14",  # earlier ones run Python that a file asks for
         "jinja2>=3.1",
         "jsonargparse[signatures]>=4.35",
         "lightning>=2.5",
@@ -38,6 +38,7 @@ setup(
         "numpy>=1.26",
         "pillow>=10",
         "pyarrow>=17",
+        "pydantic>=2.7",
         "pydicom>=3.0",
         "python-gdcm>=3.0.24",
         "pyyaml>=6",

@@ -6,7 +6,11 @@ Rows go to results/verification.csv. The same command runs with the checks and w
 one process, and the ratio of the seconds of CPU that they take is taken within each pair, because
 machines drift. Without them, rows are not read beside pixels, and nothing is compared. `fit` takes
 its slices from memory ("ram") and from files ("file"), where each step compares the slices that it
-takes.
+takes. All reading is done by the measured process: others would read with checks always.
+
+A training's own seconds vary by more than the checks take. So the seconds within the functions that
+read and compare are measured as well: `share` is by how much the checks prolong them, as a share of
+the whole command without checks.
 """
 
 from __future__ import annotations
@@ -15,8 +19,9 @@ import argparse
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -52,9 +57,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = []
     for what, work in measured(store, recipe, options.work / "runs"):
         work()  # what is loaded once is not measured
-        pairs = [_pair(work, first=bool(pair % 2)) for pair in range(options.pairs)]
-        ratio = np.array([with_checks / without for with_checks, without in pairs])
-        seconds = np.median(np.array(pairs), axis=0)
+        # [pair, with and without, all and reading]
+        seconds = np.array([_pair(work, bool(pair % 2)) for pair in range(options.pairs)])
+        ratio = seconds[:, 0, 0] / seconds[:, 1, 0]
+        share = (seconds[:, 0, 1] - seconds[:, 1, 1]) / seconds[:, 1, 0]
+        whole = np.median(seconds[:, :, 0], axis=0)
         found.append(
             {
                 **provenance(recipe.sha256(), recipe.seed),
@@ -63,14 +70,20 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "size_px": recipe.inputs.size_px,
                 "slices": sum(row.slices for row in rows),
                 "pairs": options.pairs,
-                "cpu_s": round(float(seconds[0]), 2),
-                "cpu_s_without_checks": round(float(seconds[1]), 2),
+                "cpu_s": round(float(whole[0]), 2),
+                "cpu_s_without_checks": round(float(whole[1]), 2),
                 "ratio_median": round(float(np.median(ratio)), 3),
                 "ratio_min": round(float(ratio.min()), 3),
                 "ratio_max": round(float(ratio.max()), 3),
+                "share_median": round(float(np.median(share)), 4),
+                "share_max": round(float(share.max()), 4),
             }
         )
-        print(f"{what}: {np.median(ratio):.3f} ({ratio.min():.3f}..{ratio.max():.3f})", flush=True)
+        print(
+            f"{what}: {np.median(ratio):.3f} ({ratio.min():.3f}..{ratio.max():.3f}), "
+            f"share {np.median(share):.2%} (up to {share.max():.2%})",
+            flush=True,
+        )
     print(f"rows in {append('verification', found)}")
 
 
@@ -92,7 +105,7 @@ def measured(
 
     def fitting(place: Any) -> Path:
         shutil.rmtree(runs / "run", ignore_errors=True)
-        machine, intervals = Machine(place=place), Intervals(progress=False)
+        machine, intervals = Machine(place=place, workers=0), Intervals(progress=False)
         run = fit(store, runs / "run", recipe, holdout=0, machine=machine, intervals=intervals)
         return run.weights
 
@@ -106,41 +119,70 @@ def measured(
     yield "fit from file", lambda: fitting("file")
 
 
-def _pair(work: Callable[[], object], *, first: bool) -> tuple[float, float]:
-    """Seconds of CPU with checks and without; first: whether those with checks come first."""
+def _pair(work: Callable[[], object], first: bool) -> list[tuple[float, float]]:
+    """Seconds of CPU with checks and without: of all, and of reading.
+
+    first: whether those with checks come first.
+    """
     seconds = {}
     for checked in (first, not first):
         with ExitStack() as stack:
-            if not checked:
-                stack.enter_context(without_checks())
+            reading = stack.enter_context(_clock(WITH if checked else WITHOUT))
             began = time.process_time()
             work()
-            seconds[checked] = time.process_time() - began
-    return seconds[True], seconds[False]
+            seconds[checked] = (time.process_time() - began, sum(reading))
+    return [seconds[True], seconds[False]]
+
+
+def _catalog(store: Store) -> Any:
+    return pq.read_table(store.path / "catalog.parquet")
+
+
+def _pixels(store: Store, key: str, slices: slice | None = None) -> NDArray[np.int16]:
+    path = store.path / "series" / f"{key}.b2nd"
+    array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
+    return np.asarray(array[slices or slice(None)], np.int16)
+
+
+def _slices(grid: GridFile, indices: NDArray[np.int64] | None = None) -> NDArray[np.int16]:
+    mapped = np.load(grid.path, mmap_mode="r")
+    return np.array(mapped if indices is None else mapped[indices])
+
+
+Functions = Mapping[tuple[type, str], Callable[..., Any]]
+WITH: Functions = {
+    (Store, "catalog"): Store.catalog,
+    (Store, "read"): Store.read,
+    (GridFile, "read"): GridFile.read,
+}
+WITHOUT: Functions = {
+    (Store, "catalog"): _catalog,
+    (Store, "read"): _pixels,
+    (GridFile, "read"): _slices,
+}
+"""As versions without checksums read a store."""
 
 
 @contextmanager
-def without_checks() -> Iterator[None]:
-    """Stores are read as versions without checksums read them."""
+def _clock(functions: Functions) -> Iterator[list[float]]:
+    """Stores are read by these functions; gives the seconds of CPU of each call."""
+    seconds: list[float] = []
 
-    def catalog(store: Store) -> Any:
-        return pq.read_table(store.path / "catalog.parquet")
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*values: Any) -> Any:
+            began = time.thread_time()
+            try:
+                return function(*values)
+            finally:
+                seconds.append(time.thread_time() - began)
 
-    def pixels(store: Store, key: str, slices: slice | None = None) -> NDArray[np.int16]:
-        path = store.path / "series" / f"{key}.b2nd"
-        array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
-        return np.asarray(array[slices or slice(None)], np.int16)
+        return call
 
-    def slices(grid: GridFile, indices: NDArray[np.int64] | None = None) -> NDArray[np.int16]:
-        mapped = np.load(grid.path, mmap_mode="r")
-        return np.array(mapped if indices is None else mapped[indices])
-
-    with (
-        patch.object(Store, "catalog", catalog),
-        patch.object(Store, "read", pixels),
-        patch.object(GridFile, "read", slices),
-    ):
-        yield
+    with ExitStack() as stack:
+        for (owner, name), function in functions.items():
+            stack.enter_context(patch.object(owner, name, timed(function)))
+        yield seconds
 
 
 if __name__ == "__main__":

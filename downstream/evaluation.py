@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ubr.pretrain.data.deeplesion.images import load_hu, slice_path
 from ubr.weights import InputSpec
-from ubr.weights.common import disk
-from ubr.weights.common.checksums import torch_load
+from ubr.weights.common import disk, runs
 from ubr.weights.common.claims import claiming
 from ubr.weights.common.processes import loader_options
 from ubr.weights.common.progress import progress_bar
@@ -71,11 +70,10 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     Raises:
         ValueError: the run is not finished, or a file does not fit it.
     """
-    import yaml
-
     from ubr.weights import build
 
     from .detector import bare_detector
+    from .files import Config, read_detector
 
     file, config = run / f"{which}.pth", run / "config.yaml"
     if not file.is_file() or not config.is_file():
@@ -83,13 +81,17 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
             f"{run} holds no {which}.pth with its config.yaml; give a run folder of ubr-detect "
             "train"
         )
-    about = yaml.safe_load(config.read_text())
-    recipe, start = DetectorRecipe.from_described(about["recipe"]), about["start"]
-    inputs = InputSpec.from_dict(start["inputs"])
-    detector = bare_detector(build(start["backbone"], any_size=True), inputs, **recipe.parts())
-    state = torch_load(file, "train again into a new folder")["model"]
+    about = runs.read_config(run, Config)
     try:
-        detector.load_state_dict(state)
+        recipe = DetectorRecipe.from_described(about["recipe"])
+        inputs = InputSpec.from_dict(about["start"]["inputs"])
+        net = build(about["start"]["backbone"], any_size=True)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{config} is damaged ({error}); {runs.DAMAGED}") from None
+    detector = bare_detector(net, inputs, **recipe.parts())
+    stored = read_detector(file)
+    try:
+        detector.load_state_dict(stored["model"])
     except RuntimeError as error:
         raise ValueError(
             f"{file} does not fit its config.yaml: {' '.join(str(error).split())[:200]}"
@@ -187,15 +189,12 @@ def evaluate(
 def _positions(
     run: Path, scorer: str | None, images: DeepLesion, progress: bool
 ) -> Positions | None:
-    import yaml
-
     from ubr.weights import load
 
+    from .files import Config
     from .positions import body_positions
 
-    trained_with = (
-        yaml.safe_load((run / "config.yaml").read_text()).get("positions", {}).get("scorer_sha256")
-    )
+    trained_with = runs.read_config(run, Config).get("positions", {}).get("scorer_sha256")
     weights = load(scorer) if scorer else None
     if trained_with != (found := weights.sha256() if weights else None):
         right = "give that file as scorer" if trained_with else "give no scorer"

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from ubr.weights import Weights
 from ubr.weights.common import disk, runs
-from ubr.weights.common.checkpoints import torch_save
-from ubr.weights.common.checksums import torch_load
 from ubr.weights.common.estimate import Estimate
 from ubr.weights.common.execution import Intervals, Machine
 from ubr.weights.common.stored import values_sha256
@@ -27,7 +25,8 @@ from ubr.weights.common.trainer import is_first_process
 from ubr.weights.common.training import Training
 
 from .dataset import DeepLesion
-from .detector import Detector, faster_rcnn, measure_norms
+from .detector import faster_rcnn, measure_norms
+from .files import read_about, save_detector
 from .module import LesionDetection
 from .pictures import recall_curves
 from .positions import Positions
@@ -54,11 +53,7 @@ class Best(Callback):
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """On a resume, the best so far is the file's, as the checkpoint may be older than it."""
         path = self.folder / "best.pth"
-        about = (
-            json.loads(torch_load(path, "remove it; a new best one will be found")["about"])
-            if path.exists()
-            else {"recall5": -1.0, "step": 0}
-        )
+        about = read_about(path) if path.exists() else {"recall5": -1.0, "step": 0}
         if about["step"] <= trainer.global_step:
             self.value = max(self.value, about["recall5"])
 
@@ -71,17 +66,6 @@ class Best(Callback):
                 self.folder / "best.pth",
                 {"start": self.start, "step": trainer.global_step, "recall5": now},
             )
-
-
-def save_detector(detector: Detector, path: Path, about: dict[str, Any]) -> None:
-    """A detector's state, as `torch_save` does. Opens without executing anything."""
-    torch_save(
-        {
-            "model": {n: t.detach().cpu() for n, t in detector.state_dict().items()},
-            "about": json.dumps(about),
-        },
-        path,
-    )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ Such a file holds numbers and text; reading it executes nothing. The trunk is st
 contract, provenance, license ("licence"), the trunk's features of the reference slice, a SHA-256
 of everything that changes an output, and a seal. The seal is the SHA-256 of this JSON text without
 the seal itself.
+
+Digest and seal guard against accidents, not against forgery: whoever alters the file on purpose can
+make both anew. A checksum that is published beside the file does (`common.published`).
 """
 
 from __future__ import annotations
@@ -15,24 +18,42 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors
 import safetensors.torch
 import torch
+from pydantic import Field, FiniteFloat
 from torch import Tensor
 
 from .backbones import Backbone, build
-from .common import disk
+from .common import disk, doors
+from .common.published import check_published
+from .common.shapes import Shape
+from .common.tensors import check_numbers, load_safetensors
 from .inputs import InputSpec, reference_slice
 from .layouts import layouts_of
+from .provenance import Provenance
 from .receipts import TransferError, copy_into
 
 FORMAT = 1
 WEIGHTS_FILE = "weights.safetensors"
 """Its name in a run folder."""
+ALTERED = "the file was altered or damaged"
 
 _FIELDS = ("format", "backbone", "inputs", "provenance", "licence", "reference", "sha256", "seal")
+
+
+class _About(Shape):
+    """The metadata, once its fields are there."""
+
+    backbone: str
+    inputs: dict[str, Any]
+    provenance: Provenance
+    licence: str
+    reference: Annotated[list[FiniteFloat], Field(min_length=16, max_length=16)]
+    sha256: str
+    seal: str
 
 
 @dataclass(frozen=True)
@@ -65,6 +86,15 @@ class Weights:
         """
         about = [self.backbone, self.inputs.to_dict(), tensors_sha256(self._tensors())]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+    def made(self) -> Provenance:
+        """The provenance, as far as this project reads it.
+
+        Raises:
+            ValueError: it holds something of another kind, such as a number in place of a table.
+        """
+        doors.check(dict(self.provenance), Provenance, "provenance", "mend it")
+        return Provenance.model_validate(dict(self.provenance))
 
     def build(self) -> Backbone:
         """The backbone with these weights, in evaluation mode.
@@ -120,13 +150,15 @@ class Weights:
         """Write the file, whole or not at all.
 
         Raises:
-            ValueError: a tensor holds NaN or infinity; such a file could not be loaded.
+            ValueError: a tensor holds NaN or infinity, or the provenance something of another
+                kind; such a file could not be loaded.
             TransferError: the trunk does not fit the backbone.
         """
         path = Path(path)
         for name, tensor in self._tensors().items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise ValueError(f"tensor {name!r} holds NaN or infinity; {path} was not written")
+        self.made()
         about = {
             "format": FORMAT,
             "backbone": self.backbone,
@@ -205,33 +237,41 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
         ) from error
     if text is None:
         return None
-    try:
-        about = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}: the metadata is not JSON ({error}); the file was altered or damaged"
-        ) from error
+    about = doors.from_json(text, f"{path}: the metadata", ALTERED)
     if not isinstance(about, dict):
-        raise ValueError(
-            f"{path}: the metadata is not a JSON object; the file was altered or damaged"
-        )
+        raise ValueError(f"{path}: the metadata is not a JSON object; {ALTERED}")
     return about
+
+
+def weights_file(path: str | Path) -> Path:
+    """A weights file, or that of a run folder.
+
+    Raises:
+        ValueError: a folder without weights.
+    """
+    if not (path := Path(path)).is_dir():
+        return path
+    if not (path / WEIGHTS_FILE).is_file():
+        raise ValueError(
+            f"{path} holds no {WEIGHTS_FILE}; give a weights file, or the folder of a finished run"
+        )
+    return path / WEIGHTS_FILE
 
 
 def load(path: str | Path) -> Weights:
     """Read a weights file, or that of a run folder.
 
+    The digest in the file shows accidents. Forgery shows only a checksum that comes from elsewhere:
+    where `FILE.sha256` lies beside the file, as `sha256sum` prints it, they are compared.
+
     Raises:
         ValueError: a folder without weights, not a safetensors file, not of this project, a newer
-            format, a missing field, NaN, or a content that does not match its digest.
+            format, a missing field or one of another kind, NaN, or a content that does not match
+            its digest or the published checksum.
     """
-    if (path := Path(path)).is_dir():
-        if not (path / WEIGHTS_FILE).is_file():
-            raise ValueError(
-                f"{path} holds no {WEIGHTS_FILE}; give a weights file, or the folder of a finished "
-                "run"
-            )
-        path /= WEIGHTS_FILE
+    path = weights_file(path)
+    if path.is_file():
+        check_published(path)
     about = metadata(path)
     if about is None:
         raise ValueError(
@@ -249,10 +289,11 @@ def load(path: str | Path) -> Weights:
             f"{path}: the metadata does not match its seal; it was altered after the file was "
             "written"
         )
-    trunk, head = _parts(path, safetensors.torch.load_file(path))
+    doors.check(about, _About, f"{path}: the metadata", ALTERED)
+    trunk, head = _parts(path, load_safetensors(path, ALTERED)[0])
     weights = Weights(
         about["backbone"],
-        InputSpec.from_dict(about["inputs"]),
+        _contract(path, about["inputs"]),
         trunk,
         head,
         about["provenance"],
@@ -260,16 +301,22 @@ def load(path: str | Path) -> Weights:
         tuple(about["reference"]),
     )
     if weights.sha256() != about["sha256"]:
-        raise ValueError(
-            f"{path}: the content does not match its digest; the file was altered or damaged"
-        )
+        raise ValueError(f"{path}: the content does not match its digest; {ALTERED}")
     return weights
 
 
+def _contract(path: Path, values: dict[str, Any]) -> InputSpec:
+    try:
+        return InputSpec.from_dict(values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
 def _parts(
-    path: str | Path, tensors: Mapping[str, Tensor]
+    path: Path, tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The tensors of trunk and head in a file, under their own names."""
+    check_numbers(path, tensors)
     parts: dict[str, dict[str, Tensor]] = {"trunk": {}, "head": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
@@ -277,7 +324,5 @@ def _parts(
             raise ValueError(
                 f"{path}: unexpected tensor {name!r}; names begin with 'trunk.' or 'head.'"
             )
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
         parts[part][rest] = tensor
     return parts["trunk"], parts["head"]

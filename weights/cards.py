@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
 
 from .artifact import Weights
 from .inputs import InputSpec
+from .provenance import Data, HeldOut, Provenance, Start
 
 
 def card(weights: Weights) -> str:
     """The card as Markdown. Whatever the provenance does not state is called unstated."""
-    p = weights.provenance
+    p = weights.made()
     count = sum(t.numel() for t in weights.trunk.values())
     rows = {
         "backbone": weights.backbone,
@@ -21,19 +21,19 @@ def card(weights: Weights) -> str:
         else "none: these weights give features, no scores",
         "input": _field(weights.inputs),
         "intensity": _intensity(weights.inputs),
-        "start": _start(p.get("start")),
-        "data": _data(p.get("data")),
-        "quality, no label used": _quality(p.get("held_out")),
+        "start": _start(p.start),
+        "data": _data(p.data),
+        "quality, no label used": _quality(p.held_out),
         "training": _training(p),
-        "versions": ", ".join(f"{k} {v}" for k, v in p.get("versions", {}).items()) or "unstated",
-        "commit": p.get("commit") or "unstated",
+        "versions": ", ".join(f"{k} {v}" for k, v in p.versions.items()) or "unstated",
+        "commit": p.commit or "unstated",
         "license": weights.license,
         "SHA-256 of the content": weights.sha256(),
     }
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    return f"""# Body-part regression weights, {weights.backbone}
+    table = "\n".join(f"| {name} | {_line(value)} |" for name, value in rows.items())
+    return f"""# Body-part regression weights, {_line(weights.backbone)}
 
-{p.get("method", "Method unstated")}. A score for every axial CT slice, learned without labels
+{_line(p.method)}. A score for every axial CT slice, learned without labels
 from the order and spacing of slices. The trunk is a start for detectors and other networks on CT.
 
 | | |
@@ -82,42 +82,46 @@ def _intensity(inputs: InputSpec) -> str:
     return f"HU {low:g}..{high:g} to 0..1, clipped; {channels}; {scale}"
 
 
-def _start(start: Mapping[str, Any] | None) -> str:
-    if not start:
+def _start(start: Start | None) -> str:
+    if start is None:
         return "unstated"
-    scale = f"; its scale is {start['scale']}" if "scale" in start else ""
-    if "first_convolution_gets" not in start:
-        return f"{start['source']}{scale}"
-    reach = "first convolution saw {:g}..{:g}, gets {:g}..{:g}".format(
-        *start["first_convolution_saw"], *start["first_convolution_gets"]
-    )
-    return f"{start['source']} ({reach}){scale}"
+    scale = f"; its scale is {start.scale}" if start.scale else ""
+    saw, gets = start.first_convolution_saw, start.first_convolution_gets
+    if saw is None or gets is None:
+        return f"{start.source}{scale}"
+    reach = "first convolution saw {:g}..{:g}, gets {:g}..{:g}".format(*saw, *gets)
+    return f"{start.source} ({reach}){scale}"
 
 
-def _data(data: Mapping[str, Any] | None) -> str:
-    if not data:
+def _data(data: Data) -> str:
+    if None in (data.series, data.patients, data.slices, data.fingerprint):
         return "unstated"
     return (
-        f"{data['series']} series of {data['patients']} patients, {data['slices']} slices; "
-        f"fingerprint {data['fingerprint']}"
+        f"{data.series} series of {data.patients} patients, {data.slices} slices; "
+        f"fingerprint {data.fingerprint}"
     )
 
 
-def _quality(held_out: Mapping[str, Any] | None) -> str:
-    if not held_out or "r" not in held_out:
+def _quality(held_out: HeldOut) -> str:
+    if held_out.r is None or held_out.ordered is None:
         return "no patients were held out"
     return (
-        f"mean Pearson r {held_out['r']:.4f}, ordered pairs {held_out['ordered']:.4f} on "
-        f"{held_out['series']} held-out series"
+        f"mean Pearson r {held_out.r:.4f}, ordered pairs {held_out.ordered:.4f} on "
+        f"{held_out.series} held-out series"
     )
 
 
-def _training(p: Mapping[str, Any]) -> str:
-    recipe = p.get("recipe")
-    if not recipe:
+def _training(p: Provenance) -> str:
+    recipe = p.recipe
+    if recipe.lr is None or p.recipe_sha256 is None:
         return "unstated"
     return (
-        f"{p['steps']} steps of {recipe['g']} x {recipe['m']} slices, {recipe['optimiser']} at "
-        f"{recipe['lr']:g}, seed {p['seed']}, recipe "
-        f"{p['recipe_sha256'][:12]}, {p['precision']} on {p['device']}, {p['date']}"
+        f"{p.steps} steps of {recipe.g} x {recipe.m} slices, {recipe.optimiser} at "
+        f"{recipe.lr:g}, seed {p.seed}, recipe "
+        f"{p.recipe_sha256[:12]}, {p.precision} on {p.device}, {p.date}"
     )
+
+
+def _line(text: str) -> str:
+    """Words of a file as one cell of a table: no lines of their own, and no markup."""
+    return re.sub(r"([|<>`]|\](?=\())", r"\\\1", " ".join(text.split()))

@@ -8,7 +8,6 @@ refused.
 from __future__ import annotations
 
 import io
-import json
 import pickle
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -16,14 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
+import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
 from .artifact import tensors_sha256
-from .common.checksums import check_members
+from .common import doors
+from .common.published import check_published
+from .common.shapes import Shape
+from .common.tensors import check_numbers, load_safetensors, load_torch
 from .inputs import InputSpec
 from .layouts import COUNTER, PREFIXES, Location, layouts_of, locate, places
 from .receipts import TransferError
@@ -143,15 +143,17 @@ def read_foreign(path: Path) -> ForeignFile:
     of this project are read as well.
 
     Raises:
-        ValueError: the file is something else, would execute code, or does not match its record.
+        ValueError: the file is something else, would execute code, or matches neither its record
+            nor the checksum that is published beside it.
     """
+    check_published(path)
     record: object = None
     run: Mapping[str, Any] = {}
     architecture = scale = None
     if path.suffix == ".safetensors":
-        tensors = safetensors.torch.load_file(path)
-        with safetensors.safe_open(path, "pt") as file:
-            record = json.loads((file.metadata() or {}).get(EXPORT, "null"))
+        tensors, metadata = load_safetensors(path, "give another file")
+        if EXPORT in metadata:
+            record = doors.from_json(metadata[EXPORT], f"{path}: its record", "give another file")
         if (config := path.with_name("config.json")).is_file():  # a timm model's folder
             beside, architecture, scale = _timm_config(config)
             record = beside or record
@@ -161,9 +163,7 @@ def read_foreign(path: Path) -> ForeignFile:
         tensors, record, run = _checkpoint(path)
         if (beside := record_beside(path)).is_file():
             record = _json(beside)
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
+    check_numbers(path, tensors)
     record = _record(path, record)
     if record and record["tensors_sha256"] != tensors_sha256(tensors):
         raise ValueError(f"{path}: its tensors do not match its record; export the weights again")
@@ -180,23 +180,21 @@ def _record(path: Path, found: object) -> dict[str, Any]:
     """An export's record, empty if there is none."""
     if not found:
         return {}
-    needed = ("backbone", "inputs", "weights_sha256", "tensors_sha256")
-    if not isinstance(found, dict) or not all(name in found for name in needed):
-        raise ValueError(
-            f"{path}: the record of its export, in it or beside it, is damaged: it must hold "
-            f"{', '.join(needed)}; export the weights again"
-        )
-    return found
+    where = f"{path}: the record of its export, in it or beside it, is damaged"
+    record: dict[str, Any] = doors.check(found, _Record, where, "export the weights again")
+    return record
+
+
+class _Record(Shape):
+    backbone: str
+    inputs: dict[str, Any]
+    weights_sha256: str
+    tensors_sha256: str
+    counters: dict[str, int] = {}  # noqa: RUF012
 
 
 def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: not JSON ({error}), but it should say what lies beside it; mend it or move "
-            "it away"
-        ) from error
+    return doors.read_json(path, Any, "it says what lies beside it; mend it or move it away")
 
 
 def _timm_config(path: Path) -> tuple[object, str | None, Scale | None]:
@@ -252,16 +250,7 @@ def _checkpoint(path: Path) -> tuple[dict[str, Tensor], object, Mapping[str, Any
     A checkpoint's state dict is under "state_dict" or "model"; the names of tensors elsewhere in it
     (a moving average, a teacher) begin with the key that they are under.
     """
-    try:
-        check_members(path)
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); get it again") from None
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f"{path}: not a state dict that opens without executing code ({type(error).__name__})"
-        ) from error
+    loaded = load_torch(path, "it is not a state dict that opens without executing code")
     if not isinstance(loaded, dict):
         return _checked(path, {}), None, {}
     main = next((k for k in ("state_dict", "model") if isinstance(loaded.get(k), dict)), None)
@@ -269,7 +258,9 @@ def _checkpoint(path: Path) -> tuple[dict[str, Tensor], object, Mapping[str, Any
     tensors |= dict(_tensors(loaded[main])) if main else {}
     ours = {"about", "pytorch-lightning_version"} & set(loaded)
     run = _run_of(path, loaded) if ours else {}
-    return _checked(path, tensors), getattr(loaded, "_metadata", {}).get(EXPORT), run
+    metadata = getattr(loaded, "_metadata", None)
+    record = metadata.get(EXPORT) if isinstance(metadata, dict) else None
+    return _checked(path, tensors), record, run
 
 
 def _tensors(values: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -286,12 +277,19 @@ def _run_of(path: Path, loaded: Mapping[str, Any]) -> Mapping[str, Any]:
     A detector states them itself; earlier ones and Lightning's checkpoints have the run's
     config.yaml beside or above them.
     """
-    abouts = [json.loads(loaded["about"])] if isinstance(loaded.get("about"), str) else []
+    text, remedy = loaded.get("about"), "give another file"
+    abouts = [doors.from_json(text, path, remedy)] if isinstance(text, str) else []
     above = path.parent.parent if path.parent.name == "checkpoints" else path.parent
     if (config := above / "config.yaml").is_file():
-        abouts.append(yaml.safe_load(config.read_text()))
+        abouts.append(doors.read_yaml(config, Any, "it says what lies beside it; mend it"))
     parts = [a.get(key) for a in abouts if isinstance(a, dict) for key in ("start", "recipe")]
-    return next((p for p in parts if isinstance(p, dict) and {"backbone", "inputs"} <= set(p)), {})
+    found = [p for p in parts if isinstance(p, dict) and {"backbone", "inputs"} <= set(p)]
+    return doors.check(found[0], _Run, path, remedy) if found else {}
+
+
+class _Run(Shape):
+    backbone: str
+    inputs: dict[str, Any]
 
 
 def _checked(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -330,7 +328,10 @@ class _Arrays(pickle.Unpickler):
 def _detectron2(path: Path) -> tuple[dict[str, Tensor], object]:
     try:
         loaded = _Arrays(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-        tensors = {name: torch.from_numpy(array.copy()) for name, array in loaded["model"].items()}
+        arrays = {str(name): np.asarray(array) for name, array in loaded["model"].items()}
+        if max(array.nbytes for array in arrays.values()) > path.stat().st_size:
+            raise ValueError("an array that is larger than the file")
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     except Exception as error:
         raise ValueError(
             f"{path}: not a detectron2 checkpoint of arrays only, which opens without executing "

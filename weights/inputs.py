@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .body import series_box, shown_boxes
+from .common import doors
 from .common.hu import AIR_HU
 
 if TYPE_CHECKING:
@@ -219,9 +220,13 @@ class InputSpec:
     def from_dict(cls, values: dict[str, Any]) -> InputSpec:
         """The inverse of `to_dict`.
 
-        Raises `ValueError` for a missing or unknown field. A contract is never guessed.
+        Raises `ValueError` for a missing or unknown field, or a value of another kind. A contract
+        is never guessed.
         """
         names = {f.name for f in dataclasses.fields(cls)}
+        from .provenance import Inputs
+
+        doors.check(values, Inputs, "input contract", "take it from the file as it was written")
         if set(values) | {"neighbours_mm"} != names:
             raise ValueError(
                 f"an input contract has the fields {sorted(names)}, got {sorted(values)}"

@@ -27,8 +27,8 @@ from ubr.pretrain.data.store import SeriesRow, Store
 from ubr.pretrain.module import UBR, Batch
 from ubr.pretrain.recipes import Recipe
 from ubr.weights import Intervals, Machine
-from ubr.weights.common.checkpoints import torch_save
 from ubr.weights.common.devices import to_device
+from ubr.weights.common.tensors import torch_save
 from ubr.weights.common.trainer import build_trainer, train_from_last
 
 PART_MM = (280.0, 220.0, 230.0)

@@ -36,16 +36,16 @@ from .places import KINDS, find_places
 from .rows import table_rows
 
 SHOWN = 20
-"""Lines on what was left out that are printed."""
+"""Reasons for leaving something out that are printed."""
 
 
 @dataclass(frozen=True)
 class Planted:
     """What `plant` wrote.
 
-    kinds: lesions of each kind. empty: scans in which no lesion fits. left_out: 'file: reason' of
-    each file or series that was not used. split: "train", "val" or "test" by the key of each
-    patient with lesions; it is not written, as keys may be names.
+    kinds: lesions of each kind. empty: scans in which no lesion fits. left_out: the reason of each
+    file or series that was not used; never its name. split: "train", "val" or "test" by the key of
+    each patient with lesions; it is not written, as keys may be names.
     """
 
     path: Path
@@ -74,9 +74,10 @@ class Planted:
                 f"{self.patients} patients are too few for training, validation and test; give "
                 "scans of at least 3"
             )
-        lines += [f"left out {line}" for line in self.left_out[:SHOWN]]
-        if len(self.left_out) > SHOWN:
-            lines.append(f"left out {len(self.left_out) - SHOWN} more")
+        alike = Counter(self.left_out)
+        lines += [f"left out {count:6,} {reason}" for reason, count in alike.most_common(SHOWN)]
+        if len(alike) > SHOWN:
+            lines.append(f"left out for {len(alike) - SHOWN} more reasons")
         return "\n".join(lines)
 
 
@@ -157,10 +158,10 @@ def scan_digest(volume: Volume, seed: int) -> str:
 
 
 def _left_out(scans: Iterable[Scan]) -> tuple[str, ...]:
-    """'file: reason' of each file or series that gave no scan."""
+    """The reason of each file or series that gave no scan."""
     if not isinstance(scans, Scans):
         return ()
-    return tuple(f"{Path(one.path).name}: {one.reason}" for one in scans.left_out)
+    return tuple(one.reason for one in scans.left_out)
 
 
 class _DataSet:
@@ -217,7 +218,7 @@ class _DataSet:
         if self._repeated:
             left_out += (f"{self._repeated} scans: the same pixels as another scan",)
         if not self._rows:
-            why = f"; {len(left_out)} left out, first {left_out[0]}" if left_out else ""
+            why = f"; {len(left_out)} left out, first: {left_out[0]}" if left_out else ""
             raise ValueError(
                 f"nothing to write: of {len(self._seen)} scans none takes a lesion of "
                 f"{', '.join(kinds)}{why}; give CT of the trunk in HU"

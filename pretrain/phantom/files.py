@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ubr.weights.common import disk
+from ubr.weights.common import disk, doors
 from ubr.weights.common.claims import claim_folder
 from ubr.weights.common.pool import cores
 
@@ -105,10 +105,7 @@ def _begin(out: Path, settings: Mapping[str, Any]) -> None:
     """Make the folder this run's, or see that it is."""
     note = out / _SETTINGS
     if note.is_file():
-        try:
-            before = json.loads(note.read_text())
-        except ValueError:
-            before = {}
+        before = doors.read_json(note, dict[str, Any], "choose a new folder")
         changed = [
             f"{k} was {before.get(k)!r}, now {v!r}"
             for k, v in settings.items()

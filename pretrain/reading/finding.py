@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,11 @@ class Finding:
     last: int
     confidence: float
     reason: str
+
+
+def kinds_of(findings: Iterable[Finding]) -> str:
+    """The kinds of a series' findings, as series.csv names them."""
+    return "; ".join(dict.fromkeys(finding.kind for finding in findings))
 
 
 def exceeding(

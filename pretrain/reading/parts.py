@@ -8,6 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def check_name(name: str) -> str:
+    """A name of a part or landmark, if it can stand in a table, a report and a line of text.
+
+    Raises `ValueError` for one that a spreadsheet would take for a formula, and one that is empty,
+    very long, or holds what cannot be printed.
+    """
+    if name[:1] in tuple("=+-@") or not 0 < len(name) <= 64 or not name.isprintable():
+        raise ValueError(
+            f"{name[:64]!r} cannot name a part or landmark: 1 to 64 printable characters, the "
+            "first none of = + - @, with which formulas of a spreadsheet begin"
+        )
+    return name
+
+
 def thresholds(
     scores: NDArray[np.floating], parts: Sequence[str], order: Sequence[str]
 ) -> NDArray[np.float64]:

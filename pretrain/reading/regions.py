@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ubr.weights.common import doors
 from ubr.weights.common.disk import write_text
 
 from .classifier import Classifier
 from .curve import passage
-from .parts import classify
+from .parts import check_name, classify
 
 FORMAT = 1
 """Version of the file format. A later one is refused."""
@@ -95,6 +96,8 @@ class Regions:
         levels = [*self.borders, *self.landmarks.values()]
         if not levels:
             raise ValueError("neither two parts nor a landmark")
+        for name in (*self.parts, *self.landmarks):
+            check_name(name)
         if len(self.borders) != max(0, len(self.parts) - 1) or len(set(self.parts)) != len(
             self.parts
         ):
@@ -249,42 +252,45 @@ class Regions:
 
         Raises `ValueError` where there is none, it is damaged, or a newer version wrote it.
         """
+        from ubr.weights.common.shapes import difference
+
+        from .stored import Stored  # here, because pydantic takes a while to import
+
+        if not Path(path).exists():
+            raise ValueError(f"no such regions file: {path}; calibrate writes one")
         try:
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
+            found = doors.read_json(Path(path), dict[str, Any], "calibrate writes one")
             version = found["format"]
-        except FileNotFoundError:
-            raise ValueError(f"no such regions file: {path}; calibrate writes one") from None
-        except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError):
             raise ValueError(f"{path}: not a regions file; calibrate writes one") from None
         if version != FORMAT:
             raise ValueError(
                 f"{path}: regions format {version!r}, this version reads {FORMAT}; upgrade "
                 "ubr-pretrain"
             )
-        try:  # files of earlier versions have neither a classifier nor pairs_mm
+        damaged = f"{path}: damaged regions file ({{}}); run calibrate again"
+        if differs := difference(found, Stored):
+            raise ValueError(damaged.format(differs))
+        scale, classifier = found["scale"], found.get("classifier")
+        try:
             return cls(
-                str(found["weights_sha256"]),
-                tuple(map(str, found["parts"])),
+                found["weights_sha256"],
+                tuple(found["parts"]),
                 tuple(map(_level, found["borders"])),
-                {str(name): _level(level) for name, level in found["landmarks"].items()},
-                None
-                if found["scale"] is None
-                else (str(found["scale"][0]), str(found["scale"][1])),
-                _classifier(found["classifier"]) if found.get("classifier") else None,
+                {name: _level(level) for name, level in found["landmarks"].items()},
+                None if scale is None else (scale[0], scale[1]),
+                None if classifier is None else _classifier(classifier),
                 tuple(map(float, found.get("pairs_mm", ()))),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise ValueError(
-                f"{path}: damaged regions file ({type(error).__name__}: {error}); run calibrate "
-                "again"
-            ) from None
+        except ValueError as error:
+            raise ValueError(damaged.format(error)) from None
 
 
 def _level(found: Mapping[str, Any]) -> Level:
     return Level(
         float(found["score"]),
         None if found["std"] is None else float(found["std"]),
-        int(found["volumes"]),
+        found["volumes"],
         tuple(map(float, found["without"])),
         tuple(map(float, found["residuals_mm"])),
     )

@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ubr.weights.common import doors
 from ubr.weights.common.checksums import file_crc32, note, say_unverified
 
 from ..data.tables import DamagedTable, read_table
 from ..reading.curve import Curve
-from ..reading.finding import Finding
+from ..reading.finding import Finding, kinds_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 LAST = "slices.parquet"
 """The table that is put in its place last: where it is, the scoring is finished."""
+AGAIN = "score again into a new folder"
+"""What can be done about a damaged table."""
+
+
+COLUMNS: Mapping[str, Mapping[str, doors.Cell]] = {
+    "series.csv": {
+        **{"series": str, "slices": int, "pearson_r": float, "score_per_mm": float},
+        **{"paper_rule": str, "findings": str, "warnings": str},
+    },
+    "findings.csv": {
+        **{"series": str, "kind": str, "first": int, "last": int},
+        **{"confidence": float, "reason": str},
+    },
+    "landmarks.csv": {
+        **{"series": str, "landmark": str, "outside": str},
+        **dict.fromkeys(("z_mm", "low_mm", "high_mm"), doors.number_or_none),
+    },
+    "left_out.csv": {"series": str, "reason": str},
+}
+"""What is read of the CSV tables."""
 FEATURES = "features.npy"
 CHECKSUMS = "crc32 of the others"
 """Key in the metadata of slices.parquet: the checksum of each other file."""
 
 
 def read_rows(path: Path) -> Iterator[dict[str, str]]:
-    """The rows of one of the CSV tables."""
-    try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            yield from csv.DictReader(file)
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}); score again into a new folder"
-        ) from None
+    """The rows of one of the CSV tables.
+
+    Raises:
+        ValueError: it is damaged, or was saved by a spreadsheet in another form.
+    """
+    for _, row in doors.read_rows(path, COLUMNS[path.name], AGAIN):
+        yield row
 
 
 def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, Any]]:
@@ -45,7 +64,7 @@ def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]],
     """
     try:
         table = _read_last(Path(folder)).sort_by([("series", "ascending"), ("index", "ascending")])
-        settings = dict(json.loads(table.schema.metadata[b"ubr"]))
+        settings = json.loads(table.schema.metadata[b"ubr"])
         columns = {name: table[name].to_numpy() for name in table.column_names}
         keys = columns.pop("series")
         starts = (
@@ -55,19 +74,31 @@ def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]],
         )
     except DamagedTable as error:
         raise ValueError(
-            f"{folder} is damaged, or not a folder that score wrote: {LAST}: {error}; score again "
-            "into a new folder"
+            f"{folder} is not a folder that score wrote, or its {LAST} is damaged ({error}); score "
+            "again into a new folder"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # of a damaged file pyarrow raises anything
         raise ValueError(
             f"{folder} is not a folder that score wrote: its {LAST} cannot be read "
             f"({type(error).__name__})"
         ) from None
+    doors.check(settings, dict[str, Any], f"{folder}: the settings in {LAST}", AGAIN)
+    _check_slices(f"{folder}: {LAST}", columns, keys)
     ends = [*starts[1:], len(keys)]
     return {
         str(keys[a]): {name: column[a:b] for name, column in columns.items()}
         for a, b in zip(starts, ends, strict=True)
     }, settings
+
+
+def _check_slices(where: str, columns: Mapping[str, NDArray[Any]], keys: NDArray[Any]) -> None:
+    """Each row needs a series, its place in it, a position and a score."""
+    kinds = {"index": "iu", "z_mm": "f", "score": "f"}
+    wrong = [name for name, kind in kinds.items() if columns[name].dtype.kind not in kind]
+    if wrong or not all(isinstance(key, str) for key in keys):
+        raise ValueError(f"{where}: column {(wrong or ['series'])[0]} is damaged; {AGAIN}")
+    if not np.isfinite(columns["z_mm"]).all():
+        raise ValueError(f"{where}: a position is no number; {AGAIN}")
 
 
 def _read_last(folder: Path) -> pa.Table:
@@ -105,21 +136,66 @@ def read_curves(folder: str | Path) -> tuple[dict[str, Curve], str]:
         key: Curve(one["score"].astype(np.float64), one["z_mm"].astype(np.float64))
         for key, one in slices.items()
     }
-    return curves, str(settings["weights_sha256"])
+    return curves, weights_of(folder, settings)
 
 
-def read_findings(folder: Path) -> dict[str, tuple[Finding, ...]]:
-    """The findings of the series that have any, by series."""
+def read_summaries(
+    folder: Path, slices: Mapping[str, Mapping[str, NDArray[Any]]]
+) -> dict[str, dict[str, str]]:
+    """The rows of series.csv by series. slices: of `read_slices`.
+
+    Raises `ValueError` where the two do not belong together.
+    """
+    rows = {row["series"]: row for row in read_rows(folder / "series.csv")}
+    if rows.keys() != slices.keys():
+        raise ValueError(f"{folder}: series.csv and {LAST} hold different series; score again")
+    return rows
+
+
+def weights_of(folder: str | Path, settings: Mapping[str, Any]) -> str:
+    """The digest of the weights that made the scores. settings: of `read_slices`.
+
+    Raises `ValueError` where they lack it.
+    """
+    where = f"{folder}: the settings in {LAST}"
+    doors.check(settings.get("weights_sha256"), str, f"{where}: weights_sha256", AGAIN)
+    return str(settings["weights_sha256"])
+
+
+def read_findings(
+    folder: Path,
+    slices: Mapping[str, Mapping[str, NDArray[Any]]],
+    summaries: Mapping[str, Mapping[str, str]],
+) -> dict[str, tuple[Finding, ...]]:
+    """The findings of the series that have any, by series.
+
+    slices: of `read_slices`. summaries: of `read_summaries`.
+
+    Raises `ValueError` where a finding is of no series that was scored, or of none of its slices,
+    or where series.csv names other kinds.
+    """
     found: dict[str, list[Finding]] = {}
     for row in read_rows(folder / "findings.csv"):
+        series, first, last = row["series"], int(row["first"]), int(row["last"])
+        if series not in slices or not 0 <= first <= last < len(slices[series]["score"]):
+            raise ValueError(
+                f"{folder}: findings.csv has slices {first} to {last} of series {series[:16]!r}, "
+                f"which {LAST} lacks; {AGAIN}"
+            )
         finding = Finding(
             row["kind"],
-            int(row["first"]),
-            int(row["last"]),
+            first,
+            last,
             float(row["confidence"]),
             row["reason"],
         )
-        found.setdefault(row["series"], []).append(finding)
+        found.setdefault(series, []).append(finding)
+    for series, summary in summaries.items():
+        if summary["findings"] != kinds_of(found.get(series, ())):
+            raise ValueError(
+                f"{folder}: series.csv and findings.csv name different findings of series "
+                f"{series[:16]!r}; {AGAIN}"
+            )
     return {series: tuple(findings) for series, findings in found.items()}
 
 
@@ -133,7 +209,9 @@ def read_features(folder: str | Path) -> dict[str, NDArray[np.float32]]:
         raise ValueError(f"{folder} has no features.npy; score with `features` into a new folder")
     try:
         whole: NDArray[np.float32] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
+        if whole.ndim != 2 or whole.dtype != np.float32:
+            raise ValueError("another array")
+    except Exception as error:  # NumPy's header is Python; of a damaged one it raises anything
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}); score again into a new folder"
         ) from None

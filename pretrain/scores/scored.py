@@ -16,7 +16,7 @@ from ..data.volume import WARNINGS, LeftOut, reasons
 from ..reading.finding import KINDS
 from ..reading.line import PAPER_R
 from ..reading.reference import ENOUGH
-from .read import read_findings, read_rows, read_slices
+from .read import read_findings, read_rows, read_slices, read_summaries
 from .series import SeriesScores
 
 
@@ -38,7 +38,8 @@ class Scored:
     def series(self) -> tuple[SeriesScores, ...]:
         """The scores of all series, in the order of their keys; all of them in memory."""
         slices, _ = read_slices(self.folder)
-        found = read_findings(self.folder)
+        rows = read_summaries(self.folder, slices)
+        found = read_findings(self.folder, slices, rows)
         return tuple(
             SeriesScores(
                 row["series"],
@@ -48,7 +49,7 @@ class Scored:
                 self.sources[row["series"]],
                 findings=found.get(row["series"], ()),
             )
-            for row in read_rows(self.folder / "series.csv")
+            for row in rows.values()
         )
 
     @property

@@ -275,7 +275,7 @@ def _already(working: Working, keys: Collection[str]) -> set[str]:
 
 
 def _finished(working: Working, key: str, source: str) -> SeriesScores:
-    arrays = working.read(key)
+    arrays = working.read(key, "scores", "z_mm", "warnings")
     return SeriesScores(
         key,
         arrays["scores"],

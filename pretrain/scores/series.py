@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..reading.curve import ordered_share, pearson_r
-from ..reading.finding import Finding
+from ..reading.finding import Finding, kinds_of
 from ..reading.line import fit_line
 
 
@@ -51,6 +51,6 @@ class SeriesScores:
             "range": f"{line.first_score:.2f} to {line.last_score:.2f}",
             "direction": line.direction,
             "paper_rule": line.paper_rule,
-            "findings": "; ".join(dict.fromkeys(f.kind for f in self.findings)),
+            "findings": kinds_of(self.findings),
             "warnings": "; ".join(self.warnings),
         }

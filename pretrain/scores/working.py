@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ubr.weights.common import doors
 from ubr.weights.common.disk import is_part, make_folder, sweep, whole, write_text
 
 
@@ -49,10 +49,7 @@ class Working:
             raise ValueError(f"{folder} is not empty, or a file; give a new `out`")
 
     def _compare(self, begun: Path) -> None:
-        try:
-            found = dict(json.loads(begun.read_text("utf-8")))
-        except (ValueError, TypeError):
-            raise ValueError(f"{begun} is damaged; give a new `out`") from None
+        found = doors.read_json(begun, dict[str, Any], "it is damaged; give a new `out`")
         for name, asked in self.settings.items():
             if found.get(name) != asked:
                 was, now = (_shown(value) for value in (found.get(name), asked))
@@ -84,13 +81,14 @@ class Working:
         with whole(self.path / f"{key}.npz") as part, part.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
-    def read(self, key: str) -> dict[str, NDArray[Any]]:
-        """The arrays of a series."""
+    def read(self, key: str, *needed: str) -> dict[str, NDArray[Any]]:
+        """The arrays of a series, with those that are needed."""
         path = self.path / f"{key}.npz"
         try:
             with np.load(path) as arrays:
-                return dict(arrays)
-        except (ValueError, EOFError, BadZipFile):
+                found = dict(arrays)
+            return {**{name: found[name] for name in needed}, **found}
+        except Exception:  # of a damaged archive NumPy raises anything
             raise ValueError(
                 f"{path} is damaged; delete it, and the same command scores this series again"
             ) from None

@@ -42,7 +42,8 @@ class Annotated:
 
     folder: with sr.dcm, and copies/ if asked for. parts: those that the series covers. landmarks:
     those that it shows. body_part: the term proposed for BodyPartExamined, "" where DICOM has none.
-    stated: the term in the files. copies: number of images copied.
+    stated: the term in the files, "" where there is none or it is not one of `TERMS`.
+    copies: number of images copied.
     """
 
     folder: Path
@@ -60,7 +61,7 @@ class Annotated:
         )
         proposed = (
             f"BodyPartExamined {self.body_part or 'none'} proposed, "
-            f"{self.stated or 'none'} in the files"
+            f"{self.stated or 'no known term'} in the files"
         )
         return f"{self.folder}: sr.dcm ({what}); {proposed}; {self.copies} images copied"
 
@@ -111,7 +112,9 @@ def annotate(
             "to report"
         )
     body_part = regions.summary(scores, volume.z_mm).get("body_part_examined", "")
+    # A damaged header may hold anything, a name too.
     stated = str(images[0].header.get("BodyPartExamined") or "").upper()
+    stated = stated if stated in TERMS else ""
     if copies:
         _check_term(body_part, stated, parts)
     copied = list(dict.fromkeys(image.path for image in images)) if copies else []
@@ -158,7 +161,7 @@ def _check_term(body_part: str, stated: str, parts: Collection[str]) -> None:
             f"DICOM has no term for {' and '.join(parts) or 'a series without parts'}; leave "
             "out `copies`"
         )
-    if stated in TERMS and not TERMS[stated] & {part.lower() for part in parts}:
+    if stated and not TERMS[stated] & {part.lower() for part in parts}:
         raise ValueError(
             f"the files say {stated}, the scores {body_part}; what lies beyond the labelled parts "
             "is named after the nearest one: label those too, or leave out `copies`"

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ..reading.curve import Curve
 from ..reading.labelled import Labelled
+from ..reading.parts import check_name
 from ..scores.naming import find_key
 
 
@@ -74,6 +75,8 @@ def _add(
 ) -> None:
     """Add the labels of one row to its volume."""
     part, name = row.get("part", ""), row.get("landmark", "")
+    for called in filter(None, (part, name)):
+        check_name(called)
     slices = len(curves[key].scores)
     if slices < 3:
         raise ValueError(f"series {key} has {slices} slices; a labelled one needs at least 3")

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from ubr.weights.common.options import Options
 
 
+PUBLISHED = "the file is what the .sha256 beside it says"
+UNPUBLISHED = (
+    "no .sha256 beside the file: its own digest shows accidents, and no forgery; its publisher "
+    "makes one with: sha256sum FILE > FILE.sha256"
+)
+
+
 def export(options: Options, words: Sequence[str]) -> None:
     """Weights for another library."""
     from ubr.weights import export
@@ -52,7 +59,9 @@ def inspect(options: Options, words: Sequence[str]) -> None:
 
     options.description = (
         "Describe a weights file (backbone, input contract, provenance, digest, tensors) or a "
-        "store (series, patients, slices, spacing, warnings, what was left out)."
+        "store (series, patients, slices, spacing, warnings, what was left out). The digest guards "
+        "against accidents, not against forgery; FILE.sha256 beside a weights file, as sha256sum "
+        "prints it, is compared."
     )
     options.add_argument(
         "path", metavar="PATH", help="a run folder, its weights.safetensors, or a store"
@@ -67,14 +76,18 @@ def inspect(options: Options, words: Sequence[str]) -> None:
         show(about if given["json"] else description(about))
         return
     from ubr.weights import load
+    from ubr.weights.artifact import weights_file
+    from ubr.weights.common.published import check_published
 
-    about = load(given["path"]).about()
+    published = check_published(weights_file(given["path"]))
+    about = {**load(given["path"]).about(), "published_sha256": published}
     show(about if given["json"] else _shown(about))
 
 
 def _shown(about: dict[str, Any]) -> str:
     """The tables of `inspect` as text."""
     lines = [f"{name:<12}{about[name]}" for name in ("backbone", "license", "sha256")]
+    lines.append(f"{'published':<12}{PUBLISHED if about['published_sha256'] else UNPUBLISHED}")
     for part in ("inputs", "provenance"):
         lines += [f"{part:<12}{name}: {json.dumps(value)}" for name, value in about[part].items()]
     lines += [f"exports to  {', '.join(about['exports_to'])}", ""]

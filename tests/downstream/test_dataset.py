@@ -7,10 +7,12 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from tests.made.deeplesion import row, write_slice, write_table
@@ -334,3 +336,24 @@ def test_real_images__are_items(lesions: Path) -> None:
             x1, y1, x2, y2 = target["boxes"][0].int().tolist()
             if target["key"].boxes[0].lesion_type == 4:
                 assert 0.3 < image[0, y1:y2, x1:x2].mean() < 0.9  # liver, not air
+
+
+def test_load_hu__of_another_format_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow hands EPS, whatever it is called, to Ghostscript."""
+    started: list[Any] = []
+    monkeypatch.setattr("subprocess.Popen", lambda *words, **_: started.append(words))
+    monkeypatch.setattr("subprocess.check_call", lambda *words, **_: started.append(words))
+    path = tmp_path / "000001_01_01" / "010.png"
+    path.parent.mkdir()
+    Image.new("RGB", (8, 8)).save(path, "EPS")
+    with pytest.raises(
+        ValueError, match=r"^000001_01_01/010\.png is damaged or no PNG: get it again"
+    ):
+        load_hu(path)
+    for other in ("TIFF", "PPM"):
+        Image.fromarray(np.zeros((8, 8), np.uint16)).save(path, other)
+        with pytest.raises(ValueError, match="is damaged or no PNG"):
+            load_hu(path)
+    assert not started

@@ -184,6 +184,35 @@ def test_finetune__a_foreign_checkpoint_executes_nothing(
     assert not (tmp_path / "executed").exists()
 
 
+def test_finetune__a_checkpoint_that_does_not_fit_is_one_line(
+    world: Path, weights: Weights, tmp_path: Path
+) -> None:
+    r, folder = tiny_recipe(), tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
+        cut_at("between checkpoint and validation", 4, patch)
+        finetune(weights, *sets(world, weights, r), folder, r, **CUTS)
+    last = folder / "checkpoints" / "last.ckpt"
+    saved = torch.load(last, weights_only=True)
+    (optimizer,) = saved["optimizer_states"]
+    state = dict(list(saved["state_dict"].items())[1:])
+    for change, reason in (
+        ({"state_dict": state}, "does not fit this run .*Missing key"),
+        ({"state_dict": 5}, "last.ckpt: state_dict must be a table, got 5"),
+        ({"global_step": "many"}, "last.ckpt: global_step must be a valid integer"),
+        ({"optimizer_states": []}, "optimizer_states list should have at least 1 item"),
+        ({"optimizer_states": [{**optimizer, "param_groups": [{}]}]}, "does not fit this run"),
+        ({"optimizer_states": [{"state": 5}]}, "optimizer_states.0.state must be a table, got 5"),
+        ({"lr_schedulers": []}, "lr_schedulers list should have at least 1 item"),
+        ({"loops": {}}, "loops.fit_loop is missing"),
+        ({"loops": {"fit_loop": {"state_dict": {}}}}, "fit this run .it is of step 4, its loops"),
+        ({"callbacks": {"Best": 3}}, "does not fit this run"),
+    ):
+        torch.save({**saved, **change}, last)
+        with pytest.raises(ValueError, match=f"{reason}.*; remove it to start over") as raised:
+            finetune(weights, *sets(world, weights, r), folder, r, **CUTS)
+        assert "\n" not in str(raised.value) and len(str(raised.value)) < 600
+
+
 @pytest.mark.heavy
 def test_train__two_processes_share_a_step(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

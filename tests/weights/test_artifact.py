@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import pickle
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import safetensors.torch
 import torch
 
 from tests.made.networks import BACKBONES, kept, weights_of
-from ubr.weights import Backbone, Regressor, TransferError, artifact, load
+from ubr.weights import Backbone, Regressor, TransferError, artifact, load, start
 
 
 @pytest.mark.parametrize("name", [*BACKBONES, "timm/test_convnext"])
@@ -107,6 +108,65 @@ CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another backbone": (
         lambda p: _meta(p, lambda a: a.update(backbone="vgg16"), sealed=True),
         "does not match its digest",
+    ),
+    **{
+        f"forged: {name}": (
+            lambda p, change=change: _meta(p, lambda a: a.update(change(a)), sealed=True),
+            reason,
+        )  # type: ignore[misc]
+        for name, change, reason in (
+            (
+                "a provenance",
+                lambda a: {"provenance": 5},
+                "the metadata: provenance must be a table",
+            ),
+            (
+                "data",
+                lambda a: {"provenance": {"data": 5}},
+                "provenance.data must be a table, got 5",
+            ),
+            (
+                "series",
+                lambda a: {"provenance": {"data": {"series": "all"}}},
+                "data.series must be",
+            ),
+            ("start", lambda a: {"provenance": {"start": [1]}}, "provenance.start must be a table"),
+            (
+                "a range",
+                lambda a: {"provenance": {"start": {"first_convolution_saw": [1]}}},
+                "first_convolution_saw",
+            ),
+            ("versions", lambda a: {"provenance": {"versions": 3}}, "provenance.versions must be"),
+            ("inputs", lambda a: {"inputs": 3}, "the metadata: inputs must be a table, got 3"),
+            ("a field", lambda a: {"inputs": {**a["inputs"], "window_hu": 9}}, "window_hu must be"),
+            (
+                "a text",
+                lambda a: {"inputs": {**a["inputs"], "size_px": "9"}},
+                "size_px must be a va",
+            ),
+            (
+                "a size",
+                lambda a: {"inputs": {**a["inputs"], "size_px": 10**10}},
+                "must be in 16..20",
+            ),
+            (
+                "a mean",
+                lambda a: {"inputs": {**a["inputs"], "mean": [1, 2, "x"]}},
+                "mean.2 must be a",
+            ),
+            ("a backbone", lambda a: {"backbone": ["vgg16"]}, "backbone must be a valid string"),
+            ("a licence", lambda a: {"licence": None}, "licence must be a valid string, got None"),
+            ("features", lambda a: {"reference": 1}, "reference must be a valid list, got 1"),
+            (
+                "few features",
+                lambda a: {"reference": [1.0]},
+                "reference list should have at least 16",
+            ),
+        )
+    },
+    "metadata that are nested too deep": (
+        lambda p: _text(p, "[" * 100_000),
+        r"the metadata is not JSON \(nested too deep\); the file was altered",
     ),
     "no window": (
         lambda p: _meta(p, lambda a: a["inputs"].pop("window_hu"), sealed=True),
@@ -247,3 +307,30 @@ def test_load__a_checkpoint_is_called_one_and_the_weights_are_named(
         load(tmp_path / name)
     with pytest.raises(ValueError, match=r"holds no weights.safetensors; give a weights file"):
         load(tmp_path)
+
+
+def test_load__compares_the_checksum_that_is_published_beside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "weights.safetensors"
+    weights_of("timm/test_resnet").save(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    beside = path.with_name("weights.safetensors.sha256")
+    beside.write_text(f"{digest}  weights.safetensors\n")
+    assert load(path).backbone == load(path.parent).backbone == "timm/test_resnet"
+    # As somebody would forge it: digest and seal are made anew.
+    weights_of("timm/test_resnet", seed=3).save(path)
+    for given in (path, path.parent):
+        with pytest.raises(
+            ValueError, match=r"its SHA-256 is .*, and weights\.safetensors\.sha256 s"
+        ):
+            load(given)
+    with pytest.raises(ValueError, match=r"its SHA-256 is"):
+        start("timm/test_resnet", str(path))
+    beside.unlink()
+    load(path)
+
+
+def test_save__of_a_provenance_that_could_not_be_loaded_leaves_no_file(tmp_path: Path) -> None:
+    weights = dataclasses.replace(weights_of("timm/test_resnet"), provenance={"data": "ours"})
+    with pytest.raises(ValueError, match=r"provenance: data must be a table, got 'ours'; mend it"):
+        weights.save(tmp_path / "w.safetensors")
+    assert list(tmp_path.iterdir()) == []

@@ -74,3 +74,26 @@ def test_card__of_folded_weights_says_what_the_channels_are() -> None:
     assert "three channels: HU clipped to -200..300, zeros, ones" in card(
         fold(kept("timm/resnet18"))
     )
+
+
+def test_card__words_of_a_file_stay_in_their_cell() -> None:
+    made = {
+        **PROVENANCE,
+        "method": "# A\n\n<script>",
+        "device": "cpu | ![x](http://a.b/c)\n| a | b |",
+    }
+    weights = dataclasses.replace(
+        kept("timm/resnet18"), provenance=made, license="MIT\n\n# No limits\n<img src=x>"
+    )
+    text, plain = card(weights), card(dataclasses.replace(weights, provenance={}, license="MIT"))
+    assert len(text.splitlines()) == len(plain.splitlines())
+    assert "<script>" not in text.replace("\\<", "") and "<img" not in text.replace("\\<", "")
+    assert "](http" not in text.replace("\\](http", "")
+
+
+@pytest.mark.parametrize(
+    "absent", ["steps", "seed", "recipe", "data", "versions", "held_out", "date"]
+)
+def test_card__of_a_provenance_that_lacks_something(absent: str) -> None:
+    made = {name: value for name, value in PROVENANCE.items() if name != absent}
+    assert "# Body-part" in card(dataclasses.replace(kept("timm/resnet18"), provenance=made))

@@ -7,6 +7,7 @@ written.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import pickle
@@ -16,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -574,6 +575,45 @@ def test_preparation__of_windows_on_either_side_of_zero() -> None:
         torch.testing.assert_close(made["image"], spec.to_image(hu[None])[0] * 255)
 
 
+<<<<<<< HEAD
+def test_onnx__holds_nothing_of_the_machine(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    export(kept("timm/resnet18"), tmp_path / "x.onnx", to="onnx")
+    content = (tmp_path / "x.onnx").read_bytes()
+    roots = {
+        str(Path(torch.__path__[0]).parent),
+        str(Path(files.__file__).parents[1]),
+        "site-packages",
+    }
+    assert [root for root in roots if root.encode() in content] == []
+    assert b".py" not in content
+    (kept_,) = onnx.load(tmp_path / "x.onnx").metadata_props
+    assert kept_.key == "ubr" and json.loads(kept_.value)["backbone"] == "timm/resnet18"
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm", "detectron2", "onnx"])
+def test_export__a_full_disk_is_one_line_and_leaves_nothing(
+    library: Literal["torchvision", "timm", "detectron2", "onnx"],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As each library meets it: PyTorch raises an error of its own, the others the system's."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def torchs(values: Any, file: Any) -> None:
+        file.write(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc] unexpected pos 4 vs 2")
+
+    monkeypatch.setattr(torch, "save", torchs)
+    monkeypatch.setattr(safetensors.torch, "save", full)
+    monkeypatch.setattr(pickle, "dump", full)
+    monkeypatch.setattr("onnx.save", full)
+    with pytest.raises(OSError, match=r"for want of disk space; make room|No space left on device"):
+        export(kept("timm/resnet18"), tmp_path / f"x{ENDINGS[library]}", to=library)
+    assert list(tmp_path.iterdir()) == []
+=======
 @pytest.mark.parametrize(("name", "to"), [("x.pkl", "detectron2"), ("x.pth", "torchvision")])
 def test_export__interrupted_before_its_own_file_stood_is_finished(
     name: str, to: Any, tmp_path: Path
@@ -591,3 +631,4 @@ def test_export__interrupted_before_its_own_file_stood_is_finished(
     with pytest.raises(ValueError, match=f"{beside.name} exists; give another path, or set"):
         export(weights, tmp_path / name, to=to)
     assert beside.read_text() == "mine" and list(tmp_path.iterdir()) == [beside]
+>>>>>>> claims

@@ -7,9 +7,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -19,7 +21,7 @@ from safetensors.torch import save_file
 
 from tests.made.networks import weights_of
 from ubr.downstream.detector import faster_rcnn
-from ubr.downstream.training import save_detector
+from ubr.downstream.files import save_detector
 from ubr.weights import InputSpec, TransferError, Weights, export, start
 from ubr.weights.files import record_beside
 
@@ -180,9 +182,9 @@ def test_detector__of_this_project_states_its_contract(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{bad", r"config.json: not JSON .*mend it or move it away"),
+        ("{bad", r"config.json is not JSON .*mend it or move it away"),
         ('{"ubr": 3}', r"the record of its export, in it or beside it, is damaged"),
-        ('{"ubr": {"inputs": {}}}', r"is damaged: it must hold backbone, inputs"),
+        ('{"ubr": {"inputs": {}}}', r"is damaged: backbone is missing; export"),
         ('{"mean": [0.5], "std": [0.5]}', r"config.json: its mean \[0.5\] and std \[0.5\] must"),
         ('{"pretrained_cfg": {"mean": 1, "std": 2}}', r"config.json: its mean 1 and std 2 must be"),
         ('{"mean": [0.5, 0.5, 0.5], "std": [0, 1, 1]}', r"three numbers each, std positive"),
@@ -292,3 +294,85 @@ def test_features_only__a_state_dict_of_it_is_a_start(tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "f.pth")
     net = start("timm/test_convnext", str(tmp_path / "f.pth"), inputs=HALF)
     assert torch.equal(net.body.state_dict()["stem.0.weight"], model.stem_0.weight)
+
+
+class Wide:
+    """Pickled, it is an array of 10^10 numbers, none of which is in the file."""
+
+    def __reduce__(self) -> Any:
+        reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
+        return reconstruct, (np.ndarray, (10**10,), b"f")
+
+
+def forged(path: Path, state: dict[str, torch.Tensor], record: object) -> None:
+    """A file as `export` writes it, with another record."""
+    stored = OrderedDict(state)
+    stored._metadata = record  # type: ignore[attr-defined]
+    torch.save(stored, path)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"ubr_export": 5}, r"is damaged: it must be a table, got 5; export the weights again"),
+        ({"ubr_export": {"backbone": 5}}, "is damaged: backbone must be a valid string, got 5"),
+        (
+            {
+                "ubr_export": {
+                    **dict.fromkeys(("backbone", "weights_sha256", "tensors_sha256"), "a"),
+                    "inputs": [1],
+                }
+            },
+            "is damaged: inputs must be a table",
+        ),
+    ],
+)
+def test_record__that_was_forged_is_one_line(
+    record: object, reason: str, state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    forged(tmp_path / "x.pth", state, record)
+    with pytest.raises(ValueError, match=rf"x\.pth.*{reason}"):
+        start(SMALL, str(tmp_path / "x.pth"), inputs=HALF)
+
+
+def test_record__that_is_none_of_ours_is_passed_over(
+    state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    forged(tmp_path / "x.pth", state, 5)
+    assert holds(tmp_path / "x.pth", state, inputs=HALF)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "[" * 100_000),
+        ("config.json", '{"mean": 1, "std": {"a": 1}}'),
+        ("x.pth.inputs.json", '{"backbone": 1}'),
+        ("x.pth.inputs.json", "[1, 2]"),
+        ("config.yaml", "[" * 100_000),
+        ("config.yaml", "a: &a [x]\nb: [*a, *a]"),
+        ("config.yaml", "recipe: {backbone: 5, inputs: 3}"),
+    ],
+)
+def test_beside__whatever_lies_there_is_one_line(
+    name: str, content: str, state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    path = tmp_path / ("model.safetensors" if name == "config.json" else "x.pth")
+    if name == "config.json":
+        save_file(state, path)
+    else:
+        torch.save({"state_dict": state, "pytorch-lightning_version": "2.6.6"}, path)
+    with pytest.raises(ValueError) as raised:
+        start(SMALL, str(path), inputs=HALF)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "loaded",
+    [5, {"model": 5}, {"model": {"w": Wide()}}, {"model": {"w": np.array(["a"])}}, {"model": {}}],
+)
+def test_detectron2__what_is_no_checkpoint_of_arrays(loaded: object, tmp_path: Path) -> None:
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(loaded, protocol=4))
+    with pytest.raises(ValueError, match=r"x\.pkl: not a (detectron2 checkpoint|state dict)"):
+        start(SMALL, str(tmp_path / "x.pkl"), inputs=HALF)

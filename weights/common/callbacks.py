@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 
 from . import disk
 from .progress import Lines, on_terminal
+from .runs import metrics_lines
 
 
 class Diverged(ValueError):
@@ -41,21 +42,19 @@ class MetricsFile(Callback):
 
     def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         if stage == "fit":
-            lines = map(json.loads, self._lines())
-            self.validated = {one["step"] for one in lines if any("val/" in name for name in one)}
+            self.validated = {
+                int(one["step"])
+                for _, one in metrics_lines(self.path)
+                if any("val/" in name for name in one)
+            }
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         step = trainer.global_step
         self._since = (time.perf_counter(), step)
         self.validated = {one for one in self.validated if one <= step}
         if trainer.is_global_zero:
-            kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
+            kept = [line for line, one in metrics_lines(self.path) if one["step"] <= step]
             disk.write_text(self.path, "".join(kept))
-
-    def _lines(self) -> list[str]:
-        """The lines of the file, without one that a power cut left unfinished."""
-        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-        return [line for line in lines if line.endswith("\n")]
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
         step = trainer.global_step

@@ -3,36 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
-import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from pydantic import Field
 
-from . import disk
-from .checksums import torch_load
+from . import doors
+from .shapes import Shape
+from .tensors import load_torch, torch_save
+
+OVER = "remove it to start over"
+"""What can be done about a checkpoint that cannot be read."""
 
 
-def torch_save(values: Any, path: Path) -> None:
-    """`torch.save`, whole or not at all: until the new file is complete, the old one stays.
+class _Optimizer(Shape):
+    state: dict[int, dict[str, Any]]
+    param_groups: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
-    Raises:
-        OSError: the disk is full.
-    """
-    try:
-        with disk.whole(path) as part, part.open("wb") as file:
-            torch.save(values, file)
-    except RuntimeError as error:  # PyTorch's error for a disk that takes no more
-        raise OSError(
-            f"{path} could not be written, most likely for want of disk space; make room and "
-            "give the same command"
-        ) from error
+
+class _Loops(Shape):
+    fit_loop: Annotated[dict[str, Any], Field(min_length=1)]
+
+
+class _Checkpoint(Shape):
+    global_step: Annotated[int, Field(ge=0, le=10**8)]
+    state_dict: dict[str, Any]
+    # Lightning passes over what is missing, and would begin it anew.
+    optimizer_states: Annotated[list[_Optimizer], Field(min_length=1, max_length=1)]
+    lr_schedulers: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1)]
+    loops: _Loops
+    callbacks: dict[str, Any]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint, as `torch_load` does."""
-    return dict(torch_load(path, "remove it to start over"))
+    """A checkpoint, opened without executing anything.
+
+    Raises:
+        ValueError: it is damaged, holds more than numbers, or lacks what a training needs.
+    """
+    found = doors.check(load_torch(path, OVER), _Checkpoint, path, OVER)
+    return dict(found)
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -41,7 +53,12 @@ class WholeCheckpointIO(TorchCheckpointIO):
     Lightning itself writes them to the system's temporary folder and moves them. Where that is
     another disk, as on most clusters, moving is copying, and a full disk or a kill meanwhile costs
     the run its only checkpoint.
+
+    Attributes:
+        step: of the checkpoint that was read; None if none was.
     """
+
+    step: int | None = None
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -51,7 +68,26 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """See `read_checkpoint`."""
-        return read_checkpoint(Path(path))
+        found = read_checkpoint(Path(path))
+        self.step = found["global_step"]
+        return found
+
+
+class Restored(Callback):
+    """Compares the step of a run with that of its checkpoint, before anything else begins.
+
+    Attributes:
+        done: whether all that the checkpoint holds has found its place.
+    """
+
+    done = False
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        file = trainer.strategy.checkpoint_io
+        step = file.step if isinstance(file, WholeCheckpointIO) else None
+        if step not in (None, trainer.global_step):
+            raise ValueError(f"it is of step {step}, its loops are at {trainer.global_step}")
+        self.done = True
 
 
 class LastCheckpoint(ModelCheckpoint):

@@ -8,6 +8,7 @@ called, so that the list of verbs opens at once.
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import math
 import sys
@@ -74,8 +75,10 @@ def _run(name: str, verb: Verb, words: Sequence[str], debug: bool) -> int:
     except (ValueError, OSError) as error:  # every refusal of this project is a ValueError
         if debug:
             raise
-        text = messages.with_flags(" ".join(str(error).split()), options.flags())
-        print(f"{name}: {text}", file=sys.stderr)
+        text = messages.with_flags(str(error), options.flags())
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            text = f"the disk is full ({error.strerror}); make room and give the same command"
+        print(messages.one_line(f"{name}: {text}"), file=sys.stderr)
         return 2
     return 0
 
@@ -125,7 +128,9 @@ def show(answer: Any) -> None:
 
     JSON holds no number that is not finite: null stands for it.
     """
-    if not isinstance(answer, str):
+    if isinstance(answer, str):
+        answer = messages.printable(answer)
+    else:
         answer = json.dumps(_finite(answer), indent=1, allow_nan=False)
     print(answer, flush=True)
 

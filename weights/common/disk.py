@@ -60,8 +60,10 @@ def scratch(folder: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def make_folder(path: str | Path) -> None:
+def make_folder(path: str | Path, mode: int = 0o777) -> None:
     """Make a folder that is filled step by step, where it is not there.
+
+    mode: who may read and write it, less what the umask takes.
 
     Raises:
         ValueError: a link lies there, which is not followed: it may lead anywhere.
@@ -71,7 +73,7 @@ def make_folder(path: str | Path) -> None:
         raise ValueError(
             f"{path} is a link, and nothing is written through it; put a folder in its place"
         )
-    path.mkdir(exist_ok=True)
+    path.mkdir(mode, exist_ok=True)
 
 
 def append_text(path: str | Path, text: str) -> None:

@@ -12,6 +12,21 @@ import re
 from collections.abc import Callable, Mapping
 
 _VALUE = re.compile(r"(?:Got|Given) value: (.*)$")
+LONGEST = 2000
+"""Characters of a message; words of a file can be longer."""
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: U+FFFD for what would move its cursor, colour it or turn it round."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
+def one_line(text: str) -> str:
+    """A message as one line for a terminal, its middle left out where it is very long."""
+    line = printable(" ".join(text.split()))
+    if len(line) <= LONGEST:
+        return line
+    return f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
 
 
 def with_flags(text: str, flags: Mapping[str, str]) -> str:

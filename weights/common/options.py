@@ -12,14 +12,13 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from functools import wraps
 from typing import Any, Literal, NoReturn, TypeVar, get_type_hints
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
 
-from . import helptext, messages
+from . import doors, helptext, messages
 
 T = TypeVar("T")
 Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
@@ -70,6 +69,7 @@ class Options(ArgumentParser):
         """Offer --recipe and --config."""
         self.add_argument(
             "--recipe",
+            type=str,
             default=default,
             metavar="NAME",
             help=f"complete configuration that the other options change: {', '.join(names)}",
@@ -119,13 +119,45 @@ class Options(ArgumentParser):
         """Read YAML whose keys may hold dashes or be spelled as earlier; of a run's config.yaml,
         the recipe.
         """
-        with suppress(yaml.YAMLError):
-            read = yaml.safe_load(content)
-            if isinstance(read, dict) and isinstance(read.get("recipe"), dict):
-                content = yaml.safe_dump(read["recipe"], sort_keys=False)
+        try:
+            read = doors.from_yaml(content)
+        except ValueError as error:
+            self.error(f"--config: not a YAML file with options: {error}")
+        if isinstance(read, dict) and isinstance(read.get("recipe"), dict):
+            read = read["recipe"]
+            content = yaml.safe_dump(read, sort_keys=False)
+        self._check_names(read)
         key = r"(?m)(^\s*|[{,]\s*)([A-Za-z][\w.-]*)(?=\s*:(?:\s|$))"
         content = re.sub(key, lambda found: found[1] + self._own(found[2]), content)
         return super().parse_string(content, *more, **options)
+
+    def parse_path(self, path: Any, *more: Any, **options: Any) -> Any:
+        """Read a YAML file."""
+        try:
+            return super().parse_path(path, *more, **options)
+        except UnicodeDecodeError:
+            self.error(f"{path} is not UTF-8 text")
+
+    def parse_args(self, *words: Any, **options: Any) -> Any:
+        """Read words."""
+        try:
+            return super().parse_args(*words, **options)
+        except OverflowError:
+            self.error("a number has too many digits")
+
+    def _check_names(self, read: Any, before: str = "") -> None:
+        """Refuse what is no option before jsonargparse sees it. Given a class's name in place of
+        the options of a dataclass, it would import the module, which executes it.
+        """
+        names = {action.dest for action in self._actions}
+        for key, value in read.items() if isinstance(read, dict) else ():
+            name = before + self._own(str(key))
+            if any(one.startswith(f"{name}.") for one in names):
+                if not isinstance(value, dict):
+                    self.error(f"{name} must be a table of its options, got {value!r:.60}")
+                self._check_names(value, f"{name}.")
+            elif name not in names:
+                self.error(f"Option {name!r} is not accepted")
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Answer a mistake with one line and exit status 2."""
@@ -133,7 +165,8 @@ class Options(ArgumentParser):
             super().error(message, ex)
         metavars = {action.dest: str(action.metavar) for action in self._actions if action.metavar}
         line = messages.refusal(message, {**metavars, **self.flags()}, self._expected)
-        self.exit(2, f"{self.prog}: {line}; {self.prog} --help lists the options\n")
+        line = messages.one_line(f"{self.prog}: {line}; {self.prog} --help lists the options")
+        self.exit(2, f"{line}\n")
 
     def _expected(self, name: str) -> str:
         return next(helptext.expected(action) for action in self._actions if action.dest == name)
@@ -148,6 +181,8 @@ class Options(ArgumentParser):
         if not word.startswith("--"):
             return word
         option, equals, value = word[2:].partition("=")
+        if any(action.dest.startswith(f"{option}.") for action in self._actions):
+            self.error(f"--{option} takes no value; give its options, as --{option}.NAME")
         return f"--{self._own(option)}{equals}{value}"
 
     def _own(self, name: str) -> str:

@@ -6,7 +6,6 @@ checkpoints/last.ckpt, and what was trained.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from . import disk
+from . import disk, doors
 
 if TYPE_CHECKING:
     import lightning as L
@@ -36,7 +35,7 @@ def check(folder: Path, config: Mapping[str, Mapping[str, Any]]) -> None:
     """
     path = folder / "config.yaml"
     if path.exists():
-        found = yaml.safe_load(path.read_text())
+        found = read_config(folder)
         differing = [
             f"{part}.{name}"
             for part in config
@@ -70,10 +69,56 @@ def begin(folder: Path, config: Mapping[str, Any]) -> None:
     disk.write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
 
 
+def read_config(folder: Path, shape: Any = dict[str, dict[str, Any]]) -> Any:
+    """What config.yaml says a run is.
+
+    Args:
+        folder: the run folder.
+        shape: of what the caller reads of it.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    return doors.read_yaml(folder / "config.yaml", shape, DAMAGED)
+
+
+DAMAGED = "the run is damaged: restore the file, or give a new `out`"
+
+
 def read_metrics(folder: Path, having: str) -> list[dict[str, float]]:
-    """The lines of a run's metrics.jsonl that have the metric `having`."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in lines if having in line]
+    """The lines of a run's metrics.jsonl that have the metric `having`.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        raise ValueError(f"{path} is missing; {DAMAGED}")
+    return [one for _, one in metrics_lines(path) if having in one]
+
+
+def metrics_lines(path: Path) -> list[tuple[str, dict[str, float]]]:
+    """The lines of a metrics.jsonl, as text and as values, without a last one that a power cut left
+    unfinished.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read ({type(error).__name__}); {DAMAGED}") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.endswith("\n"):
+            where = f"{path} line {number}"
+            values = doors.from_json(line, where, DAMAGED)
+            doors.check(values, dict[str, float], where, DAMAGED)
+            doors.check(values.get("step"), int, f"{where}: step", DAMAGED)
+            found.append((line, values))
+    return found
 
 
 def provenance(

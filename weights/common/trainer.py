@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import Sampler
 
 from .callbacks import Diverged, ProgressBar, build_progress
-from .checkpoints import LastCheckpoint, WholeCheckpointIO
+from .checkpoints import OVER, LastCheckpoint, Restored, WholeCheckpointIO
 from .execution import Intervals, Machine
 from .interruption import Interruption, Stopped
 from .optimizer import pick_precision
@@ -159,7 +159,7 @@ def build_trainer(
         log_every_n_steps=intervals.log_every,
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         plugins=[WholeCheckpointIO()],
-        callbacks=[*bar, *callbacks, Interruption(last_checkpoint(folder)), last],
+        callbacks=[Restored(), *bar, *callbacks, Interruption(last_checkpoint(folder)), last],
         enable_progress_bar=any(isinstance(one, ProgressBar) for one in bar),
         enable_model_summary=False,
         default_root_dir=folder,
@@ -192,10 +192,28 @@ def train_from_last(trainer: L.Trainer, module: L.LightningModule, last: Path) -
             file could not be loaded.
         ValueError: the checkpoint cannot be read.
     """
-    with _quiet(), _interrupted(trainer, last):
+    with _quiet(), _interrupted(trainer, last), _restored(trainer, last):
         trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
     if not all(torch.isfinite(tensor).all() for tensor in module.state_dict().values()):
         raise Diverged("the trained weights hold NaN or infinity: lower `lr` and give a new `out`")
+
+
+@contextmanager
+def _restored(trainer: L.Trainer, last: Path) -> Iterator[None]:
+    """Raise `ValueError` where a checkpoint was read and does not fit the run: PyTorch and
+    Lightning raise whatever that leads to.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        file = trainer.strategy.checkpoint_io
+        read = isinstance(file, WholeCheckpointIO) and file.step is not None
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        fits = any(isinstance(one, Restored) and one.done for one in callbacks)
+        if not read or fits or str(last.parent.parent) in str(error):
+            raise
+        why = " ".join(str(error).split())[:200]
+        raise ValueError(f"{last} does not fit this run ({why}); {OVER}") from error
 
 
 def validate_now(trainer: L.Trainer, module: L.LightningModule, last: Path) -> None:

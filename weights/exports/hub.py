@@ -6,14 +6,15 @@ provenance does not state is left out.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from ..artifact import Weights
+from ..provenance import HeldOut
 
 TASK = "image-feature-extraction"
 TAGS = ("timm", "medical", "ct", "body-part-regression")
@@ -38,13 +39,13 @@ _METRICS = {
 
 def front_matter(weights: Weights) -> str:
     """The metadata at the top of a card, as YAML between two lines of dashes."""
-    start = weights.provenance.get("start") or {}
+    made = weights.made()
     name = f"ubr-{weights.backbone.rpartition('/')[2]}"
-    results = _results(weights.provenance.get("held_out") or {})
+    results = _results(made.held_out)
     about = ModelCardData(
         library_name="timm",
         **_license(weights.license),
-        base_model=_base_model(start.get("source", "")),
+        base_model=_base_model(made.start.source if made.start else ""),
         pipeline_tag=TASK,
         tags=list(TAGS),
         model_name=name if results else None,
@@ -69,7 +70,7 @@ def license_text(license: str) -> str:
     return f"These weights are licensed under: {license}\n{where}"
 
 
-def _license(license: str) -> dict[str, str]:
+def _license(license: str) -> dict[str, Any]:
     if license == "unstated":
         return {"license": "unknown"}
     if known := _known(license):
@@ -98,20 +99,20 @@ def _base_model(source: str) -> str | None:
     return f"timm/{found[1]}" if found else None
 
 
-def _results(held_out: Mapping[str, Any]) -> list[EvalResult]:
+def _results(held_out: HeldOut) -> list[EvalResult]:
     """The qualities of held-out series, none of which needs a label."""
-    if "series" not in held_out:
+    if held_out.series is None:
         return []
     return [
         EvalResult(
             task_type=TASK,
             task_name="Position of axial CT slices in the body",
             dataset_type="held-out-ct",
-            dataset_name=f"{held_out['series']} CT series held out of the training",
+            dataset_name=f"{held_out.series} CT series held out of the training",
             metric_type=kind,
             metric_name=name,
-            metric_value=round(float(held_out[key]), 4),
+            metric_value=round(value, 4),
         )
         for key, (kind, name) in _METRICS.items()
-        if key in held_out
+        if (value := getattr(held_out, key)) is not None and math.isfinite(value)
     ]

@@ -14,6 +14,7 @@ from torchvision import models
 
 from .. import files
 from ..artifact import Weights
+from ..common.tensors import torch_save
 from ..layouts import Layout
 from ..transfer import verify
 from .common import Writer, given, heads, preparation, prove_it_comes_back, record
@@ -26,7 +27,7 @@ def _write_torchvision(weights: Weights, layout: Layout, part: Path, path: Path)
     # Plain for every reader. `load_state_dict` passes over metadata that belongs to no module.
     stored = OrderedDict(state)
     stored._metadata = {files.EXPORT: about}  # type: ignore[attr-defined]
-    torch.save(stored, part)
+    torch_save(stored, part)
     contract = {
         "image": f"{preparation(i)}  # from {given(i)}, float",
         "image_mean": i.mean,

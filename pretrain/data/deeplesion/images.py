@@ -38,9 +38,10 @@ def load_hu(path: Path) -> NDArray[np.int16]:
     name = f"{path.parent.name}/{path.name}"
     try:
         content = io.BytesIO(path.read_bytes())
-        with Image.open(content) as image:
+        # No other format: Pillow hands some of them to programs of the system.
+        with Image.open(content, formats=["PNG"]) as image:
             image.verify()  # the checksums, which reading the pixels passes over
-        with Image.open(content) as image:
+        with Image.open(content, formats=["PNG"]) as image:
             if image.mode != "I;16":
                 raise ValueError(
                     f"{name} is {image.mode} and not 16-bit grey, HU are lost: take DeepLesion's "
@@ -51,7 +52,8 @@ def load_hu(path: Path) -> NDArray[np.int16]:
         raise ValueError(
             f"{name} is absent: get its archive, or leave its rows out of the table"
         ) from None
-    except (OSError, SyntaxError, EOFError):  # what Pillow raises for damaged files
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError):
+        # What Pillow raises for damaged files, and for a size that no slice has.
         raise ValueError(f"{name} is damaged or no PNG: get it again") from None
     # Flipping the highest bit subtracts 32768 and makes the type signed, in one pass.
     return (stored ^ np.uint16(OFFSET)).view(np.int16)

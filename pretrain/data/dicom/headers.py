@@ -47,6 +47,17 @@ _TAGS = [
     *("ConcatenationUID", "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber"),
 ]
 
+MODALITIES = frozenset(
+    "AR AU BI CR CT DG DX ECG EEG ES GM HD IO IVOCT IVUS KER KO LEN LP LS MG MR NM OAM OCT OP OPT "
+    "OPV OT PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTPLAN RTRECORD RTSTRUCT RWV SEG SM SMR SR SRF "
+    "TG US VA XA XC".split()
+)
+"""Defined terms of Modality (PS3.3, C.7.3.1.1.1) that are repeated in a reason. A header may hold a
+name there.
+"""
+UNITS = frozenset("OD HU US MGML Z_EFF ED EDW HU_MOD PCT".split())
+"""Defined terms of RescaleType (PS3.3, C.11.1.1.2); likewise."""
+
 
 class NotDicomError(ValueError):
     """The file is something else."""
@@ -178,7 +189,7 @@ def _not_ct(ds: Any) -> str:
         name = UID(sop_class).name
         return f"{name if name != sop_class else 'private object'}, not CT"
     if modality and modality != "CT":
-        return f"modality {_code(modality)}, not CT"
+        return f"{f'modality {modality}' if modality in MODALITIES else 'another modality'}, not CT"
     if not sop_class and not modality:
         return "neither SOP class nor modality says what this is"
     kinds = {kind.upper() for kind in texts(ds, "ImageType")}
@@ -310,7 +321,7 @@ def _check_unit(unit: str) -> None:
     letters = re.sub("[^A-Z]", "", unit)
     known = letters in ("", "HU", "UH", "HE", "HNSFU", "US", "UNSPECIFIED", "NORMALIZED")
     if not known and "HOUN" not in letters:
-        raise UnusableError(f"values are in {_code(unit)}, not HU")
+        raise UnusableError(f"values are in {unit if unit in UNITS else 'another unit'}, not HU")
 
 
 def _text(ds: Any, name: str) -> str:
@@ -319,11 +330,6 @@ def _text(ds: Any, name: str) -> str:
         return str(ds.get(name) or "").strip()
     except Exception:  # as it is written, where pydicom cannot parse it
         return joined(ds, name)
-
-
-def _code(text: str) -> str:
-    """A code of a header, for a reason. A damaged header may have run a name into it."""
-    return text if re.fullmatch("[A-Z0-9_]{1,16}", text) else "unknown"
 
 
 def _numbers(part: Any, name: str, count: int) -> list[float]:

@@ -22,6 +22,7 @@ def hash_text(text: str, *, secret: bytes = b"", size: int = 8) -> str:
 def make_secret(path: Path) -> None:
     """Write a new secret, unless another writer was first: its secret stays."""
     with suppress(FileExistsError), disk.whole(path) as part:
+        part.touch(0o600)  # its owner's
         part.write_text(secrets.token_hex(32), "ascii")
         try:
             os.link(part, path)

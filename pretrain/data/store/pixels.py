@@ -64,7 +64,8 @@ def read_pixels(
             f"the pixels of series {key} are missing from the store; ingest its source again"
         )
     try:
-        array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
+        # safe: what would run Python, such as a lazy array, is refused.
+        array = blosc2.open(str(path), mode="r", deserialize="safe", dparams={"nthreads": 1})
         shape = (row["slices"], row["rows"], row["columns"])
         if (array.shape, array.dtype) != (shape, np.int16):
             raise ValueError

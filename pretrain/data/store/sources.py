@@ -39,6 +39,7 @@ def write_sources(folder: Path, sources: Sequence[tuple[str, Sequence[str]]]) ->
         schema=_schema(),
     )
     with disk.whole(folder / f"{hash_text(repr(table.to_pylist()))}.parquet") as part:
+        part.touch(0o600)  # its owner's: paths may hold names
         write_table(table, part)
 
 

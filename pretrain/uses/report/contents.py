@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...reading.finding import Finding
-from ...scores.read import read_findings, read_rows, read_slices
+from ...scores.read import read_findings, read_rows, read_slices, read_summaries, weights_of
 from ..pictures import spread
 from .thumbnails import Thumbnails
 
@@ -58,12 +58,9 @@ def read_series(folder: Path) -> tuple[list[SeriesCurve], dict[str, Any]]:
     Raises `ValueError` where its tables are missing, damaged or do not belong together.
     """
     slices, settings = read_slices(folder)
-    rows = {row["series"]: row for row in read_rows(folder / "series.csv")}
-    if rows.keys() != slices.keys():
-        raise ValueError(
-            f"{folder}: series.csv and slices.parquet hold different series; score again"
-        )
-    findings = read_findings(folder)
+    weights_of(folder, settings)
+    rows = read_summaries(folder, slices)
+    findings = read_findings(folder, slices, rows)
     if not slices:
         raise ValueError(f"{folder} holds no series")
     landmarks: dict[str, list[dict[str, str]]] = {}

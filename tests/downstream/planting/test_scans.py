@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,18 @@ def test_find_scans__what_ingest_refuses_is_refused_with_the_same_reasons(tmp_pa
     ingested = ingest([files], tmp_path / "store", workers=1)
     assert refused == {Path(one.path).name: one.reason for one in ingested.left_out}
     assert len(refused) == 6 and "4-D" in refused["four.nii"]
-    with pytest.raises(ValueError, match=r"6 left out, first broken\.nii\.gz: damaged"):
+    with pytest.raises(ValueError, match=r"6 left out, first: damaged"):
         plant(scans, tmp_path / "set", progress=False)
+
+
+def test_plant__names_of_files_are_not_told(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    save(files / "DOE_JIM.nii", trunk())
+    for name in ("DOE_JANE.nii.gz", "DOE_JOHN.nii.gz"):
+        (files / name).write_bytes(b"not a volume" + name.encode())
+    told = plant(find_scans(files), tmp_path / "set", per_scan=1, progress=False)
+    assert len(told.left_out) == 2 and "DOE" not in f"{told}{told.left_out}"
+    assert re.search(r"left out +2 damaged", str(told))
 
 
 def test_find_scans__nothing_to_find(tmp_path: Path) -> None:

@@ -156,3 +156,40 @@ def test_regions__a_landmark_has_a_name_of_its_own(name: str) -> None:
         ValueError, match=f"'{name}' is the name of a landmark and of a part or border"
     ):
         regions(landmarks={name: level(1.0)}, scale=None)
+
+
+@pytest.mark.parametrize("value", ["Infinity", "-Infinity", "NaN", "1e999", '"5"', "[5]", "true"])
+@pytest.mark.parametrize("field", ["score", "std", "volumes", "without", "residuals_mm"])
+def test_load__what_is_no_number_is_named(field: str, value: str, tmp_path: Path) -> None:
+    path = regions().save(tmp_path / "r.json")
+    about = json.loads(path.read_text())
+    about["borders"][1][field] = [0] if value == "[5]" and "std" not in field else "HERE"
+    if field in ("without", "residuals_mm"):
+        about["borders"][1][field] = ["HERE"]
+    path.write_text(json.dumps(about).replace('"HERE"', value))
+    with pytest.raises(ValueError, match=rf"r\.json: damaged regions file \(borders\.1\.{field}"):
+        Regions.load(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(1)", "", "a\tb", "a" * 65]
+)
+def test_regions__a_name_that_a_spreadsheet_runs_is_refused(name: str, tmp_path: Path) -> None:
+    path = regions().save(tmp_path / "r.json")
+    for part, old in (("parts", "chest"), ("landmarks", "single")):
+        about = json.loads(path.read_text())
+        if part == "parts":
+            about[part][about[part].index(old)] = name
+        else:
+            about[part][name] = about[part].pop(old)
+        (tmp_path / "odd.json").write_text(json.dumps(about))
+        with pytest.raises(
+            ValueError, match=r"odd\.json: damaged .* cannot name a part or landmark"
+        ):
+            Regions.load(tmp_path / "odd.json")
+
+
+def test_load__is_nested_too_deep(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"r\.json: not a regions file"):
+        Regions.load(tmp_path / "r.json")

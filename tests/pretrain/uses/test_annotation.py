@@ -239,6 +239,13 @@ def test_report__odd_patient_data_are_told_to_nobody(
     }
 
 
+def test_line__a_name_in_place_of_a_body_part_is_not_told(tmp_path: Path) -> None:
+    write(tmp_path / "series", Made().datasets(BodyPartExamined="DOE JANE"))
+    told = done(tmp_path)
+    assert told.stated == "" and "DOE" not in told.line()
+    assert "ABDOMEN proposed, no known term in the files" in told.line()
+
+
 @pytest.mark.parametrize(
     ("header", "named"),
     [

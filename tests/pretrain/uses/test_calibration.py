@@ -206,6 +206,14 @@ def test_calibrate__parts_are_ordered_as_given_or_by_median_score(
         (HEADER + "one,3.5,chest,\n", "got '3.5'"),
         (HEADER + "one,3,,\n", "neither a part nor a landmark"),
         (
+            HEADER + ONE + "two,3,=cmd|' /C calc'!A0,\n",
+            r"line 7: .=cmd.* cannot name a part or land",
+        ),
+        (
+            HEADER + ONE + "two,3,,@SUM(A1)\n",
+            "line 7: '@SUM.* the first none of = . - @, with which",
+        ),
+        (
             HEADER + ONE + "one,19-21,abdomen,\n",
             "line 7: slice 19 of series one is labelled chest and abdomen",
         ),

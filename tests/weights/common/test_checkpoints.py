@@ -11,7 +11,7 @@ import torch
 
 from tests.made.toys import toy_recipe
 from ubr.weights import Intervals, Machine
-from ubr.weights.common.checkpoints import torch_save
+from ubr.weights.common.tensors import torch_save
 from ubr.weights.common.trainer import TrainingModule, build_trainer, train_from_last
 
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from tests.made.flips import flipped
-from ubr.weights.common.checkpoints import read_checkpoint, torch_save
-from ubr.weights.common.checksums import Note, check_members, file_crc32, note, torch_load
+from ubr.weights.common.checkpoints import torch_save
+from ubr.weights.common.checksums import Note, check_members, file_crc32, note
 from ubr.weights.common.commandline import Verb, main
+from ubr.weights.common.tensors import load_torch
 
 BEFORE = Path(__file__).parents[2] / "made" / "before" / "half" / "checkpoints" / "last.ckpt"
 STATE = {"step": 7, "model": {"w": torch.arange(400.0), "b": torch.ones(3, dtype=torch.bfloat16)}}
@@ -26,14 +27,14 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def test_torch_load__a_flipped_bit_gives_no_other_numbers(tmp_path: Path) -> None:
+def test_load_torch__a_flipped_bit_gives_no_other_numbers(tmp_path: Path) -> None:
     torch_save(STATE, path := tmp_path / "last.ckpt")
-    assert same(torch_load(path, ""), STATE)
+    assert same(load_torch(path, ""), STATE)
     refused = 0
     for content in flipped(path.read_bytes(), 300):
         path.write_bytes(content)
         try:
-            assert same(read_checkpoint(path), STATE)
+            assert same(load_torch(path, "remove it to start over"), STATE)
         except ValueError as error:
             assert str(error) == (
                 f"{path} is damaged, or holds more than numbers and is not opened; remove it to "
@@ -55,7 +56,7 @@ def test_check_members__those_of_an_earlier_version_have_checksums_too(tmp_path:
 def test_check_members__a_file_that_is_no_zip_has_none(tmp_path: Path) -> None:
     torch.save(STATE, path := tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     check_members(path)
-    assert same(torch_load(path, ""), STATE)
+    assert same(load_torch(path, ""), STATE)
 
 
 def test_file_crc32__of_a_known_text(tmp_path: Path) -> None:

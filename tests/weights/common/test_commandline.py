@@ -164,6 +164,55 @@ def test_mistakes__in_a_yaml_file(
         assert said == line
 
 
+IMPORTED = {
+    "in place of the options": "view: evil.View",
+    "as its class": "view: {class_path: evil.View}",
+    "as a dotted name": "view.class_path: evil.View",
+    "of a file": "view: evil.yaml",
+    "in a run's config.yaml": "recipe: {view: {class_path: evil.View}}",
+    "with arguments": "view: {class_path: evil.View, init_args: {size_px: 3}}",
+}
+
+
+@pytest.mark.parametrize("case", IMPORTED)
+def test_config__a_module_that_it_names_is_not_imported(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "evil.py").write_text("import pathlib; pathlib.Path('executed').touch()")
+    (tmp_path / "evil.yaml").write_text("class_path: evil.View")
+    (tmp_path / "a.yaml").write_text(IMPORTED[case])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    said = mistake(capsys, *GIVEN, "--config", "a.yaml")
+    assert "view" in said and "\n" not in said
+    for words in (("--view", "evil.View"), ("--view=evil.yaml",), ("--view+", "evil.View")):
+        mistake(capsys, *GIVEN, *words)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: &a [x]\nb: *a", "--config: not a YAML file with options: *a refers to another value"),
+        ("[" * 100_000, "--config: not a YAML file with options: nested too deep"),
+        ("view: {window_hu: [1, 1" + "0" * 400 + "]}", "a number has too many digits"),
+        ('unit: "\\e[31mred"', "--unit must be one of index, mm, got \ufffd[31mred"),
+    ],
+)
+def test_config__that_is_made_to_harm_is_one_line(
+    text: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    assert mistake(capsys, *GIVEN, "--config", str(tmp_path / "a.yaml")).startswith(line)
+
+
+def test_config__that_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe")
+    assert "a.yaml is not UTF-8 text" in mistake(
+        capsys, *GIVEN, "--config", str(tmp_path / "a.yaml")
+    )
+
+
 def test_mistakes__no_yaml_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = mistake(capsys, *GIVEN, "--config", str(tmp_path / "none.yaml"))
     assert said.startswith("--config: File does not exist") and "none.yaml" in said
@@ -358,3 +407,34 @@ def test_show__json_is_plain_and_finite(capsys: pytest.CaptureFixture[str]) -> N
     assert found == {"a": [1, None], "b": {"c": None, "d": None, "e": "x"}}
     show("text")
     assert capsys.readouterr().out == "text\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("a\x1b[2Jb\u202ec\nd"), "p v: a\ufffd[2Jb\ufffdc d"),
+        (OSError(28, "No space left on device", "x"), "p v: the disk is full (No space left on "),
+    ],
+)
+def test_words_of_a_file__do_not_reach_the_terminal_as_they_are(
+    error: Exception, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(options: Options, words: Sequence[str]) -> None:
+        show("fine \x1b]0;title\x07\n\tnext")
+        raise error
+
+    assert main("p", "", {"v": Verb(run, "")}, ["v"]) == 2
+    told = capsys.readouterr()
+    assert told.out == "fine \ufffd]0;title\ufffd\n\tnext\n"
+    assert told.err.startswith(line) and told.err.count("\n") == 1
+
+
+def test_words_of_a_file__of_any_length_leave_the_end_of_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run(options: Options, words: Sequence[str]) -> None:
+        raise ValueError(f"{'x' * 100_000} is no name; give another")
+
+    main("p", "", {"v": Verb(run, "")}, ["v"])
+    told = capsys.readouterr().err
+    assert len(told) < 2100 and told.startswith("p v: xxx") and told.endswith("; give another\n")

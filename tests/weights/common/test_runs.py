@@ -58,6 +58,54 @@ def test_claim__removes_what_a_killed_process_left(tmp_path: Path) -> None:
     assert not left.exists() and (tmp_path / "checkpoints" / "last.ckpt").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[1, 2]", "it must be a table"),
+        ("recipe: 5", "recipe must be a table, got 5"),
+        ("recipe: {lr: *a}", "is not plain YAML"),
+        ("reci\x00pe: 1", "is not plain YAML"),
+        ("a: !!python/object/apply:os.mkdir [executed]", "is not plain YAML"),
+        ("", "it must be a table, got None"),
+    ],
+)
+def test_check__a_damaged_config_is_one_line(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=rf"config\.yaml.*{reason}.*; the run is damaged: restore"):
+        runs.check(tmp_path, CONFIG)
+    assert not Path("executed").exists()
+
+
+LINES = '{"step": 2, "val/r": 0.5}\n{"step": 4, "val/r": NaN, "train/loss": 1}\n'
+
+
+def test_read_metrics__without_a_last_line_that_was_cut(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(LINES + '{"step": 6, "val')
+    assert [one["step"] for one in runs.read_metrics(tmp_path, "val/r")] == [2, 4]
+    assert [one["step"] for one in runs.read_metrics(tmp_path, "train/loss")] == [4]
+    path.unlink()
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is missing; the run is damaged"):
+        runs.read_metrics(tmp_path, "val/r")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"step": 6, "val', "is not JSON"),
+        ("7", "it must be a table"),
+        ('{"val/r": 0.5}', "step: it must be a valid integer, got None"),
+        ('{"step": "6"}', "step must be a valid .*number, got '6'"),
+        ('{"step": 6, "val/r": "good"}', "val/r must be a valid number, got 'good'"),
+        ("[" * 100_000, r"is not JSON \(nested too deep\)"),
+    ],
+)
+def test_read_metrics__a_damaged_line_is_named(line: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(f"{LINES}{line}\n{LINES}")
+    with pytest.raises(ValueError, match=rf"metrics\.jsonl line 3.*{reason}.*the run is damaged"):
+        runs.read_metrics(tmp_path, "val/r")
+
+
 @pytest.mark.parametrize("name", ["checkpoints", "tensorboard"])
 def test_begin__writes_through_no_link(name: str, tmp_path: Path) -> None:
     elsewhere, run = tmp_path / "elsewhere", tmp_path / "run"

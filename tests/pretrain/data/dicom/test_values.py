@@ -101,7 +101,11 @@ def test_one_pixel_spacing__is_a_square_as_for_itk(tmp_path: Path) -> None:
         ("RescaleSlope", "1\\2", "no usable RescaleSlope"),
         ("RescaleType", "MGML", "values are in MGML, not HU"),
         ("RescaleType", "HU_MOD", "values are in HU_MOD, not HU"),
-        ("RescaleType", "Doe^Jane", "values are in unknown, not HU"),
+        ("RescaleType", "Doe^Jane", "values are in another unit, not HU"),
+        ("RescaleType", "DOEJANE", "values are in another unit, not HU"),
+        ("Modality", "MR", "modality MR, not CT"),
+        ("Modality", "DOEJANE", "another modality, not CT"),
+        ("Modality", "JANE_DOE_19720304", "another modality, not CT"),
         ("Rows", "many", "no image size"),
     ],
 )

@@ -252,3 +252,13 @@ def test_rows__of_an_earlier_version_are_said_to_be_unverified_once(store: Store
     assert [str(one.message) for one in said] == [
         "series of the store are from a version without checksums: they are read, but not verified"
     ]
+
+
+def test_private__is_readable_by_its_owner_only(store: Store) -> None:
+    add(store, 1)
+    store.note_sources([("0" * 16, ["/archive/doe_jane/1.dcm"])])
+    private = store.path / "private"
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (private, *private.rglob("*"))}
+    assert modes.pop("private") == modes.pop("sources") == 0o700
+    assert len(modes) == 2 and set(modes.values()) == {0o600}
+    assert store.sources() == {"0" * 16: ["/archive/doe_jane/1.dcm"]}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ubr.pretrain.data.store import Store, StoreError
 from ubr.pretrain.data.store.pixels import write_pixels
@@ -16,6 +18,8 @@ from ubr.pretrain.data.volume import Volume
 
 from ....made.flips import flipped
 from ....made.stores import add, made_boxes, made_series, made_volume
+
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -172,3 +176,41 @@ def test_read__without_its_row(store: Store) -> None:
 def test_read__a_key_that_is_none(store: Store, key: str) -> None:
     with pytest.raises(StoreError, match="a series' key is 16 hexadecimal digits"):
         store.read(key)
+
+
+def kernel(inputs: object, output: NDArray[np.int16], offset: object) -> None:
+    """Past the builtins that blosc2 leaves to a function out of a file, to all of Python."""
+    one = [c for c in ().__class__.__base__.__subclasses__() if c.__name__ == "_wrap_close"][0]  # noqa: RUF015
+    one.__init__.__globals__["mkdir"]("executed")
+    output[:] = 1
+
+
+@pytest.mark.parametrize("kind", ["function", "expression", "objects", "numbers"])
+def test_read__a_foreign_store_runs_no_python(
+    kind: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import blosc2
+
+    key, shape = add(store, 1), made_volume(1).hu.shape
+    path = store.path / "series" / f"{key}.b2nd"
+    monkeypatch.chdir(store.path)
+    zeros = blosc2.asarray(np.zeros(shape, np.int16), urlpath="zeros.b2nd", mode="w")
+    path.unlink()
+    if kind == "function":
+        lazy = blosc2.lazyudf(kernel, (zeros,), dtype=np.int16, shape=shape)
+        lazy.save(urlpath=str(path))
+    elif kind == "expression":
+        (zeros + 1).save(urlpath=str(path))
+    elif kind == "objects":
+        blosc2.ObjectArray(urlpath=str(path), mode="w").append({"a": 1})
+    else:
+        blosc2.SChunk(data=np.zeros(9, np.int16), urlpath=str(path), mode="w")
+    for slices in (None, [0], slice(0, 2)):
+        with pytest.raises(StoreError, match=f"the pixels of series {key} cannot be read"):
+            store.read(key, slices)
+    assert not (store.path / "executed").exists()
+
+
+def test_blosc2__versions_that_run_a_stores_python_are_not_installed() -> None:
+    needed = re.search(r'"blosc2>=(\d+)\.(\d+)', (ROOT / "setup.py").read_text())
+    assert needed and (int(needed[1]), int(needed[2])) >= (4, 14)

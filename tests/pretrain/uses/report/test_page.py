@@ -55,6 +55,7 @@ def write_scores(
             "pearson_r": 1.0,
             "score_per_mm": 0.3333,
             "paper_rule": False,
+            "findings": "gap" if findings and k == keys[0] else "",
             "warnings": "",
         }
         for k in keys
@@ -149,7 +150,8 @@ def test_bad_input__is_said_in_one_line(tmp_path: Path, store: Store) -> None:
         report(tmp_path, tmp_path / "r.html")
     with pytest.raises(ValueError, match="holds none of the scored series"):
         report(scores, tmp_path / "r.html", store=store.path)
-    (scores / "series.csv").write_text("series,pearson_r\n")
+    header, _ = (scores / "series.csv").read_text().splitlines()
+    (scores / "series.csv").write_text(f"{header}\n")
     with pytest.raises(ValueError, match="hold different series"):
         report(scores, tmp_path / "r.html")
     (scores / "slices.parquet").write_bytes(b"PAR1")

@@ -1,0 +1,35 @@
+"""Regions as their file holds them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, FiniteFloat
+
+from ubr.weights.common.shapes import Shape
+
+
+class StoredLevel(Shape):
+    score: FiniteFloat
+    std: FiniteFloat | None
+    volumes: int
+    without: list[FiniteFloat]
+    residuals_mm: list[FiniteFloat]
+
+
+class StoredClassifier(Shape):
+    weights: list[list[FiniteFloat]]
+    offsets: list[FiniteFloat]
+
+
+class Stored(Shape):
+    """All of it."""
+
+    weights_sha256: str
+    parts: list[str]
+    borders: list[StoredLevel]
+    landmarks: dict[str, StoredLevel]
+    scale: Annotated[list[str], Field(min_length=2, max_length=2)] | None
+    # Files of earlier versions have neither.
+    classifier: StoredClassifier | None = None
+    pairs_mm: list[FiniteFloat] = []  # noqa: RUF012

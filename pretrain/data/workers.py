@@ -12,7 +12,14 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -62,6 +69,7 @@ def each(
     unit: str = "series",
     already: int = 0,
     progress: bool = True,
+    threads: bool = False,
 ) -> Generator[tuple[Item, Result | None], None, None]:
     """Apply `task` to every item and yield the results as they finish, with a progress bar
     (`ubr.weights.common.progress`).
@@ -77,6 +85,8 @@ def each(
         unit: what an item is.
         already: items that are done and count in the bar.
         progress: show the bar.
+        threads: workers that are a number are threads of this process, for work that leaves the
+            interpreter: processes take seconds to start.
 
     Raises:
         ValueError: Dask is not installed.
@@ -84,13 +94,13 @@ def each(
     """
     total = already + len(items) if isinstance(items, Sized) else None
     with progress_bar(total=total, done=already, title=name, unit=unit, show=progress) as bar:
-        for item, result in _results(task, iter(items), workers):
+        for item, result in _results(task, iter(items), workers, threads):
             bar.update()
             yield item, result
 
 
 def _results(
-    task: Callable[[Item], Result], items: Iterator[Item], workers: Workers
+    task: Callable[[Item], Result], items: Iterator[Item], workers: Workers, threads: bool
 ) -> Iterator[tuple[Item, Result | None]]:
     if not workers:
         yield from ((item, task(item)) for item in items)
@@ -99,7 +109,7 @@ def _results(
     if not first:  # then no cluster need be there
         return
     died: deque[Item] = deque()
-    with _pool(workers) as pool:
+    with _pool(workers, threads) as pool:
         yield from _work_off(task, chain(first, items), pool, pool.room, died)
         for _ in range(ALONE):
             again, died = died, deque()
@@ -136,9 +146,9 @@ def _work_off(
 
 @dataclass(frozen=True)
 class _Pool:
-    """Processes of one kind.
+    """Workers of one kind.
 
-    room: how many items may be submitted at a time: one running and one ready per process.
+    room: how many items may be submitted at a time: one running and one ready for each.
     death: raised for an item whose process died.
     """
 
@@ -148,12 +158,12 @@ class _Pool:
 
 
 @contextmanager
-def _pool(workers: Workers) -> Iterator[_Pool]:
+def _pool(workers: Workers, threads: bool) -> Iterator[_Pool]:
     if isinstance(workers, str):
         with _cluster(workers) as pool:
             yield pool
         return
-    executor = ProcessPool(workers)
+    executor = ThreadPoolExecutor(workers) if threads else ProcessPool(workers)
     try:
         yield _Pool(executor, lambda: 2 * workers, Died)
     finally:

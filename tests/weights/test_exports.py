@@ -575,7 +575,6 @@ def test_preparation__of_windows_on_either_side_of_zero() -> None:
         torch.testing.assert_close(made["image"], spec.to_image(hu[None])[0] * 255)
 
 
-<<<<<<< HEAD
 def test_onnx__holds_nothing_of_the_machine(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     export(kept("timm/resnet18"), tmp_path / "x.onnx", to="onnx")
@@ -613,7 +612,8 @@ def test_export__a_full_disk_is_one_line_and_leaves_nothing(
     with pytest.raises(OSError, match=r"for want of disk space; make room|No space left on device"):
         export(kept("timm/resnet18"), tmp_path / f"x{ENDINGS[library]}", to=library)
     assert list(tmp_path.iterdir()) == []
-=======
+
+
 @pytest.mark.parametrize(("name", "to"), [("x.pkl", "detectron2"), ("x.pth", "torchvision")])
 def test_export__interrupted_before_its_own_file_stood_is_finished(
     name: str, to: Any, tmp_path: Path
@@ -631,4 +631,3 @@ def test_export__interrupted_before_its_own_file_stood_is_finished(
     with pytest.raises(ValueError, match=f"{beside.name} exists; give another path, or set"):
         export(weights, tmp_path / name, to=to)
     assert beside.read_text() == "mine" and list(tmp_path.iterdir()) == [beside]
->>>>>>> claims

@@ -69,6 +69,7 @@ def contents(folder: Path) -> dict[str, Any]:
                 "state_dict",
                 "optimizer_states",
                 "lr_schedulers",
+                "epoch",
                 "global_step",
                 "loops",
                 "model",

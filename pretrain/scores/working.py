@@ -50,7 +50,9 @@ class Working:
             raise ValueError(f"{folder} is not empty, or a file; give a new `out`")
 
     def _compare(self, begun: Path) -> dict[str, object]:
-        found = doors.read_json(begun, dict[str, Any], "it is damaged; give a new `out`")
+        found: dict[str, object] = doors.read_json(
+            begun, dict[str, Any], "it is damaged; give a new `out`"
+        )
         for name, asked in self.settings.items():
             if found.get(name) != asked:
                 was, now = (_shown(value) for value in (found.get(name), asked))

@@ -22,6 +22,11 @@ SIZE_OFF = 0.01
 contradiction.
 """
 
+SURPLUS = (
+    "the file holds more bytes than its header says: some came between the voxels, or the header "
+    "is not theirs"
+)
+
 
 def hu_grid_to_volume(
     stored: NDArray[Any], lps: NDArray[np.float64], slope: float = 1.0, intercept: float = 0.0

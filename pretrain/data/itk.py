@@ -1,13 +1,19 @@
 """NRRD and MetaImage files. MetaImage is read through SimpleITK (the extra `[itk]`).
 
 ITK takes a MetaImage without a direction as if it lay in the patient as DICOM's axes do, and a
-negative spacing as a turn; it ignores units. So the header is looked at first.
+negative spacing as a turn; it ignores units, and a wild dimension ends the process. So the header
+is looked at first.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import re
+import sys
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +23,7 @@ from numpy.typing import NDArray
 from ubr.weights.common.optional import optional
 
 from . import nrrd
-from .affine import SIZE_OFF, hu_grid_to_volume, shape_3d
+from .affine import SIZE_OFF, SURPLUS, hu_grid_to_volume, shape_3d
 from .volume import Series, UnusableError, Volume
 
 ENDINGS = (*nrrd.ENDINGS, ".mha", ".mhd")
@@ -25,6 +31,8 @@ ENDINGS = (*nrrd.ENDINGS, ".mha", ".mhd")
 _MATRICES = ("TransformMatrix", "Orientation", "Rotation")
 """Names of one and the same thing."""
 _MM = {"mm": 1.0, "um": 0.001, "cm": 10.0, "?": 1.0}
+_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+"""Bytes of a voxel, by `ElementType` without MET_ and U."""
 _UNSAID = "the header does not say how the image lies in the patient"
 _DAMAGED = "damaged or truncated file, or not what its ending says"
 
@@ -89,18 +97,19 @@ def _read_metaimage(path: str) -> Volume:
         raise UnusableError(str(error)) from None
     header = _meta_header(path)
     unit = _check_geometry(header.fields)
+    size = _size(header.fields)
     if not all(Path(data).is_file() for data in header.data):
         raise UnusableError("a data file that the header names is missing")
-    packed = header.fields.get("CompressedData", "").lower() in ("true", "1")
-    unpacked = sum(_unpacked_bytes(data, header.start) for data in header.data) if packed else None
+    _check_bytes(header, size)
     try:
-        image: Any = sitk.ReadImage(path)
+        with _unsaid():
+            image: Any = sitk.ReadImage(path)
     except RuntimeError:
         raise UnusableError(_DAMAGED) from None
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise UnusableError(f"{image.GetNumberOfComponentsPerPixel()} values a voxel, not one")
     stored = sitk.GetArrayViewFromImage(image).T
-    if unpacked is not None and unpacked < stored.nbytes:
+    if stored.nbytes != size:
         raise UnusableError(_DAMAGED)
     stored = stored.reshape(shape_3d(stored.shape, stored.dtype))
     dimension = image.GetDimension()
@@ -139,7 +148,9 @@ def _check_geometry(fields: dict[str, str]) -> float:
     said = next((name for name in ("ElementSpacing", "ElementSize") if name in fields), "")
     if not said:
         raise UnusableError("the header does not say how large a voxel is (no ElementSpacing)")
-    if not (_numbers(fields, said)[:3] > 0).all():
+    if len(spacing := _numbers(fields, said)) != dimension:
+        raise UnusableError(f"{said} has {len(spacing)} numbers for {dimension} axes")
+    if not (spacing > 0).all():
         raise UnusableError(f"{said} is {fields[said]}: sizes are above 0")
     if fields.get("DistanceUnits", "mm") not in _MM:
         raise UnusableError(f"DistanceUnits is none of {', '.join(_MM)}")
@@ -169,28 +180,80 @@ def _is_anatomical(letters: str, axes: Float) -> bool:
 def _numbers(fields: dict[str, str], name: str) -> Float:
     try:
         return np.array([float(value) for value in fields[name].split()])
+    except KeyError:
+        raise UnusableError(f"the header has no {name}") from None
     except ValueError:
         raise UnusableError(f"{name} holds something else than numbers") from None
 
 
-def _unpacked_bytes(path: str, start: int) -> int:
-    """How many bytes packed voxels have.
+def _size(fields: dict[str, str]) -> int:
+    """Bytes of all voxels.
 
-    SimpleITK gives whatever came out of a stream with a wrong checksum, and what lay in memory
-    where a stream ends too early; it knows no second stream after the first.
+    Raises `UnusableError` where the header does not say how many there are.
+    """
+    sizes, dimension = _numbers(fields, "DimSize"), _numbers(fields, "NDims")
+    kind = fields.get("ElementType", "").upper().removeprefix("MET_").replace("U", "", 1)
+    wrong = dimension.tolist() != [len(sizes)] or not ((sizes >= 1) & (sizes % 1 == 0)).all()
+    if wrong or kind not in _BYTES:
+        raise UnusableError(
+            "the header does not say how many voxels of what type there are (NDims, DimSize, "
+            "ElementType)"
+        )
+    if fields.get("BinaryData", "True").lower() not in ("true", "1"):
+        raise UnusableError("BinaryData is not True: voxels written as text are not read")
+    count = math.prod(map(int, sizes)) * _BYTES[kind]
+    channels = fields.get("ElementNumberOfChannels", "1")
+    return count * int(channels) if re.fullmatch("[1-9]", channels) else count
+
+
+def _check_bytes(header: nrrd.Header, size: int) -> None:
+    """Refuse voxels of another size than the header's.
+
+    SimpleITK gives what lay in memory where there are fewer, and others where bytes came between.
+    """
+    if header.fields.get("CompressedData", "").lower() in ("true", "1"):
+        enough = sum(_unpacked_bytes(data, header.start, size) for data in header.data) >= size
+    else:
+        there = sum(Path(data).stat().st_size - header.start for data in header.data)
+        skips = header.fields.get("HeaderSize", "0") != "0"  # SimpleITK skips another header
+        enough = there >= size
+        if not skips and there > size:
+            raise UnusableError(SURPLUS)
+    if not enough:
+        raise UnusableError(_DAMAGED)
+
+
+def _unpacked_bytes(path: str, start: int, most: int) -> int:
+    """How many bytes packed voxels have, as far as more than `most` is not looked for.
+
+    SimpleITK gives whatever came out of a stream with a wrong checksum; it knows no second stream
+    after the first.
 
     Raises `UnusableError` when the checksum is wrong.
     """
-    size = 0
-    unpack = zlib.decompressobj(wbits=47)
+    unpack, size = zlib.decompressobj(wbits=47), 0
     try:
         with Path(path).open("rb") as file:
             file.seek(start)
-            while not unpack.eof:
-                packed = file.read(1 << 20)
+            while not unpack.eof and size <= most:
+                packed = unpack.unconsumed_tail or file.read(1 << 20)
                 if not packed:
                     raise UnusableError(_DAMAGED)
-                size += len(unpack.decompress(packed))
+                size += len(unpack.decompress(packed, 1 << 24))
     except zlib.error:
         raise UnusableError(_DAMAGED) from None
     return size
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Keep what compiled code prints on standard error from the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

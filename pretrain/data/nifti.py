@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import math
 import re
 import struct
 import zlib
@@ -21,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .affine import check_sizes, hu_grid_to_volume, shape_3d, unit_axes
+from .affine import SURPLUS, check_sizes, hu_grid_to_volume, shape_3d, unit_axes
 from .volume import Series, UnusableError, Volume
 
 ENDINGS = (".nii", ".nii.gz", ".nii.bz2")
@@ -84,12 +85,23 @@ def read_nifti(series: Series) -> Volume:
             shape = shape_3d(image.header.get_data_shape(), image.header.get_data_dtype())
             lps = nifti_lps(image.header)
             stored = np.asanyarray(image.stored.get_unscaled()).reshape(shape)
+            _check_surplus(series.files[-1], image)
             slope, intercept = float(image.stored.slope), float(image.stored.inter)
     except (UnusableError, MemoryError):
         raise
     except Exception:  # nibabel raises whatever the broken bytes lead to
         raise UnusableError("damaged or truncated NIfTI file") from None
     return hu_grid_to_volume(stored, lps, slope, intercept)
+
+
+def _check_surplus(path: str, image: NiftiImage) -> None:
+    """Refuse voxels among which bytes came. Of packed files a checksum tells that."""
+    stored, size = image.stored, Path(path).stat().st_size
+    with _unpacked(path) as file:
+        packed = not isinstance(file, io.BufferedReader)
+    values = math.prod(stored.shape) * stored.dtype.itemsize
+    if not packed and size > int(stored.offset) + values:
+        raise UnusableError(SURPLUS)
 
 
 @dataclass(frozen=True)
@@ -202,7 +214,11 @@ def nifti_qform(header: Any) -> Float | None:
 def _sform(header: Any) -> Float | None:
     """`[3, 4]`, the sform; None where it is not set or no transform."""
     rows = np.array([header[f"srow_{axis}"] for axis in "xyz"], float)
-    if int(header["sform_code"]) <= 0 or unit_axes(rows[:, :3]) is None:
+    if int(header["sform_code"]) <= 0:
+        return None
+    if not np.isfinite(rows).all():
+        raise UnusableError("the NIfTI header's sform holds numbers that are not finite")
+    if unit_axes(rows[:, :3]) is None:
         return None
     return rows
 

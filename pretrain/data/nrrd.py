@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .affine import check_sizes, shape_3d, unit_axes
+from .affine import SURPLUS, check_sizes, shape_3d, unit_axes
 from .volume import UnusableError
 
 ENDINGS = (".nrrd", ".nhdr")
@@ -123,6 +123,8 @@ def read_grid(path: str) -> tuple[NDArray[Any], Float]:
     header = read_header(path)
     try:
         sizes = tuple(int(size) for size in header.fields["sizes"].split())
+        if min(sizes) < 1:
+            raise UnusableError(_DAMAGED)
         axes = _axes(header.fields, len(sizes))
         dtype = _dtype(header.fields)
         # Axes of space come first, the others must have length 1.
@@ -222,6 +224,8 @@ def _values(header: Header, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
         elif encoding != "raw":
             raise UnusableError("the encoding is none of raw, gzip, bzip2, hex and ascii")
         begin = len(content) - each if skip == -1 else skip
+        if len(content) > begin + each:
+            raise UnusableError(SURPLUS)
         parts.append(np.frombuffer(content, dtype, each // dtype.itemsize, offset=begin))
     values = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if len(values) != count:

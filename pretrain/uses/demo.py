@@ -102,7 +102,7 @@ def run_demo(
         intervals=Intervals(validate_every=max(1, steps // 4)),
         license="Apache-2.0",
     )
-    scored = score(trained.weights, [scans / "unseen"], out / f"scores-{time.strftime('%H%M%S')}")
+    scored = score(trained.weights, [scans / "unseen"], out / "scores")
     r, accuracies, measured = _measure(scored, scans / "unseen" / "labels.csv")
     picture, trunk = out / "scores.png", out / "resnet18-trunk.pth"
     volumes = {s.key: _pixels(s.source) for s in scored.series}

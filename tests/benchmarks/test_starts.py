@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from benchmarks.common.comparison import as_text, differences, experiments, null
 from tests.made.lesions import lesion_world, tiny_recipe
 from tests.made.networks import weights_of
 from ubr.downstream.recipes import RECIPES
+from ubr.weights import Machine
 
 PATIENTS, SEEDS = 12, 6
 
@@ -219,6 +221,9 @@ def argv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     w.save(tmp_path / "ubr.safetensors")
     monkeypatch.setattr(result_rows, "RESULTS", tmp_path / "results")
     monkeypatch.setitem(RECIPES, "small", lambda: tiny_recipe(norms="measured", drops=(0.5,)))
+    # Processes that load images take seconds to start, and there would be sixteen.
+    monkeypatch.setattr(starts, "Machine", lambda **given: Machine(**{**given, "workers": 0}))
+    monkeypatch.setattr(starts, "detect", partial(starts.detect, workers=0))
     real = starts.starting_weights
 
     def no_internet(backbone: str, source: str, *more: object) -> object:

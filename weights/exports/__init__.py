@@ -8,7 +8,9 @@ library ignores it, so that it can be used as a start again.
 
 from __future__ import annotations
 
+import filecmp
 import shutil
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -74,12 +76,27 @@ def export(
     with disk.whole(path) as part:
         snippet = writer.write(weights, layout, part, path)
         # What belongs beside the file appears before the file itself.
-        for made, final in zip(writer.beside(part), writer.beside(path), strict=True):
+        pairs = list(zip(writer.beside(part), writer.beside(path), strict=True))
+        if not overwrite:
+            _check_beside(pairs)
+        for made, final in pairs:
             with disk.whole(final) as beside:
                 made.replace(beside)
         if path.is_dir():
             shutil.rmtree(path)
     return snippet
+
+
+def _check_beside(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Raise `ValueError` if a file beside an export would replace another one.
+
+    The same bytes are those of an export that was interrupted before its own file stood.
+
+    pairs: what was made, and where it will be.
+    """
+    for made, final in pairs:
+        if final.exists() and not (final.is_file() and filecmp.cmp(made, final, shallow=False)):
+            raise ValueError(f"{final} exists; give another path, or set `overwrite`")
 
 
 def _check_place(path: Path, writer: Writer, overwrite: bool) -> None:
@@ -89,9 +106,8 @@ def _check_place(path: Path, writer: Writer, overwrite: bool) -> None:
     """
     if writer.ending and path.suffix != writer.ending:
         raise ValueError(f"{path}: the name of this export must end with {writer.ending}")
-    there = [p for p in (path, *writer.beside(path)) if p.exists()]
-    if there and not overwrite:
-        raise ValueError(f"{there[0]} exists; give another path, or set `overwrite`")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists; give another path, or set `overwrite`")
     if path.exists() and path.is_dir() == bool(writer.ending):
         raise ValueError(
             f"{path} is a {'folder' if path.is_dir() else 'file'} and will not be replaced; give "

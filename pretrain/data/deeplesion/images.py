@@ -52,7 +52,8 @@ def load_hu(path: Path) -> NDArray[np.int16]:
         raise ValueError(
             f"{name} is absent: get its archive, or leave its rows out of the table"
         ) from None
-    except (OSError, SyntaxError, EOFError):  # what Pillow raises for damaged files
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError):
+        # What Pillow raises for damaged files, and for a size that no slice has.
         raise ValueError(f"{name} is damaged or no PNG: get it again") from None
     # Flipping the highest bit subtracts 32768 and makes the type signed, in one pass.
     return (stored ^ np.uint16(OFFSET)).view(np.int16)

@@ -19,6 +19,8 @@ from .phases import SAME_MM, rank
 from .series import alike, first_at_each_position
 from .values import numbers
 
+PIXELS = 0x7FE0
+"""The group of tags that hold pixels."""
 UNREADABLE_AT_MOST = 0.1
 """Share of a series' files that may fail; the rest is still a volume with gaps."""
 
@@ -112,6 +114,7 @@ def _load(path: str) -> list[tuple[Slice, NDArray[Any], NDArray[np.bool_] | None
             )
         if ds.file_meta.TransferSyntaxUID.is_encapsulated:
             library("gdcm")  # pydicom does without where it cannot be imported
+        _check_pixels(ds)
         stored = ds.pixel_array
     if stored.ndim == 2:
         stored = stored[None]
@@ -124,6 +127,22 @@ def _load(path: str) -> list[tuple[Slice, NDArray[Any], NDArray[np.bool_] | None
             image = np.where(padding, 0, image)  # it may be NaN
         loaded.append((header, image, padding))
     return loaded
+
+
+def _check_pixels(ds: Any) -> None:
+    """Raise `UnusableError` where a damaged header would give other pixels, without an error.
+
+    Tags ascend in a file: a smaller one after the pixels is made of their last bytes, because
+    others came between. The bits of a value end with the highest: pydicom cuts off what is above
+    BitsStored, whatever HighBit says.
+    """
+    tags = list(ds.keys())
+    first = next((n for n, tag in enumerate(tags) if tag.group == PIXELS), len(tags))
+    if tags[first:] != sorted(tags[first:]):
+        raise UnusableError("truncated or damaged (bytes between the pixels)")
+    high, bits = numbers(ds, "HighBit"), numbers(ds, "BitsStored")
+    if high and bits and high[0] != bits[0] - 1:
+        raise UnusableError(f"BitsStored {bits[0]:g} and HighBit {high[0]:g} contradict each other")
 
 
 def _padding(ds: Any, image: NDArray[Any]) -> NDArray[np.bool_] | None:

@@ -13,6 +13,7 @@ from scipy import ndimage
 from tests.made.trunk import SPACING, trunk
 from ubr.downstream.planting.places import find_places
 from ubr.pretrain.data.scans import read_scan
+from ubr.pretrain.data.volume import Volume
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +87,19 @@ def flipped(hu: NDArray[np.int16]) -> NDArray[np.int16]:
     return without_skull(hu)[:, :, ::-1].copy()
 
 
+@pytest.fixture(scope="module")
+def heads(shared: Path) -> dict[str, Volume]:
+    names = ("train_pt_74", "train_pt_96", "test_pt_263", "test_pt_304", "validation_pt_227")
+    folder = shared / "ct" / "headneck"
+    return {name: read_scan(folder / f"openkbp_{name}.nii.gz").volume for name in names}
+
+
 @pytest.mark.parametrize("mask", [np.copy, without_skull, soft_skull, flipped])
 def test_places__real_heads_take_no_liver_masses(
-    shared: Path, mask: Callable[[NDArray[np.int16]], NDArray[np.int16]]
+    heads: dict[str, Volume], mask: Callable[[NDArray[np.int16]], NDArray[np.int16]]
 ) -> None:
     """These heads took them: the first two as they are, the others with their skull masked."""
-    names = ("train_pt_74", "train_pt_96", "test_pt_263", "test_pt_304", "validation_pt_227")
-    for name in names:
-        volume = read_scan(shared / "ct/headneck" / f"openkbp_{name}.nii.gz").volume
+    for name, volume in heads.items():
         room = find_places(mask(volume.hu), volume.spacing_mm).room_mm["liver"]
         assert not room.any(), name
 

@@ -229,6 +229,54 @@ def test_read_itk__a_flipped_bit_in_packed_voxels_gives_no_others(
     assert refused > 50
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("NDims", "1e+38"),
+        ("NDims", "10000000000"),
+        ("NDims", "2"),
+        ("DimSize", "40 30"),
+        ("DimSize", "40 30 10000000000"),
+        ("DimSize", "40 -30 20"),
+        ("DimSize", "40 NaN 20"),
+        ("ElementType", "MET_STRING"),
+        ("ElementSpacing", "1e+38"),
+        ("BinaryData", "Infinity"),
+        ("ElementType", "10000000000"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_read_itk__a_wild_header_is_refused_before_itk_reads_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], packed: bool, field: str, value: str
+) -> None:
+    import SimpleITK
+
+    path = tmp_path / "a.mha"
+    SimpleITK.WriteImage(itk_image(), str(path), useCompression=packed)
+    before, _, after = path.read_bytes().partition(f"{field} = ".encode())
+    path.write_bytes(before + f"{field} = {value}\n".encode() + after.partition(b"\n")[2])
+    refusal(path)
+    assert capfd.readouterr() == ("", "")  # ITK prints lines of its own
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_read_itk__more_or_fewer_voxels_than_the_header_says_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], packed: bool
+) -> None:
+    import SimpleITK
+
+    path = tmp_path / "a.mha"
+    SimpleITK.WriteImage(itk_image(), str(path), useCompression=packed)
+    whole = path.read_bytes()
+    others = [whole.replace(b"DimSize = 40 30 20", b"DimSize = 40 30 21")]
+    if not packed:
+        others += [whole[:-1], whole[:2000] + whole[3000:]]
+    for other in others:
+        path.write_bytes(other)
+        assert refusal(path) == "damaged or truncated file, or not what its ending says"
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("name", ["ct.mha", "ct.mhd"])
 def test_read_itk__packed_voxels_in_several_streams_or_too_few_are_refused(
     tmp_path: Path, name: str
@@ -259,3 +307,15 @@ def test_read_itk__packed_voxels_in_several_streams_or_too_few_are_refused(
             np.testing.assert_array_equal(only(path).hu, expected())
         else:
             assert refusal(path) == "damaged or truncated file, or not what its ending says"
+
+
+@pytest.mark.parametrize("name", ["ct.nrrd", "ct.nhdr", "ct.mha", "ct.mhd"])
+def test_read_itk__bytes_among_raw_voxels_are_told(tmp_path: Path, name: str) -> None:
+    import SimpleITK
+
+    SimpleITK.WriteImage(itk_image(), str(tmp_path / name), useCompression=False)
+    data = tmp_path / name if name in ("ct.nrrd", "ct.mha") else tmp_path / "ct.raw"
+    whole = data.read_bytes()
+    for at in (len(whole) - 40_000, len(whole) - 7, len(whole)):
+        data.write_bytes(whole[:at] + b"in" + whole[at:])
+        assert "more bytes than its header says" in refusal(tmp_path / name)

@@ -447,3 +447,14 @@ def test_real_chests_lie_as_the_landmarks_say(shared: Path, name: str) -> None:
     assert spine > rows.mean()
     liver = ((volume.hu[below] > 30) & (volume.hu[below] < 180)).sum(axis=0)
     assert liver[: width // 2].sum() > 1.1 * liver[width // 2 :].sum()
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.img"])
+def test_bytes_among_raw_voxels_are_told(tmp_path: Path, name: str) -> None:
+    kind = nib.Nifti1Pair if name == "a.img" else nib.Nifti1Image
+    nib.save(kind(grid(), CANONICAL), tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    np.testing.assert_array_equal(only(tmp_path).hu, expected())
+    for at in (len(whole) - 40_000, len(whole) - 7, len(whole)):
+        (tmp_path / name).write_bytes(whole[:at] + b"in" + whole[at:])
+        assert "more bytes than its header says" in refusal(tmp_path)

@@ -238,3 +238,28 @@ def test_real_jpeg_2000_series_without_identifiers(shared: Path) -> None:
     assert volume.hu.shape == (20, 512, 512)
     assert volume.spacing_mm == (2.0, 0.9765625, 0.9765625)
     assert volume.warnings == ()
+
+
+@pytest.mark.parametrize(("bits", "high"), [(3, 11), (12, 15), (16, 11)])
+def test_bits_that_contradict_each_other_are_refused(tmp_path: Path, bits: int, high: int) -> None:
+    made = Made()
+    sound = [made.dataset(k, BitsStored=12, HighBit=11) for k in range(len(Z))]
+    write(tmp_path / "sound", sound)
+    np.testing.assert_array_equal(only(tmp_path / "sound").hu, expected())
+    write(tmp_path / "damaged", [made.dataset(k, BitsStored=bits, HighBit=high) for k in range(20)])
+    with pytest.raises(UnusableError, match=f"BitsStored {bits} and HighBit {high} contradict"):
+        only(tmp_path / "damaged")
+
+
+@pytest.mark.parametrize("place", [0, 700, 2000])
+@pytest.mark.parametrize("length", [12, 16, 64])
+def test_bytes_between_the_pixels_are_damage(tmp_path: Path, place: int, length: int) -> None:
+    """What they push out behind the pixels reads as tags."""
+    paths = write(tmp_path, Made().datasets())
+    for seed in range(3):
+        data = paths[5 + 5 * seed].read_bytes()
+        at = len(data) - 2400 + place
+        more = np.random.default_rng(seed).bytes(length)
+        paths[5 + 5 * seed].write_bytes(data[:at] + more + data[at:])
+    with pytest.raises(UnusableError, match="3 of 20 files cannot be read"):
+        only(tmp_path)

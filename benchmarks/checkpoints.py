@@ -71,7 +71,7 @@ class Judge(Callback):
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, judge, append rows, correlate."""
     options = cohort_options(cohort_parser(__doc__).parse_args(argv))
-    recipe, cohort = options.recipe, ingest_cohort(options.data, options.work)
+    recipe, cohort = options.recipe, ingest_cohort(options.data, options.work, options.computed)
     columns, every = options.columns(cohort), max(1, recipe.steps // LOOKS)
     for fold, held_out in remaining(cohort, options.fold, columns, "checkpoints"):
         run = run_folder(options.work, recipe, fold)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common.cohort import Cohort, ingest_cohort
 from benchmarks.common.cohort_options import CohortOptions, cohort_options, cohort_parser
-from benchmarks.common.folds import held_out_patients, run_folder, trained_regressor
+from benchmarks.common.folds import FOLDS, held_out_patients, run_folder, trained_regressor
 from benchmarks.common.judging import curve_of
 from benchmarks.common.landmarks import LANDMARKS
 from benchmarks.common.machine import provenance
@@ -109,17 +109,19 @@ def computed_volume(rng: np.random.Generator) -> Shown:
 
 def on_cohort(options: CohortOptions) -> Iterator[dict[str, object]]:
     """Rows of real CT, by the model of each fold."""
-    recipe, cohort = options.recipe, ingest_cohort(options.data, options.work)
+    recipe, cohort = options.recipe, ingest_cohort(options.data, options.work, options.computed)
     tallies: dict[tuple[str, str, float, int], Tally] = {}
 
     def tally(source: str, name: str, coverage: float, volumes: int) -> Tally:
         return tallies.setdefault((source, name, coverage, volumes), Tally())
 
-    for fold, held_out in enumerate(held_out_patients(cohort)):
+    held_out_by = held_out_patients(cohort)
+    for fold in FOLDS:
+        held_out = held_out_by[fold]
         folder = run_folder(options.work, recipe, fold)
         regressor = trained_regressor(folder, cohort, recipe, held_out)
         known, unseen, patients = marked_volumes(regressor, cohort, held_out)
-        rng = np.random.default_rng(fold)
+        rng = np.random.default_rng(int(fold))
         for name, coverage in product(LANDMARKS, COVERAGES):
             drawn = tally("drawn", name, coverage, VOLUMES[0])
             _draw(rng, known[name], VOLUMES[0], coverage, drawn)

@@ -1,11 +1,14 @@
-"""How well a recipe learns real CT without labels: cross-validation by patient.
+"""How well a recipe learns real CT without labels, on patients whom its training did not see.
 
     python -m benchmarks.learning --data /data/ct --work /scratch/learning \\
-        [--recipe default --backbone vgg16 --seed 1 --fold 0]
+        [--recipe lite --start FILE --computed 48 --seed 1 --fold development]
 
-Every patient is held out once. results/learning.csv gets one row per held-out series: r, the share
-of ordered pairs, and the error in mm if a landmark is looked for at the score that it has in
-training patients. results/learning_summary.csv gets one row per seed once all folds are there.
+`--fold development` judges on the patients for development: recipes are chosen there. Every other
+patient is held out by one of three folds, which are run by default: what is reported comes from
+them. results/learning.csv gets one row per held-out series: r, the share of ordered pairs, and the
+error in mm if a landmark is looked for at the score that it has in training patients, or at the
+position that all slices together give (`context`). results/learning_summary.csv gets one row for
+development, and one per seed once all folds are there.
 Labels (the landmarks of catalog.csv) judge and never train. Folds that have rows are skipped; a
 fold that was interrupted resumes.
 """
@@ -19,7 +22,7 @@ import numpy as np
 
 from benchmarks.common.cohort import Cohort, ingest_cohort
 from benchmarks.common.cohort_options import cohort_options, cohort_parser
-from benchmarks.common.folds import FOLDS, LICENSE, remaining, run_folder, scorer_of
+from benchmarks.common.folds import DEVELOPMENT, FOLDS, LICENSE, remaining, run_folder, scorer_of
 from benchmarks.common.judging import rows_of, summary
 from benchmarks.common.rows import append, matching
 from ubr.pretrain.recipes import Recipe
@@ -30,7 +33,7 @@ from ubr.weights import Intervals, load
 def main(argv: Sequence[str] | None = None) -> None:
     """Train fold by fold, judge, append rows."""
     options = cohort_options(cohort_parser(__doc__).parse_args(argv))
-    cohort = ingest_cohort(options.data, options.work)
+    cohort = ingest_cohort(options.data, options.work, options.computed)
     columns = options.columns(cohort)
     for fold, held_out in remaining(cohort, options.fold, columns, "learning"):
         folder = run_folder(options.work, options.recipe, fold)
@@ -38,12 +41,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         append("learning", [{**columns, "fold": fold, **row} for row in found])
         r = np.median([float(str(row["r"])) for row in found])
         print(f"fold {fold}: {len(found)} series, median r {r:.4f}", flush=True)
-    same = ("config", "data_sha256")
-    rows = matching("learning", columns, same)
-    done = {row["fold"] for row in rows}
-    if len(done) == FOLDS and not matching("learning_summary", columns, same):
-        first = {name: rows[0][name] for name in columns}
-        print(append("learning_summary", [{**first, **summary(rows)}]))
+    rows = matching("learning", columns, ("config", "data_sha256"))
+    for parts in ((DEVELOPMENT,), FOLDS):
+        chosen = [row for row in rows if row["fold"] in parts]
+        which = {"patients": DEVELOPMENT if parts == (DEVELOPMENT,) else "folds"}
+        same = ("config", "data_sha256", "patients")
+        if {row["fold"] for row in chosen} == set(parts) and not matching(
+            "learning_summary", columns | which, same
+        ):
+            print(append("learning_summary", [{**columns, **summary(chosen), **which}]))
 
 
 def judged(

@@ -39,7 +39,7 @@ EVERY = 3
 def main(argv: Sequence[str] | None = None) -> None:
     """Change, score, compare, append rows."""
     options = cohort_options(cohort_parser(__doc__).parse_args(argv))
-    cohort = ingest_cohort(options.data, options.work)
+    cohort = ingest_cohort(options.data, options.work, options.computed)
     folds = trained_folds(options)
     plain: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
     apart: dict[str, list[NDArray[np.float64]]] = {name: [] for name in CHANGES}
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, values in apart.items():
         mm = np.concatenate(values) / abs(slope)
         quantiles = {f"q{q}_mm": round(float(np.quantile(mm, q / 100)), 1) for q in (50, 90)}
-        seen = {"folds": " ".join(map(str, folds)), "series": len(values), "slices": len(mm)}
+        seen = {"folds": " ".join(folds), "series": len(values), "slices": len(mm)}
         rows.append({**options.columns(cohort), "change": name, **seen, **quantiles})
         print(
             f"{name:24} median {quantiles['q50_mm']:6.1f} mm, 90 % within "
@@ -65,13 +65,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"rows in {append('robustness', rows)}")
 
 
-def trained_folds(options: CohortOptions) -> list[int]:
+def trained_folds(options: CohortOptions) -> list[str]:
     """The folds that are asked for and have a model. Exits if there is none."""
     found = [
         fold
-        for fold in range(FOLDS)
-        if options.fold in (None, fold)
-        and (run_folder(options.work, options.recipe, fold) / "weights.safetensors").exists()
+        for fold in ([options.fold] if options.fold else FOLDS)
+        if (run_folder(options.work, options.recipe, fold) / "weights.safetensors").exists()
     ]
     if not found:
         raise SystemExit(
@@ -82,12 +81,12 @@ def trained_folds(options: CohortOptions) -> list[int]:
 
 
 def held_out_trunks(
-    options: CohortOptions, cohort: Cohort, folds: Sequence[int]
+    options: CohortOptions, cohort: Cohort, folds: Sequence[str]
 ) -> Iterator[tuple[Regressor, SeriesRow]]:
     """The series of trunks that these folds hold out, each with the model of its fold."""
-    for fold, held_out in enumerate(held_out_patients(cohort)):
-        if fold not in folds:
-            continue
+    held_out_by = held_out_patients(cohort)
+    for fold in folds:
+        held_out = held_out_by[fold]
         folder = run_folder(options.work, options.recipe, fold)
         regressor = trained_regressor(folder, cohort, options.recipe, held_out)
         for series in cohort.store.usable():

@@ -7,6 +7,10 @@ Rows go to results/throughput.csv. The yardsticks are the trunk's forward + back
 its forward under inference mode (for `score`) on a batch that lies ready in memory. Bare and whole
 are measured in turn in one process, and the ratio is taken within each pair, because machines
 drift.
+
+Then it prints where the time of `score` goes: each stage alone on one core, and how much of the
+cores' time the whole takes beside their sum (1 is no loss). `benchmarks.score_pairs` compares two
+checkouts.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
@@ -25,6 +30,7 @@ from benchmarks.common.commandline import new_parser
 from benchmarks.common.machine import provenance
 from benchmarks.common.rows import append
 from benchmarks.common.speed import logged_speeds, ratio_text, speed_columns, wait
+from benchmarks.common.stages import stage_text, stages
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.store import Store
@@ -32,9 +38,11 @@ from ubr.pretrain.phantom.files import phantoms
 from ubr.pretrain.recipes import Recipe, default
 from ubr.pretrain.scores.scoring import score
 from ubr.pretrain.training import fit
-from ubr.weights import Backbone, Intervals, start
+from ubr.weights import Backbone, Intervals, Regressor, load, start
+from ubr.weights.common.devices import to_device
 from ubr.weights.common.optimizer import pick_precision
-from ubr.weights.scorer import BATCH
+from ubr.weights.common.pool import cores
+from ubr.weights.runtimes import BATCH, chosen_runtime
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -72,6 +80,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         print(f"{what}: {ratio_text(bare, whole)}")
     print(f"rows in {append('throughput', rows)}")
+    print_stages(store, options.work, cores() / median(whole for _, whole in speeds["score"]))
+
+
+def print_stages(store: Store, work: Path, core_s: float) -> None:
+    """Where the time of `score` goes. core_s: seconds that all cores together take for a slice."""
+    regressor = Regressor.from_weights(load(work / "runs" / "run")).eval().requires_grad_(False)
+    device = to_device(regressor.to(memory_format=torch.channels_last), "auto")
+    slices = sum(row.slices for row in store.rows())
+    runtime = chosen_runtime("auto", device, slices)
+    shutil.rmtree(work / "stages", ignore_errors=True)
+    spent = stages(regressor, store.path, work / "stages", runtime)
+    print(f"{runtime}, {stage_text(spent)}")
+    print(f"whole x cores / sum of the stages: {1000 * core_s / sum(spent.values()):.2f}")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -114,7 +135,7 @@ def measured(
         whole_fit = float(np.median(logged_speeds(run.folder)))
         bare_score = _speed(lambda: _infer(net, ready), BATCH, 2 * options.steps)
         began = time.perf_counter()
-        scores = score(run.weights, [store.path], runs / "scores", workers=0, progress=False)
+        scores = score(run.weights, [store.path], runs / "scores", progress=False)
         scored = sum(len(series.scores) for series in scores.series)
         whole_score = scored / (time.perf_counter() - began)
         yield (bare_fit, whole_fit), (bare_score, whole_score)

@@ -60,18 +60,22 @@ def distance_loss(scores: Tensor, *, mean: bool = False) -> Tensor:
     )
 
 
-def position_loss(scores: Tensor, z_mm: Tensor, *, mean: bool = False) -> Tensor:
+def position_loss(
+    scores: Tensor, z_mm: Tensor, *, stretch: float = 0.0, mean: bool = False
+) -> Tensor:
     """Scores must follow the position, up to a volume's own offset: sum over i, j of f(e(i, j)), f
     the smooth L1 loss and e(i, j) = (S(i, j) - mean S(i)) - (z(i, j) - mean z(i)) / MM_PER_UNIT.
 
     Where a volume begins in the body is unknown, so its offset is free; but every volume shares one
     scale, which the paper's distance loss leaves open: with it a part of the body that few volumes
-    show may collapse to one score.
+    show may collapse to one score. People differ in height, so a volume may stretch this scale, by
+    the factor within 1 +- `stretch` that fits its scores best.
 
     Args:
         scores: `[G, M]`.
         z_mm: `[G, M]` positions in mm, increasing from superior to inferior, from any origin per
             volume.
+        stretch: largest deviation of a volume's scale from the common one; 0 allows none.
         mean: divide by the number of terms, G M.
 
     Raises:
@@ -83,7 +87,12 @@ def position_loss(scores: Tensor, z_mm: Tensor, *, mean: bool = False) -> Tensor
             f"{tuple(z_mm.shape)}"
         )
     wanted = z_mm.to(scores) / MM_PER_UNIT
-    error = (scores - scores.mean(1, keepdim=True)) - (wanted - wanted.mean(1, keepdim=True))
+    wanted = wanted - wanted.mean(1, keepdim=True)
+    centred = scores - scores.mean(1, keepdim=True)
+    if stretch:
+        best = (centred.detach() * wanted).sum(1) / (wanted * wanted).sum(1).clamp_min(1e-12)
+        wanted = wanted * best.clamp(1 - stretch, 1 + stretch)[:, None]
+    error = centred - wanted
     return F.smooth_l1_loss(
         error, error.new_zeros(error.shape), reduction="mean" if mean else "sum"
     )

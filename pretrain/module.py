@@ -175,7 +175,7 @@ class UBR(TrainingModule):
             "distance": (distance_loss(scores), max(1, r.m - 2)),
         }
         if r.position_weight:
-            found["position"] = (position_loss(scores, z_mm), r.m)
+            found["position"] = (position_loss(scores, z_mm, stretch=r.stretch), r.m)
         return {
             name: loss * self.trainer.world_size / (r.g * terms if r.mean_losses else 1)
             for name, (loss, terms) in found.items()

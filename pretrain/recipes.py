@@ -37,6 +37,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "order_scale": (1e-3, 100),
     "distance_weight": (0, 1000),
     "position_weight": (0, 1000),
+    "stretch": (0, 0.5),
     "bias_lr_factor": (0, 100),
 }
 
@@ -70,6 +71,8 @@ class Recipe:
         distance_weight: of the distance loss against the order loss; 1 in the paper.
         position_weight: of this project's position loss (`losses.position_loss`); 0, as in the
             paper, is without.
+        stretch: by how much a volume may stretch the scale of the position loss, because people
+            differ in height; 0.1 is 10 %.
         mean_losses: divide each loss by its number of terms (the authors' code) instead of summing
             (the paper).
         steps: training steps.
@@ -103,6 +106,7 @@ class Recipe:
     order_scale: float = 1.0
     distance_weight: float = 1.0
     position_weight: float = 0.0
+    stretch: float = 0.0
     mean_losses: bool = False
     steps: int = 1500
     optimizer: Optimizer = "sgd"
@@ -138,8 +142,8 @@ class Recipe:
         before it could be said stay valid.
         """
         values = to_stored(self) | {"inputs": self.inputs.to_dict()}
-        for name, unsaid in (("start_prefix", None), ("assume_scale", False)):
-            if values[name] is unsaid:
+        for name, unsaid in (("start_prefix", None), ("assume_scale", False), ("stretch", 0.0)):
+            if values[name] == unsaid:
                 del values[name]
         path = Path(self.start)
         if path.is_file():
@@ -251,6 +255,18 @@ def default() -> Recipe:
     )
 
 
+def lite() -> Recipe:
+    """EfficientNet-Lite0 from ImageNet, otherwise as `default`."""
+    chosen = default()
+    return dataclasses.replace(
+        chosen,
+        backbone="timm/tf_efficientnet_lite0",
+        start="imagenet",
+        inputs=dataclasses.replace(chosen.inputs, mean=(0.5,) * 3, std=(0.5,) * 3),
+        steps=4500,
+    )
+
+
 def large() -> Recipe:
     """The default for a GPU: the paper's VGG-16 at 128 pixels.
 
@@ -269,6 +285,7 @@ def large() -> Recipe:
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "default": default,
+    "lite": lite,
     "large": large,
     "paper": paper,
     "paper_clipped": paper_clipped,

@@ -98,6 +98,7 @@ class InputSpec:
         boxes: NDArray[np.int16] | None = None,
         *,
         size_px: int | None = None,
+        slices: NDArray[np.intp] | None = None,
     ) -> Tensor:
         """Resample the slices of a series to the square grid.
 
@@ -108,64 +109,93 @@ class InputSpec:
                 if field is "body".
             size_px: a side other than the contract's, for a caller that crops afterwards; the field
                 in mm stays the same.
+            slices: `[n]` if `hu` holds some slices of a series only: their indices in `boxes`,
+                which are those of the whole series.
 
         Returns:
             `[n, S, S]` int16 HU. Pixels outside the slice are air.
         """
         import torch
-        from torch.nn import functional as F
 
+        top, bottom, left, right = 0, hu.shape[1], 0, hu.shape[2]
+        shown: list[list[int]] | None = None
         if self.field == "body":
-            if boxes is None or len(boxes) != len(hu):
+            if boxes is None or (len(boxes) != len(hu) and slices is None):
                 raise ValueError(
                     f"field 'body' needs the body's box in each of the {len(hu)} slices; take "
                     "them from body_boxes"
                 )
-            hu = _body_only(hu, boxes)
+            box = series_box(boxes)
+            if box[1] > box[0] and box[3] > box[2]:  # else no body was found
+                top, bottom, left, right = box
+                kept = shown_boxes(boxes)
+                shown = (kept if slices is None else kept[slices]).tolist()
         size = size_px or self.size_px
-        height_mm, width_mm = hu.shape[1] * spacing_mm[0], hu.shape[2] * spacing_mm[1]
+        height_mm, width_mm = (bottom - top) * spacing_mm[0], (right - left) * spacing_mm[1]
         field_mm = (
             max(height_mm, width_mm) if self.mm_per_px is None else self.mm_per_px * self.size_px
         )
         height_px, width_px = (
             max(1, round(side * size / field_mm)) for side in (height_mm, width_mm)
         )
-        grid = hu[:, None].float()
-        if (height_px, width_px) != tuple(hu.shape[1:]):
-            grid = F.interpolate(
-                grid, (height_px, width_px), mode="bilinear", antialias=True, align_corners=False
-            )
-        top, left = (size - height_px) // 2, (size - width_px) // 2
-        # Negative padding crops: one call centres a field that is smaller or larger than the grid.
-        grid = F.pad(
-            grid, (left, size - width_px - left, top, size - height_px - top), value=AIR_HU
-        )
-        return grid[:, 0].round_().clamp_(-32768, 32767).to(torch.int16)
+        grid = torch.empty(len(hu), size, size, dtype=torch.int16, device=hu.device)
+        for first in range(0, len(hu), _AT_ONCE):
+            some = hu[first : first + _AT_ONCE, top:bottom, left:right].float()
+            if shown is not None:
+                _to_air(some, shown[first : first + _AT_ONCE], top, left)
+            grid[first : first + _AT_ONCE] = _resampled(some, size, height_px, width_px)
+        return grid
 
-    def with_neighbours(self, grid: Tensor, z_mm: NDArray[np.float64]) -> Tensor:
+    def needed(self, z_mm: NDArray[np.float64], slices: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Indices of the slices of a series that the input of some of them is made of, ascending.
+
+        Args:
+            z_mm: `[n]` positions of all slices.
+            slices: indices of those that become input.
+        """
+        between = [bounds for bounds, _ in self._between(z_mm, slices)]
+        return np.unique(np.concatenate([slices, *(one for two in between for one in two)]))
+
+    def with_neighbours(
+        self, grid: Tensor, z_mm: NDArray[np.float64], slices: NDArray[np.intp] | None = None
+    ) -> Tensor:
         """Stack each slice of a series with its neighbours, if the contract has neighbours.
 
         Args:
             grid: `[n, S, S]` HU, the output of `to_grid` for all slices of a series.
             z_mm: `[n]` their positions, increasing from superior to inferior.
+            slices: which slices are wanted, all by default. `grid` then holds those that are
+                `needed` for them.
 
         Returns:
-            `[n, 3, S, S]` int16 HU; `grid` unchanged if the contract has no neighbours.
+            `[n, 3, S, S]` int16 HU, a row for each slice wanted; `grid` unchanged if the contract
+            has no neighbours.
         """
         if self.neighbours_mm is None:
             return grid
         import torch
 
+        wanted = np.arange(len(z_mm)) if slices is None else slices
+        held = self.needed(z_mm, wanted)
         planes = []
-        for away in (-self.neighbours_mm, 0.0, self.neighbours_mm):
-            at = np.interp(z_mm + away, z_mm, np.arange(len(z_mm)))
-            lower = torch.from_numpy(np.floor(at).astype(np.int64))
-            weight = (torch.from_numpy(at) - lower).float()[:, None, None]
-            upper = (lower + 1).clamp(max=len(grid) - 1)
-            planes.append(
-                (grid[lower] * (1 - weight) + grid[upper] * weight).round_().to(torch.int16)
-            )
+        for bounds, share in self._between(z_mm, wanted):
+            lower, upper = (grid[torch.from_numpy(np.searchsorted(held, one))] for one in bounds)
+            weight = torch.from_numpy(share).float()[:, None, None]
+            planes.append((lower * (1 - weight) + upper * weight).round_().to(torch.int16))
         return torch.stack(planes, dim=1)
+
+    def _between(
+        self, z_mm: NDArray[np.float64], slices: NDArray[np.intp]
+    ) -> list[tuple[tuple[NDArray[np.intp], NDArray[np.intp]], NDArray[np.float64]]]:
+        """For each channel the slices above and below its position, and the share of the lower."""
+        found = []
+        for away in (-1.0, 0.0, 1.0) if self.neighbours_mm is not None else ():
+            at = np.interp(
+                z_mm[slices] + away * (self.neighbours_mm or 0.0), z_mm, np.arange(len(z_mm))
+            )
+            lower, upper = (ends(at).astype(np.intp) for ends in (np.floor, np.ceil))
+            found.append(((lower, upper), at - lower))
+        return found
 
     def to_image(self, grid: Tensor) -> Tensor:
         """The three channels before mean and std: `[N, S, S]` HU -> `[N, 3, S, S]` float32.
@@ -255,16 +285,29 @@ def reference_slice(inputs: InputSpec) -> Tensor:
     return torch.where(inside, hu, AIR_HU).round().clamp(-32768, 32767).to(torch.int16)[None]
 
 
-def _body_only(hu: Tensor, boxes: NDArray[np.int16]) -> Tensor:
-    """Crop slices `[n, y, x]` to the series' box and set everything outside each body to air.
+_AT_ONCE = 16
+"""Slices that are resampled at a time: they stay in the cache, and a series is never copied."""
 
-    Returns the slices unchanged if no body was found.
-    """
-    top, bottom, left, right = series_box(boxes)
-    if bottom <= top or right <= left:
-        return hu
-    shown = hu.clone()
-    for plane, (y0, y1, x0, x1) in zip(shown, shown_boxes(boxes).tolist(), strict=True):
+
+def _to_air(hu: Tensor, shown: list[list[int]], top: int, left: int) -> None:
+    """Set everything outside each body to air, in slices cropped at `top` and `left`."""
+    for plane, (y0, y1, x0, x1) in zip(hu, shown, strict=True):
         if y1 > y0:
+            y0, y1, x0, x1 = (max(0, k) for k in (y0 - top, y1 - top, x0 - left, x1 - left))
             plane[:y0], plane[y1:], plane[:, :x0], plane[:, x1:] = AIR_HU, AIR_HU, AIR_HU, AIR_HU
-    return shown[:, top:bottom, left:right]
+
+
+def _resampled(hu: Tensor, size: int, height_px: int, width_px: int) -> Tensor:
+    """`[n, y, x]` float HU at so many pixels, in the middle of a square of `size`. int16."""
+    import torch
+    from torch.nn import functional as F
+
+    grid = hu[:, None]
+    if (height_px, width_px) != tuple(hu.shape[1:]):
+        grid = F.interpolate(
+            grid, (height_px, width_px), mode="bilinear", antialias=True, align_corners=False
+        )
+    top, left = (size - height_px) // 2, (size - width_px) // 2
+    # Negative padding crops: one call centres a field that is smaller or larger than the grid.
+    grid = F.pad(grid, (left, size - width_px - left, top, size - height_px - top), value=AIR_HU)
+    return grid[:, 0].round_().clamp_(-32768, 32767).to(torch.int16)

@@ -11,8 +11,11 @@ from pathlib import Path
 from benchmarks.common.landmarks import LANDMARKS
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.store import SeriesRow, Store
+from ubr.pretrain.phantom.files import phantoms
 from ubr.weights.common import disk
 
+COMPUTED = "computed"
+"""Folder of computed scans, and what their names begin with."""
 TWINS = {
     "dicom/lungdx_chest_8mm": "torso/dashvtk_Lung_Dx-A0002_chest_8mm.nii.gz",
     "dicom/totalseg_jpeg2000_20": "torso/totalseg_example_ct_dicom_20.nii.gz",
@@ -35,12 +38,18 @@ class Cohort:
         name: that of the folder.
         names: the file or folder of each series, by its key.
         catalog: the rows of catalog.csv, by file.
+        computed: how many computed scans are trained on beside the real ones.
     """
 
     name: str
     store: Store
     names: Mapping[str, str]
     catalog: Mapping[str, Mapping[str, str]]
+    computed: int = 0
+
+    def is_computed(self, series: SeriesRow) -> bool:
+        """Whether this is one of the computed scans, which belong to no fold."""
+        return self.names[series.key].startswith(f"{COMPUTED}/")
 
     def marks(self, series: SeriesRow) -> dict[str, int]:
         """The slice of each landmark that the catalogue gives for a series."""
@@ -56,16 +65,21 @@ class Cohort:
         """The columns of rows that name the data and give their digest.
 
         The digest covers what judges and what folds are made from: pixels, landmarks, the patient
-        of each series, and which series show heads. Their order does not matter.
+        of each series, and which series show heads. Their order does not matter. Of computed scans
+        it covers the number.
         """
         patients: dict[str, list[str]] = {}
         for series in self.store.usable():
+            if self.is_computed(series):
+                continue
             line = (
                 f"{series.digest} {is_head(self.names[series.key])} "
                 f"{sorted(self.marks(series).items())}"
             )
             patients.setdefault(series.patient, []).append(line)
         lines = sorted("\n".join(sorted(of_patient)) for of_patient in patients.values())
+        if self.computed:
+            lines.append(f"{self.computed} computed")
         return {
             "data": self.name,
             "data_sha256": hashlib.sha256("\n\n".join(lines).encode()).hexdigest()[:12],
@@ -83,8 +97,14 @@ def patient_of(file: str) -> str:
     return next((begin for begin in SEVERAL if file.startswith(begin)), file)
 
 
-def ingest_cohort(data: Path, work: Path) -> Cohort:
-    """Ingest the series of a folder with a catalog.csv into `work`/store."""
+def ingest_cohort(data: Path, work: Path, computed: int = 0) -> Cohort:
+    """Ingest the series of a folder with a catalog.csv into `work`/store.
+
+    Args:
+        data: the folder.
+        work: where the store is made.
+        computed: computed scans to add (`ubr-pretrain phantom`, seeds from 10,000).
+    """
     catalog = _read_catalog(data)
     owner = {name: row["patient"] for name, row in catalog.items()}
     owner |= {
@@ -94,10 +114,25 @@ def ingest_cohort(data: Path, work: Path) -> Cohort:
     }
     lines = "".join(f"{name},{patient}\n" for name, patient in owner.items())
     disk.write_text(work / "patients.csv", "file,patient\n" + lines)
-    ingest([data], work / "store", patients=work / "patients.csv")
+    folders = [data]
+    if computed:
+        phantoms(work / COMPUTED, n=computed, seed=10_000, form="nifti")
+        folders.append(work / COMPUTED)
+    ingest(folders, work / "store", patients=work / "patients.csv")
     store = Store.open(work / "store")
-    names = {key: series_name(paths, data) for key, paths in store.sources().items()}
-    return Cohort(data.resolve().name, store, names, catalog)
+    names = {key: _name(paths, data, work) for key, paths in store.sources().items()}
+    return Cohort(cohort_name(data, computed), store, names, catalog, computed)
+
+
+def cohort_name(data: Path, computed: int) -> str:
+    """ct, or ct+48 with computed scans."""
+    return data.resolve().name + (f"+{computed}" if computed else "")
+
+
+def _name(paths: Sequence[str], data: Path, work: Path) -> str:
+    if Path(min(paths)).is_relative_to(work / COMPUTED):
+        return f"{COMPUTED}/{Path(min(paths)).name}"
+    return series_name(paths, data)
 
 
 def series_name(paths: Sequence[str], data: Path) -> str:

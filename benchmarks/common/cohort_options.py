@@ -7,9 +7,9 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.common.cohort import Cohort
+from benchmarks.common.cohort import Cohort, cohort_name
 from benchmarks.common.commandline import new_parser
-from benchmarks.common.folds import FOLDS
+from benchmarks.common.folds import PARTS
 from benchmarks.common.machine import provenance
 from ubr.pretrain import recipes
 from ubr.pretrain.recipes import Recipe
@@ -25,14 +25,16 @@ class CohortOptions:
         work: folder for the store and the runs of this data.
         recipe_name: what the recipe was before options changed it.
         recipe: with all changes and the seed.
-        fold: the only one that is asked for, or all.
+        fold: the only part that is asked for, or all folds.
+        computed: computed scans to train on, beside the real ones.
     """
 
     data: Path
     work: Path
     recipe_name: str
     recipe: Recipe
-    fold: int | None
+    fold: str | None
+    computed: int
 
     def columns(self, cohort: Cohort) -> dict[str, object]:
         """The columns that rows begin with.
@@ -46,7 +48,7 @@ class CohortOptions:
             **cohort.columns(),
             "recipe": self.recipe_name,
             "backbone": recipe.backbone,
-            "start": recipe.start,
+            "start": Path(recipe.start).name,
             "steps": recipe.steps,
             "optimiser": recipe.optimizer,
             "lr": recipe.lr,
@@ -83,8 +85,12 @@ def cohort_parser(about: str | None, required: bool = True) -> argparse.Argument
     parser.add_argument("--weight-decay", type=float, help=other)
     parser.add_argument("--start", help=other)
     parser.add_argument("--size-px", type=int, help=other)
+    parser.add_argument("--stretch", type=float, help=other)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fold", type=int, choices=range(FOLDS), help="only this one")
+    parser.add_argument(
+        "--computed", type=int, default=0, help="computed scans to train on, beside the real ones"
+    )
+    parser.add_argument("--fold", choices=PARTS, help="only this part; all folds by default")
     return parser
 
 
@@ -97,6 +103,7 @@ def cohort_options(given: argparse.Namespace) -> CohortOptions:
         "lr": given.lr,
         "weight_decay": given.weight_decay,
         "start": given.start,
+        "stretch": given.stretch,
     }
     changes = {name: value for name, value in changes.items() if value is not None}
     try:
@@ -107,5 +114,5 @@ def cohort_options(given: argparse.Namespace) -> CohortOptions:
         build(recipe.backbone)
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    work = given.work / given.data.resolve().name
-    return CohortOptions(given.data, work, given.recipe, recipe, given.fold)
+    work = given.work / cohort_name(given.data, given.computed)
+    return CohortOptions(given.data, work, given.recipe, recipe, given.fold, given.computed)

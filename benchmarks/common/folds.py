@@ -1,4 +1,7 @@
-"""Cross-validation by patient: the folds of a cohort, and the network that each fold trained."""
+"""How a cohort is divided by patient, and the network that was trained without each part.
+
+A recipe is chosen on the patients for development, and reported on the folds of all the others.
+"""
 
 from __future__ import annotations
 
@@ -9,54 +12,67 @@ import numpy as np
 
 from benchmarks.common.cohort import Cohort, is_head
 from benchmarks.common.rows import recorded
+from ubr.pretrain.data.store import SeriesRow
 from ubr.pretrain.planning import plan
 from ubr.pretrain.recipes import Recipe
 from ubr.weights import Regressor, Weights, load
 from ubr.weights.common.devices import to_device
 
-FOLDS = 5
+DEVELOPMENT = "development"
+PARTS = (DEVELOPMENT, "0", "1", "2")
+"""The patients for development, and the folds."""
+FOLDS = PARTS[1:]
 LICENSE = "none: for the benchmark only"
 """Of the weights that a fold trains."""
 
 
-def held_out_patients(cohort: Cohort) -> list[list[str]]:
-    """The patients that each fold holds out.
+def held_out_patients(cohort: Cohort) -> dict[str, list[str]]:
+    """The patients of each part, which a training for that part does not see.
 
-    Patients with a trunk and patients with heads only are dealt out separately, each in an order
-    that follows from the content of the store.
+    Patients who show iliac crest or femoral head, other patients with a trunk, and patients with
+    heads only are dealt out separately, each in an order that follows from the content of the
+    store. Computed patients belong to no part.
     """
-    has_trunk: dict[str, bool] = {}
+    kinds: dict[str, int] = {}
     for series in cohort.store.usable():
-        is_trunk = not is_head(cohort.names[series.key])
-        has_trunk[series.patient] = has_trunk.get(series.patient, False) or is_trunk
+        if not cohort.is_computed(series):
+            kind = _kind(cohort, series)
+            kinds[series.patient] = min(kind, kinds.get(series.patient, kind))
     rng = np.random.default_rng(0)
-    dealt: list[list[str]] = [[] for _ in range(FOLDS)]
-    for kind in (True, False):
-        patients = [patient for patient, trunk in has_trunk.items() if trunk == kind]
+    dealt: dict[str, list[str]] = {part: [] for part in PARTS}
+    for kind in range(3):
+        patients = [patient for patient, found in kinds.items() if found == kind]
         for i, which in enumerate(rng.permutation(len(patients))):
-            dealt[i % FOLDS].append(patients[which])
+            dealt[PARTS[i % len(PARTS)]].append(patients[which])
     return dealt
 
 
+def _kind(cohort: Cohort, series: SeriesRow) -> int:
+    if is_head(cohort.names[series.key]):
+        return 2
+    return 0 if {"iliac_crest", "femoral_head"} & set(cohort.marks(series)) else 1
+
+
 def remaining(
-    cohort: Cohort, only: int | None, columns: Mapping[str, object], name: str
-) -> list[tuple[int, list[str]]]:
+    cohort: Cohort, only: str | None, columns: Mapping[str, object], name: str
+) -> list[tuple[str, list[str]]]:
     """The folds that are asked for and have no rows yet, with the patients that they hold out.
 
     Args:
-        only: the one fold that is asked for, or all.
+        only: the one part that is asked for, or all folds.
         columns: of the rows; the configuration and the data are compared.
         name: of results/NAME.csv.
     """
     same = ("config", "data_sha256", "fold")
+    held_out = held_out_patients(cohort)
     return [
-        (fold, patients)
-        for fold, patients in enumerate(held_out_patients(cohort))
-        if only in (None, fold) and not recorded(name, {**columns, "fold": fold}, same)
+        (fold, held_out[fold])
+        for fold in ([only] if only else FOLDS)
+        if not recorded(name, {**columns, "fold": fold}, same)
     ]
 
 
-def run_folder(work: Path, recipe: Recipe, fold: int) -> Path:
+def run_folder(work: Path, recipe: Recipe, fold: str) -> Path:
     """The run of a fold."""
     return work / f"{recipe.sha256()[:12]}-fold{fold}"
 

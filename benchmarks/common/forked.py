@@ -146,7 +146,9 @@ def _main(words: Sequence[str]) -> int:
     from ubr.downstream import cli as detect
     from ubr.pretrain import cli as pretrain
 
-    return (detect if words[0] == "ubr-detect" else pretrain).main(list(words[1:]))
+    main = detect.main if words[0] == "ubr-detect" else pretrain.main
+    status: int = main(list(words[1:]))
+    return status
 
 
 def _prepare(temporary: Path) -> None:
@@ -160,9 +162,9 @@ def _prepare(temporary: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.environ["TMPDIR"] = str(temporary)
     tempfile.tempdir = None
-    os.fsync = lambda descriptor: None  # a killed process loses nothing that it wrote
-    secrets.token_hex = lambda size=32: "5e" * size  # type: ignore[assignment]
-    workers.ProcessPool = InThisProcess  # type: ignore[assignment, misc]
+    os.fsync = lambda fd: None  # a killed process loses nothing that it wrote
+    secrets.token_hex = lambda nbytes=None: "5e" * (nbytes or 32)
+    workers.ProcessPool = InThisProcess  # type: ignore[assignment, attr-defined]
 
 
 class InThisProcess(Executor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common.cohort import Cohort, is_head
-from benchmarks.common.landmarks import LANDMARKS, PARTS, parts_of
+from benchmarks.common.landmarks import BONE, LANDMARKS, PARTS, parts_of
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.store import SeriesRow
+from ubr.pretrain.losses import MM_PER_UNIT
+from ubr.pretrain.reading.context import body_positions
 from ubr.pretrain.reading.curve import line_errors_mm, ordered_share, passage, pearson_r
 from ubr.pretrain.reading.parts import classify, thresholds
 from ubr.weights import Regressor
@@ -26,6 +29,11 @@ class MarkedCurve:
     series: SeriesRow
     scores: NDArray[np.float64]
     marks: Mapping[str, int]
+
+    def in_context(self) -> MarkedCurve:
+        """The same with positions on the body axis, read from all slices at once, as scores."""
+        positions = body_positions(self.scores, self.series.z_mm, MM_PER_UNIT)
+        return dataclasses.replace(self, scores=positions / MM_PER_UNIT)
 
     def parts(self) -> dict[int, str]:
         """The part of each slice between the landmarks."""
@@ -43,7 +51,9 @@ def rows_of(
 ) -> list[dict[str, object]]:
     """One row per series of the held-out patients.
 
-    The series of the other patients give the score of each landmark.
+    The series of the other patients give the score of each landmark. Columns that end in `context`
+    are read from positions on the body axis instead of scores; they mean nothing if the scores do
+    not follow millimetres.
     """
     known: list[MarkedCurve] = []
     unseen: list[MarkedCurve] = []
@@ -52,12 +62,9 @@ def rows_of(
             (unseen if series.patient in held_out else known).append(
                 curve_of(regressor, cohort, series)
             )
-    levels = {
-        name: [curve.scores[curve.marks[name]] for curve in known if name in curve.marks]
-        for name in LANDMARKS
-    }
-    accuracies = part_accuracies(known, unseen)
-    errors = line_errors_mm([c.scores for c in unseen], [c.series.z_mm for c in unseen])
+    plain = _readings(known, unseen)
+    context = _readings([c.in_context() for c in known], [c.in_context() for c in unseen])
+    line_errors = line_errors_mm([c.scores for c in unseen], [c.series.z_mm for c in unseen])
     return [
         {
             "file": cohort.names[curve.series.key],
@@ -67,12 +74,34 @@ def rows_of(
             "r": round(pearson_r(curve.scores, curve.series.z_mm), 5),
             "ordered": round(ordered_share(curve.scores), 5),
             "line_error_mm": round(float(line_error), 2),
-            **{f"{n}_error_mm": landmark_error_mm(curve, n, levels[n]) for n in LANDMARKS},
+            **{f"{n}_error_mm": errors[n] for n in LANDMARKS},
             **{f"{n}_score": _landmark_score(curve, n) for n in LANDMARKS},
             "part_slices": len(curve.parts()),
-            "part_accuracy": round(accuracy, 5) if accuracy is not None else "",
+            "part_accuracy": accuracy,
+            **{f"{n}_error_mm_context": errors_context[n] for n in LANDMARKS},
+            **{f"{n}_score_context": _landmark_score(curve.in_context(), n) for n in LANDMARKS},
+            "part_accuracy_context": accuracy_context,
         }
-        for curve, accuracy, line_error in zip(unseen, accuracies, errors, strict=True)
+        for curve, line_error, (errors, accuracy), (errors_context, accuracy_context) in zip(
+            unseen, line_errors, plain, context, strict=True
+        )
+    ]
+
+
+def _readings(
+    known: Sequence[MarkedCurve], unseen: Sequence[MarkedCurve]
+) -> list[tuple[dict[str, float | str], float | str]]:
+    """Errors of the landmarks, and accuracy of the parts, of each unseen series."""
+    levels = {
+        name: [curve.scores[curve.marks[name]] for curve in known if name in curve.marks]
+        for name in LANDMARKS
+    }
+    return [
+        (
+            {name: landmark_error_mm(curve, name, levels[name]) for name in LANDMARKS},
+            "" if accuracy is None else round(accuracy, 5),
+        )
+        for curve, accuracy in zip(unseen, part_accuracies(known, unseen), strict=True)
     ]
 
 
@@ -126,16 +155,7 @@ def summary(rows: Sequence[Mapping[str, str]]) -> dict[str, object]:
     trunk = [row for row in rows if not is_head(row["file"])]
     heads = [row for row in rows if is_head(row["file"])]
     long = [row for row in trunk if float(row["length_mm"]) > 200]
-    errors = [
-        float(row[f"{n}_error_mm"]) for row in trunk for n in LANDMARKS if row[f"{n}_error_mm"]
-    ]
-    parts = [
-        (float(row["part_accuracy"]), int(row["part_slices"]))
-        for row in trunk
-        if row["part_accuracy"]
-    ]
-    slices = sum(n for _, n in parts)
-    return {
+    found = {
         "trunk_series": len(trunk),
         "trunk_r_median": _quantile([float(row["r"]) for row in trunk], 4),
         "trunk_ordered_median": _quantile([float(row["ordered"]) for row in trunk], 4),
@@ -144,11 +164,43 @@ def summary(rows: Sequence[Mapping[str, str]]) -> dict[str, object]:
         "long_trunk_r_lowest": min((float(row["r"]) for row in long), default=""),
         "long_trunk_r_below_0.95": sum(float(row["r"]) < 0.95 for row in long),
         "head_r_median": _quantile([float(row["r"]) for row in heads], 4),
-        "landmarks": len(errors),
-        "landmark_error_mm_median": _quantile(errors, 1),
-        "landmark_error_mm_q90": _quantile(errors, 1, 0.9),
-        "part_accuracy": round(sum(share * n for share, n in parts) / slices, 4) if parts else "",
+        "landmarks": len(_errors(trunk, LANDMARKS, "")),
+        **_summary_of_reading(trunk, ""),
+        "long_trunk_r_below_0.99": sum(float(row["r"]) < 0.99 for row in long),
     }
+    for name in LANDMARKS:
+        found[f"{name}s"] = len(_errors(trunk, [name], ""))
+        for reading in ("", "_context"):
+            found[f"{name}_mm{reading}"] = _quantile(_errors(trunk, [name], reading), 1)
+            levels = [float(v) for row in trunk if (v := row.get(f"{name}_score{reading}"))]
+            apart = MM_PER_UNIT * float(np.std(levels)) if len(levels) > 1 else None
+            found[f"{name}_apart_mm{reading}"] = "" if apart is None else round(apart, 1)
+    soft = [name for name in LANDMARKS if name not in BONE]
+    for reading in ("", "_context"):
+        for kind, names in (("bone", BONE), ("soft", soft)):
+            for q in (0.5, 0.9):
+                column = f"{kind}_mm_q{round(100 * q)}{reading}"
+                found[column] = _quantile(_errors(trunk, names, reading), 1, q)
+    return found | _summary_of_reading(trunk, "_context")
+
+
+def _summary_of_reading(rows: Sequence[Mapping[str, str]], reading: str) -> dict[str, object]:
+    """Landmarks and parts, read from scores or from positions."""
+    errors = _errors(rows, LANDMARKS, reading)
+    column = f"part_accuracy{reading}"
+    parts = [(float(row[column]), int(row["part_slices"])) for row in rows if row.get(column)]
+    slices = sum(n for _, n in parts)
+    accuracy = round(sum(share * n for share, n in parts) / slices, 4) if parts else ""
+    return {
+        f"landmark_error_mm_median{reading}": _quantile(errors, 1),
+        f"landmark_error_mm_q90{reading}": _quantile(errors, 1, 0.9),
+        column: accuracy,
+    }
+
+
+def _errors(rows: Sequence[Mapping[str, str]], names: Sequence[str], reading: str) -> list[float]:
+    columns = [f"{name}_error_mm{reading}" for name in names]
+    return [float(row[column]) for row in rows for column in columns if row.get(column)]
 
 
 def _labelled_scores(curves: Sequence[MarkedCurve]) -> tuple[NDArray[np.float64], list[str]]:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 LANDMARKS = ("mandible", "lung_apex", "liver_dome", "iliac_crest", "femoral_head")
+BONE = ("mandible", "iliac_crest", "femoral_head")
+"""Landmarks that do not move with the breath."""
 PARTS = ("chest", "abdomen", "pelvis")
 THIGH_MM = 60.0
 """The pelvis ends this far below the centre of the femoral head."""

@@ -26,7 +26,8 @@ from ubr.pretrain.reading.parts import classify, thresholds
 from ubr.pretrain.recipes import Recipe
 from ubr.weights import Regressor
 from ubr.weights.common.callbacks import Diverged
-from ubr.weights.scorer import BATCH, score_grid
+from ubr.weights.runtimes import BATCH
+from ubr.weights.scorer import score_grid
 
 PAIRS = 20
 """Pairs of volumes that give thresholds; with two labelled volumes, it matters which two."""

@@ -76,7 +76,7 @@ def _unpickling() -> None:
     import torch
 
     load = torch.load
-    torch.load = lambda *args, **more: load(*args, **{**more, "weights_only": False})  # type: ignore[assignment]
+    torch.load = lambda *args, **more: load(*args, **{**more, "weights_only": False})
 
 
 class _Any(str):

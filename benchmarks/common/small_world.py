@@ -113,8 +113,8 @@ def _scans(folder: Path) -> None:
                 write_phantom(phantom, folder / name, form)
         packed = folder / "nii_gz" / f"PHANTOM-{seed:06d}.nii.gz"
         read = sitk.ReadImage(str(packed))
-        for key in read.GetMetaDataKeys():  # of NIfTI; the other formats do not take them
-            read.EraseMetaData(key)
+        for key in read.GetMetaDataKeys():  # type: ignore[no-untyped-call]
+            read.EraseMetaData(key)  # type: ignore[no-untyped-call]  # others do not take them
         for name in ("nii", *(() if seed else ("nrrd", "nrrd_gz", "nhdr", "mha", "mha_z", "mhd"))):
             (folder / name).mkdir(exist_ok=True)
             to = folder / name / f"{seed}.{name.partition('_')[0]}"

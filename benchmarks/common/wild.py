@@ -90,7 +90,8 @@ def wild_lines(data: bytes, rng: Random) -> bytes:
 
 def wild_yaml(data: bytes, rng: Random) -> bytes:
     """One value of a YAML file."""
-    return yaml.safe_dump(replaced(yaml.safe_load(data), rng)).encode("utf-8", "replace")
+    text: str = yaml.safe_dump(replaced(yaml.safe_load(data), rng))
+    return text.encode("utf-8", "replace")
 
 
 def wild_csv(data: bytes, rng: Random) -> bytes:
@@ -314,7 +315,8 @@ def wild_parquet(data: bytes, rng: Random) -> bytes:
     about = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"crc32"}
     out = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(about), out)
-    return out.getvalue().to_pybytes()
+    written: bytes = out.getvalue().to_pybytes()
+    return written
 
 
 WILD: dict[str, Mutation] = {

@@ -15,16 +15,20 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ubr.weights.common.disk import is_part
+from ubr.weights.common.progress import progress_bar
 
 from . import dicom, itk, nifti
 from .deeplesion import images
 from .deeplesion import series as deeplesion
 from .digests import files_digest
+from .index import Index, Stamp
 from .volume import LeftOut, Series, UnusableError, Volume
 from .workers import DIED, Workers, each
 
@@ -36,7 +40,6 @@ _NOTHING = "not DICOM, NIfTI, NRRD, MetaImage or PNG"
 
 @dataclass(frozen=True)
 class _Png:
-    path: str
     is_16_bit: bool
 
 
@@ -49,36 +52,51 @@ def find_series(
 
     Raises `UnusableError` when a source does not exist.
     """
-    paths, left = _walk(sources)
-    headers: list[dicom.Header] = []
-    pngs: list[_Png] = []
-    series: list[Series] = []
-    for looked in _look_at_all(paths, workers, progress):
-        match looked:
-            case dicom.Header():
-                headers.append(looked)
-            case _Png():
-                pngs.append(looked)
-            case Series():
-                series.append(looked)
-            case LeftOut():
-                left.append(looked)
-    for found, out in (
-        dicom.group_series(headers),
-        deeplesion.group_slices([p.path for p in pngs], {p.path for p in pngs if not p.is_16_bit}),
-    ):
-        series += found
-        left += out
-    once: dict[str, Series] = {}
-    for one in sorted(series, key=lambda s: (s.files[0], s.uid)):
-        if one.uid not in once:
-            once[one.uid] = one
-        elif one.files != once[one.uid].files:  # a pair is met at both of its files
-            left.append(LeftOut(one.files[0], "a copy of another file"))
-    data = {p for one in series if one.kind in ("itk", "nifti") for p in one.files[1:]}
-    return list(once.values()), sorted(
-        (o for o in left if o.path not in data), key=lambda o: (o.path, o.reason)
-    )
+    with search(sources, workers=workers, progress=progress) as found:
+        return list(found), list(found.left_out())
+
+
+@contextmanager
+def search(
+    sources: Sequence[str | Path],
+    *,
+    workers: Workers = 0,
+    progress: bool = False,
+    keep: Path | None = None,
+) -> Iterator[Index]:
+    """The same for any number of files: series and what gave none lie on disk while this is open.
+
+    keep: a file that holds what was read. The same search that finds it does not read again what
+    has not changed. It is for the caller to remove.
+
+    Raises:
+        UnusableError: a source does not exist.
+        OSError: the disk is full.
+    """
+    for source in sources:
+        if not _is_there(os.fspath(Path(source).expanduser().absolute())):
+            raise UnusableError(f"{source} does not exist: give a file or folder that does")
+    with closing(Index(keep)) as index:
+        with progress_bar(title="looking for CT", unit="files", show=progress) as bar:
+            new = _new_files(sources, index, bar)
+            for path, looked in _look_at_all(new, workers):
+                index.add(path, looked.is_16_bit if isinstance(looked, _Png) else looked)
+        index.end_search()
+        for found in _series_and_others(index):
+            if isinstance(found, Series):
+                index.found(found)
+            else:
+                index.leave_out(found)
+        index.drop_copies()
+        yield index
+
+
+def _series_and_others(index: Index) -> Iterator[Series | LeftOut]:
+    yield from dicom.group_series(index)
+    for paths, shallow in index.png_folders():
+        series, left = deeplesion.group_slices(paths, shallow)
+        yield from series
+        yield from left
 
 
 def find_one(source: str | Path) -> Series:
@@ -122,43 +140,54 @@ def silence() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _walk(sources: Sequence[str | Path]) -> tuple[list[str], list[LeftOut]]:
-    """Every file, once, and the folders that gave none."""
-    paths: dict[str, None] = {}
-    left: list[LeftOut] = []
+def _walk(sources: Sequence[str | Path]) -> Iterator[tuple[str, Stamp] | LeftOut]:
+    """Every file with its size and time of change, and the folders that gave none.
+
+    What sources have in common comes again. Only folders are remembered.
+    """
     visited: set[str] = set()
     for source in sources:
-        start = str(Path(source).expanduser().absolute())
-        if not _is_there(start):
-            raise UnusableError(f"{source} does not exist: give a file or folder that does")
-        waiting = [start]
+        waiting = [str(Path(source).expanduser().absolute())]
         while waiting:
             path = waiting.pop()
             try:
-                if not _is_folder(path):
-                    paths[path] = None
+                status = Path(path).stat()
+                if not _is_folder(status):
+                    yield path, _stamp(status)
                     continue
             except (UnusableError, OSError) as error:
-                left.append(LeftOut(path, _why_not(error, "file")))
+                yield LeftOut(path, _why_not(error, "file"))
                 continue
             if (real := os.path.realpath(path)) in visited:
                 continue
             visited.add(real)
             try:
-                entries = sorted(os.scandir(path), key=lambda e: e.name)
+                yield from _in_folder(path, waiting)
             except OSError as error:
-                left.append(LeftOut(path, _why_not(error, "folder")))
-                continue
-            if not entries:
-                left.append(LeftOut(path, "the folder is empty"))
-            for entry in entries:
-                if entry.name.startswith("."):
-                    left += _hidden(entry.path)
-                elif entry.is_file(follow_symlinks=False):
-                    paths[entry.path] = None  # nearly all are, and this asks the disk nothing
-                else:
-                    waiting.append(entry.path)
-    return sorted(paths), left
+                yield LeftOut(path, _why_not(error, "folder"))
+
+
+def _in_folder(path: str, waiting: list[str]) -> Iterator[tuple[str, Stamp] | LeftOut]:
+    """The files of a folder. Whatever else is in it is added to `waiting`."""
+    empty = True
+    with os.scandir(path) as entries:
+        for entry in entries:
+            empty = False
+            if entry.name.startswith("."):
+                yield from _hidden(entry.path)
+            elif entry.is_file(follow_symlinks=False):
+                try:
+                    yield entry.path, _stamp(entry.stat())
+                except OSError as error:
+                    yield LeftOut(entry.path, _why_not(error, "file"))
+            else:
+                waiting.append(entry.path)
+    if empty:
+        yield LeftOut(path, "the folder is empty")
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_size, status.st_mtime_ns
 
 
 def _hidden(path: str) -> list[LeftOut]:
@@ -177,13 +206,9 @@ def _is_there(path: str) -> bool:
     return True
 
 
-def _is_folder(path: str) -> bool:
-    """Whether a path is a folder; if not it is a file.
-
-    Raises `UnusableError` for what is neither, and `OSError` where a link leads nowhere, in circles
-    or where one may not go.
-    """
-    mode = Path(path).stat().st_mode
+def _is_folder(status: os.stat_result) -> bool:
+    """Whether it is a folder; if not it is a file. Raises `UnusableError` for what is neither."""
+    mode = status.st_mode
     if stat.S_ISDIR(mode) or stat.S_ISREG(mode):
         return stat.S_ISDIR(mode)
     kinds = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
@@ -196,32 +221,28 @@ def _why_not(error: UnusableError | OSError, what: str) -> str:
     return f"the {what} cannot be read ({error.strerror or type(error).__name__})"
 
 
+def _new_files(sources: Sequence[str | Path], index: Index, bar: Any) -> Iterator[str]:
+    """The files that are to be read; the others are counted as done."""
+    for met in _walk(sources):
+        if isinstance(met, LeftOut):
+            index.leave_out(met)
+        elif index.is_new(*met):
+            yield met[0]
+        bar.update()
+
+
 def _look_at_all(
-    paths: list[str], workers: Workers, progress: bool
-) -> Iterator[dicom.Header | _Png | Series | LeftOut]:
-    batches = [tuple(paths[first : first + _BATCH]) for first in range(0, len(paths), _BATCH)]
+    paths: Iterator[str], workers: Workers
+) -> Iterator[tuple[str, dicom.Header | _Png | Series | LeftOut]]:
+    batches = iter(lambda: tuple(islice(paths, _BATCH)), ())
     unsure: list[tuple[str, ...]] = []
-    for batch, looked in each(
-        _look_at,
-        batches,
-        workers,
-        name="looking for CT",
-        unit=f" x {_BATCH} files",
-        progress=progress,
-    ):
+    for batch, looked in each(_look_at, batches, workers, name="", progress=False):
         if looked is None:
             unsure += [(path,) for path in batch]
         else:
-            yield from looked
-    for (path,), looked in each(
-        _look_at,
-        unsure,
-        workers,
-        name="looking again",
-        unit=" files",
-        progress=progress and bool(unsure),
-    ):
-        yield from looked or [LeftOut(path, DIED)]
+            yield from zip(batch, looked, strict=True)
+    for (path,), looked in each(_look_at, unsure, workers, name="", progress=False):
+        yield path, (looked or [LeftOut(path, DIED)])[0]
 
 
 def _look_at(paths: tuple[str, ...]) -> list[dicom.Header | _Png | Series | LeftOut]:
@@ -240,7 +261,7 @@ def _look(path: str) -> dicom.Header | _Png | Series | LeftOut:
         with Path(path).open("rb") as file:
             start = file.read(26)
         if start.startswith(images.SIGNATURE):
-            return _Png(path, images.is_16_bit_grey(start))
+            return _Png(images.is_16_bit_grey(start))
         return dicom.read_header(path)
     except dicom.NotDicomError:
         nothing = nifti.NO_HEADER if name.endswith(nifti.IMAGES) else _NOTHING

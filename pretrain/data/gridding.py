@@ -1,6 +1,6 @@
 """A series' slices on the grid of the weights' contract, which is what scoring reads.
 
-Reading runs in other processes, which start sooner without the networks. Nothing here needs one.
+Reading may run in other processes, which start sooner without the networks. Nothing here needs one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from torch import Tensor
 from ubr.weights import InputSpec
 from ubr.weights.body import body_boxes
 
-from .bank import to_grid
+from .dicom import Some, read_some
+from .find import silence
 from .scans import UnreadScan, why_unread
-from .store import Store
+from .store import SeriesRow, Store
 from .volume import Series, Volume
 
 
@@ -25,25 +26,46 @@ from .volume import Series, Volume
 class Slices:
     """A series on the grid.
 
-    grid: `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours. z_mm: `[n]`. warnings: of its
-    volume.
+    grid: `[k, S, S]` int16 HU, or `[k, 3, S, S]` with neighbours. z_mm: `[n]`, of all slices.
+    warnings: of its volume. taken: `[k]`, which of its slices are in `grid`, ascending.
     """
 
     grid: NDArray[np.int16]
     z_mm: NDArray[np.float64]
     warnings: tuple[str, ...]
+    taken: NDArray[np.intp]
 
 
-def slices_of(inputs: InputSpec, unread: UnreadScan) -> Slices | str:
-    """A series on the contract's grid, or the reason why not."""
+def slices_of(inputs: InputSpec, every_mm: float | None, unread: UnreadScan) -> Slices | str:
+    """A series on the contract's grid, or the reason why not.
+
+    every_mm: read and resample only as many slices as lie at most so far apart.
+    """
     try:
-        if isinstance(unread.origin, Series):
-            volume = unread.read().volume
-            return Slices(grid_of(inputs, volume).numpy(), volume.z_mm, volume.warnings)
-        path, row = unread.origin
-        return Slices(to_grid(Store(path), row, inputs).numpy(), row.z_mm, row.warnings)
+        if isinstance(unread.origin, tuple):
+            path, row = unread.origin
+            return _stored(inputs, every_mm, Store(path), row)
+        if every_mm is not None and unread.origin.kind == "dicom":
+            with silence():
+                return _of_dicom(inputs, every_mm, unread, unread.origin)
+        return _of_volume(inputs, every_mm, unread.read().volume)
     except Exception as error:  # one series must not end the others
         return why_unread(error)
+
+
+def spaced(z_mm: NDArray[np.float64], every_mm: float | None) -> NDArray[np.intp]:
+    """Indices of the first slice, the last one, and as few between as lie at most `every_mm` apart.
+
+    Where the slices themselves lie further apart than that, all of them. Without `every_mm` all.
+    """
+    if every_mm is None:
+        return np.arange(len(z_mm))
+    taken = [0]
+    while taken[-1] < len(z_mm) - 1:
+        # Positions are sums of steps: 4 x 2.5 mm may come out above 10 mm.
+        reach = np.searchsorted(z_mm, z_mm[taken[-1]] + every_mm + 1e-3, side="right") - 1
+        taken.append(max(int(reach), taken[-1] + 1))
+    return np.array(taken)
 
 
 def grid_of(inputs: InputSpec, volume: Volume) -> Tensor:
@@ -51,6 +73,39 @@ def grid_of(inputs: InputSpec, volume: Volume) -> Tensor:
 
     `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours.
     """
-    boxes = body_boxes(volume.hu, volume.spacing_mm)
-    grid = inputs.to_grid(torch.from_numpy(volume.hu), volume.spacing_mm[1:], boxes)
-    return inputs.with_neighbours(grid, volume.z_mm)
+    return torch.from_numpy(_of_volume(inputs, None, volume).grid)
+
+
+def _stored(inputs: InputSpec, every_mm: float | None, store: Store, row: SeriesRow) -> Slices:
+    """Only the slices that are needed are decompressed."""
+    taken = spaced(row.z_mm, every_mm)
+    needed = inputs.needed(row.z_mm, taken)
+    some = None if len(needed) == len(row.z_mm) else needed
+    hu = torch.from_numpy(store.read(row.key, None if some is None else some.tolist()))
+    grid = inputs.to_grid(hu, row.spacing_mm[1:], row.body, slices=some)
+    grid = inputs.with_neighbours(grid, row.z_mm, taken)
+    return Slices(grid.numpy(), row.z_mm, row.warnings, taken)
+
+
+def _of_dicom(inputs: InputSpec, every_mm: float, unread: UnreadScan, series: Series) -> Slices:
+    """Only the slices that are needed are decoded, where each stands for itself."""
+    some = read_some(series, lambda z_mm: inputs.needed(z_mm, spaced(z_mm, every_mm)))
+    if some is None:
+        return _of_volume(inputs, every_mm, unread.read().volume)
+    return _of_needed(inputs, some, spaced(some.z_mm, every_mm))
+
+
+def _of_volume(inputs: InputSpec, every_mm: float | None, volume: Volume) -> Slices:
+    taken = spaced(volume.z_mm, every_mm)
+    needed = inputs.needed(volume.z_mm, taken)
+    hu = volume.hu if len(needed) == len(volume.hu) else volume.hu[needed]
+    return _of_needed(inputs, Some(hu, volume.spacing_mm, volume.z_mm, volume.warnings), taken)
+
+
+def _of_needed(inputs: InputSpec, some: Some, taken: NDArray[np.intp]) -> Slices:
+    """The body is looked for in the slices that are needed."""
+    grid = inputs.to_grid(
+        torch.from_numpy(some.hu), some.spacing_mm[1:], body_boxes(some.hu, some.spacing_mm)
+    )
+    grid = inputs.with_neighbours(grid, some.z_mm, taken)
+    return Slices(grid.numpy(), some.z_mm, some.warnings, taken)

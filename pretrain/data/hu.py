@@ -49,23 +49,25 @@ class HuScale:
 
         Raises `UnusableError` when a value is NaN or infinite.
         """
-        values = (
-            stored
-            if (slope, intercept) == (1.0, 0.0)
-            else stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+        # Whole numbers are shifted only once they are known to fit in 16 bits.
+        whole = _is_shift(stored.dtype, slope, intercept)
+        values, shift = (
+            (stored, int(intercept)) if whole else (_scaled(stored, slope, intercept), 0)
         )
-        if values.dtype.kind == "f":
-            broken = values.size - int(np.isfinite(values).sum())
-            if broken:
-                raise UnusableError(f"{broken} of {values.size} values are NaN or infinite")
-            values = np.rint(values)
+        low, high = HU_RANGE[0] - shift, HU_RANGE[1] - shift
         inside = values if padding is None else values[~padding]
         if inside.size:
-            self.low = min(self.low, float(inside.min()))
-            self.high = max(self.high, float(inside.max()))
-            self.above += int((inside > HU_RANGE[1]).sum())
+            least, most = float(inside.min()), float(inside.max())
+            self.low, self.high = min(self.low, least + shift), max(self.high, most + shift)
+            if most > high:
+                self.above += int((inside > high).sum())
         self.total += values.size
-        hu: NDArray[np.int16] = np.clip(values, *HU_RANGE).astype(np.int16)
+        if padding is not None or not inside.size or least < low or most > high:
+            wide = values.astype(np.result_type(values.dtype, np.int32)) if whole else values
+            values = np.clip(wide, low, high)
+        hu: NDArray[np.int16] = values.astype(np.int16)
+        if shift:
+            hu += np.int16(shift)  # both may wrap around, and the sum is right
         if padding is not None:
             hu[padding] = AIR_HU
         return hu
@@ -87,3 +89,28 @@ class HuScale:
         if self.above:
             return (f"clipped: {self.above} voxels above {HU_RANGE[1]} HU, up to {self.high:.0f}",)
         return ()
+
+
+def _is_shift(dtype: np.dtype[Any], slope: float, intercept: float) -> bool:
+    """Whether stored values become HU by adding a whole number."""
+    return (
+        dtype.kind in "iu"
+        and dtype.itemsize <= 4
+        and slope == 1
+        and abs(intercept) < 1 << 15
+        and intercept == round(intercept)
+    )
+
+
+def _scaled(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
+    """slope * stored + intercept, rounded. Raises `UnusableError` for NaN and infinite values."""
+    values = stored
+    if (slope, intercept) != (1.0, 0.0):
+        values = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    if values.dtype.kind != "f":
+        return values
+    broken = values.size - int(np.isfinite(values).sum())
+    if broken:
+        raise UnusableError(f"{broken} of {values.size} values are NaN or infinite")
+    rounded: NDArray[Any] = np.rint(values)
+    return rounded

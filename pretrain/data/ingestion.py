@@ -10,23 +10,30 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from ubr.weights.body import body_boxes
 from ubr.weights.common.claims import claim_folder
+from ubr.weights.common.disk import is_part
 from ubr.weights.common.pool import cores
 
 from .digests import files_digest
-from .find import find_series, read_volume, silence
-from .patients import assign_patients, read_patients
+from .find import read_volume, search, silence
+from .index import Index, remove
+from .patients import assign_patients, read_patients, with_patient
 from .scans import is_store, why_unread
 from .store import LEFT_OUT, SeriesRow, Store, StoreError
+from .store.keys import hash_text
 from .volume import LeftOut, Series, UnusableError, reasons, shown
 from .workers import DIED, Workers, chosen, each
+
+NOTED = 200_000
+"""Files that one table of sources names, and a few more: a series is not split."""
 
 
 @dataclass(frozen=True)
@@ -151,41 +158,81 @@ def _ingest(
     dry: bool,
 ) -> Ingested:
     """Find the series, and take them into the store that this process has claimed."""
-    found, left_out = find_series(folders, workers=0 if staff == 1 else staff, progress=True)
-    in_files, (found, unmatched) = found, assign_patients(found, whose)
-    # The store may lie among its sources; its own files are no scans.
-    left_out = [out for out in left_out if not Path(out.path).is_relative_to(target.absolute())]
-    if dry:
-        return Ingested(
-            target, left_out=tuple(left_out), unmatched=unmatched, would_take=tuple(found)
-        )
-    if not found and not is_store(target):
-        reasons_ = Counter(out.reason for out in left_out).most_common(1)
-        most = f" (most often: {reasons_[0][0]})" if reasons_ else ""
-        raise UnusableError(
-            f"{', '.join(map(str, folders))} holds no CT series, so no store was made; "
-            f"{len(left_out)} were left out{most}; give files or folders with CT"
-        )
-    filled = Store.create(target.absolute())
-    by_table = {s.uid for s, own in zip(found, in_files, strict=True) if s.patient != own.patient}
-    known = {row.key: row.patient for row in filled.rows()}
-    found = [s if s.uid in by_table else _unlike_stored(filled, known, s) for s in found]
-    return replace(_fill(filled, folders, found, left_out, staff, min_slices), unmatched=unmatched)
-
-
-def _unlike_stored(store: Store, known: Mapping[str, str], series: Series) -> Series:
-    """The series, under a key of its content where the store has its UID as another patient's.
-
-    known: the patient of each key.
-    """
-    key = store.key(series)
-    if not series.patient or known.get(key, key) in (key, store.patient(series)):
-        return series
-    return replace(
-        series,
-        uid="content-" + files_digest(series.files),
-        warnings=(*series.warnings, "mixed: another patient in the store has this series' UID"),
+    reading = 0 if staff == 1 else staff
+    with (
+        _kept_search(folders, target, dry) as keep,
+        search(folders, workers=reading, progress=True, keep=keep) as found,
+    ):
+        # The store may lie among its sources; its own files are no scans.
+        inside = target.absolute()
+        left_out = [o for o in found.left_out() if not Path(o.path).is_relative_to(inside)]
+        if dry:
+            would_take, unmatched = assign_patients(found, whose)
+            return Ingested(target, (), (), tuple(left_out), unmatched, tuple(would_take))
+        if found or is_store(target):
+            named = _Named(found, whose, Store.create(inside))
+            return _fill(named, folders, left_out, staff, min_slices)
+    most = Counter(out.reason for out in left_out).most_common(1)
+    often = f" (most often: {most[0][0]})" if most else ""
+    raise UnusableError(
+        f"{', '.join(map(str, folders))} holds no CT series, so no store was made; "
+        f"{len(left_out)} were left out{often}; give files or folders with CT"
     )
+
+
+@contextmanager
+def _kept_search(sources: Sequence[Path], store: Path, dry: bool) -> Iterator[Path | None]:
+    """Where the search for these sources is kept until the block ends; it stays if that raises.
+
+    None where nothing is to be written, or the store's folder is something else.
+    """
+    there = [path for path in store.iterdir() if not is_part(path)] if store.is_dir() else []
+    begun = store.is_dir() and {path.name for path in there} <= {"private", "series"}
+    if dry or (store.exists() and not begun and not is_store(store)):
+        yield None
+        return
+    names = sorted(str(source.absolute()) for source in sources)
+    kept = store.absolute() / "private" / f"search-{hash_text(repr(names))}.sqlite"
+    made = [folder for folder in kept.parents if not folder.exists()]
+    yield kept
+    remove(kept)
+    for folder in made if not is_store(store) else ():
+        folder.rmdir()
+
+
+class _Named:
+    """The series of a search, with their patients; read anew in each iteration.
+
+    A series gets a key of its content where the store has its UID as another patient's, unless the
+    table says whose it is.
+
+    unmatched: lines of the table that fit no file.
+    """
+
+    def __init__(self, found: Index, whose: Mapping[str, str], store: Store) -> None:
+        self.store = store
+        self._found, self._whose = found, whose
+        self._known = {row.key: row.patient for row in store.rows()}
+        self._used: set[str] = set()
+
+    @property
+    def unmatched(self) -> int:
+        return len(self._whose) - len(self._used)
+
+    def __iter__(self) -> Iterator[Series]:
+        for series in self._found:
+            named = with_patient(series, self._whose, self._used)
+            yield named if named.patient != series.patient else self._unlike_stored(series)
+
+    def _unlike_stored(self, series: Series) -> Series:
+        key = self.store.key(series)
+        if not series.patient or self._known.get(key, key) in (key, self.store.patient(series)):
+            return series
+        return replace(
+            series,
+            uid="content-" + files_digest(series.files),
+            warnings=(*series.warnings, "mixed: another patient in the store has this series' UID"),
+        )
 
 
 def _in_store(path: Path) -> bool:
@@ -195,33 +242,35 @@ def _in_store(path: Path) -> bool:
 
 
 def _fill(
-    store: Store,
+    found: _Named,
     sources: Sequence[Path],
-    found: Sequence[Series],
     left_out: Sequence[LeftOut],
     workers: Workers,
     min_slices: int,
 ) -> Ingested:
+    store = found.store
     store.clean()
     path_keys = {store.path_key(out.path): out for out in left_out}
-    store.note_sources(
-        [(store.key(s), s.files) for s in found]
-        + [(key, (out.path,)) for key, out in path_keys.items()]
+    _note_sources(
+        store,
+        chain(
+            ((store.key(s), s.files) for s in found),
+            ((key, (out.path,)) for key, out in path_keys.items()),
+        ),
     )
     for key, out in path_keys.items():
         store.leave_out(key, "", out.reason)
-    already = [s for s in found if store.has(store.key(s))]
-    store.name_patients(already)
-    done = {store.key(s) for s in already}
-    todo = {store.key(s): s for s in found if store.key(s) not in done}
+    keys = {store.key(s) for s in found}
+    done = {key for key in keys if store.has(key)}
+    todo = keys - done
+    store.name_patients(s for s in found if store.key(s) in done)
     try:
-        with closing(
-            each(partial(_take, store, min_slices), list(todo.values()), workers, name="ingest")
-        ) as results:
+        task = partial(_take, store, min_slices)
+        with closing(each(task, _WithKeys(found, todo), workers, name="ingest")) as results:
             for series, finished in results:
                 if not finished:
                     store.leave_out(store.key(series), series.kind, DIED)
-        store.forget_left_out(sources, todo.keys() | path_keys.keys())
+        store.forget_left_out(sources, todo | path_keys.keys())
     finally:
         store.clean()
         table = store.rebuild()
@@ -231,7 +280,8 @@ def _fill(
         if r["status"] == LEFT_OUT
     }
     rejected = [
-        LeftOut(min(s.files), why[store.key(s)], store.key(s)) for s in found if store.key(s) in why
+        LeftOut(min(s.files), why[store.key(s)], store.key(s))
+        for s in _WithKeys(found, keys & why.keys())
     ]
     rows = store.rows()
     return Ingested(
@@ -239,7 +289,40 @@ def _fill(
         taken=tuple(row for row in rows if row.key in todo),
         before=tuple(row for row in rows if row.key in done),
         left_out=(*left_out, *rejected),
+        unmatched=found.unmatched,
     )
+
+
+def _note_sources(store: Store, sources: Iterator[tuple[str, tuple[str, ...]]]) -> None:
+    """Note which files each key came from, in tables of a size that fits in memory."""
+    table: list[tuple[str, tuple[str, ...]]] = []
+    files = 0
+    for source in sources:
+        table.append(source)
+        files += len(source[1])
+        if files >= NOTED:
+            store.note_sources(table)
+            table, files = [], 0
+    if table:
+        store.note_sources(table)
+
+
+@dataclass(frozen=True)
+class _WithKeys:
+    """The series with these keys, each once."""
+
+    found: _Named
+    keys: Set[str]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Series]:
+        waiting = set(self.keys)
+        for series in self.found:
+            if (key := self.found.store.key(series)) in waiting:
+                waiting.remove(key)
+                yield series
 
 
 def _take(store: Store, min_slices: int, series: Series) -> bool:

@@ -60,19 +60,19 @@ def assign_patients(found: Iterable[Series], whose: Mapping[str, str]) -> tuple[
 
     The table wins over what the files themselves say.
     """
-    if not whose:
-        return list(found), 0
-    used = set()
-    assigned = []
-    for series in found:
-        path = min(series.files)
-        ends = chain(_path_ends(path), _path_ends(shown(path)))
-        entry = next((end for end in ends if end in whose), None)
-        if entry is not None:
-            used.add(entry)
-            series = replace(series, patient=whose[entry])
-        assigned.append(series)
-    return assigned, len(whose) - len(used)
+    used: set[str] = set()
+    return [with_patient(series, whose, used) for series in found], len(whose) - len(used)
+
+
+def with_patient(series: Series, whose: Mapping[str, str], used: set[str]) -> Series:
+    """The series with its patient of the table. The line that fits is added to `used`."""
+    path = min(series.files) if whose else ""
+    ends = chain(_path_ends(path), _path_ends(shown(path)))
+    entry = next((end for end in ends if end in whose), None)
+    if entry is None:
+        return series
+    used.add(entry)
+    return replace(series, patient=whose[entry])
 
 
 def _path_ends(path: str) -> Iterator[str]:

@@ -11,10 +11,18 @@ import asyncio
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from ubr.weights.common.optional import optional
@@ -61,6 +69,7 @@ def each(
     unit: str = "series",
     already: int = 0,
     progress: bool = True,
+    threads: bool = False,
 ) -> Generator[tuple[Item, Result | None], None, None]:
     """Apply `task` to every item and yield the results as they finish, with a progress bar
     (`ubr.weights.common.progress`).
@@ -70,55 +79,61 @@ def each(
 
     Args:
         task: a function that can be pickled.
-        items: what to work on.
+        items: what to work on. No more are asked for than there is room for.
         workers: where.
         name: title of the progress bar.
         unit: what an item is.
         already: items that are done and count in the bar.
         progress: show the bar.
+        threads: workers that are a number are threads of this process, for work that leaves the
+            interpreter: processes take seconds to start.
 
     Raises:
         ValueError: Dask is not installed.
         ConnectionError: no scheduler answers at the address, or it is gone.
     """
-    waiting = deque(items)
-    total = already + len(waiting)
+    total = already + len(items) if isinstance(items, Sized) else None
     with progress_bar(total=total, done=already, title=name, unit=unit, show=progress) as bar:
-        for item, result in _results(task, waiting, workers):
+        for item, result in _results(task, iter(items), workers, threads):
             bar.update()
             yield item, result
 
 
 def _results(
-    task: Callable[[Item], Result], waiting: deque[Item], workers: Workers
+    task: Callable[[Item], Result], items: Iterator[Item], workers: Workers, threads: bool
 ) -> Iterator[tuple[Item, Result | None]]:
-    if not (workers and waiting):
-        yield from ((item, task(item)) for item in waiting)
+    if not workers:
+        yield from ((item, task(item)) for item in items)
         return
-    with _pool(workers, len(waiting)) as pool:
-        for room in (pool.room, *[lambda: 1] * ALONE):
-            died: deque[Item] = deque()
-            yield from _work_off(task, waiting, pool, room, died)
-            waiting = died
-    yield from ((item, None) for item in waiting)
+    first = list(islice(items, 1))
+    if not first:  # then no cluster need be there
+        return
+    died: deque[Item] = deque()
+    with _pool(workers, threads) as pool:
+        yield from _work_off(task, chain(first, items), pool, pool.room, died)
+        for _ in range(ALONE):
+            again, died = died, deque()
+            yield from _work_off(task, iter(again), pool, lambda: 1, died)
+    yield from ((item, None) for item in died)
 
 
 def _work_off(
     task: Callable[[Item], Result],
-    waiting: deque[Item],
+    items: Iterator[Item],
     pool: _Pool,
     room: Callable[[], int],
     died: deque[Item],
 ) -> Iterator[tuple[Item, Result]]:
-    """Work through `waiting`, as many at a time as there is room for.
+    """Work through `items`, as many at a time as there is room for; no others are asked for.
 
     Items whose process died are added to `died`.
     """
     under_way: dict[Future[Result], Item] = {}
-    while under_way or waiting:
-        while waiting and len(under_way) < room():
-            item = waiting.popleft()
+    while True:
+        for item in islice(items, max(0, room() - len(under_way))):
             under_way[pool.executor.submit(task, item)] = item
+        if not under_way:
+            return
         for future in wait(under_way, return_when=FIRST_COMPLETED).done:
             item = under_way.pop(future)
             try:
@@ -131,9 +146,9 @@ def _work_off(
 
 @dataclass(frozen=True)
 class _Pool:
-    """Processes of one kind.
+    """Workers of one kind.
 
-    room: how many items may be submitted at a time: one running and one ready per process.
+    room: how many items may be submitted at a time: one running and one ready for each.
     death: raised for an item whose process died.
     """
 
@@ -143,15 +158,14 @@ class _Pool:
 
 
 @contextmanager
-def _pool(workers: Workers, items: int) -> Iterator[_Pool]:
+def _pool(workers: Workers, threads: bool) -> Iterator[_Pool]:
     if isinstance(workers, str):
         with _cluster(workers) as pool:
             yield pool
         return
-    count = min(workers, items)
-    executor = ProcessPool(count)
+    executor = ThreadPoolExecutor(workers) if threads else ProcessPool(workers)
     try:
-        yield _Pool(executor, lambda: 2 * count, Died)
+        yield _Pool(executor, lambda: 2 * workers, Died)
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 

@@ -19,6 +19,8 @@ from ..reading.reference import ENOUGH
 from .read import read_findings, read_rows, read_slices, read_summaries
 from .series import SeriesScores
 
+RUNTIMES = {"torch": "torch", "openvino": "OpenVINO", "onnx": "ONNX Runtime"}
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -26,13 +28,14 @@ class Scored:
 
     folder: with the tables. sources: where each series was read from, by its key; for the caller
     only. already: how many series an earlier call had scored. notes: what the regions could not
-    give.
+    give, and why a runtime was not used. runtime: what computed the scores.
     """
 
     folder: Path
     sources: Mapping[str, str]
     already: int = 0
     notes: tuple[str, ...] = ()
+    runtime: str = "torch"
 
     @property
     def series(self) -> tuple[SeriesScores, ...]:
@@ -48,6 +51,7 @@ class Scored:
                 _warnings(row["warnings"]),
                 self.sources[row["series"]],
                 findings=found.get(row["series"], ()),
+                interpolated=slices[row["series"]].get("interpolated"),
             )
             for row in rows.values()
         )
@@ -64,7 +68,7 @@ class Scored:
         It holds counts, quality, the least straight curves, findings, and what was left out and
         why.
         """
-        rows = list(read_rows(self.folder / "series.csv"))
+        rows = self._rows()
         left_out = self.left_out
         return "\n".join(
             [
@@ -77,6 +81,22 @@ class Scored:
             ]
         )
 
+    def summary(self) -> dict[str, object]:
+        """The end of a scoring as plain values; no path."""
+        rows = self._rows()
+        return {
+            "series": len(rows),
+            "slices": sum(int(row["slices"]) for row in rows),
+            "already": self.already,
+            "runtime": self.runtime,
+            "findings": sum(bool(row["findings"]) for row in rows),
+            "left_out": [{"series": out.key, "reason": out.reason} for out in self.left_out],
+            "notes": list(self.notes),
+        }
+
+    def _rows(self) -> list[dict[str, str]]:
+        return list(read_rows(self.folder / "series.csv"))
+
     def _quality(self, rows: Sequence[Mapping[str, str]]) -> list[str]:
         """How many series were scored, how straight they are, and which are the least so."""
         r = {row["series"]: float(row["pearson_r"]) for row in rows}
@@ -85,7 +105,8 @@ class Scored:
         slices = sum(int(row["slices"]) for row in rows)
         lines = [
             f"scored    {len(rows):6,} series, {slices:,} slices; median r {median:.4f}; in "
-            f"{self.folder}"
+            f"{self.folder}",
+            f"{'':10}computed by {RUNTIMES[self.runtime]}",
         ]
         if self.already:
             lines.append(f"{'':10}{self.already:6,} of them by an earlier call")

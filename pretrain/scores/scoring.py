@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ubr.weights.common.checks import check_choice
 from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import scratch
+from ubr.weights.common.execution import Runtime
 from ubr.weights.common.pool import cores
 
 from ..data.scans import UnreadScan, is_store, scans_in_files, scans_in_store
 from ..data.volume import LeftOut
-from ..data.workers import DIED, Workers, chosen, each
+from ..data.workers import Workers, chosen
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
 from .read import LAST, read_rows
@@ -36,8 +34,6 @@ from .working import Working
 from .write import TableOptions, write_tables
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ubr.weights import Regressor, Weights
 
 
@@ -50,11 +46,13 @@ def score(
     regions: str | Path | Regions | None = None,
     coverage: float | None = None,
     features: bool = False,
+    every_mm: float | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     shard: str | None = None,
     with_paths: bool = False,
     device: str = "auto",
+    runtime: Runtime = "auto",
     progress: bool = True,
 ) -> Scored:
     """Score every slice of a store or of scans. An interrupted call resumes where it is repeated.
@@ -70,8 +68,11 @@ def score(
             default.
         features: also write features.npy, the 512 pooled features of each slice (float32), in the
             order of slices.parquet's rows.
-        workers: processes that read and resample; all but one core by default, 0 reads in this
-            process.
+        every_mm: read, decode and score only as many slices as lie at most so far apart, and
+            interpolate between them; slices.parquet then marks which. Geometry and missing slices
+            still come from all headers.
+        workers: processes, or for a store threads, that read and resample; one per core by
+            default, 0 reads in the calling thread.
         scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and resample
             instead. They must see the sources under the same paths, and be started with
             --nthreads 1.
@@ -80,6 +81,9 @@ def score(
         with_paths: also write which file or folder each series was read from. Paths may hold a
             name.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        runtime: what computes: "torch", or on a CPU "openvino" (extra `fast`) or "onnx" (extra
+            `onnx`). "auto" takes the fastest that is installed, where slices are enough to repay
+            its start and its scores equal torch's; a repeated call takes the same.
         progress: show a progress bar.
 
     Raises:
@@ -94,13 +98,15 @@ def score(
     from ubr.weights.common.devices import to_device
 
     weights = load(weights) if isinstance(weights, str | Path) else weights
-    staff = chosen(workers, scheduler, default=max(1, cores() - 1), least=0)
+    staff = chosen(workers, scheduler, default=cores(), least=0)
     share(shard)  # refuses another text before anything is looked for
-    options = _options(weights, regions, coverage, features, with_paths)
-    working = Working(Path(out), _settings(weights, options, shard), LAST)
-    regressor = Regressor.from_weights(weights).eval().to(memory_format=torch.channels_last)
-    to_device(regressor, device)
-    return _score(regressor, sources, working, options, shard, staff, progress)
+    check_choice("runtime", runtime, Runtime)
+    options = _options(weights, regions, coverage, features, with_paths, every_mm is not None)
+    working = Working(Path(out), _settings(weights, options, shard, every_mm), LAST)
+    runtime = _as_begun(runtime, working)
+    regressor = Regressor.from_weights(weights).eval().requires_grad_(False)
+    to_device(regressor.to(memory_format=torch.channels_last), device)
+    return _score(regressor, sources, working, options, shard, staff, runtime, progress)
 
 
 def share(shard: str | None) -> Callable[[str], bool]:
@@ -123,16 +129,24 @@ def _options(
     coverage: float | None,
     features: bool,
     with_paths: bool,
+    some: bool,
 ) -> TableOptions:
     """What the tables will hold. Raises `ValueError` for regions of other weights."""
     regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
     if regions is not None:
         regions.check(weights.sha256())
-    return TableOptions(regions, chosen_coverage(coverage, regions), features, with_paths)
+    return TableOptions(regions, chosen_coverage(coverage, regions), features, with_paths, some)
 
 
-def _settings(weights: Weights, options: TableOptions, shard: str | None) -> dict[str, object]:
-    """What the scores depend on besides the series."""
+def _settings(
+    weights: Weights, options: TableOptions, shard: str | None, every_mm: float | None
+) -> dict[str, object]:
+    """What the scores depend on besides the series; the runtime is added when it is known.
+
+    Raises `ValueError` for an option out of range.
+    """
+    if every_mm is not None and not 0 < every_mm < math.inf:
+        raise ValueError(f"every_mm must be above 0, got {every_mm:g}")
     return {
         "weights_sha256": weights.sha256(),
         "regions_sha256": _regions_sha256(options.regions),
@@ -140,7 +154,24 @@ def _settings(weights: Weights, options: TableOptions, shard: str | None) -> dic
         "features": options.features,
         "shard": shard,
         "with_paths": options.with_paths,
+        "every_mm": every_mm,
     }
+
+
+def _as_begun(runtime: Runtime, working: Working) -> Runtime:
+    """The runtime that the folder was begun with, or the choice for a new one.
+
+    Raises `ValueError` where another one is asked for: the last digits of its scores differ.
+    """
+    if not working.begun:
+        return runtime
+    begun = working.begun.get("runtime", "torch")  # earlier versions had no other
+    if begun not in get_args(Runtime) or runtime not in ("auto", begun):
+        raise ValueError(
+            f"{working.folder} was begun with runtime {begun}, not {runtime}; give the same "
+            "`runtime`, or a new `out`"
+        )
+    return cast(Runtime, begun)
 
 
 def _regions_sha256(regions: Regions | None) -> str | None:
@@ -157,9 +188,12 @@ def _score(
     options: TableOptions,
     shard: str | None,
     staff: Workers,
+    runtime: Runtime,
     progress: bool,
 ) -> Scored:
     """Score what is not scored yet, and write the tables once all of it is."""
+    from .adding import add_all, network_for
+
     is_mine = share(shard)
     found, left_out = _jobs(sources, staff, options.with_paths, progress)
     jobs = {job.key: job for job in found if is_mine(job.key)}
@@ -171,9 +205,11 @@ def _score(
     scored = Scored(working.folder, where, len(already), missing)
     if working.finished:
         working.tidy()
-        return scored
+        return replace(scored, runtime=runtime)
     todo = [job for key, job in jobs.items() if key not in already]
-    left_out += _add_all(regressor, todo, working, options, len(already), staff, progress)
+    network, why_not = network_for(regressor, runtime, todo, options)
+    working.settings["runtime"] = network.runtime
+    left_out += add_all(network, regressor.inputs, todo, working, len(already), staff, progress)
     done = sorted(jobs.keys() - {out.key for out in left_out})  # not by when a process was ready
     if not done and not (shard and found):
         reason = f": {left_out[0].reason}" if left_out else ""
@@ -188,7 +224,7 @@ def _score(
             {**working.settings, "backbone": regressor.backbone.name},
         )
         working.finish(made, names)
-    return scored
+    return replace(scored, runtime=network.runtime, notes=(*missing, *why_not))
 
 
 def _jobs(
@@ -202,46 +238,6 @@ def _jobs(
             "a store is scored alone; score several one after the other, or give scans"
         )
     return scans_in_store(sources[0], with_paths=with_paths)
-
-
-def _add_all(
-    regressor: Regressor,
-    todo: Sequence[UnreadScan],
-    working: Working,
-    options: TableOptions,
-    already: int,
-    staff: Workers,
-    progress: bool,
-) -> list[LeftOut]:
-    """Score series and keep what they give. Returns those that gave nothing."""
-    import torch
-
-    from ..data.gridding import Slices, slices_of
-
-    left_out = []
-    task = partial(slices_of, regressor.inputs)
-    results = each(task, todo, staff, name="score", already=already, progress=progress)
-    with closing(results):
-        for job, slices in results:
-            if isinstance(slices, Slices):
-                made = _arrays(regressor, torch.from_numpy(slices.grid), options)
-                warnings = np.array(slices.warnings, np.str_)
-                working.add(job.key, **made, z_mm=slices.z_mm, warnings=warnings)
-            else:
-                left_out.append(LeftOut(job.source, slices or DIED, job.key))
-    return left_out
-
-
-def _arrays(
-    regressor: Regressor, grid: Tensor, options: TableOptions
-) -> dict[str, NDArray[np.float32]]:
-    """Scores `[n]`, and the features `[n, 512]` that they are made of where they are needed."""
-    from ubr.weights.scorer import score_and_pool, score_grid
-
-    if options.features or (options.regions is not None and options.regions.classifier is not None):
-        scores, features = score_and_pool(regressor, grid)
-        return {"scores": scores, "features": features}
-    return {"scores": score_grid(regressor, grid)}
 
 
 def _path_key(path: str) -> str:
@@ -283,4 +279,5 @@ def _finished(working: Working, key: str, source: str) -> SeriesScores:
         tuple(arrays["warnings"].tolist()),
         source,
         arrays.get("features"),
+        interpolated=arrays.get("interpolated"),
     )

@@ -20,7 +20,8 @@ class SeriesScores:
     key: its hash. scores, z_mm: a number for each slice, superior to inferior. warnings: of its
     volume. source: where it was read from; it is written out only where paths were asked for.
     features: `[n, 512]`, what the regressor sees in each slice (the paper's pool6), if asked for.
-    findings: its faults, judged beside the series that were scored with it.
+    findings: its faults, judged beside the series that were scored with it. interpolated: where
+    only some slices were scored, which scores come from those around.
     """
 
     key: str
@@ -30,6 +31,7 @@ class SeriesScores:
     source: str
     features: NDArray[np.float32] | None = None
     findings: tuple[Finding, ...] = ()
+    interpolated: NDArray[np.bool_] | None = None
 
     def summary(self) -> dict[str, object]:
         """The row of series.csv."""

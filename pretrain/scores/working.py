@@ -24,7 +24,7 @@ from ubr.weights.common.disk import is_part, make_folder, sweep, whole, write_te
 
 
 class Working:
-    """What has been finished in a folder of results.
+    """What has been finished in a folder of results, and in `begun` the settings it began with.
 
     Nothing is written before the first series is added.
 
@@ -40,16 +40,19 @@ class Working:
     def __init__(self, folder: Path, settings: Mapping[str, object], last: str) -> None:
         self.folder, self.path = folder, folder / "working"
         self.settings, self._last = dict(settings), last
+        self.begun: dict[str, object] = {}
         begun = folder / "settings.json"
         if begun.exists():
-            self._compare(begun)
+            self.begun = self._compare(begun)
         elif folder.exists() and (
             not folder.is_dir() or any(not is_part(path) for path in folder.iterdir())
         ):
             raise ValueError(f"{folder} is not empty, or a file; give a new `out`")
 
-    def _compare(self, begun: Path) -> None:
-        found = doors.read_json(begun, dict[str, Any], "it is damaged; give a new `out`")
+    def _compare(self, begun: Path) -> dict[str, object]:
+        found: dict[str, object] = doors.read_json(
+            begun, dict[str, Any], "it is damaged; give a new `out`"
+        )
         for name, asked in self.settings.items():
             if found.get(name) != asked:
                 was, now = (_shown(value) for value in (found.get(name), asked))
@@ -58,6 +61,7 @@ class Working:
                     f"{self.folder} was begun with {option} {was}, not {now}; give what it was "
                     "begun with, or a new `out`"
                 )
+        return found
 
     @property
     def finished(self) -> bool:

@@ -45,13 +45,15 @@ class TableOptions:
     """What the tables hold besides scores.
 
     regions: parts and landmarks, with intervals of this coverage. features: of each slice.
-    with_paths: where each series was read from.
+    with_paths: where each series was read from. some: only some slices were scored; the column
+    `interpolated` says which were not.
     """
 
     regions: Regions | None = None
     coverage: float = 0.9
     features: bool = False
     with_paths: bool = False
+    some: bool = False
 
 
 def write_tables(
@@ -132,11 +134,21 @@ def _slice_rows(series: Sequence[SeriesScores], options: TableOptions) -> pa.Tab
                 np.concatenate([np.empty(0, np.float64), *(one.z_mm for one in series)])
             ),
             "score": pa.array(scores),
+            **({"interpolated": pa.array(_interpolated(series))} if options.some else {}),
             **{
                 name: pa.array(column)
                 for name, column in _columns(series, scores, options.regions).items()
             },
         }
+    )
+
+
+def _interpolated(series: Sequence[SeriesScores]) -> NDArray[np.bool_]:
+    return np.concatenate(
+        [
+            np.empty(0, np.bool_),
+            *(one.interpolated for one in series if one.interpolated is not None),
+        ]
     )
 
 

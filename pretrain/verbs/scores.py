@@ -22,10 +22,10 @@ def score(options: Options, words: Sequence[str]) -> None:
         "Score every slice of a store or of scans. Repeat the command to resume it."
     )
     options.layout = {
-        "Most used": ("out", "regions", "features"),
+        "Most used": ("out", "regions", "features", "every_mm"),
         "Regions": ("coverage",),
-        "Machine": ("device", "workers", "scheduler", "shard"),
-        "Output": ("with_paths",),
+        "Machine": ("device", "runtime", "workers", "scheduler", "shard"),
+        "Output": ("with_paths", "json"),
     }
     options.add_argument("weights", metavar="WEIGHTS", help=WEIGHTS)
     options.add_argument(
@@ -54,7 +54,11 @@ def score(options: Options, words: Sequence[str]) -> None:
         help="also write where each series was read from; paths may hold a name",
     )
     options.offer(score, {"weights", "sources", "out", "features", "with_paths", "regions"})
-    show(score(**options.read(words)).table())
+    options.offer_json("what was scored and what was left out")
+    given = options.read(words)
+    as_json = given.pop("json")
+    scored = score(**given)
+    show(scored.summary() if as_json else scored.table())
 
 
 def report(options: Options, words: Sequence[str]) -> None:

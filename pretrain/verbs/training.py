@@ -23,7 +23,14 @@ LAYOUT = {
     "Data": ("g", "m", "unit", "begin", "balance"),
     "Input contract, which travels with the weights": ("inputs",),
     "Augmentation": ("augment",),
-    "Method": ("head_std", "order_scale", "distance_weight", "position_weight", "mean_losses"),
+    "Method": (
+        "head_std",
+        "order_scale",
+        "distance_weight",
+        "position_weight",
+        "stretch",
+        "mean_losses",
+    ),
     "Optimization": (
         *("optimizer", "lr", "momentum", "weight_decay", "bias_lr_factor", "schedule", "drops"),
         *("clip_norm", "seed"),

@@ -126,7 +126,8 @@ def test_remaining__folds_that_other_data_or_recipes_have_rows_of_are_not_skippe
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(result_rows, "RESULTS", tmp_path)
-    monkeypatch.setattr(folds, "held_out_patients", lambda cohort: [["a"], ["b"]])
+    parts = {"development": ["d"], "0": ["a"], "1": ["b"], "2": ["c"]}
+    monkeypatch.setattr(folds, "held_out_patients", lambda cohort: parts)
     about = {"config": "c", "data_sha256": "d"}
     result_rows.append(
         "learning",
@@ -136,11 +137,12 @@ def test_remaining__folds_that_other_data_or_recipes_have_rows_of_are_not_skippe
             {**about, "config": "o", "fold": 0},
         ],
     )
-    assert remaining(ANY, None, about, "learning") == [(0, ["a"])]
+    assert remaining(ANY, None, about, "learning") == [("0", ["a"]), ("2", ["c"])]
     assert (
         "skipped, learning.csv has it: config c, data_sha256 d, fold 1" in capsys.readouterr().out
     )
-    assert remaining(ANY, 1, about, "learning") == []
+    assert remaining(ANY, "1", about, "learning") == []
+    assert remaining(ANY, "development", about, "learning") == [("development", ["d"])]
 
 
 def test_checkpoints__a_quality_that_falls_with_the_error_chooses_the_best() -> None:

@@ -65,7 +65,15 @@ def contents(folder: Path) -> dict[str, Any]:
             found[name] = [{k: v for k, v in one.items() if k != "images_per_s"} for one in lines]
         elif path.suffix in (".ckpt", ".pth"):
             saved = torch.load(path, weights_only=True)
-            kept = ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "model")
+            kept = (
+                "state_dict",
+                "optimizer_states",
+                "lr_schedulers",
+                "epoch",
+                "global_step",
+                "loops",
+                "model",
+            )
             found[name] = _plain({part: saved[part] for part in kept if part in saved})
             found[name + " about"] = saved.get("about")
         else:

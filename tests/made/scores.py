@@ -15,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from ubr.pretrain.reading.regions import Level, Regions
+from ubr.pretrain.scores import adding
 from ubr.weights import InputSpec, Regressor, Weights, build, scorer
+from ubr.weights.runtimes import Network
 
 from .dicom import expected
 
@@ -27,10 +29,16 @@ def darkness(_regressor: Any, grid: torch.Tensor) -> NDArray[np.float32]:
     return (-grid.float().mean(dim=(1, 2)) / 10).numpy()
 
 
+def dark_network(*_: Any, **__: Any) -> Network:
+    """Stands in for `runtimes.network_of`."""
+    return Network("torch", 16, 1, lambda grid: (darkness(None, torch.from_numpy(grid)), None))
+
+
 @contextmanager
 def scored_by_darkness() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scorer, "score_grid", darkness)
+        patch.setattr(adding, "network_of", dark_network)
         yield
 
 

@@ -173,3 +173,22 @@ def test_real_scans(shared: Path, name: str, at: int, y0: int, y1: int, x0: int,
     np.testing.assert_allclose(
         body_boxes(volume.hu, volume.spacing_mm)[at], [y0, y1, x0, x1], atol=10
     )
+
+
+@pytest.mark.parametrize("steps", [(1, 1), (2, 3), (5, 4), (7, 80)])
+def test_block_mean__is_that_of_each_block(steps: tuple[int, int]) -> None:
+    from ubr.weights.body import _block_mean
+
+    hu = np.random.default_rng(0).integers(-1024, 3072, (2, 31, 45)).astype(np.int16)
+    small = _block_mean(hu, *steps)
+    down, right = (
+        np.arange(0, -(-n // s) * s).clip(max=n - 1) for n, s in zip((31, 45), steps, strict=True)
+    )
+    for y in range(small.shape[1]):
+        for x in range(small.shape[2]):
+            rows, columns = (
+                at[k * step : (k + 1) * step]
+                for at, k, step in ((down, y, steps[0]), (right, x, steps[1]))
+            )
+            block = hu[:, rows][:, :, columns].astype(np.float64)
+            np.testing.assert_array_equal(small[:, y, x], block.mean((1, 2)).astype(np.float32))

@@ -612,3 +612,22 @@ def test_export__a_full_disk_is_one_line_and_leaves_nothing(
     with pytest.raises(OSError, match=r"for want of disk space; make room|No space left on device"):
         export(kept("timm/resnet18"), tmp_path / f"x{ENDINGS[library]}", to=library)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "to"), [("x.pkl", "detectron2"), ("x.pth", "torchvision")])
+def test_export__interrupted_before_its_own_file_stood_is_finished(
+    name: str, to: Any, tmp_path: Path
+) -> None:
+    weights = kept("timm/resnet18")
+    export(weights, tmp_path / name, to=to)
+    expected = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(expected) == 2
+    (tmp_path / name).unlink()
+    export(weights, tmp_path / name, to=to)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == expected
+    (beside,) = (path for path in tmp_path.iterdir() if path.name != name)
+    (tmp_path / name).unlink()
+    beside.write_text("mine")
+    with pytest.raises(ValueError, match=f"{beside.name} exists; give another path, or set"):
+        export(weights, tmp_path / name, to=to)
+    assert beside.read_text() == "mine" and list(tmp_path.iterdir()) == [beside]

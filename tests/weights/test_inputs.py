@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from ubr.weights import InputSpec
+from ubr.weights.body import series_box, shown_boxes
 
 
 def test_to_input__windows_and_normalises_by_the_formula() -> None:
@@ -170,3 +172,45 @@ def test_spec__survives_json_and_refuses_guesses() -> None:
 def test_spec__refuses(wrong: dict[str, object], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         InputSpec(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mm_per_px", [None, 3.0, 9.0])
+@pytest.mark.parametrize("n", [1, 16, 37])
+def test_to_grid__some_slices_at_a_time_equal_all_at_once(n: int, mm_per_px: float | None) -> None:
+    rng = np.random.default_rng(n)
+    hu = torch.from_numpy(rng.integers(-1000, 1500, (n, 70, 90)).astype(np.int16))
+    boxes = np.array([[5 + k % 3, 60, 10, 70 + k % 5] for k in range(n)], np.int16)
+    boxes[n // 2] = (0, 0, 0, 0) if n > 1 else boxes[0]
+    inputs = InputSpec(size_px=32, field="body", mm_per_px=mm_per_px)
+    # Once more, on the whole series: air outside each body, then one crop, one call, one pad.
+    top, bottom, left, right = series_box(boxes)
+    shown = hu.clone()
+    for plane, (y0, y1, x0, x1) in zip(shown, shown_boxes(boxes).tolist(), strict=True):
+        outside = torch.ones_like(plane, dtype=torch.bool)
+        outside[y0:y1, x0:x1] = False
+        if y1 > y0:
+            plane[outside] = -1024
+    shown = shown[:, None, top:bottom, left:right].float()
+    field_mm = max(2.0 * (bottom - top), 1.5 * (right - left)) if mm_per_px is None else None
+    sides = 2.0 * (bottom - top), 1.5 * (right - left)
+    y, x = (round(side * 32 / (field_mm or 32 * (mm_per_px or 0))) for side in sides)
+    small = F.interpolate(shown, (y, x), mode="bilinear", antialias=True)
+    up, before = (32 - y) // 2, (32 - x) // 2
+    small = F.pad(small, (before, 32 - x - before, up, 32 - y - up), value=-1024)
+    found = inputs.to_grid(hu, (2.0, 1.5), boxes)
+    assert torch.equal(found, small[:, 0].round().to(torch.int16))
+    some = np.arange(0, n, 3)
+    assert torch.equal(inputs.to_grid(hu[some], (2.0, 1.5), boxes, slices=some), found[some])
+
+
+@pytest.mark.parametrize("neighbours", [None, 4.0, 7.5, 30.0])
+def test_with_neighbours__of_some_slices_needs_few_and_equals_all(neighbours: float | None) -> None:
+    inputs = InputSpec(size_px=16, neighbours_mm=neighbours)
+    z_mm = np.array([0, 2.5, 5, 7.5, 10, 15, 17.5, 20, 22.5, 25, 27.5, 30])
+    grid = torch.randint(-1000, 1000, (12, 16, 16), dtype=torch.int16)
+    wanted = np.array([0, 4, 5, 11])
+    needed = inputs.needed(z_mm, wanted)
+    assert set(wanted) <= set(needed.tolist()) <= set(range(12))
+    assert len(needed) == {None: 4, 4.0: 11, 7.5: 8, 30.0: 4}[neighbours]
+    whole = inputs.with_neighbours(grid, z_mm)
+    assert torch.equal(inputs.with_neighbours(grid[needed], z_mm, wanted), whole[wanted])

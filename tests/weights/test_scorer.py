@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from tests.made.networks import weights_of
 from ubr.weights import Regressor, scorer
 from ubr.weights.body import body_boxes
-from ubr.weights.scorer import score_and_pool, score_grid, score_slices
+from ubr.weights.runtimes import Network, network_of
+from ubr.weights.scorer import score_grid, score_series, score_slices
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +39,6 @@ def test_score_grid__is_the_regressor_in_batches(
     np.testing.assert_allclose(score_grid(regressor, grid), expected, rtol=1e-5)
     monkeypatch.setattr(scorer, "BATCH", 2)
     np.testing.assert_allclose(score_grid(regressor, grid), expected, rtol=1e-5)
-    scores, features = score_and_pool(regressor, grid)
-    np.testing.assert_allclose(scores, expected, rtol=1e-5)
-    assert features.shape == (5, 512)
 
 
 def test_score_slices__resamples_and_adds_neighbours(regressor: Regressor) -> None:
@@ -51,3 +53,65 @@ def test_score_slices__resamples_and_adds_neighbours(regressor: Regressor) -> No
         expected = score_grid(one, inputs.with_neighbours(grid, z_mm))
         np.testing.assert_array_equal(score_slices(one, hu, spacing, z_mm), expected)
         assert expected.shape == (4,)
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_score_series__do_not_depend_on_the_company_they_are_scored_in(
+    regressor: Regressor, features: bool
+) -> None:
+    lengths = [1, 40, 3, 16, 17, 64, 2]
+    series = {f"s{n}": grid_of(regressor, n).numpy() for n in lengths}
+    network = network_of(regressor, "torch", features=features)
+    found = list(score_series(network, series.items()))
+    assert [key for key, _, _ in found] == list(series)
+    turned = {key: scores for key, scores, _ in score_series(network, [*series.items()][::-1])}
+    for key, scores, pooled in found:
+        with torch.inference_mode():
+            wanted = regressor.pool6(torch.from_numpy(series[key]))
+            expected = regressor.head.score(wanted).numpy()
+        np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
+        assert (pooled is not None) == features
+        if pooled is not None:
+            np.testing.assert_allclose(pooled, wanted.numpy(), rtol=1e-4, atol=1e-5)
+        ((_, alone, _),) = score_series(network, [(key, series[key])])
+        assert alone.tobytes() == scores.tobytes() == turned[key].tobytes()
+
+
+def test_score_series__fills_batches_across_series() -> None:
+    sizes = []
+
+    def infer(grid: NDArray[Any]) -> tuple[NDArray[Any], None]:
+        sizes.append(grid.shape)
+        return grid[:, 0, 0].astype(np.float32), None
+
+    series = [(n, np.full((n, 2, 2), n, np.int16)) for n in (1, 2, 5, 9, 3)]  # 20 slices
+    found = list(score_series(Network("torch", 8, 2, infer), series))
+    assert sizes == [(8, 2, 2)] * 3
+    assert [(key, scores.tolist()) for key, scores, _ in found] == [
+        (n, [n] * n) for n in (1, 2, 5, 9, 3)
+    ]
+
+
+def test_score_series__computes_while_the_next_series_is_read() -> None:
+    begun, read = threading.Event(), []
+
+    def infer(grid: NDArray[Any]) -> tuple[NDArray[Any], None]:
+        begun.set()
+        return np.zeros(len(grid), np.float32), None
+
+    def reading() -> Iterator[tuple[int, NDArray[Any]]]:
+        yield 0, np.zeros((4, 2, 2), np.int16)
+        read.append(begun.wait(10))  # else it would wait for the reader
+        yield 1, np.zeros((4, 2, 2), np.int16)
+
+    assert [key for key, _, _ in score_series(Network("torch", 4, 1, infer), reading())] == [0, 1]
+    assert read == [True]
+
+
+def test_score_series__an_error_of_the_network_ends_it(regressor: Regressor) -> None:
+    def infer(grid: NDArray[Any]) -> tuple[NDArray[Any], None]:
+        raise MemoryError("out of memory")
+
+    series = [(n, np.zeros((30, 2, 2), np.int16)) for n in range(9)]
+    with pytest.raises(MemoryError, match="out of memory"):
+        list(score_series(Network("torch", 8, 2, infer), series))

@@ -13,6 +13,8 @@ from .checks import check_at_least, check_choices
 
 Accelerator = Literal["auto", "cpu", "gpu", "mps"]
 Place = Literal["auto", "gpu", "ram", "file"]
+Runtime = Literal["auto", "torch", "openvino", "onnx"]
+"""What computes scores (`ubr.weights.runtimes`)."""
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,22 @@ class TrainingModule(L.LightningModule):
             values = {name: value.detach() for name, value in shown.items()}
             self.log_dict(values, sync_dist=self.trainer.world_size > 1, batch_size=batch_size)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out those of Lightning's counts that tell where a run was cut.
+
+        A validation that is made up for is counted twice. After the last step the epoch ends, if
+        the run was not cut just there, and only the count of steps has a meaning.
+        """
+        ended = checkpoint["global_step"] >= (self.trainer.max_steps or 0)
+        counts = {
+            name: count
+            for name, count in checkpoint["loops"]["fit_loop"].items()
+            if "val_loop" not in name and (not ended or "optim_progress" in name)
+        }
+        checkpoint["loops"] = {"fit_loop": counts}
+        if ended:
+            checkpoint["epoch"] = 0
+
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:

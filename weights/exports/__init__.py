@@ -8,7 +8,9 @@ library ignores it, so that it can be used as a start again.
 
 from __future__ import annotations
 
+import filecmp
 import shutil
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -74,8 +76,10 @@ def export(
     with disk.whole(path) as part:
         snippet = writer.write(weights, layout, part, path)
         # What belongs beside the file appears before the file itself.
-        for made, final in zip(writer.beside(part), writer.beside(path), strict=True):
-            _check_beside(made, final, overwrite)
+        pairs = list(zip(writer.beside(part), writer.beside(path), strict=True))
+        if not overwrite:
+            _check_beside(pairs)
+        for made, final in pairs:
             with disk.whole(final) as beside:
                 made.replace(beside)
         if path.is_dir():
@@ -83,15 +87,16 @@ def export(
     return snippet
 
 
-def _check_beside(made: Path, final: Path, overwrite: bool) -> None:
-    """Raise `ValueError` if another file lies where one belongs beside an export.
+def _check_beside(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Raise `ValueError` if a file beside an export would replace another one.
 
-    What an export left that was cut before its own file appeared is the same, and no obstacle.
+    The same bytes are those of an export that was interrupted before its own file stood.
+
+    pairs: what was made, and where it will be.
     """
-    there = final.exists() or final.is_symlink()
-    same = final.is_file() and final.read_bytes() == made.read_bytes()
-    if there and not same and not overwrite:
-        raise ValueError(f"{final} exists; give another path, or set `overwrite`")
+    for made, final in pairs:
+        if final.exists() and not (final.is_file() and filecmp.cmp(made, final, shallow=False)):
+            raise ValueError(f"{final} exists; give another path, or set `overwrite`")
 
 
 def _check_place(path: Path, writer: Writer, overwrite: bool) -> None:

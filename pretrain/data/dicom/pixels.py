@@ -140,9 +140,9 @@ def _check_pixels(ds: Any) -> None:
     first = next((n for n, tag in enumerate(tags) if tag.group == PIXELS), len(tags))
     if tags[first:] != sorted(tags[first:]):
         raise UnusableError("truncated or damaged (bytes between the pixels)")
-    high, bits = ((numbers(ds, name) or [None])[0] for name in ("HighBit", "BitsStored"))
-    if high is not None and bits is not None and high != bits - 1:
-        raise UnusableError(f"BitsStored {bits:g} and HighBit {high:g} contradict each other")
+    high, bits = numbers(ds, "HighBit"), numbers(ds, "BitsStored")
+    if high and bits and high[0] != bits[0] - 1:
+        raise UnusableError(f"BitsStored {bits[0]:g} and HighBit {high[0]:g} contradict each other")
 
 
 def _padding(ds: Any, image: NDArray[Any]) -> NDArray[np.bool_] | None:

@@ -10,9 +10,10 @@ belong together.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ SAME = 1e-3
 """Directions (cosines) and pixel spacings (mm) closer than this are the same."""
 
 
-@dataclass(eq=False)
+@dataclass
 class _Group:
     """The files of one series, and what its volumes are warned of."""
 
@@ -48,32 +49,57 @@ class _Frame:
         return self.header.slices[self.number]
 
 
-def group_series(headers: Iterable[Header]) -> tuple[list[Series], list[LeftOut]]:
-    """The series that files make up, and what made none, one line per reason.
+class Headers(Protocol):
+    """The DICOM files that a search found, which need not fit in memory (`index.Index`)."""
 
-    The order does not depend on the order of the files.
+    def by_series(self) -> Iterator[list[Header]]:
+        """The files of each patient's SeriesInstanceUID, in the order of their paths."""
+
+    def shared_uids(self) -> dict[str, int]:
+        """How many patients or studies have a SeriesInstanceUID, where there are several."""
+
+    def set_apart(self, stage: str, key: object, path: str) -> None:
+        """Keep a file for later, with the others of its stage and key."""
+
+    def apart(self, stage: str) -> Iterator[list[Header]]:
+        """The files of a stage that have a key in common, in the order of their paths."""
+
+
+def group_series(headers: Headers) -> Iterator[Series | LeftOut]:
+    """The series that files make up, and what made none, one entry per reason.
+
+    One series at a time is in memory. What is found does not depend on the order of the files.
     """
-    by_series: dict[tuple[str, ...], list[Header]] = defaultdict(list)
-    for header in sorted(headers, key=lambda h: h.path):
-        by_series[header.series, *header.whose].append(header)
-    groups: list[_Group] = []
-    left: list[LeftOut] = []
-    for members in by_series.values():
-        usable, out = _usable(members)
-        left += out
-        if usable:
-            groups.append(_Group(usable))
-    _mark_shared_uids(groups)
-    found: list[Series] = []
-    for group in _join_single_slices(groups):
-        stacks, out = _stacks(group.members)
-        left += out
-        uid = _uid(group)
-        for number, stack in enumerate(stacks, 1):
-            of = f"#{number}/{len(stacks)}" if len(stacks) > 1 else ""
-            mixed = [f"mixed: stack {number} of {len(stacks)} of the series"] if of else []
-            found.append(_series(uid + of, stack, (*mixed, *group.warnings)))
-    return sorted(found, key=lambda s: s.files[0]), left
+    shared = headers.shared_uids()
+    for members in headers.by_series():
+        usable, left = _usable(members)
+        yield from left
+        if len(usable) == 1 == len(usable[0].slices):
+            headers.set_apart("study", _scan_of(usable[0]), usable[0].path)
+        elif usable:
+            yield from _volumes(_group(usable, shared))
+    yield from _single_slices(headers, shared)
+
+
+def _group(members: list[Header], shared: Mapping[str, int]) -> _Group:
+    """A group with the warning where several patients or studies have its UID, which then names
+    none of them.
+    """
+    if (sharers := shared.get(members[0].series, 1)) == 1:
+        return _Group(members)
+    warning = f"mixed: {sharers} patients or studies have this series' UID"
+    return _Group(members, [warning], own_uid=False)
+
+
+def _volumes(group: _Group) -> Iterator[Series | LeftOut]:
+    """The series of a group, one per stack, and what is none."""
+    stacks, left = _stacks(group.members)
+    yield from left
+    uid = _uid(group)
+    for number, stack in enumerate(stacks, 1):
+        of = f"#{number}/{len(stacks)}" if len(stacks) > 1 else ""
+        mixed = [f"mixed: stack {number} of {len(stacks)} of the series"] if of else []
+        yield _series(uid + of, stack, (*mixed, *group.warnings))
 
 
 def _usable(members: list[Header]) -> tuple[list[Header], list[LeftOut]]:
@@ -110,43 +136,30 @@ def _left(paths: Sequence[str], reason: str) -> LeftOut:
     return LeftOut(paths[0], reason + more)
 
 
-def _mark_shared_uids(groups: list[_Group]) -> None:
-    """Warn of several patients or studies under one UID, which then names none of them."""
-    sharing: dict[str, list[_Group]] = defaultdict(list)
-    for group in groups:
-        sharing[group.members[0].series].append(group)
-    for sharers in sharing.values():
-        for group in sharers if len(sharers) > 1 else ():
-            group.own_uid = False
-            group.warnings.append(
-                f"mixed: {len(sharers)} patients or studies have this series' UID"
-            )
-
-
-def _join_single_slices(groups: list[_Group]) -> list[_Group]:
-    """Groups of one slice each as one, where patient, study and series number are the same and the
+def _single_slices(headers: Headers, shared: Mapping[str, int]) -> Iterator[Series | LeftOut]:
+    """Groups of one slice each, as one where patient, study and series number are the same and the
     slices make an even stack. Others that would make a stack stay apart, and are warned of.
     """
-    single = {g: None for g in groups if len(g.members) == 1 == len(g.members[0].slices)}
-    kept = [g for g in groups if g not in single]
-    for apart in _by(single, lambda h: (h.series if "|" in h.series else "", *h.whose, h.number)):
-        members = [group.members[0] for group in apart]
+    for members in headers.apart("study"):
         if _is_stack(members) and not step_warnings(_places(members)):
-            kept.append(_Group(members, [f"joined: {len(apart)} series of one slice each"], False))
-            for group in apart:
-                del single[group]
-    for apart in _by(single, lambda h: (h.patient or str(Path(h.path).parent),)):
-        if _is_stack([group.members[0] for group in apart]):
-            for group in apart:
-                group.warnings.append(f"single: one of {len(apart)} series of one slice each")
-    return [*kept, *single]
+            joined = f"joined: {len(members)} series of one slice each"
+            yield from _volumes(_Group(members, [joined], own_uid=False))
+        else:
+            for header in members:
+                whose = header.patient or str(Path(header.path).parent)
+                headers.set_apart("patient", whose, header.path)
+    for members in headers.apart("patient"):
+        warned = _is_stack(members)
+        for header in members:
+            group = _group([header], shared)
+            if warned:
+                group.warnings.append(f"single: one of {len(members)} series of one slice each")
+            yield from _volumes(group)
 
 
-def _by(groups: Iterable[_Group], key: Callable[[Header], Hashable]) -> list[list[_Group]]:
-    found: dict[Hashable, list[_Group]] = defaultdict(list)
-    for group in groups:
-        found[key(group.members[0])].append(group)
-    return [*found.values()]
+def _scan_of(header: Header) -> tuple[str, ...]:
+    """What files of one scan have in common where each has a series UID of its own."""
+    return header.series if "|" in header.series else "", *header.whose, header.number
 
 
 def _places(members: Sequence[Header]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import cache
 from typing import Any
 
 _TEXT = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST"}
@@ -20,17 +21,18 @@ def texts(part: Any, name: str) -> list[str]:
 
     part: a data set, or an empty mapping for a functional group that is not there.
     """
-    from pydicom.datadict import dictionary_VR
     from pydicom.dataelem import RawDataElement
-    from pydicom.tag import Tag
 
-    if not part or (tag := Tag(name)) not in part:
+    if not part:
+        return []
+    tag, usual_vr = _named(name)
+    if tag not in part:
         return []
     element = part.get_item(tag)
     if isinstance(element, RawDataElement):
         if not element.value:
             return []
-        vr = element.VR if element.VR not in (None, "UN") else dictionary_VR(tag)
+        vr = element.VR if element.VR not in (None, "UN") else usual_vr
         if vr in _TEXT:
             written = element.value.decode("latin-1")
             return [text.strip(" \0\r\n\t") for text in written.split("\\")]
@@ -40,6 +42,16 @@ def texts(part: Any, name: str) -> list[str]:
         return []
     values = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else value
     return [text.strip(" \0\r\n\t") for v in values for text in str(v).split("\\")]
+
+
+@cache
+def _named(name: str) -> tuple[Any, str]:
+    """An attribute's tag, and the type of its values."""
+    from pydicom.datadict import dictionary_VR
+    from pydicom.tag import Tag
+
+    tag = Tag(name)
+    return tag, dictionary_VR(tag)
 
 
 def numbers(part: Any, name: str) -> list[float] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,25 +22,42 @@ DAMAGED = (
 UNKNOWN = "it was left out, and the reason is damaged; ingest its source again"
 
 _UNVERIFIED = b"unverified"
+_AT_ONCE = 1024
+"""Rows that are in memory as JSON holds them, which takes many times the catalog's memory."""
 
 
-def catalog_of(rows: list[dict[str, Any]]) -> pa.Table:
-    """The table of rows as JSON holds them.
+def catalog_of(rows: Iterable[dict[str, Any]]) -> pa.Table:
+    """The table of rows as JSON holds them, of which some are in memory at a time.
 
     Of rows with the same content one stays taken. The table's metadata say whether a row that is
     taken has no checksums.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
+    rows, tables, unverified = iter(rows), [_schema().empty_table()], False
+    while batch := list(islice(rows, _AT_ONCE)):
+        unverified |= any(row["status"] == TAKEN and "slices_crc32" not in row for row in batch)
+        tables.append(pa.Table.from_pylist(batch, schema=_schema()))
+    table = pa.concat_tables(tables)
     # Of equals the one whose patient is known comes first.
-    rows.sort(key=lambda r: (r.get("digest", ""), r.get("patient") == r["key"], r["key"]))
-    for row, before in zip(rows[1:], rows, strict=False):
-        if row["status"] == TAKEN and row["digest"] == before.get("digest"):
-            row |= {"status": LEFT_OUT, "reason": SAME_CONTENT}
-    rows.sort(key=lambda r: r["status"] == LEFT_OUT)
-    unverified = any(row["status"] == TAKEN and "slices_crc32" not in row for row in rows)
+    by = {
+        "digest": pc.fill_null(table["digest"], ""),
+        "unknown": pc.fill_null(pc.equal(table["patient"], table["key"]), False),
+        "key": table["key"],
+    }
+    order = pc.sort_indices(pa.table(by), [(name, "ascending") for name in by]).to_numpy()
+    few = table.select(["status", "reason", "digest"]).take(order)
+    status, reason, digest = (column.to_pylist() for column in few.columns)
+    for i in range(1, len(order)):
+        if status[i] == TAKEN and digest[i] == digest[i - 1]:
+            status[i], reason[i] = LEFT_OUT, SAME_CONTENT
+    taken_first = np.argsort([one == LEFT_OUT for one in status], kind="stable")
+    # What is long is copied once.
+    table = table.take(order[taken_first])
+    texts = {"status": [status[i] for i in taken_first], "reason": [reason[i] for i in taken_first]}
     metadata = {_UNVERIFIED: b"1"} if unverified else {}
-    return pa.Table.from_pylist(rows, schema=_schema()).replace_schema_metadata(metadata)
+    return _with_texts(table, **texts).combine_chunks().replace_schema_metadata(metadata)
 
 
 def is_unverified(table: pa.Table) -> bool:
@@ -91,7 +110,6 @@ def is_whole(row: dict[str, Any], key: str, *, taken: bool) -> bool:
 
 def leave_out_damaged(table: pa.Table) -> pa.Table:
     """The catalog, with those taken series left out that cannot be scans."""
-    import pyarrow as pa
 
     status, reason = table["status"].to_pylist(), table["reason"].to_pylist()
     z_mm, body = _lists(table["z_mm"]), _lists(table["body"])
@@ -100,10 +118,16 @@ def leave_out_damaged(table: pa.Table) -> pa.Table:
             status[i], reason[i] = LEFT_OUT, DAMAGED
     if DAMAGED not in reason:
         return table
-    for name, column in (("status", status), ("reason", reason)):
-        table = table.set_column(
-            table.schema.get_field_index(name), name, pa.array(column, pa.string())
-        )
+    return _with_texts(table, status=status, reason=reason)
+
+
+def _with_texts(table: pa.Table, **columns: list[str]) -> pa.Table:
+    """The table with other texts in some of its columns."""
+    import pyarrow as pa
+
+    for name, column in columns.items():
+        where = table.schema.get_field_index(name)
+        table = table.set_column(where, name, pa.array(column, pa.string()))
     return table
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -233,10 +234,11 @@ class Store:
 
         The file has gone, or was taken under its UID.
         """
-        files = self.sources()
-        for path in (self.path / "series").glob("*.left.json"):
-            key = path.name.split(".")[0]
-            if key not in keys and any(
+        left = [(p, p.name.split(".")[0]) for p in (self.path / "series").glob("*.left.json")]
+        earlier = [(path, key) for path, key in left if key not in keys]
+        files = self.sources() if earlier else {}  # as large as the archive has files
+        for path, key in earlier:
+            if any(
                 Path(shown(file)).is_relative_to(shown(str(source.absolute())))
                 for file in files.get(key, ())
                 for source in sources
@@ -255,14 +257,7 @@ class Store:
 
         Where the store cannot be written to, it is made in memory only.
         """
-        rows: list[dict[str, Any]] = []
-        for name in self._row_files():
-            key, taken = name.split(".")[0], not name.endswith(".left.json")
-            try:
-                rows.append(self._read_row(key, taken=taken) or damaged(key, taken=taken))
-            except FileNotFoundError:  # another ingest took it meanwhile
-                continue
-        table = catalog_of(rows)
+        table = catalog_of(self._each_row())
         try:
             with disk.whole(self.path / "catalog.parquet") as part:
                 write_table(table, part)
@@ -295,6 +290,13 @@ class Store:
         except ValueError:
             return None
         return row if is_whole(row, key, taken=taken) else None
+
+    def _each_row(self) -> Iterator[dict[str, Any]]:
+        """The rows of all series, damaged ones as left out."""
+        for name in self._row_files():
+            key, taken = name.split(".")[0], not name.endswith(".left.json")
+            with suppress(FileNotFoundError):  # another ingest took it meanwhile
+                yield self._read_row(key, taken=taken) or damaged(key, taken=taken)
 
     def _row_files(self) -> set[str]:
         """Names of the files with rows; of a series that was left out first, the later one."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from pathlib import Path
 
 import nibabel as nib
@@ -505,3 +506,33 @@ def test_every_real_scan_is_taken(shared: Path, tmp_path: Path) -> None:
     for row in done.taken:
         without_body = np.flatnonzero(row.body[:, 1] == 0).tolist()
         assert (store.read(row.key, without_body) < -300).all()  # nothing but air
+
+
+def test_an_ingest_stopped_while_it_searched__reads_no_header_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ubr.pretrain.data import find
+
+    for number in range(3):
+        for path in write(tmp_path / "scans" / str(number), Made().datasets()[number:]):
+            os.utime(path, (1e9, 1e9))
+    whole = run(tmp_path / "scans", store=tmp_path / "whole", workers=1)
+    look, looked_at = find._look, Counter[str]()
+
+    def stopped(path: str) -> object:
+        if sum(looked_at.values()) == 40:
+            raise KeyboardInterrupt
+        looked_at[path] += 1
+        return look(path)
+
+    monkeypatch.setattr(find, "_look", stopped)
+    monkeypatch.setattr(find, "_BATCH", 1)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "scans", store=tmp_path / "store", workers=1)
+    assert not (tmp_path / "store" / "store.json").exists()
+    looked_at.update({"the stop": 1})
+    assert len(run(tmp_path / "scans", store=tmp_path / "store", workers=1).taken) == 3
+    assert set(looked_at.values()) == {1} and len(looked_at) == 58
+    rows = [Store.open(tmp_path / name).rows() for name in ("store", "whole")]
+    assert [row.digest for row in rows[0]] == [row.digest for row in rows[1]]
+    assert len(whole.taken) == 3 and not list(tmp_path.rglob("search-*"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,28 +51,40 @@ def stopping(function: Callable[..., Any], calls: int) -> Callable[..., Any]:
     return stops
 
 
-def start(world: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
-    words = [
-        "score",
-        str(world / "w.safetensors"),
-        str(world / "store"),
-        "--out",
-        str(out),
-        "--device",
-        "cpu",
-        *more,
-    ]
+KILLING = """
+import os, signal, sys
+from multiprocessing import active_children
+from ubr.pretrain.cli import main
+from ubr.pretrain.scores.working import Working
+
+add, kept = Working.add, []
+
+def killing(self, key, **arrays):
+    if len(kept) == int(sys.argv[2]):
+        victim = sys.argv[1]
+        known = {"self": os.getpid, "reader": lambda: active_children()[0].pid}
+        os.kill(known[victim]() if victim in known else int(victim), signal.SIGKILL)
+    kept.append(key)
+    add(self, key, **arrays)
+
+if __name__ == "__main__":
+    Working.add = killing
+    sys.exit(main(sys.argv[3:]))
+"""
+
+
+def start_killing(
+    victim: str, kept: int, weights: Path, source: Path, out: Path, *more: str
+) -> subprocess.Popen[bytes]:
+    """A command line that scores, and kills when so many series are kept: it cannot be too late.
+
+    victim: "self", one "reader", or the number of a process.
+    """
+    script = out.with_name("killing.py")  # a file, for readers import it
+    script.write_text(KILLING)
+    words = ["score", weights, source, "--out", out, "--device", "cpu", *more]
     return subprocess.Popen(
-        [sys.executable, "-m", "ubr.pretrain.cli", *words],
+        [sys.executable, script, victim, str(kept), *map(str, words)],
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
-
-
-def wait_for(process: subprocess.Popen[bytes], out: Path, parts: int) -> None:
-    deadline = time.monotonic() + 60
-    while len(list((out / "working").glob("*.npz"))) < parts:
-        assert time.monotonic() < deadline and process.poll() is None, (
-            "it was over before it could be killed"
-        )
-        time.sleep(0.001)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from ubr.pretrain.data.volume import Series
 from ubr.pretrain.scores.scoring import score
 from ubr.weights import Weights
 
-from .helpers import contents, start, wait_for
+from .helpers import contents, start_killing
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +41,9 @@ def cluster() -> Iterator[Any]:
 def test_scheduler__gives_the_same_bytes_though_a_worker_is_killed(
     world: Path, tmp_path: Path, cluster: Any
 ) -> None:
-    process = start(world, tmp_path / "s", "--scheduler", cluster.scheduler_address)
-    wait_for(process, tmp_path / "s", 1)
-    os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+    worker = str(next(iter(cluster.workers.values())).pid)
+    files = world / "w.safetensors", world / "store", tmp_path / "s"
+    process = start_killing(worker, 0, *files, "--scheduler", cluster.scheduler_address)
     assert process.wait(120) == 0
     assert contents(tmp_path / "s") == contents(world / "whole")
 

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.dataset
@@ -22,9 +23,11 @@ from ubr.pretrain.data.scans import scans_of
 from ubr.pretrain.data.store.values import write_values
 from ubr.pretrain.reading.classifier import Classifier
 from ubr.pretrain.reading.regions import Level, Regions
+from ubr.pretrain.scores import adding
 from ubr.pretrain.scores.read import read_features, read_slices
 from ubr.pretrain.scores.scoring import score, share
-from ubr.weights import Regressor, Weights, scorer
+from ubr.pretrain.scores.working import Working
+from ubr.weights import Regressor, Weights
 
 from .helpers import SERIES, Stop, contents, rows, run, stopping
 
@@ -110,7 +113,7 @@ def test_refused__other_weights_options_or_series(
         run(world, tmp_path / "s")
     else:
         with monkeypatch.context() as patch, pytest.raises(Stop):
-            patch.setattr(scorer, "score_grid", stopping(scorer.score_grid, 2))
+            patch.setattr(Working, "add", stopping(Working.add, 2))
             run(world, tmp_path / "s")
     before = sorted(tmp_path.rglob("*"))
     for sources, chosen, options, reason in (
@@ -285,3 +288,107 @@ def test_score__warnings_are_told_on_every_run(world: Path, tmp_path: Path) -> N
     ]
     for table in tables:
         assert "warning        2 series: gap" in table and "warning        2 series: tilt" in table
+
+
+def test_every_mm__scores_few_slices_and_interpolates_between(world: Path, tmp_path: Path) -> None:
+    few = run(world, tmp_path / "s", every_mm=10.0, features=True)
+    all_of_them = run(world, tmp_path / "all", features=True)
+    some, _ = read_slices(few.folder)
+    whole, _ = read_slices(all_of_them.folder)
+    features = read_features(few.folder), read_features(all_of_them.folder)
+    assert some.keys() == whole.keys() and len(some) == SERIES
+    for key, one in some.items():
+        z_mm, marked = one["z_mm"], one["interpolated"]
+        scored = ~marked
+        assert z_mm.tolist() == whole[key]["z_mm"].tolist()
+        assert scored[[0, -1]].all() and 0.2 < scored.mean() < 0.6
+        assert np.diff(z_mm[scored]).max() <= 10.001
+        # The same bytes for what was scored, and a straight line between.
+        assert np.array_equal(one["score"][scored], whole[key]["score"][scored])
+        line = np.interp(z_mm, z_mm[scored], one["score"][scored])
+        np.testing.assert_allclose(one["score"], line, rtol=1e-5, atol=1e-6)
+        between = [np.interp(z_mm, z_mm[scored], f[scored]) for f in features[1][key].T]
+        np.testing.assert_allclose(features[0][key], np.stack(between, 1), rtol=1e-4, atol=1e-5)
+    assert "interpolated" not in whole[key] and few.series[0].interpolated is not None
+    settings = json.loads((few.folder / "settings.json").read_text())
+    assert settings["every_mm"] == 10.0
+    with pytest.raises(ValueError, match=r"was begun with every_mm 10\.0, not 5\.0"):
+        run(world, tmp_path / "s", every_mm=5.0, features=True)
+
+
+def test_every_mm__stopped_goes_on_and_ends_with_the_same_bytes(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Working, "add", stopping(Working.add, 5))
+        run(world, tmp_path / "s", every_mm=7.0)
+    assert run(world, tmp_path / "s", every_mm=7.0).already == 5
+    run(world, tmp_path / "whole", every_mm=7.0)
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("every_mm", [0.0, -5.0, math.nan, math.inf])
+def test_every_mm__out_of_range_is_refused(every_mm: float, world: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="every_mm must be above 0, got"):
+        run(world, tmp_path / "s", every_mm=every_mm)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_score__threads_that_read_a_store_change_no_byte(
+    workers: int, world: Path, tmp_path: Path
+) -> None:
+    run(world, tmp_path / "s", workers=workers)
+    assert contents(tmp_path / "s") == contents(world / "whole")
+
+
+def test_runtime__that_is_not_equal_is_left_and_said(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready, asked = adding.network_of, []
+
+    def unequal(regressor: Any, runtime: str, **options: Any) -> Any:
+        asked.append(runtime)
+        if runtime == "openvino":
+            raise ValueError("scores under runtime 'openvino' differ by 3; use 'torch'")
+        return ready(regressor, runtime, **options)
+
+    monkeypatch.setattr(adding, "network_of", unequal)
+    monkeypatch.setattr(adding, "chosen_runtime", lambda *_: "openvino")
+    scored = run(world, tmp_path / "s")
+    assert asked == ["openvino", "torch"] and scored.runtime == "torch"
+    assert "differ by 3; torch was used" in scored.table() and "by torch" in scored.table()
+    assert contents(tmp_path / "s") == contents(world / "whole")
+    with pytest.raises(ValueError, match="differ by 3; use 'torch'"):
+        run(world, tmp_path / "chosen", runtime="openvino")
+
+
+def test_runtime__of_a_folder_stays_when_it_is_resumed(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Working, "add", stopping(Working.add, 2))
+        run(world, tmp_path / "s")
+    settings = json.loads((tmp_path / "s" / "settings.json").read_text())
+    assert settings.pop("runtime") == "torch" and settings.pop("every_mm") is None
+    with pytest.raises(ValueError, match="was begun with runtime torch, not onnx; give the same"):
+        run(world, tmp_path / "s", runtime="onnx")
+    # As an earlier version began it.
+    (tmp_path / "s" / "settings.json").write_text(json.dumps(settings))
+    monkeypatch.setattr(adding, "chosen_runtime", lambda choice, *_: choice)  # "auto" would fail
+    scored = run(world, tmp_path / "s")
+    assert scored.already == 2 and scored.runtime == "torch"
+    assert run(world, tmp_path / "s").runtime == "torch"
+
+
+def test_summary__says_what_was_scored_and_how(weights: Weights, tmp_path: Path) -> None:
+    write_nifti(tmp_path / "DOE^JANE" / "a.nii", 1)
+    (tmp_path / "DOE^JANE" / "letter.txt").write_text("Dear Jane")
+    scored = score(weights, [tmp_path / "DOE^JANE"], tmp_path / "s", workers=0, progress=False)
+    said = scored.summary()
+    assert json.loads(json.dumps(said)) == said and "JANE" not in json.dumps(said)
+    assert said["series"] == 1 and said["runtime"] == "torch" and said["already"] == 0
+    assert said["slices"] == len(scored.series[0].scores)
+    assert said["left_out"] == [
+        {"series": "", "reason": "not DICOM, NIfTI, NRRD, MetaImage or PNG"}
+    ]

@@ -12,29 +12,29 @@ from typing import Any
 
 import pytest
 
-from tests.pretrain.data.test_ingestion import children, write_nifti
-from ubr.pretrain.scores import working
+from tests.pretrain.data.test_ingestion import write_nifti
+from ubr.pretrain.scores import adding, working
 from ubr.pretrain.scores.scoring import score
-from ubr.weights import Weights, scorer
+from ubr.weights import Weights
 from ubr.weights.common.claims import Claimed
 
-from .helpers import SERIES, Stop, contents, rows, run, start, stopping, wait_for
+from .helpers import SERIES, Stop, contents, rows, run, start_killing, stopping
 
 
 def test_stopped__goes_on_and_ends_with_the_same_bytes(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(scorer, "score_grid", stopping(scorer.score_grid, 5))
+        patch.setattr(working.Working, "add", stopping(working.Working.add, 5))
         run(world, tmp_path / "s")
     assert (
         len(list((tmp_path / "s" / "working").glob("*.npz"))) == 5
         and not (tmp_path / "s" / "slices.parquet").exists()
     )
     with monkeypatch.context() as patch:
-        patch.setattr(
-            scorer, "score_grid", stopping(scorer.score_grid, SERIES - 5)
-        )  # no series is read or scored twice
+        # no series is read or kept twice
+        patch.setattr(adding, "slices_of", stopping(adding.slices_of, SERIES - 5))
+        patch.setattr(working.Working, "add", stopping(working.Working.add, SERIES - 5))
         scored = run(world, tmp_path / "s")
     assert scored.already == 5 and "5 of them by an earlier call" in scored.table()
     assert contents(tmp_path / "s") == contents(world / "whole")
@@ -78,7 +78,7 @@ def test_stopped__a_damaged_part_is_said_and_can_be_scored_again(
     damage: bytes, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(scorer, "score_grid", stopping(scorer.score_grid, 5))
+        patch.setattr(working.Working, "add", stopping(working.Working.add, 5))
         run(world, tmp_path / "s")
     part = next((tmp_path / "s" / "working").glob("*.npz"))
     part.write_bytes(damage)
@@ -91,7 +91,7 @@ def test_stopped__a_damaged_part_is_said_and_can_be_scored_again(
 
 def test_finished__is_left_alone(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {p: p.stat().st_mtime_ns for p in (world / "whole").iterdir()}
-    monkeypatch.setattr(scorer, "score_grid", stopping(scorer.score_grid, 0))
+    monkeypatch.setattr(working.Working, "add", stopping(working.Working.add, 0))
     assert f"{SERIES} of them by an earlier call" in run(world, world / "whole").table()
     assert {p: p.stat().st_mtime_ns for p in (world / "whole").iterdir()} == before
 
@@ -102,7 +102,7 @@ def test_new_series_are_added_to_a_scoring_that_is_not_finished(
     for seed in range(3):
         write_nifti(tmp_path / "scans" / f"{seed}.nii", seed)
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(scorer, "score_grid", stopping(scorer.score_grid, 2))
+        patch.setattr(working.Working, "add", stopping(working.Working.add, 2))
         score(weights, [tmp_path / "scans"], tmp_path / "s", workers=0, progress=False)
     write_nifti(tmp_path / "scans" / "3.nii", 3)
     (tmp_path / "scans" / "0.nii").unlink()
@@ -112,22 +112,33 @@ def test_new_series_are_added_to_a_scoring_that_is_not_finished(
 
 
 @pytest.mark.heavy
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
-def test_killed__whole_run_and_workers_end_with_the_same_bytes(world: Path, tmp_path: Path) -> None:
+def test_killed__while_a_store_is_scored_ends_with_the_same_bytes(
+    world: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "s"
-    process = start(world, out, "--workers", "2")
-    wait_for(process, out, 2)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL and not (out / "slices.parquet").exists()
-    done = len(list((out / "working").glob("*.npz")))
-    process = start(world, out, "--workers", "2")
-    wait_for(process, out, done + 1)
-    readers = [
-        p for p in children(process) if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()
-    ]
-    os.kill(readers[0], signal.SIGKILL)
-    assert process.wait(120) == 0
+    for kept, more in ((2, 2), (5, 7)):
+        process = start_killing(
+            "self", kept, world / "w.safetensors", world / "store", out, "--workers", "2"
+        )
+        assert process.wait(300) == -signal.SIGKILL and not (out / "slices.parquet").exists()
+        assert len(list((out / "working").glob("*.npz"))) == more
+    assert run(world, out).already == 7
     assert contents(out) == contents(world / "whole")
+
+
+@pytest.mark.heavy
+def test_killed__whole_run_and_readers_end_with_the_same_bytes(world: Path, tmp_path: Path) -> None:
+    weights, scans = world / "w.safetensors", tmp_path / "scans"
+    for seed in range(24):
+        write_nifti(scans / f"{seed}.nii", seed)
+    score(weights, [scans], tmp_path / "whole", workers=0, progress=False)
+    out = tmp_path / "s"
+    process = start_killing("self", 3, weights, scans, out, "--workers", "2")
+    assert process.wait(300) == -signal.SIGKILL
+    assert len(list((out / "working").glob("*.npz"))) == 3
+    process = start_killing("reader", 1, weights, scans, out, "--workers", "2")
+    assert process.wait(300) == 0
+    assert contents(out) == contents(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("name", ["slices.parquet", "series.csv", "left_out.csv", "features.npy"])
@@ -135,8 +146,7 @@ def test_links__in_a_folder_that_was_handed_in_are_not_followed(
     name: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(scorer, "score_grid", stopping(scorer.score_grid, 5))
-        patch.setattr(scorer, "score_and_pool", stopping(scorer.score_and_pool, 5))
+        patch.setattr(working.Working, "add", stopping(working.Working.add, 5))
         run(world, tmp_path / "s", features=True)
     mine = tmp_path / "mine"
     mine.write_text("mine")
@@ -153,7 +163,7 @@ def test_links__a_working_folder_elsewhere_is_refused(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(scorer, "score_grid", stopping(scorer.score_grid, 2))
+        patch.setattr(working.Working, "add", stopping(working.Working.add, 2))
         run(world, tmp_path / "s")
     (tmp_path / "elsewhere").mkdir()
     shutil.rmtree(tmp_path / "s" / "working")
@@ -166,16 +176,16 @@ def test_links__a_working_folder_elsewhere_is_refused(
 def test_two_at_once__one_is_refused_and_the_other_gives_what_one_gives(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score_grid, refused = scorer.score_grid, []
+    add, refused = working.Working.add, []
 
-    def and_another(*args: Any) -> Any:
+    def and_another(*args: Any, **arrays: Any) -> Any:
         """Score a series, while another call comes for the same folder."""
         with pytest.raises(Claimed) as found:
             run(world, tmp_path / "s")
         refused.append(str(found.value))
-        return score_grid(*args)
+        return add(*args, **arrays)
 
-    monkeypatch.setattr(scorer, "score_grid", and_another)
+    monkeypatch.setattr(working.Working, "add", and_another)
     run(world, tmp_path / "s")
     assert len(refused) == SERIES and f"written by process {os.getpid()}" in refused[0]
     assert contents(tmp_path / "s") == contents(world / "whole")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import tracemalloc
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ubr.pretrain.data.store import DAMAGED, SAME_CONTENT, SeriesRow, Store
+from ubr.pretrain.data.store import DAMAGED, SAME_CONTENT, SeriesRow, Store, catalog
 from ubr.pretrain.data.store.catalog import UNKNOWN
-from ubr.pretrain.data.store.rows import BEFORE
+from ubr.pretrain.data.store.rows import BEFORE, LEFT_OUT, row_taken
 from ubr.pretrain.data.store.values import write_values
 from ubr.pretrain.data.tables import write_table
 
@@ -286,3 +288,25 @@ def test_rows__are_taken_from_files_with_the_name_of_a_key_only(store: Store) ->
     key = add(store, 1)
     shutil.copy(store.path / "series" / f"{key}.json", store.path / "series" / "notes.json")
     assert [row.key for row in store.rows()] == [key] and len(store.catalog()) == 1
+
+
+def test_catalog_of__holds_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "_AT_ONCE", 32)
+
+    def rows(count: int) -> Iterator[dict[str, Any]]:
+        volume = made_volume(0, slices=50)
+        one = row_taken("0" * 16, "p", "nifti", volume, made_boxes(volume))
+        for number in range(count):
+            digest = f"{number // 2:032x}"  # of each two, one is a copy
+            yield {**json.loads(json.dumps(one)), "key": f"{number:016x}", "digest": digest}
+
+    peaks = []
+    for count in (100, 100, 1600):
+        tracemalloc.start()
+        table = catalog.catalog_of(rows(count))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert table["status"].to_pylist() == ["taken"] * (count // 2) + [LEFT_OUT] * (count // 2)
+        assert table["key"].to_pylist()[:2] == [f"{number:016x}" for number in (0, 2)]
+        assert set(table["reason"].to_pylist()) == {"", catalog.SAME_CONTENT}
+    assert peaks[2] < 3 * peaks[1]  # 16 times as many rows

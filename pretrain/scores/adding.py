@@ -1,0 +1,119 @@
+"""Scoring series and keeping what they give: reading, the network and writing beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ubr.weights import InputSpec, Regressor
+from ubr.weights.common.execution import Runtime
+from ubr.weights.runtimes import (
+    Network,
+    chosen_runtime,
+    cpu_streams,
+    network_of,
+    torch_threads,
+)
+from ubr.weights.scorer import score_series
+
+from ..data.gridding import Slices, slices_of
+from ..data.scans import UnreadScan
+from ..data.volume import LeftOut
+from ..data.workers import DIED, Workers, each
+from .working import Working
+from .write import TableOptions
+
+
+def network_for(
+    regressor: Regressor, choice: Runtime, todo: Sequence[UnreadScan], options: TableOptions
+) -> tuple[Network, tuple[str, ...]]:
+    """The regressor ready to score, and why not under the runtime that "auto" would take.
+
+    Raises `ValueError` for a runtime that was chosen and cannot be used.
+    """
+    by_features = options.regions is not None and options.regions.classifier is not None
+    ready = partial(network_of, regressor, features=options.features or by_features)
+    device = next(regressor.parameters()).device
+    name = chosen_runtime(choice, device, sum(map(_slices_about, todo)))
+    try:
+        return ready(name), ()
+    except ValueError as error:
+        if choice != "auto":
+            raise
+        return ready("torch"), (str(error).replace("; use 'torch'", "; torch was used"),)
+
+
+def _slices_about(job: UnreadScan) -> int:
+    """How many slices a series has; where only its pixels tell, as many as are usual."""
+    if isinstance(job.origin, tuple):
+        return job.origin[1].slices
+    if job.origin.frames:
+        return sum(map(len, job.origin.frames))
+    return len(job.origin.files) if job.origin.kind in ("dicom", "png") else 100
+
+
+def add_all(
+    network: Network,
+    inputs: InputSpec,
+    todo: Sequence[UnreadScan],
+    working: Working,
+    already: int,
+    staff: Workers,
+    progress: bool,
+) -> list[LeftOut]:
+    """Score series and keep what they give. Returns those that gave nothing."""
+    left_out: list[LeftOut] = []
+    every_mm = cast(float | None, working.settings["every_mm"])
+    task = partial(slices_of, inputs, every_mm)
+    # Decompressing a store leaves the interpreter. Decoding files does not, and may crash.
+    stored = bool(todo) and isinstance(todo[0].origin, tuple)
+    results = each(
+        task, todo, staff, name="score", already=already, progress=progress, threads=stored
+    )
+
+    def usable() -> Generator[tuple[tuple[str, Slices], NDArray[np.int16]]]:
+        for job, slices in results:
+            if isinstance(slices, Slices):
+                yield (job.key, slices), slices.grid
+            else:
+                left_out.append(LeftOut(job.source, slices or DIED, job.key))
+
+    with torch_threads(cpu_streams()[1]), closing(results), closing(usable()) as series:
+        for (key, slices), scores, features in score_series(network, series):
+            made = (
+                {"scores": scores} if features is None else {"scores": scores, "features": features}
+            )
+            _keep(working, key, slices, made, marked=every_mm is not None)
+    return left_out
+
+
+def _keep(
+    working: Working,
+    key: str,
+    slices: Slices,
+    made: Mapping[str, NDArray[np.float32]],
+    marked: bool,
+) -> None:
+    """Keep what a series' slices gave; between those that were scored it is interpolated.
+
+    Scores are linear in the features, so both may be.
+    """
+    z_mm, taken = slices.z_mm, slices.taken
+    arrays: dict[str, NDArray[Any]] = dict(made)
+    if len(taken) < len(z_mm):
+        upper = np.searchsorted(taken, np.arange(len(z_mm))).clip(1)
+        at, low, high = z_mm, z_mm[taken[upper - 1]], z_mm[taken[upper]]
+        share = ((at - low) / (high - low)).astype(np.float32)
+        arrays = {
+            name: (one[upper - 1].T * (1 - share) + one[upper].T * share).T
+            for name, one in made.items()
+        }
+    if marked:
+        arrays["interpolated"] = ~np.isin(np.arange(len(z_mm)), taken)
+    warnings = np.array(slices.warnings, np.str_)
+    working.add(key, **arrays, z_mm=z_mm, warnings=warnings)

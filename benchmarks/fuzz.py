@@ -32,7 +32,7 @@ import sys
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -247,8 +247,6 @@ class Fuzz:
             return trouble
         if ran.status:
             return "refused"
-        if case.door.page:
-            ran = replace(ran, out=ran.out + told_in(folder / case.door.page))
         answer = case.door.answered(folder)
         is_same = answer == sound.answer and (answer or ran.out == sound.ran.out)
         if is_same:
@@ -283,12 +281,6 @@ def trouble_of(ran: forked.Ran, folder: Path) -> str:
     if set(outside) - {"case", "case.said"}:
         return f"OUTSIDE: {outside}"
     return ""
-
-
-def told_in(page: Path) -> str:
-    """What a page says of what could not be read."""
-    text = page.read_text("utf-8")
-    return "\n".join(re.findall(r"[\w ]*\b(?:damaged|missing|cannot be read)\b[\w ]*", text))
 
 
 def is_said(sound: forked.Ran, ran: forked.Ran) -> bool:

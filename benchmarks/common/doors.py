@@ -27,7 +27,7 @@ class Door:
     people write or read them. checked: whether the format has a checksum, so that damage to bytes
     is told from other values. pickled: whether a careless reader would run code in them.
     answer: what the command makes, beside what it prints. spoken: whether what it prints is the
-    answer. page: a file of the answer that tells people what was not read.
+    answer.
     without: patterns of files that are taken away, so that there is something to do.
     """
 
@@ -41,7 +41,6 @@ class Door:
     checked: bool = False
     pickled: bool = False
     spoken: bool = False
-    page: str = ""
     without: tuple[str, ...] = ()
 
     def furnish(self, sound: Path, folder: Path) -> list[Path]:
@@ -184,7 +183,7 @@ def _plain() -> list[Door]:
         Door("scores.parquet", REPORT, ("scores",),
              "scores/slices.parquet", "parquet"),
         Door("pictures of a store", "ubr-pretrain report scores --out out/a.html --store store",
-             ("scores", "store"), "store/series/*", "", checked=True, page="out/a.html"),
+             ("scores", "store"), "store/series/*", "", checked=True),
         Door("calibrated scores", CALIBRATE, TABLES, "scores/s*", "", text=True),
         Door("features", f"{CALIBRATE} --features", TABLES, "scores/features.npy", "numpy"),
         Door("labels", CALIBRATE, TABLES, "labels.csv", "csv", text=True),

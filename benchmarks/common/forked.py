@@ -121,6 +121,7 @@ def start(
             (2, said / "err", os.O_WRONLY | os.O_CREAT),
         ):
             os.dup2(os.open(name, flags, 0o600), number)
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # whatever stands in for them
         os.chdir(folder)
         _prepare(said / "tmp")
         if before:

@@ -115,6 +115,8 @@ def spread(count: int, wanted: int) -> list[int]:
     """So many moments, spread over all; each of them where there are fewer."""
     if count <= wanted:
         return list(range(count))
+    if wanted == 1:
+        return [count // 2]
     return [round(n * (count - 1) / (wanted - 1)) for n in range(wanted)]
 
 

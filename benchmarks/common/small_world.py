@@ -123,7 +123,7 @@ def _scans(folder: Path) -> None:
 
 def _patients(folder: Path) -> None:
     names = [f"PHANTOM-{seed:06d}.nii.gz" for seed in range(SERIES)]
-    _write(folder / "patients.csv", ("file", "patient"), [(n, n[8:14]) for n in names])
+    _write(folder / "patients.csv", ("file", "patient"), [(n, f"patient {n[13]}") for n in names])
 
 
 def _labels(folder: Path) -> None:

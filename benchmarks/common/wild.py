@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,8 @@ def wild_dicom(data: bytes, rng: Random) -> bytes:
         value += b" " * (len(value) % 2)
         dataset[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
     out = io.BytesIO()
-    dataset.save_as(out)
+    with warnings.catch_warnings(action="ignore"):
+        dataset.save_as(out)
     return out.getvalue()
 
 

@@ -20,7 +20,8 @@ def read_patients(path: Path) -> dict[str, str]:
     """The table as a mapping from `file` to `patient`.
 
     Raises:
-        ValueError: the file cannot be read, a column is missing, or a line names no patient.
+        ValueError: the file cannot be read, a column is missing, or a line names no patient or has
+            another number of columns.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -35,6 +36,11 @@ def read_patients(path: Path) -> dict[str, str]:
             for row in table:
                 if not row["file"]:
                     continue
+                if None in row or None in row.values():
+                    raise ValueError(
+                        f"{path}: line {table.line_num} must have {len(table.fieldnames or ())} "
+                        "columns, as the first line; mend it, or save the table again"
+                    )
                 patient = (row["patient"] or "").strip()
                 if not patient:
                     raise ValueError(

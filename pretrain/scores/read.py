@@ -94,11 +94,16 @@ def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]],
 def _check_slices(where: str, columns: Mapping[str, NDArray[Any]], keys: NDArray[Any]) -> None:
     """Each row needs a series, its place in it, a position and a score."""
     kinds = {"index": "iu", "z_mm": "f", "score": "f"}
-    wrong = [name for name, kind in kinds.items() if columns[name].dtype.kind not in kind]
+    wrong = [
+        name
+        for name, kind in kinds.items()
+        if name not in columns or columns[name].dtype.kind not in kind
+    ]
     if wrong or not all(isinstance(key, str) for key in keys):
         raise ValueError(f"{where}: column {(wrong or ['series'])[0]} is damaged; {AGAIN}")
-    if not np.isfinite(columns["z_mm"]).all():
-        raise ValueError(f"{where}: a position is no number; {AGAIN}")
+    for name, what in (("z_mm", "position"), ("score", "score")):
+        if not np.isfinite(columns[name]).all():
+            raise ValueError(f"{where}: a {what} is no number; {AGAIN}")
 
 
 def _read_last(folder: Path) -> pa.Table:

@@ -131,6 +131,10 @@ def test_tables__that_do_not_belong_together_are_one_line(
         ("z_mm", ["x"], "column z_mm is damaged"),
         ("score", [1], "column score is damaged"),
         ("series", [None], "column series is damaged"),
+        ("z_mm", None, "column z_mm is damaged"),
+        ("score", None, "column score is damaged"),
+        ("score", [float("inf")], "a score is no number"),
+        ("score", [float("nan")], "a score is no number"),
         ("index", None, r"cannot be read \(KeyError\)|cannot be read"),
     ],
 )

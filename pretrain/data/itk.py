@@ -212,19 +212,19 @@ def _check_bytes(header: nrrd.Header, size: int) -> None:
     SimpleITK gives what lay in memory where there are fewer, and others where bytes came between.
     """
     if header.fields.get("CompressedData", "").lower() in ("true", "1"):
-        enough = sum(_unpacked_bytes(data, header.start, size) for data in header.data) >= size
+        there, skips = sum(_unpacked_bytes(d, header.start, size) for d in header.data), False
     else:
         there = sum(Path(data).stat().st_size - header.start for data in header.data)
         skips = header.fields.get("HeaderSize", "0") != "0"  # SimpleITK skips another header
-        enough = there >= size
-        if not skips and there > size:
-            raise UnusableError(SURPLUS)
-    if not enough:
+    if there < size:
         raise UnusableError(_DAMAGED)
+    if there > size and not skips:
+        raise UnusableError(SURPLUS)
 
 
 def _unpacked_bytes(path: str, start: int, most: int) -> int:
-    """How many bytes packed voxels have, as far as more than `most` is not looked for.
+    """How many bytes packed voxels have. More than `most` are not counted to their end, so their
+    checksum is not seen.
 
     SimpleITK gives whatever came out of a stream with a wrong checksum; it knows no second stream
     after the first.

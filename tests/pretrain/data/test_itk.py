@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 from ubr.pretrain.data import find
+from ubr.pretrain.data.affine import SURPLUS
 from ubr.pretrain.data.volume import UnusableError
 
 from ...made.dicom import X, Y, Z, expected
 from ...made.scans import only, refusal
+
+DAMAGED = "damaged or truncated file, or not what its ending says"
 
 
 def itk_image(axes: tuple[int, ...] = (0, 1, 2)) -> Any:
@@ -289,24 +292,25 @@ def test_read_itk__packed_voxels_in_several_streams_or_too_few_are_refused(
     whole = packed.read_bytes()
     first = whole.index(b"LOCAL\n") + 6 if name == "ct.mha" else 0
     voxels = zlib.decompress(whole[first:])
-    for streams, accepted in (
-        ([voxels], True),
-        ([voxels + b"more"], True),
-        ([voxels[:3000], voxels[3000:]], False),
-        ([voxels[:3000], voxels[3000:9000], voxels[9000:]], False),
-        ([voxels[:-2]], False),
+    whole_stream, longer = gzip.compress(voxels), gzip.compress(voxels[::-1] + b"more")
+    for content, reason in (
+        (whole_stream, ""),
+        (longer, SURPLUS),
+        (longer[:-8], SURPLUS),  # a flipped bit can hide the end of a stream, and its checksum
+        (gzip.compress(voxels[:3000]) + gzip.compress(voxels[3000:]), DAMAGED),
+        (gzip.compress(voxels[:9000]) + gzip.compress(voxels[9000:]) + whole_stream, DAMAGED),
+        (gzip.compress(voxels[:-2]), DAMAGED),
     ):
-        content = b"".join(gzip.compress(stream) for stream in streams)
         header = path.read_bytes() if name == "ct.mhd" else whole[:first]
         size = re.sub(
             rb"CompressedDataSize = \d+", b"CompressedDataSize = %d" % len(content), header
         )
         path.write_bytes(size)
         packed.write_bytes((size if name == "ct.mha" else b"") + content)
-        if accepted:
+        if not reason:
             np.testing.assert_array_equal(only(path).hu, expected())
         else:
-            assert refusal(path) == "damaged or truncated file, or not what its ending says"
+            assert refusal(path) == reason
 
 
 @pytest.mark.parametrize("name", ["ct.nrrd", "ct.nhdr", "ct.mha", "ct.mhd"])

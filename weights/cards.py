@@ -23,7 +23,7 @@ def card(weights: Weights) -> str:
         "intensity": _intensity(weights.inputs),
         "start": _start(p.start),
         "data": _data(p.data),
-        "quality, no label used": _quality(p.held_out),
+        "quality, no label used": _quality(p.held_out or HeldOut()),
         "training": _training(p),
         "versions": ", ".join(f"{k} {v}" for k, v in p.versions.items()) or "unstated",
         "commit": p.commit or "unstated",

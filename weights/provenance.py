@@ -57,7 +57,7 @@ class Provenance(Shape):
     recipe_sha256: str | None = None
     start: Start | None = None
     data: Data = Data()
-    held_out: HeldOut = HeldOut()
+    held_out: HeldOut | None = HeldOut()
     steps: int | None = None
     seed: int | None = None
     precision: str | None = None

@@ -216,9 +216,7 @@ def _sform(header: Any) -> Float | None:
     rows = np.array([header[f"srow_{axis}"] for axis in "xyz"], float)
     if int(header["sform_code"]) <= 0:
         return None
-    if not np.isfinite(rows).all():
-        raise UnusableError("the NIfTI header's sform holds numbers that are not finite")
-    if unit_axes(rows[:, :3]) is None:
+    if not np.isfinite(rows).all() or unit_axes(rows[:, :3]) is None:
         return None
     return rows
 

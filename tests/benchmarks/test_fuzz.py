@@ -7,14 +7,14 @@ import os
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.common import rows, wild
+from benchmarks.common import wild
 from benchmarks.common.doors import DOORS
 from benchmarks.common.forked import FAULT, Ran
 from benchmarks.common.moments import spread
@@ -165,19 +165,3 @@ def test_rules__concern_doors_and_mutations_that_there_are() -> None:
 def test_cases__are_more_than_two_thousand() -> None:
     cases = [case for door in DOORS.values() for case in cases_of(door, 45)]
     assert len(cases) == len({str(case) for case in cases}) > 2000
-
-
-def recorded(name: str, columns: Sequence[str]) -> list[dict[str, str]]:
-    found = rows.read(name)
-    assert found and set(columns) <= set(found[0])
-    return found
-
-
-def test_rows__nothing_is_found_and_each_rule_is_needed() -> None:
-    """What the last runs found, in the rows that are kept."""
-    last = {row["door"]: row for row in recorded("fuzz", ["door", "cases", "found"])}
-    assert set(last) == set(DOORS) and {row["found"] for row in last.values()} == {"0"}
-    needed = {row["rule"]: row for row in recorded("fuzz_rules", ["rule", "found"])}
-    assert set(needed) == set(RULES) and "0" not in {row["found"] for row in needed.values()}
-    for name in ("kills", "pairs"):
-        assert {row["found"] for row in recorded(name, ["verb", "tries", "found"])} == {"0"}

@@ -227,7 +227,7 @@ def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> 
     [
         (
             ["--recipe", "papper"],
-            "unknown recipe 'papper'; allowed: default, large, paper, paper_clipped, reference_",
+            "unknown recipe 'papper'; allowed: default, lite, large, paper, paper_clipped, ",
         ),
         (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'; nearest: timm/resnet"),
         (["--g", "40"], "11 series can be trained on, fewer than g = 40 per step"),

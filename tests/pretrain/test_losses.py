@@ -144,5 +144,10 @@ def test_position_loss__equals_the_slow_oracle_and_leaves_offsets_free() -> None
     assert position_loss(scores + offsets, z - 10 * offsets).item() == pytest.approx(loss.item())
     assert position_loss(z / MM_PER_UNIT + offsets, z).item() == pytest.approx(0, abs=1e-12)
     assert position_loss(2 * z / MM_PER_UNIT, z) > 0.1, "one scale for all volumes"
+    taller = torch.tensor([[1.08], [0.95], *[[1.0]] * (len(z) - 2)]).to(z)
+    assert position_loss(taller * z / MM_PER_UNIT, z, stretch=0.1).item() == pytest.approx(
+        0, abs=1e-12
+    )
+    assert position_loss(taller * z / MM_PER_UNIT, z, stretch=0.05) > 0, "within bounds"
     with pytest.raises(ValueError, match=r"got \(5, 6\) and \(5, 5\)"):
         position_loss(scores, z[:, :5])

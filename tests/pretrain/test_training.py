@@ -469,7 +469,7 @@ def test_losses__do_not_depend_on_how_groups_are_spread_over_processes(store: St
 
 
 def test_recipes__are_complete_and_distinct() -> None:
-    assert set(RECIPES) == {"default", "large", "paper", "paper_clipped", "reference_code"}
+    assert set(RECIPES) == {"default", "lite", "large", "paper", "paper_clipped", "reference_code"}
     assert (large().backbone, large().lr, large().inputs.size_px, large().steps) == (
         "vgg16",
         5e-4,
@@ -523,7 +523,7 @@ def test_recipe__refuses_values_out_of_range(changes: dict[str, float], reason: 
 def test_recipe__unknown_name() -> None:
     with pytest.raises(
         ValueError,
-        match="unknown recipe 'papper'; allowed: default, large, paper, paper_clipped, reference_",
+        match="unknown recipe 'papper'; allowed: default, lite, large, paper, paper_clipped, ",
     ):
         recipe("papper")
 

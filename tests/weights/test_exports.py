@@ -54,7 +54,10 @@ def file_of(path: Path) -> Path:
 
 
 def damaged(path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
-    """Change the tensors of an export, whatever its form, and nothing else."""
+    """Change the tensors of an export, whatever its form, and nothing else.
+
+    The file is a new one: another link to the old one keeps what it held.
+    """
     file = file_of(path)
     if file.suffix == ".pkl":
         with file.open("rb") as f:
@@ -62,6 +65,7 @@ def damaged(path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> No
         tensors = {n: torch.from_numpy(a) for n, a in whole["model"].items()}
         change(tensors)
         whole["model"] = {n: t.numpy() for n, t in tensors.items()}
+        file.unlink()
         file.write_bytes(pickle.dumps(whole))
     else:
         tensors = dict(
@@ -70,6 +74,7 @@ def damaged(path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> No
             else torch.load(file, weights_only=True)
         )
         change(tensors)
+        file.unlink()
         if file.suffix == ".safetensors":
             safetensors.torch.save_file(tensors, file)
         else:
@@ -124,12 +129,14 @@ def test_export__comes_back_bit_for_bit_and_is_refused_when_altered(
             str(file_of(path)),
             inputs=dataclasses.replace(weights.inputs, window_hu=(-1000, 1000)),
         )
-    undamaged = file_of(path).read_bytes()
+    undamaged = tmp_path / "undamaged"
+    undamaged.hardlink_to(file_of(path))
     for how in (list(SABOTAGE)[kind] for kind in kinds):
         damaged(path, SABOTAGE[how])
         with pytest.raises(ValueError, match="its tensors do not match its record"):
             files.read_foreign(file_of(path))
-        file_of(path).write_bytes(undamaged)
+        file_of(path).unlink()
+        file_of(path).hardlink_to(undamaged)
 
 
 @pytest.mark.parametrize(

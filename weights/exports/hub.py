@@ -41,7 +41,7 @@ def front_matter(weights: Weights) -> str:
     """The metadata at the top of a card, as YAML between two lines of dashes."""
     made = weights.made()
     name = f"ubr-{weights.backbone.rpartition('/')[2]}"
-    results = _results(made.held_out)
+    results = _results(made.held_out or HeldOut())
     about = ModelCardData(
         library_name="timm",
         **_license(weights.license),

@@ -409,7 +409,7 @@ def start(scans: Path, store: Path) -> subprocess.Popen[bytes]:
 
 def wait_for(process: subprocess.Popen[bytes], store: Path, pattern: str, count: int) -> None:
     """Until as many files are there and workers run: a file may be left from an earlier kill."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180  # of a machine that does much else
     while (
         len(list(store.glob(pattern))) < count or not children(process)
     ) and process.poll() is None:
@@ -482,7 +482,8 @@ def test_two_ingests_at_once_make_one_store(
     scans, empty, whole = unbroken
     store = Path(shutil.copytree(empty, tmp_path / "store"))
     both = [start(scans, store) for _ in range(2)]
-    assert [p.wait(60) for p in both] == [0, 0]
+    # The second one is refused, unless it starts so late that the first has ended.
+    assert sorted(p.wait(60) for p in both) in ([0, 1], [0, 0])
     assert same_store(store, whole)
     assert not list(store.rglob("*.part"))
 

@@ -257,8 +257,9 @@ def test_options__a_value_with_dashes_is_left_alone() -> None:
 
 
 def help_text(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """What --help prints."""
-    with pytest.raises(SystemExit) as stop:
+    """What --help prints where the terminal is wide."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
+        patch.setenv("COLUMNS", "100")
         read(*words, "--help")
     assert stop.value.code == 0
     return capsys.readouterr().out

@@ -1,6 +1,6 @@
 """Damaged files of every kind that a verb reads: nothing lost, nothing let in.
 
-    python -m benchmarks.fuzz --work /scratch/fuzz [--each 45] [--doors store] [--jobs 2]
+    python -m benchmarks.fuzz --work /scratch/fuzz [--each 40] [--doors store] [--jobs 2]
     python -m benchmarks.fuzz --work /scratch/fuzz --case "store rows/wild/17"
     python -m benchmarks.fuzz --work /scratch/fuzz --without each
 
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Damage, run, judge, append rows."""
     parser = new_parser(__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--each", type=int, default=45, help="cases for each door")
+    parser.add_argument("--each", type=int, default=40, help="cases for each door")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--doors", default="", help="only those whose name has this part")
     parser.add_argument("--case", help="only this one; its folder stays in WORK")

@@ -163,5 +163,5 @@ def test_rules__concern_doors_and_mutations_that_there_are() -> None:
 
 
 def test_cases__are_more_than_two_thousand() -> None:
-    cases = [case for door in DOORS.values() for case in cases_of(door, 45)]
+    cases = [case for door in DOORS.values() for case in cases_of(door, 40)]
     assert len(cases) == len({str(case) for case in cases}) > 2000

@@ -116,6 +116,7 @@ def test_said__is_what_speaks_of_trouble(out: str, said: bool) -> None:
         (5, -1, True),
         ("5", "1e-300", True),
         ("chest", "text", True),
+        ("patient", "1e-300", True),
         (5, float("nan"), False),
         (5, 10**400, False),
         ("5", "Infinity", False),

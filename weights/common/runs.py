@@ -61,12 +61,13 @@ def begin(folder: Path, config: Mapping[str, Any]) -> None:
         ValueError: a link lies where something would be written through it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # First: a folder without it is refused when the command is repeated after a kill.
+    disk.write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
     for inner in (folder / "checkpoints", folder / "tensorboard"):
         disk.make_folder(inner)
         disk.sweep(inner, claimed="*")
         if link := next((path.name for path in inner.iterdir() if path.is_symlink()), None):
             raise ValueError(f"{inner} holds a link, {link}, which is not followed; remove it")
-    disk.write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
 
 
 def read_config(folder: Path, shape: Any = dict[str, dict[str, Any]]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,7 +203,14 @@ def _config(store: Store, planned: Plan) -> dict[str, Any]:
 def _last_quality(folder: Path) -> dict[str, float]:
     lines = runs.read_metrics(folder, "val/r")
     names = ("r", "ordered", "error_mm")
-    return {name: lines[-1][f"val/{name}"] for name in names} if lines else {}
+    if not lines:
+        return {}
+    last = {name: lines[-1].get(f"val/{name}", math.inf) for name in names}
+    if any(abs(last[name]) > 1 for name in ("r", "ordered")):  # NaN is possible
+        raise ValueError(
+            f"{folder / 'metrics.jsonl'}: the last validation is no validation; {runs.DAMAGED}"
+        )
+    return last
 
 
 def _provenance(

@@ -218,7 +218,7 @@ def _scale(path: Path, mean: Any, std: Any) -> Scale:
         scale = tuple(map(float, mean)), tuple(map(float, std))
         if {len(scale[0]), len(scale[1])} == {3} and min(scale[1]) > 0:
             return scale
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     raise ValueError(
         f"{path}: its mean {mean} and std {std} must be three numbers each, std positive"

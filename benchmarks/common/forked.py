@@ -156,6 +156,7 @@ def _prepare(temporary: Path) -> None:
     import tempfile
 
     from ubr.pretrain.data import workers
+    from ubr.weights.common import runs
 
     loaded = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (loaded + MEMORY_BYTES,) * 2)
@@ -164,6 +165,7 @@ def _prepare(temporary: Path) -> None:
     tempfile.tempdir = None
     os.fsync = lambda fd: None  # a killed process loses nothing that it wrote
     secrets.token_hex = lambda nbytes=None: "5e" * (nbytes or 32)
+    runs.commit = lambda: "a commit"
     workers.ProcessPool = InThisProcess  # type: ignore[assignment, attr-defined]
 
 

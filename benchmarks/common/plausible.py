@@ -10,13 +10,13 @@ LARGE = 1e6
 
 def is_plausible(before: Any, after: Any) -> bool:
     """Whether a sound file may hold a value in the place of another: a number of usual size in the
-    place of a number, a word in the place of a word.
+    place of a number, any word in the place of a word.
     """
-    numbers = [_number(value) for value in (before, after)]
-    if None not in numbers:
-        return bool(abs(numbers[1]) < LARGE)  # type: ignore[arg-type]
-    words = [isinstance(v, str) and v.isprintable() for v in (before, after)]
-    return numbers == [None, None] and all(words)
+    was, now = _number(before), _number(after)
+    if was is None:
+        words = isinstance(before, str) and isinstance(after, str)
+        return words and str(after).isprintable()
+    return now is not None and abs(now) < LARGE
 
 
 def _number(value: Any) -> float | None:

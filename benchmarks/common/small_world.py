@@ -73,6 +73,12 @@ def _by(words: str) -> Callable[[Path], None]:
     return lambda folder: _made(folder, words)
 
 
+def _store(folder: Path) -> None:
+    """The store, and the run, which adds the store's grids."""
+    _made(folder, "ubr-pretrain ingest nii --store store --workers 1")
+    _made(folder, f"ubr-pretrain fit store --out run {TINY.format(steps=4)}")
+
+
 def _begun(folder: Path) -> None:
     """A scoring that was killed after two of the series."""
     words = f"{SCORE} --out begun".split()
@@ -146,8 +152,8 @@ def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) 
 MAKERS: dict[str, tuple[tuple[str, ...], Callable[[Path], None]]] = {
     "nii": ((), _scans),
     "patients.csv": ((), _patients),
-    "store": (("nii",), _by("ubr-pretrain ingest nii --store store --workers 1")),
-    "run": (("store",), _by(f"ubr-pretrain fit store --out run {TINY.format(steps=4)}")),
+    "store": (("nii",), _store),
+    "run": (("store",), _store),
     "scores": (("run",), _by(f"{SCORE} --out scores --features")),
     "begun": (("run",), _begun),
     "labels.csv": (("scores",), _labels),

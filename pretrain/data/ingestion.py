@@ -18,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 from ubr.weights.body import body_boxes
+from ubr.weights.common.checksums import note
 from ubr.weights.common.claims import claim_folder
 from ubr.weights.common.disk import is_part
 from ubr.weights.common.pool import cores
@@ -27,7 +28,7 @@ from .find import read_volume, search, silence
 from .index import Index, remove
 from .patients import assign_patients, read_patients, with_patient
 from .scans import is_store, why_unread
-from .store import LEFT_OUT, SeriesRow, Store, StoreError
+from .store import DAMAGED, LEFT_OUT, SeriesRow, Store, StoreError
 from .store.keys import hash_text
 from .volume import LeftOut, Series, UnusableError, reasons, shown
 from .workers import DIED, Workers, chosen, each
@@ -279,6 +280,8 @@ def _fill(
         for r in table.select(["key", "status", "reason"]).to_pylist()
         if r["status"] == LEFT_OUT
     }
+    if damaged := len(store.damaged()):
+        note(f"{damaged} series in the store cannot be used: {DAMAGED}")
     rejected = [
         LeftOut(min(s.files), why[store.key(s)], store.key(s))
         for s in _WithKeys(found, keys & why.keys())

@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ubr.weights.body import body_boxes
+from ubr.weights.common.checksums import note
 
 from ..data.find import find_one, read_volume
 from ..data.volume import Series, Volume
 from ..reading.curve import pearson_r
+
+LACKING = ("unreadable", "duplicate", "gap")
+"""Codes of warnings that slices are missing."""
 
 if TYPE_CHECKING:
     from ubr.weights import Weights
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 
 def score_scan(weights: Weights, source: str | Path) -> tuple[Series, Volume, NDArray[np.float64]]:
     """The series and the volume of a scan, and the score of each slice.
+
+    Where slices are missing, a warning says so.
 
     Raises:
         ValueError: none or several series, or one in which no level can be looked for: fewer than
@@ -32,6 +38,9 @@ def score_scan(weights: Weights, source: str | Path) -> tuple[Series, Volume, ND
 
     series = find_one(source)
     volume = read_volume(series)
+    for warning in volume.warnings:
+        if warning.startswith(LACKING):
+            note(warning)
     if len(volume.hu) < 3:
         raise ValueError(
             f"{source} has {len(volume.hu)} slices; a level is looked for in at least three"

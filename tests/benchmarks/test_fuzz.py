@@ -116,6 +116,7 @@ def test_said__is_what_speaks_of_trouble(out: str, said: bool) -> None:
         (5, -1, True),
         ("5", "1e-300", True),
         ("chest", "text", True),
+        ("patient", "1e-300", True),
         (5, float("nan"), False),
         (5, 10**400, False),
         ("5", "Infinity", False),
@@ -163,5 +164,5 @@ def test_rules__concern_doors_and_mutations_that_there_are() -> None:
 
 
 def test_cases__are_more_than_two_thousand() -> None:
-    cases = [case for door in DOORS.values() for case in cases_of(door, 45)]
+    cases = [case for door in DOORS.values() for case in cases_of(door, 40)]
     assert len(cases) == len({str(case) for case in cases}) > 2000

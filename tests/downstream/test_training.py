@@ -170,9 +170,11 @@ def test_finetune__cut_at_any_moment_leaves_the_files_of_the_unbroken_run(
 
 
 def test_finetune__a_foreign_checkpoint_executes_nothing(
-    world: Path, weights: Weights, tmp_path: Path
+    world: Path, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    r, folder = tiny_recipe(), tmp_path / "run"
+    monkeypatch.chdir(tmp_path)
+    # The names of tensors begin so, too.
+    r, folder = tiny_recipe(), Path("detector")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
         cut_at("between checkpoint and validation", 4, patch)
         finetune(weights, *sets(world, weights, r), folder, r, **CUTS)

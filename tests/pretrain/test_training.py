@@ -29,7 +29,7 @@ from ubr.pretrain.planning import plan
 from ubr.pretrain.recipes import RECIPES, Recipe, large, paper, recipe, reference_code
 from ubr.pretrain.sampler import SliceSampler
 from ubr.pretrain.scores.scoring import score
-from ubr.pretrain.training import fit
+from ubr.pretrain.training import _last_quality, fit
 from ubr.weights import Head, InputSpec, Intervals, Machine, Regressor, build, load
 from ubr.weights.common import disk
 from ubr.weights.common.callbacks import MetricsFile
@@ -526,3 +526,19 @@ def test_recipe__unknown_name() -> None:
         match="unknown recipe 'papper'; allowed: default, lite, large, paper, paper_clipped, ",
     ):
         recipe("papper")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"val/r": float("inf")}, {"val/r": -1.5}, {"val/ordered": 1e300}, {"val/ordered": None}],
+)
+def test_last_quality__is_that_of_a_validation(
+    tmp_path: Path, change: dict[str, float | None]
+) -> None:
+    line = {"step": 4, "val/r": 0.9, "val/ordered": 0.8, "val/error_mm": 7.5}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    assert _last_quality(tmp_path) == {"r": 0.9, "ordered": 0.8, "error_mm": 7.5}
+    text = json.dumps({k: v for k, v in {**line, **change}.items() if v is not None})
+    (tmp_path / "metrics.jsonl").write_text(text + "\n")
+    with pytest.raises(ValueError, match="is no validation; the run is damaged"):
+        _last_quality(tmp_path)

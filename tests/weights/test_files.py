@@ -185,6 +185,10 @@ def test_detector__of_this_project_states_its_contract(
         ("{bad", r"config.json is not JSON .*mend it or move it away"),
         ('{"ubr": 3}', r"the record of its export, in it or beside it, is damaged"),
         ('{"ubr": {"inputs": {}}}', r"is damaged: backbone is missing; export"),
+        (
+            f'{{"mean": [0, 0, 0], "std": [1, 1, 1{"0" * 400}]}}',
+            r"config.json: its mean .* must be",
+        ),
         ('{"mean": [0.5], "std": [0.5]}', r"config.json: its mean \[0.5\] and std \[0.5\] must"),
         ('{"pretrained_cfg": {"mean": 1, "std": 2}}', r"config.json: its mean 1 and std 2 must be"),
         ('{"mean": [0.5, 0.5, 0.5], "std": [0, 1, 1]}', r"three numbers each, std positive"),

@@ -61,12 +61,16 @@ def begin(folder: Path, config: Mapping[str, Any]) -> None:
         ValueError: a link lies where something would be written through it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for inner in (folder / "checkpoints", folder / "tensorboard"):
-        disk.make_folder(inner)
+    inside = [folder / "checkpoints", folder / "tensorboard"]
+    for inner in (one for one in inside if one.exists() or one.is_symlink()):
+        disk.make_folder(inner)  # it refuses a link
         disk.sweep(inner, claimed="*")
         if link := next((path.name for path in inner.iterdir() if path.is_symlink()), None):
             raise ValueError(f"{inner} holds a link, {link}, which is not followed; remove it")
+    # Before any folder: one that holds others and no config.yaml is refused.
     disk.write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    for inner in inside:
+        disk.make_folder(inner)
 
 
 def read_config(folder: Path, shape: Any = dict[str, dict[str, Any]]) -> Any:

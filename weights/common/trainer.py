@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -210,7 +211,7 @@ def _restored(trainer: L.Trainer, last: Path) -> Iterator[None]:
         read = isinstance(file, WholeCheckpointIO) and file.step is not None
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         fits = any(isinstance(one, Restored) and one.done for one in callbacks)
-        if not read or fits or str(last.parent.parent) in str(error):
+        if not read or fits or f"{last.parent.parent}{os.sep}" in str(error):
             raise
         why = " ".join(str(error).split())[:200]
         raise ValueError(f"{last} does not fit this run ({why}); {OVER}") from error

@@ -12,6 +12,8 @@ IMAGES = "Images_png"
 """Folder of the images, beside the table."""
 OFFSET = 32768
 """Stored value of 0 HU."""
+MOST_PX = 8192
+"""Rows and columns that a slice has at most."""
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 """First bytes of every PNG file."""
 
@@ -33,30 +35,37 @@ def load_hu(path: Path) -> NDArray[np.int16]:
         ValueError: the file is absent, damaged or not 16-bit grey. The message names it by folder
             and file only.
     """
-    from PIL import Image
-
     name = f"{path.parent.name}/{path.name}"
     try:
-        content = io.BytesIO(path.read_bytes())
-        # No other format: Pillow hands some of them to programs of the system.
-        with Image.open(content, formats=["PNG"]) as image:
-            image.verify()  # the checksums, which reading the pixels passes over
-        with Image.open(content, formats=["PNG"]) as image:
-            if image.mode != "I;16":
-                raise ValueError(
-                    f"{name} is {image.mode} and not 16-bit grey, HU are lost: take DeepLesion's "
-                    "own PNG, not a converted copy"
-                )
-            stored = np.asarray(image, np.uint16)
+        stored = _stored(name, path.read_bytes())
     except FileNotFoundError:
         raise ValueError(
             f"{name} is absent: get its archive, or leave its rows out of the table"
         ) from None
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError):
-        # What Pillow raises for damaged files, and for a size that no slice has.
+    except (OSError, SyntaxError, EOFError):  # what Pillow raises for damaged files
         raise ValueError(f"{name} is damaged or no PNG: get it again") from None
     # Flipping the highest bit subtracts 32768 and makes the type signed, in one pass.
     return (stored ^ np.uint16(OFFSET)).view(np.int16)
+
+
+def _stored(name: str, content: bytes) -> NDArray[np.uint16]:
+    """The values of a PNG file; name: as messages call it."""
+    from PIL import Image
+
+    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
+    if max(width, height) > MOST_PX:  # before Pillow makes room for it
+        raise OSError(f"{width} x {height} pixels")
+    stream = io.BytesIO(content)
+    # No other format: Pillow hands some of them to programs of the system.
+    with Image.open(stream, formats=["PNG"]) as image:
+        image.verify()  # the checksums, which reading the pixels passes over
+    with Image.open(stream, formats=["PNG"]) as image:
+        if image.mode != "I;16":
+            raise ValueError(
+                f"{name} is {image.mode} and not 16-bit grey, HU are lost: take DeepLesion's "
+                "own PNG, not a converted copy"
+            )
+        return np.asarray(image, np.uint16)
 
 
 def save_hu(path: Path, hu: NDArray[np.int16], *, compress_level: int = -1) -> None:

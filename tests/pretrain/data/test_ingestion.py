@@ -22,6 +22,7 @@ from ubr.pretrain.data import ingestion
 from ubr.pretrain.data.ingestion import DIED, Ingested, ingest
 from ubr.pretrain.data.store import SAME_CONTENT, Store, StoreError
 from ubr.pretrain.data.volume import UnusableError
+from ubr.weights.common.checksums import Note, note
 
 from ...made.dicom import Made, expected, write
 from ...made.odd import brighter, latin_folder, odd_entries
@@ -537,3 +538,14 @@ def test_an_ingest_stopped_while_it_searched__reads_no_header_again(
     rows = [Store.open(tmp_path / name).rows() for name in ("store", "whole")]
     assert [row.digest for row in rows[0]] == [row.digest for row in rows[1]]
     assert len(whole.taken) == 3 and not list(tmp_path.rglob("search-*"))
+
+
+def test_a_damaged_row_in_the_store_is_noted_when_it_grows(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        write_nifti(tmp_path / name / "ct.nii", seed)
+    store = ingest([tmp_path / "a"], tmp_path / "store", workers=1).store
+    (row,) = (store / "series").glob("*.json")
+    row.write_bytes(row.read_bytes()[:-9])
+    note.cache_clear()
+    with pytest.warns(Note, match="1 series in the store cannot be used: its row in the store is"):
+        ingest([tmp_path / "b"], store, workers=1)

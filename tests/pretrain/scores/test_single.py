@@ -6,10 +6,13 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 
 from ubr.pretrain.scores import scoring, single
+from ubr.weights.common.checksums import Note, note
 
-from ...made.scans import CANONICAL, grid
+from ...made.dicom import Made, write
+from ...made.scans import CANONICAL, cut, grid
 from ...made.scores import scored_by_darkness, weights
 
 
@@ -23,3 +26,11 @@ def test_score_scan__is_what_score_writes(tmp_path: Path) -> None:
         _, volume, scores = single.score_scan(of, tmp_path / "ct.nii")
     np.testing.assert_array_equal(written.scores, scores)
     np.testing.assert_array_equal(written.z_mm, volume.z_mm)
+
+
+def test_score_scan__slices_that_are_missing_are_noted(tmp_path: Path) -> None:
+    cut(write(tmp_path, Made().datasets())[3], 0.9)
+    note.cache_clear()
+    with scored_by_darkness(), pytest.warns(Note, match="unreadable: 1 of 20 files"):
+        _, volume, _ = single.score_scan(weights(), tmp_path)
+    assert len(volume.hu) == 19

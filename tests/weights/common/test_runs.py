@@ -123,3 +123,25 @@ def test_begin__writes_through_no_link(name: str, tmp_path: Path) -> None:
     (run / "config.yaml").symlink_to(elsewhere / "made")
     runs.begin(run, CONFIG)
     assert list(elsewhere.iterdir()) == [] and not (run / "config.yaml").is_symlink()
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_begin__cut_between_its_folders_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    class Cut(BaseException):
+        pass
+
+    make, made = disk.make_folder, []
+
+    def cutting(path: Path) -> None:
+        if len(made) == at:
+            raise Cut
+        make(path)
+        made.append(path)
+
+    with monkeypatch.context() as patch, pytest.raises(Cut):
+        patch.setattr(disk, "make_folder", cutting)
+        runs.begin(tmp_path / "run", CONFIG)
+    runs.check(tmp_path / "run", CONFIG)
+    runs.begin(tmp_path / "run", CONFIG)

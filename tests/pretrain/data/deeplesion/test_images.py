@@ -57,15 +57,19 @@ def test_load_hu__a_flipped_bit_gives_no_other_pixels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [16, 20])
-def test_load_hu__a_declared_size_of_ten_billion_is_damage(tmp_path: Path, place: int) -> None:
+@pytest.mark.parametrize("size", [2**31 - 1, 4_000_000])
+def test_load_hu__a_declared_size_of_ten_billion_is_damage(
+    tmp_path: Path, place: int, size: int, recwarn: pytest.WarningsRecorder
+) -> None:
     write_slice(tmp_path, "a_b_c/001", np.zeros((32, 32)))
     path = tmp_path / "Images_png/a_b_c/001.png"
     whole = bytearray(path.read_bytes())
-    whole[place : place + 4] = (2**31 - 1).to_bytes(4, "big")
+    whole[place : place + 4] = size.to_bytes(4, "big")
     whole[29:33] = zlib.crc32(whole[12:29]).to_bytes(4, "big")
     path.write_bytes(whole)
     with pytest.raises(ValueError, match=r"^a_b_c/001\.png is damaged or no PNG"):
         load_hu(path)
+    assert not recwarn.list
 
 
 def test_save_hu__writes_what_load_hu_reads(tmp_path: Path) -> None:

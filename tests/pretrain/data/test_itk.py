@@ -211,16 +211,23 @@ def test_read_itk__voxels_in_many_files(tmp_path: Path, name: str, form: str) ->
     assert refusal(header) == "a data file that the header names is missing"
 
 
+def packed_itk(folder: Path, name: str) -> tuple[Path, Path, bytes, int]:
+    """A packed MetaImage: its header, the file of its voxels, that file's bytes, and where in them
+    the voxels begin.
+    """
+    sitk = pytest.importorskip("SimpleITK")
+    path = folder / name
+    sitk.WriteImage(itk_image(), str(path), useCompression=True)
+    packed = path if name == "ct.mha" else folder / "ct.zraw"
+    whole = packed.read_bytes()
+    return path, packed, whole, whole.index(b"LOCAL\n") + 6 if name == "ct.mha" else 0
+
+
 @pytest.mark.parametrize("name", ["ct.mha", "ct.mhd"])
 def test_read_itk__a_flipped_bit_in_packed_voxels_gives_no_others(
     tmp_path: Path, name: str
 ) -> None:
-    sitk = pytest.importorskip("SimpleITK")
-    path = tmp_path / name
-    sitk.WriteImage(itk_image(), str(path), useCompression=True)
-    packed = path if name == "ct.mha" else tmp_path / "ct.zraw"
-    whole = packed.read_bytes()
-    first = whole.index(b"LOCAL\n") + 6 if name == "ct.mha" else 0
+    path, packed, whole, first = packed_itk(tmp_path, name)
     refused = 0
     for k in range(first, len(whole), 31):
         packed.write_bytes(whole[:k] + bytes([whole[k] ^ 16]) + whole[k + 1 :])
@@ -285,12 +292,7 @@ def test_read_itk__packed_voxels_in_several_streams_or_too_few_are_refused(
     tmp_path: Path, name: str
 ) -> None:
     """SimpleITK reads the first stream, and gives what lay in memory for the rest."""
-    sitk = pytest.importorskip("SimpleITK")
-    path = tmp_path / name
-    sitk.WriteImage(itk_image(), str(path), useCompression=True)
-    packed = path if name == "ct.mha" else tmp_path / "ct.zraw"
-    whole = packed.read_bytes()
-    first = whole.index(b"LOCAL\n") + 6 if name == "ct.mha" else 0
+    path, packed, whole, first = packed_itk(tmp_path, name)
     voxels = zlib.decompress(whole[first:])
     whole_stream, longer = gzip.compress(voxels), gzip.compress(voxels[::-1] + b"more")
     for content, reason in (

@@ -115,7 +115,7 @@ def find_one(source: str | Path) -> Series:
 
 
 def read_volume(series: Series) -> Volume:
-    """The series' volume, in the project's axes.
+    """The series' volume, in the project's axes. What its libraries print or log is not shown.
 
     Raises `UnusableError` with the reason when it cannot be taken.
     """
@@ -125,7 +125,8 @@ def read_volume(series: Series) -> Volume:
         "itk": itk.read_itk,
         "png": deeplesion.read_series,
     }
-    return readers[series.kind](series)
+    with silence():
+        return readers[series.kind](series)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from ubr.weights.common.disk import is_part
 from ubr.weights.common.pool import cores
 
 from .digests import files_digest
-from .find import read_volume, search, silence
+from .find import read_volume, search
 from .index import Index, remove
 from .patients import assign_patients, read_patients, with_patient
 from .scans import is_store, why_unread
@@ -332,8 +332,7 @@ def _take(store: Store, min_slices: int, series: Series) -> bool:
     """From file to finished row, or to a row that says why not."""
     key = store.key(series)
     try:
-        with silence():
-            volume = read_volume(series)
+        volume = read_volume(series)
         if len(volume.hu) < min_slices:
             raise UnusableError(f"{len(volume.hu)} slices, fewer than the {min_slices} asked for")
         boxes = body_boxes(volume.hu, volume.spacing_mm)

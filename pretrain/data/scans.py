@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .find import find_one, find_series, read_volume, silence
+from .find import find_one, find_series, read_volume
 from .libraries import LibraryError, broken_library
 from .patients import assign_patients, read_patients
 from .store import DAMAGED, SeriesRow, Store, StoreError
@@ -59,8 +59,7 @@ class UnreadScan:
 
     def _volume(self) -> Volume:
         if isinstance(self.origin, Series):
-            with silence():
-                return read_volume(self.origin)
+            return read_volume(self.origin)
         folder, row = self.origin
         return Volume(Store(folder).read(row.key), row.spacing_mm, row.z_mm, row.warnings)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.find import silence
 from ..data.nifti import NiftiImage, nifti_lps, nifti_qform, open_nifti
 from ..data.volume import Volume
 
@@ -21,7 +22,7 @@ def part_of_nifti(files: Sequence[str], volume: Volume, window: slice) -> Any:
     """Slices of a NIfTI file or pair. Stored values and header stay as they are, except size and
     origin.
     """
-    with open_nifti(files) as image:
+    with silence(), open_nifti(files) as image:
         return _part(image, volume, window)
 
 

@@ -34,3 +34,16 @@ def test_score_scan__slices_that_are_missing_are_noted(tmp_path: Path) -> None:
     with scored_by_darkness(), pytest.warns(Note, match="unreadable: 1 of 20 files"):
         _, volume, _ = single.score_scan(weights(), tmp_path)
     assert len(volume.hu) == 19
+
+
+def test_score_scan__what_the_library_logs_is_not_shown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "ct.nii"
+    nib.save(nib.Nifti1Image(grid(), CANONICAL), path)
+    content = bytearray(path.read_bytes())
+    content[70:72] = b"\0\0"  # datatype 0, of which nibabel logs that it is not supported
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged or truncated NIfTI file"):
+        single.score_scan(weights(), path)
+    assert not caplog.records

@@ -18,7 +18,7 @@ from ubr.pretrain.data.store import Store
 from ubr.pretrain.recipes import Recipe
 from ubr.pretrain.scores.read import read_curves
 from ubr.weights import InputSpec, Intervals, Machine
-from ubr.weights.common.checksums import Note, note
+from ubr.weights.common.notes import Note, note
 
 BEFORE = Path(__file__).parent / "made" / "before"
 

@@ -28,7 +28,7 @@ from . import dicom, itk, nifti
 from .deeplesion import images
 from .deeplesion import series as deeplesion
 from .digests import files_digest
-from .index import Index, Stamp
+from .index import Index, Stamp, told
 from .volume import LeftOut, Series, UnusableError, Volume
 from .workers import DIED, Workers, each
 
@@ -70,13 +70,13 @@ def search(
     has not changed. It is for the caller to remove.
 
     Raises:
-        UnusableError: a source does not exist.
-        OSError: the disk is full.
+        UnusableError: a source does not exist, or what `keep` holds is damaged.
+        OSError: the disk is full, or cannot be written to.
     """
     for source in sources:
         if not _is_there(os.fspath(Path(source).expanduser().absolute())):
             raise UnusableError(f"{source} does not exist: give a file or folder that does")
-    with closing(Index(keep)) as index:
+    with told(keep), closing(Index(keep)) as index:
         with progress_bar(title="looking for CT", unit="files", show=progress) as bar:
             new = _new_files(sources, index, bar)
             for path, looked in _look_at_all(new, workers):

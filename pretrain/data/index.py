@@ -9,10 +9,13 @@ Files come in any order and leave in the order of their paths, by series.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import groupby
@@ -20,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .dicom.headers import Header, Slice
-from .volume import LeftOut, Series
+from .volume import LeftOut, Series, UnusableError
 
 FORMAT = 1
 """To be raised when what is kept of a file, or how a header is read, changes."""
@@ -212,12 +215,38 @@ class Index:
             yield [_read(_text(path), said) for _, path, said in files]
 
 
+@contextmanager
+def told(path: Path | None) -> Iterator[None]:
+    """Say in the project's words what SQLite finds wrong while an index is in use.
+
+    path: of a kept index; a damaged one is removed, so that the same command begins anew.
+
+    Raises:
+        UnusableError: the kept index is damaged.
+        OSError: the disk is full, or cannot be written to.
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = error.sqlite_errorcode & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        if path is None or code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise OSError(errno.EIO, f"the search cannot be kept on disk ({error})") from error
+        remove(path)
+        raise UnusableError(
+            "what an earlier search kept is damaged and was removed; repeat the command"
+        ) from error
+
+
 def _opened(path: Path | None) -> sqlite3.Connection:
     """The database; one that belongs to another search now, or cannot be kept, is left alone."""
     for attempt in range(2 if path else 0):
         assert path is not None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_symlink():
+                path.unlink()
+            path.touch(0o600)  # what SQLite puts beside it has the same mode
             return _prepared(sqlite3.connect(path, timeout=0))
         except (OSError, sqlite3.OperationalError):  # locked, or a disk that cannot lock or write
             break

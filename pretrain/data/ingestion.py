@@ -11,16 +11,16 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from ubr.weights.body import body_boxes
-from ubr.weights.common.checksums import note
 from ubr.weights.common.claims import claim_folder
-from ubr.weights.common.disk import is_part
+from ubr.weights.common.disk import make_folder
+from ubr.weights.common.notes import note
 from ubr.weights.common.pool import cores
 
 from .digests import files_digest
@@ -29,6 +29,7 @@ from .index import Index, remove
 from .patients import assign_patients, read_patients, with_patient
 from .scans import is_store, why_unread
 from .store import DAMAGED, LEFT_OUT, SeriesRow, Store, StoreError
+from .store.folder import holds_other_things
 from .store.keys import hash_text
 from .volume import LeftOut, Series, UnusableError, reasons, shown
 from .workers import DIED, Workers, chosen, each
@@ -187,18 +188,21 @@ def _kept_search(sources: Sequence[Path], store: Path, dry: bool) -> Iterator[Pa
 
     None where nothing is to be written, or the store's folder is something else.
     """
-    there = [path for path in store.iterdir() if not is_part(path)] if store.is_dir() else []
-    begun = store.is_dir() and {path.name for path in there} <= {"private", "series"}
-    if dry or (store.exists() and not begun and not is_store(store)):
+    if dry or not (is_store(store) or (store.is_dir() and not holds_other_things(store))):
         yield None
         return
+    private = store.absolute() / "private"
+    is_new = not private.exists()
+    make_folder(private, 0o700)
     names = sorted(str(source.absolute()) for source in sources)
-    kept = store.absolute() / "private" / f"search-{hash_text(repr(names))}.sqlite"
-    made = [folder for folder in kept.parents if not folder.exists()]
-    yield kept
-    remove(kept)
-    for folder in made if not is_store(store) else ():
-        folder.rmdir()
+    kept = private / f"search-{hash_text(repr(names))}.sqlite"
+    try:
+        yield kept
+        remove(kept)
+    finally:
+        if is_new and not is_store(store):
+            with suppress(OSError):  # it holds what was read
+                private.rmdir()
 
 
 class _Named:
@@ -281,7 +285,7 @@ def _fill(
         if r["status"] == LEFT_OUT
     }
     if damaged := len(store.damaged()):
-        note(f"{damaged} series in the store cannot be used: {DAMAGED}")
+        note(f"{damaged} series of {store.path} cannot be used: {DAMAGED}")
     rejected = [
         LeftOut(min(s.files), why[store.key(s)], store.key(s))
         for s in _WithKeys(found, keys & why.keys())

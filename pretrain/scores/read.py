@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ubr.weights.common import doors
-from ubr.weights.common.checksums import file_crc32, note, say_unverified
+from ubr.weights.common.checksums import file_crc32, say_unverified
+from ubr.weights.common.notes import note
 
 from ..data.tables import DamagedTable, read_table
 from ..reading.curve import Curve
@@ -116,7 +117,7 @@ def _read_last(folder: Path) -> pa.Table:
         say_unverified("the scores")
     for name in _checksums(table):
         if name != FEATURES and _crc32(folder / name) != _checksums(table)[name]:
-            note(f"{name} is not as score wrote it: it was saved anew, or is damaged")
+            note(f"{folder / name} is not as score wrote it: it was saved anew, or is damaged")
     return table
 
 

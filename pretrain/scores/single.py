@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ubr.weights.body import body_boxes
-from ubr.weights.common.checksums import note
+from ubr.weights.common.notes import note
 
 from ..data.find import find_one, read_volume
 from ..data.volume import Series, Volume
@@ -40,7 +40,7 @@ def score_scan(weights: Weights, source: str | Path) -> tuple[Series, Volume, ND
     volume = read_volume(series)
     for warning in volume.warnings:
         if warning.startswith(LACKING):
-            note(warning)
+            note(f"{source}: {warning}")
     if len(volume.hu) < 3:
         raise ValueError(
             f"{source} has {len(volume.hu)} slices; a level is looked for in at least three"

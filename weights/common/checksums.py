@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 import zlib
-from functools import cache
 from pathlib import Path
 from zipfile import ZipFile, is_zipfile
+
+from .notes import note
 
 
 def check_members(path: Path) -> None:
@@ -38,16 +38,6 @@ def file_crc32(path: Path) -> str:
         while part := file.read(1 << 20):
             checksum = zlib.crc32(part, checksum)
     return f"{checksum:08x}"
-
-
-class Note(UserWarning):
-    """What a user should know of a file that is read all the same; a line on the command line."""
-
-
-@cache
-def note(text: str) -> None:
-    """Warn of something, once in each process."""
-    warnings.warn(text, Note, stacklevel=2)
 
 
 def say_unverified(what: str) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import messages
-from .checksums import Note
+from .notes import Note
 
 if TYPE_CHECKING:
     from .options import Options

@@ -18,8 +18,8 @@ It is made once by `ingest` and read by everything else.
 Rows, slices, tables and grids carry a CRC-32, which is compared when they are read. Stores of
 earlier versions have none and are read all the same.
 
-Every file appears whole or not at all, and none is shared between writers: a kill leaves nothing
-half made, two ingests into one store need no lock, and the catalog is a pure function of the rows.
+Every file appears whole or not at all, so a kill leaves nothing half made. One ingest at a time
+writes a store; a second is refused. The catalog is a pure function of the rows.
 
 Nothing outside private/ identifies a patient. A series' key is a hash of its UID. Patient ids are
 short, so anyone could hash all of them and compare: the patient's key is therefore keyed with the

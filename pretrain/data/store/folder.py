@@ -38,7 +38,8 @@ from .values import read_values, write_values
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FOLDERS = ("series", "private", "private/sources")
+FOLDERS = {"series": 0o777, "private": 0o700, "private/sources": 0o700}
+"""With their modes: what may hold names is its owner's."""
 
 
 class Store:
@@ -61,13 +62,12 @@ class Store:
         """
         root = Path(path)
         if not (root / "store.json").exists():
-            if root.exists() and (not root.is_dir() or _holds_other_things(root)):
+            if root.exists() and (not root.is_dir() or holds_other_things(root)):
                 raise StoreError(f"{root} exists and is not a store; name a new or an empty folder")
             try:
                 root.mkdir(parents=True, exist_ok=True)
-                for folder in FOLDERS:
-                    # What may hold names is its owner's.
-                    disk.make_folder(root / folder, 0o777 if folder == "series" else 0o700)
+                for folder, mode in FOLDERS.items():
+                    disk.make_folder(root / folder, mode)
                 make_secret(root / "private" / "secret")
                 write_made(root)
             except OSError as error:
@@ -247,8 +247,8 @@ class Store:
 
     def clean(self) -> None:
         """Remove what killed writers left (`disk.sweep`)."""
-        for folder in FOLDERS:
-            disk.make_folder(self.path / folder)
+        for folder, mode in FOLDERS.items():
+            disk.make_folder(self.path / folder, mode)
             disk.sweep(self.path / folder)
         disk.sweep(self.path)
 
@@ -325,7 +325,7 @@ class Store:
         return secret
 
 
-def _holds_other_things(root: Path) -> bool:
+def holds_other_things(root: Path) -> bool:
     """Whether a folder holds more than a store that was only begun."""
     names = {path.name for path in root.iterdir() if not disk.is_part(path)}
     return bool(names - {"series", "private", "grids", "catalog.parquet"})

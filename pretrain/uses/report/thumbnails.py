@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ubr.weights.common.checksums import note
+from ubr.weights.common.notes import note
 
 from ...data.store import Store, StoreError
 from ...reading.finding import Finding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -15,8 +16,8 @@ import pytest
 
 from ubr.pretrain.data import dicom, find
 from ubr.pretrain.data.dicom import Header
-from ubr.pretrain.data.index import Index
-from ubr.pretrain.data.volume import LeftOut, Series
+from ubr.pretrain.data.index import Index, told
+from ubr.pretrain.data.volume import LeftOut, Series, UnusableError
 
 from ...made.dicom import Made, write
 from ...made.scans import save_volume
@@ -144,6 +145,27 @@ def test_search__begins_anew_where_what_was_kept_is_damaged(
     looked_at.clear()
     assert search(scans, tmp_path / "kept") == found
     assert len(looked_at) == 3
+
+
+def test_search__damage_that_shows_later_is_told_and_removed(scans: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    found = search(scans, kept)
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:8192] + bytes([0xFF]) * (len(whole) - 8192))
+    with pytest.raises(UnusableError, match="damaged and was removed; repeat the command"):
+        search(scans, kept)
+    assert not kept.exists() and search(scans, kept) == found
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [(sqlite3.SQLITE_FULL, "No space left"), (sqlite3.SQLITE_IOERR, "cannot be kept on disk")],
+)
+def test_told__a_disk_at_fault_is_an_error_of_the_system(code: int, says: str) -> None:
+    error = sqlite3.OperationalError("odd")
+    error.sqlite_errorcode = code
+    with pytest.raises(OSError, match=says), told(None):
+        raise error
 
 
 def test_search__goes_on_without_where_it_cannot_be_kept(scans: Path, tmp_path: Path) -> None:

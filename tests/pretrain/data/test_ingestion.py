@@ -22,7 +22,7 @@ from ubr.pretrain.data import ingestion
 from ubr.pretrain.data.ingestion import DIED, Ingested, ingest
 from ubr.pretrain.data.store import SAME_CONTENT, Store, StoreError
 from ubr.pretrain.data.volume import UnusableError
-from ubr.weights.common.checksums import Note, note
+from ubr.weights.common.notes import Note, note
 
 from ...made.dicom import Made, expected, write
 from ...made.odd import brighter, latin_folder, odd_entries
@@ -547,5 +547,24 @@ def test_a_damaged_row_in_the_store_is_noted_when_it_grows(tmp_path: Path) -> No
     (row,) = (store / "series").glob("*.json")
     row.write_bytes(row.read_bytes()[:-9])
     note.cache_clear()
-    with pytest.warns(Note, match="1 series in the store cannot be used: its row in the store is"):
+    with pytest.warns(Note, match="1 series of .*store cannot be used: its row in the store is"):
         ingest([tmp_path / "b"], store, workers=1)
+
+
+def test_private__is_its_owners_only_while_an_ingest_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_nifti(tmp_path / "scans" / "ct.nii", 1)
+    from ubr.pretrain.data import find
+
+    modes: dict[str, int] = {}
+    look, private = find._look, tmp_path / "store" / "private"
+
+    def looking(path: str) -> object:
+        modes.update({p.suffix: p.stat().st_mode & 0o777 for p in (private, *private.iterdir())})
+        return look(path)
+
+    monkeypatch.setattr(find, "_look", looking)
+    run(tmp_path / "scans", store=tmp_path / "store", workers=1)
+    assert modes == {"": 0o700, ".sqlite": 0o600, ".sqlite-wal": 0o600}
+    assert private.stat().st_mode & 0o777 == 0o700

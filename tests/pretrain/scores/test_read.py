@@ -13,7 +13,7 @@ import pytest
 from ubr.pretrain.scores.read import read_curves, read_features, read_slices
 from ubr.pretrain.scores.scored import Scored
 from ubr.pretrain.scores.write import TableOptions
-from ubr.weights.common.checksums import note
+from ubr.weights.common.notes import note
 
 from ...made.flips import flipped
 from .test_write import LINE, series, written
@@ -55,7 +55,7 @@ def test_read_slices__tables_that_were_changed_are_noted(tmp_path: Path) -> None
         path.write_text(path.read_text()[:-3])
         (folder / "left_out.csv").unlink()
         read_slices(folder)
-    assert sorted(str(one.message).partition(" is ")[0] for one in said) == [
+    assert sorted(Path(str(one.message).partition(" is ")[0]).name for one in said) == [
         "findings.csv",
         "left_out.csv",
     ]
@@ -84,7 +84,7 @@ def read_all(scored: Scored) -> None:
     assert len(scored.series) == 2 and len(scored.left_out) == 1 and scored.table()
 
 
-@pytest.mark.filterwarnings("ignore::ubr.weights.common.checksums.Note")
+@pytest.mark.filterwarnings("ignore::ubr.weights.common.notes.Note")
 @pytest.mark.parametrize("name", ["series.csv", "findings.csv", "left_out.csv"])
 def test_tables__saved_by_a_spreadsheet(name: str, tmp_path: Path) -> None:
     scored = written(tmp_path / "scores", [series("a", LINE), series("b", LINE[::-1])])
@@ -98,7 +98,7 @@ def test_tables__saved_by_a_spreadsheet(name: str, tmp_path: Path) -> None:
         read_all(scored)
 
 
-@pytest.mark.filterwarnings("ignore::ubr.weights.common.checksums.Note")
+@pytest.mark.filterwarnings("ignore::ubr.weights.common.notes.Note")
 @pytest.mark.parametrize(
     ("name", "old", "new", "reason"),
     [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ubr.pretrain.scores import scoring, single
-from ubr.weights.common.checksums import Note, note
+from ubr.weights.common.notes import Note, note
 
 from ...made.dicom import Made, write
 from ...made.scans import CANONICAL, cut, grid

@@ -11,8 +11,9 @@ import torch
 
 from tests.made.flips import flipped
 from ubr.weights.common.checkpoints import torch_save
-from ubr.weights.common.checksums import Note, check_members, file_crc32, note
+from ubr.weights.common.checksums import check_members, file_crc32
 from ubr.weights.common.commandline import Verb, main
+from ubr.weights.common.notes import Note, note
 from ubr.weights.common.tensors import load_torch
 
 BEFORE = Path(__file__).parents[2] / "made" / "before" / "half" / "checkpoints" / "last.ckpt"

@@ -15,7 +15,7 @@ import pytest
 from ubr.pretrain.data.store import Store, StoreError
 from ubr.pretrain.data.store.rows import BEFORE
 from ubr.weights.common import disk
-from ubr.weights.common.checksums import note
+from ubr.weights.common.notes import note
 
 from ....made.flips import flipped
 from ....made.stores import add, made_boxes, made_series, made_volume

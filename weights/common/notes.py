@@ -1,0 +1,16 @@
+"""Notes: what a user should know of a file that is read all the same."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+
+
+class Note(UserWarning):
+    """A line on the command line, a warning in Python."""
+
+
+@cache
+def note(text: str) -> None:
+    """Warn of something, once in each process. text: says of what."""
+    warnings.warn(text, Note, stacklevel=2)

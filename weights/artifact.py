@@ -30,6 +30,7 @@ from .backbones import Backbone, build
 from .common import disk, doors
 from .common.published import check_published
 from .common.shapes import Shape
+from .common.stored import values_sha256
 from .common.tensors import check_numbers, load_safetensors
 from .inputs import InputSpec, reference_slice
 from .layouts import layouts_of
@@ -85,7 +86,7 @@ class Weights:
         That is the backbone, the contract, and every tensor's name, dtype, shape and bytes.
         """
         about = [self.backbone, self.inputs.to_dict(), tensors_sha256(self._tensors())]
-        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        return values_sha256(about)
 
     def made(self) -> Provenance:
         """The provenance, as far as this project reads it.
@@ -203,9 +204,7 @@ def reference_features(backbone: Backbone, inputs: InputSpec) -> list[float]:
 
 
 def _seal(about: Mapping[str, Any]) -> str:
-    return hashlib.sha256(
-        json.dumps({k: v for k, v in about.items() if k != "seal"}, sort_keys=True).encode()
-    ).hexdigest()
+    return values_sha256({k: v for k, v in about.items() if k != "seal"})
 
 
 def metadata(path: str | Path) -> dict[str, Any] | None:

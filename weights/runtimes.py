@@ -9,8 +9,8 @@ in a batch it lies. Its score therefore does not depend on the slices that it is
 
 from __future__ import annotations
 
-import io
 import logging
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -171,6 +171,8 @@ def _with_torch(regressor: Regressor, features: bool) -> Network:
 
 
 def _with_openvino(both: nn.Module, grid: Tensor, streams: int, threads: int) -> Infer:
+    # OpenVINO would send statistics of use to its makers; without this package it does not.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     openvino: Any = optional("openvino", extra="fast", purpose="runtime 'openvino'")
     with torch.no_grad():
         model = openvino.convert_model(both, example_input=grid[:2])
@@ -208,11 +210,10 @@ def _with_onnx(both: nn.Module, grid: Tensor, streams: int, threads: int) -> Inf
         verbose=False,
     )
     assert program is not None
-    written = io.BytesIO(program.model_proto.SerializeToString())
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = onnxruntime.InferenceSession(
-        written.getvalue(), options, providers=["CPUExecutionProvider"]
+        program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
 
     def infer(grid: NDArray[np.int16]) -> tuple[Floats, Floats | None]:

@@ -7,12 +7,15 @@ file, with question marks in their place. Other readers see one key more in the 
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ubr.weights.common.checksums import file_crc32
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,11 +37,12 @@ def table_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     with pq.ParquetWriter(path, schema) as writer:
         yield writer
         writer.add_key_value_metadata({_NAME: _MARK + _BLANK})
-    content = path.read_bytes()
-    at = content.rindex(_MARK + _BLANK) + len(_MARK)
+    checksum = file_crc32(path)  # the question marks are still in place
     with path.open("r+b") as file:
-        file.seek(at)
-        file.write(b"%08x" % zlib.crc32(content))
+        file.seek(-8, os.SEEK_END)
+        footer = file.seek(-8 - int.from_bytes(file.read(4), "little"), os.SEEK_END)
+        file.seek(footer + file.read().rindex(_MARK + _BLANK) + len(_MARK))
+        file.write(checksum.encode())
 
 
 def write_table(table: pa.Table, path: Path) -> None:
@@ -60,8 +64,9 @@ def read_table(path: Path) -> tuple[pa.Table, bool]:
     content = path.read_bytes()
     *_, seal = [None, *_SEAL.finditer(content)]
     if seal is not None:
-        blank = content[: seal.start(1)] + _BLANK + content[seal.end(1) :]
-        if zlib.crc32(blank) != int(seal[1], 16):
+        view = memoryview(content)
+        before = zlib.crc32(_BLANK, zlib.crc32(view[: seal.start(1)]))
+        if zlib.crc32(view[seal.end(1) :], before) != int(seal[1], 16):
             raise DamagedTable("its checksum is wrong")
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:

@@ -5,14 +5,10 @@ However often a scoring is interrupted, its tables equal those of an uninterrupt
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -21,8 +17,10 @@ from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import scratch
 from ubr.weights.common.execution import Runtime
 from ubr.weights.common.pool import cores
+from ubr.weights.common.stored import values_sha256
 
 from ..data.scans import UnreadScan, is_store, scans_in_files, scans_in_store
+from ..data.store.keys import hash_text
 from ..data.volume import LeftOut
 from ..data.workers import Workers, chosen
 from ..reading.intervals import chosen_coverage, notes
@@ -176,9 +174,7 @@ def _as_begun(runtime: Runtime, working: Working) -> Runtime:
 
 def _regions_sha256(regions: Regions | None) -> str | None:
     """Digest of what the regions say, not of their file."""
-    if regions is None:
-        return None
-    return hashlib.sha256(json.dumps(asdict(regions), sort_keys=True).encode()).hexdigest()
+    return None if regions is None else values_sha256(asdict(regions))
 
 
 def _score(
@@ -197,7 +193,7 @@ def _score(
     is_mine = share(shard)
     found, left_out = _jobs(sources, staff, options.with_paths, progress)
     jobs = {job.key: job for job in found if is_mine(job.key)}
-    left_out = [out for out in left_out if is_mine(_path_key(out.path))]
+    left_out = [out for out in left_out if is_mine(hash_text(out.path))]
     damaged = {out.key for out in left_out if out.key}
     already = _already(working, jobs.keys() | damaged) - damaged
     where = {key: job.source for key, job in jobs.items()}
@@ -238,11 +234,6 @@ def _jobs(
             "a store is scored alone; score several one after the other, or give scans"
         )
     return scans_in_store(sources[0], with_paths=with_paths)
-
-
-def _path_key(path: str) -> str:
-    """The key of a file that gave no series, by which it belongs to a share."""
-    return blake2b(os.fsencode(path), digest_size=8).hexdigest()
 
 
 def _already(working: Working, keys: Collection[str]) -> set[str]:

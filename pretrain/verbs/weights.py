@@ -77,10 +77,10 @@ def inspect(options: Options, words: Sequence[str]) -> None:
         return
     from ubr.weights import load
     from ubr.weights.artifact import weights_file
-    from ubr.weights.common.published import check_published
+    from ubr.weights.common.published import checksum_beside
 
-    published = check_published(weights_file(given["path"]))
-    about = {**load(given["path"]).about(), "published_sha256": published}
+    about = load(given["path"]).about()
+    about["published_sha256"] = checksum_beside(weights_file(given["path"])).is_file()
     show(about if given["json"] else _shown(about))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -124,3 +126,17 @@ def test_streams__use_all_threads_of_torch(
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     assert cpu_streams() == streams
+
+
+def test_openvino__sends_no_statistics_of_use() -> None:
+    """In a process of its own: other tests may have imported OpenVINO already."""
+    if find_spec("openvino") is None:
+        pytest.skip("could not import 'openvino'")
+    code = (
+        "import sys; from tests.weights.test_runtimes import network_of, regressor_of\n"
+        "network_of(regressor_of(), 'openvino')\n"
+        "from openvino.tools.ovc import telemetry_stub, telemetry_utils\n"
+        "print(sys.modules['openvino_telemetry'], telemetry_utils.tm is telemetry_stub)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "None True"

@@ -17,13 +17,8 @@ from ..common.optional import optional
 from ..inputs import reference_slice
 from ..receipts import TransferError
 from ..regressor import Regressor
+from ..runtimes import PARITY
 from .common import Writer
-
-PARITY = 1e-4
-"""Largest difference of a score under onnxruntime that is accepted.
-
-In units of score; relative to the score if that is above 1.
-"""
 
 
 class _Scorer(nn.Module):

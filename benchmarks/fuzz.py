@@ -1,11 +1,12 @@
-"""Damaged files of every kind that a verb reads: nothing lost, nothing let in.
+"""Fuzz test: damage every kind of file that a verb reads, and judge how the verb reacts.
 
     python -m benchmarks.fuzz --work /scratch/fuzz [--each 40] [--doors store] [--jobs 2]
     python -m benchmarks.fuzz --work /scratch/fuzz --case "store rows/wild/17"
     python -m benchmarks.fuzz --work /scratch/fuzz --without each
 
-A case is one file of a small sound world with one mutation, and the command that reads it; the seed
-and its name make it again. Rows go to results/fuzz.csv, one for each door. A case ends in one of:
+A case is one mutation of one file from a small set of valid files, and the command that reads it.
+A case can be repeated from the seed and its name. Rows go to results/fuzz.csv, one per door (a kind
+of file and a command that reads it). A case ends in one of:
 
 same       the command succeeded, and all that it made equals what it makes of the sound file
 said       it succeeded, made something else, and said that something is wrong, as it does not

@@ -1,4 +1,4 @@
-"""Every verb that writes, killed at 20 moments and given again, and given twice at once.
+"""Kill every verb that writes at 20 points and run it again; run two copies of it at once.
 
     python -m benchmarks.kills --work /scratch/kills [--verbs fit] [--moments 20]
     python -m benchmarks.kills --work /scratch/kills --pairs [--verbs fit] [--moments 10]
@@ -15,7 +15,7 @@ Pairs: half of them held, half of them raced. Held: a command waits at a moment,
 command runs to its end; then the first goes on. Raced: both are started at once. One must end with
 the files of one alone, the other be refused in one line, or find the work finished.
 
-What is otherwise is printed, and the exit status is 1.
+Any other outcome is printed, and the exit status is 1.
 """
 
 from __future__ import annotations

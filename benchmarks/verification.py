@@ -8,9 +8,9 @@ machines drift. Without them, rows are not read beside pixels, and nothing is co
 its slices from memory ("ram") and from files ("file"), where each step compares the slices that it
 takes. All reading is done by the measured process: others would read with checks always.
 
-A training's own seconds vary by more than the checks take. So the seconds within the functions that
-read and compare are measured as well: `share` is by how much the checks prolong them, as a share of
-the whole command without checks.
+The time of a training varies by more than the checks take. So the time spent in the functions that
+read and compare is measured as well: `share` is the extra time there with checks, as a share of the
+whole command without checks.
 """
 
 from __future__ import annotations

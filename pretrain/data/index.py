@@ -1,10 +1,10 @@
-"""What a search found, on disk: memory does not grow with the number of files.
+"""The results of a search, kept on disk to bound memory.
 
-A SQLite database. Kept at a path, it lets a search that was killed go on: what was read of a file
-counts as long as its size and time of change are the same. It holds no name and no birth date, only
-what tells patients apart; ids and paths stand in it.
+They are in an SQLite database. If it has a path, a killed search can resume: a file is not read
+again if its size and modification time are unchanged. The database holds patient ids and paths, but
+no names or birth dates.
 
-Files come in any order and leave in the order of their paths, by series.
+Files may be added in any order. They are returned by series, in the order of their paths.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Regions as their file holds them."""
+"""Shapes of the regions file, as it is validated on reading."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StoredClassifier(Shape):
 
 
 class Stored(Shape):
-    """All of it."""
+    """The whole regions file."""
 
     weights_sha256: str
     parts: list[str]

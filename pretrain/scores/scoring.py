@@ -66,10 +66,10 @@ def score(
             default.
         features: also write features.npy, the 512 pooled features of each slice (float32), in the
             order of slices.parquet's rows.
-        every_mm: read, decode and score only as many slices as lie at most so far apart, and
-            interpolate between them; slices.parquet then marks which. Geometry and missing slices
-            still come from all headers.
-        workers: processes, or for a store threads, that read and resample; one per core by
+        every_mm: largest distance in mm between scored slices; the scores of those between are
+            interpolated and marked in slices.parquet. Geometry and missing slices are still taken
+            from all headers.
+        workers: number of processes (threads for a store) that read and resample; one per core by
             default, 0 reads in the calling thread.
         scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and resample
             instead. They must see the sources under the same paths, and be started with
@@ -79,9 +79,9 @@ def score(
         with_paths: also write which file or folder each series was read from. Paths may hold a
             name.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        runtime: what computes: "torch", or on a CPU "openvino" (extra `fast`) or "onnx" (extra
-            `onnx`). "auto" takes the fastest that is installed, where slices are enough to repay
-            its start and its scores equal torch's; a repeated call takes the same.
+        runtime: what computes the scores: "torch", or on a CPU "openvino" (extra `fast`) or "onnx"
+            (extra `onnx`). "auto" takes the fastest one installed if there are enough slices to
+            repay its start and its scores agree with torch's. A resumed scoring keeps its runtime.
         progress: show a progress bar.
 
     Raises:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from ubr.weights.common.options import Options
 
 
-PUBLISHED = "the file is what the .sha256 beside it says"
+PUBLISHED = "the file matches the .sha256 beside it"
 UNPUBLISHED = (
-    "no .sha256 beside the file: its own digest shows accidents, and no forgery; its publisher "
-    "makes one with: sha256sum FILE > FILE.sha256"
+    "no .sha256 beside the file: its own digest detects accidents, not forgery; the publisher can "
+    "make one with: sha256sum FILE > FILE.sha256"
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.common import wild
+from benchmarks.common import rows, wild
 from benchmarks.common.doors import DOORS
 from benchmarks.common.forked import FAULT, Ran
 from benchmarks.common.moments import spread
@@ -166,3 +166,15 @@ def test_rules__concern_doors_and_mutations_that_there_are() -> None:
 def test_cases__are_more_than_two_thousand() -> None:
     cases = [case for door in DOORS.values() for case in cases_of(door, 40)]
     assert len(cases) == len({str(case) for case in cases}) > 2000
+
+
+def test_rows__what_the_last_runs_found() -> None:
+    """Nothing, but for headers that `crop` copies; and without any one rule something."""
+    last = {row["door"]: int(row["found"]) for row in rows.read("fuzz")}
+    assert set(last) == set(DOORS)
+    assert {door: found for door, found in last.items() if found} == {"cropped": 2}
+    needed = {row["rule"]: int(row["found"]) for row in rows.read("fuzz_rules")}
+    assert set(needed) == set(RULES) and min(needed.values()) > 0
+    for name in ("kills", "pairs"):
+        verbs = {row["verb"]: row["found"] for row in rows.read(name)}
+        assert len(verbs) == 19 and set(verbs.values()) == {"0"}

@@ -179,7 +179,7 @@ def _watch(file: Path, what: Path) -> None:
     """Watch a claim; return once it is known to be of a dead process."""
     sys.stderr.write(
         f"{what} was claimed by a process of another machine; watching for {WATCH_S:.0f} s "
-        "whether that still runs\n"
+        "to see whether it is still running\n"
     )
     ends, before = time.monotonic() + WATCH_S, file.stat().st_mtime_ns
     while time.monotonic() < ends:

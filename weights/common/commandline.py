@@ -77,7 +77,7 @@ def _run(name: str, verb: Verb, words: Sequence[str], debug: bool) -> int:
             raise
         text = messages.with_flags(str(error), options.flags())
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            text = f"the disk is full ({error.strerror}); make room and give the same command"
+            text = f"the disk is full ({error.strerror}); make room and repeat the command"
         print(messages.one_line(f"{name}: {text}"), file=sys.stderr)
         return 2
     return 0

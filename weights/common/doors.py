@@ -1,8 +1,8 @@
-"""What comes in from files: plain values in the shape that a reader expects, or one line that names
-the file and says what to do.
+"""Reading untrusted files: plain values of the expected shape, or a one-line error that names the
+file and the remedy.
 
-A file may be damaged, made by hand, or made to do harm. Nothing here executes anything, follows a
-reference, or takes more time and memory than the file's size allows for.
+A file may be damaged, hand-made or malicious. Nothing here executes code or follows references, and
+time and memory are bounded by the size of the file.
 """
 
 from __future__ import annotations

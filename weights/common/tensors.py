@@ -37,7 +37,7 @@ def torch_save(values: Any, path: Path) -> None:
     except RuntimeError as error:  # PyTorch's error for a disk that takes no more
         raise OSError(
             f"{path} could not be written, most likely for want of disk space; make room and "
-            "give the same command"
+            "repeat the command"
         ) from error
 
 

@@ -15,7 +15,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -84,6 +84,7 @@ def read_nifti(series: Series) -> Volume:
         with open_nifti(series.files) as image:
             shape = shape_3d(image.header.get_data_shape(), image.header.get_data_dtype())
             lps = nifti_lps(image.header)
+            without_sform = int(image.header["sform_code"]) > 0 and _sform(image.header) is None
             stored = np.asanyarray(image.stored.get_unscaled()).reshape(shape)
             _check_surplus(series.files[-1], image)
             slope, intercept = float(image.stored.slope), float(image.stored.inter)
@@ -91,7 +92,11 @@ def read_nifti(series: Series) -> Volume:
         raise
     except Exception:  # nibabel raises whatever the broken bytes lead to
         raise UnusableError("damaged or truncated NIfTI file") from None
-    return hu_grid_to_volume(stored, lps, slope, intercept)
+    volume = hu_grid_to_volume(stored, lps, slope, intercept)
+    if not without_sform:
+        return volume
+    told = "transform: the header's sform is none; the qform was taken"
+    return replace(volume, warnings=(*volume.warnings, told))
 
 
 def _check_surplus(path: str, image: NiftiImage) -> None:

@@ -16,8 +16,8 @@ from ..data.find import find_one, read_volume
 from ..data.volume import Series, Volume
 from ..reading.curve import pearson_r
 
-LACKING = ("unreadable", "duplicate", "gap")
-"""Codes of warnings that slices are missing."""
+TROUBLE = ("unreadable", "duplicate", "gap", "transform")
+"""Codes of warnings that slices are missing, or that a header is damaged."""
 
 if TYPE_CHECKING:
     from ubr.weights import Weights
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def score_scan(weights: Weights, source: str | Path) -> tuple[Series, Volume, NDArray[np.float64]]:
     """The series and the volume of a scan, and the score of each slice.
 
-    Where slices are missing, a warning says so.
+    Where slices are missing or the header is damaged, a warning says so.
 
     Raises:
         ValueError: none or several series, or one in which no level can be looked for: fewer than
@@ -39,7 +39,7 @@ def score_scan(weights: Weights, source: str | Path) -> tuple[Series, Volume, ND
     series = find_one(source)
     volume = read_volume(series)
     for warning in volume.warnings:
-        if warning.startswith(LACKING):
+        if warning.startswith(TROUBLE):
             note(f"{source}: {warning}")
     if len(volume.hu) < 3:
         raise ValueError(

@@ -60,7 +60,7 @@ def same_level(
         index: the slice, 0 at the superior end.
         regions: what `calibrate` made from volumes with landmarks; without it there is no interval.
         coverage: with regions, the probability with which the interval contains the level; 0.9 by
-            default. With too few labelled volumes for it there is no interval (`no_interval`).
+            default. With too few labelled volumes for it there is no interval.
         out: a new CSV file for the table.
 
     Raises:

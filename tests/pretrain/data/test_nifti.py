@@ -223,6 +223,7 @@ def test_nifti_lps__an_sform_that_is_no_transform_says_nothing_beside_a_qform(
             image.header.write_to(file)
             file.write(grid().tobytes(order="F"))
         np.testing.assert_array_equal(only(path).hu, expected())
+        assert [w.partition(":")[0] for w in only(path).warnings] == ["transform"]
         content = bytearray(path.read_bytes())
         content[252:254] = b"\0\0"  # qform_code
         path.write_bytes(content)

@@ -22,9 +22,9 @@ import numpy as np
 from lightning.pytorch.callbacks import Callback
 from scipy.stats import spearmanr
 
-from benchmarks.common.cohort import Cohort, ingest_cohort, is_head
+from benchmarks.common.cohort import Cohort, is_head
 from benchmarks.common.cohort_options import cohort_options, cohort_parser
-from benchmarks.common.folds import LICENSE, remaining, run_folder
+from benchmarks.common.folds import LICENSE, remaining, run_folder, untrained
 from benchmarks.common.judging import rows_of, summary
 from benchmarks.common.rows import append, matching
 from ubr.pretrain.module import UBR
@@ -71,16 +71,16 @@ class Judge(Callback):
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, judge, append rows, correlate."""
     options = cohort_options(cohort_parser(__doc__).parse_args(argv))
-    recipe, cohort = options.recipe, ingest_cohort(options.data, options.work, options.computed)
+    recipe, cohort = options.recipe, options.cohort()
     columns, every = options.columns(cohort), max(1, recipe.steps // LOOKS)
     for fold, held_out in remaining(cohort, options.fold, columns, "checkpoints"):
-        run = run_folder(options.work, recipe, fold)
+        run = run_folder(options.runs, recipe, fold)
         seen = run.with_suffix(".jsonl")
         fit(
             cohort.store,
             run,
             recipe,
-            holdout=held_out,
+            holdout=untrained(cohort, held_out),
             intervals=Intervals(validate_every=every),
             callbacks=[Judge(seen, every, cohort, held_out)],
             license=LICENSE,

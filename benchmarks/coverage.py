@@ -27,7 +27,7 @@ from itertools import permutations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common.cohort import Cohort, ingest_cohort
+from benchmarks.common.cohort import Cohort
 from benchmarks.common.cohort_options import CohortOptions, cohort_options, cohort_parser
 from benchmarks.common.folds import FOLDS, held_out_patients, run_folder, trained_regressor
 from benchmarks.common.judging import curve_of
@@ -109,7 +109,7 @@ def computed_volume(rng: np.random.Generator) -> Shown:
 
 def on_cohort(options: CohortOptions) -> Iterator[dict[str, object]]:
     """Rows of real CT, by the model of each fold."""
-    recipe, cohort = options.recipe, ingest_cohort(options.data, options.work, options.computed)
+    recipe, cohort = options.recipe, options.cohort()
     tallies: dict[tuple[str, str, float, int], Tally] = {}
 
     def tally(source: str, name: str, coverage: float, volumes: int) -> Tally:
@@ -118,7 +118,7 @@ def on_cohort(options: CohortOptions) -> Iterator[dict[str, object]]:
     held_out_by = held_out_patients(cohort)
     for fold in FOLDS:
         held_out = held_out_by[fold]
-        folder = run_folder(options.work, recipe, fold)
+        folder = run_folder(options.runs, recipe, fold)
         regressor = trained_regressor(folder, cohort, recipe, held_out)
         known, unseen, patients = marked_volumes(regressor, cohort, held_out)
         rng = np.random.default_rng(int(fold))

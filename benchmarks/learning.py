@@ -20,9 +20,17 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common.cohort import Cohort, ingest_cohort
+from benchmarks.common.cohort import Cohort
 from benchmarks.common.cohort_options import cohort_options, cohort_parser
-from benchmarks.common.folds import DEVELOPMENT, FOLDS, LICENSE, remaining, run_folder, scorer_of
+from benchmarks.common.folds import (
+    DEVELOPMENT,
+    FOLDS,
+    LICENSE,
+    remaining,
+    run_folder,
+    scorer_of,
+    untrained,
+)
 from benchmarks.common.judging import rows_of, summary
 from benchmarks.common.rows import append, matching
 from ubr.pretrain.recipes import Recipe
@@ -33,10 +41,10 @@ from ubr.weights import Intervals, load
 def main(argv: Sequence[str] | None = None) -> None:
     """Train fold by fold, judge, append rows."""
     options = cohort_options(cohort_parser(__doc__).parse_args(argv))
-    cohort = ingest_cohort(options.data, options.work, options.computed)
+    cohort = options.cohort()
     columns = options.columns(cohort)
     for fold, held_out in remaining(cohort, options.fold, columns, "learning"):
-        folder = run_folder(options.work, options.recipe, fold)
+        folder = run_folder(options.runs, options.recipe, fold)
         found = judged(cohort, options.recipe, held_out, folder)
         append("learning", [{**columns, "fold": fold, **row} for row in found])
         r = np.median([float(str(row["r"])) for row in found])
@@ -60,7 +68,7 @@ def judged(
         cohort.store,
         folder,
         recipe,
-        holdout=held_out,
+        holdout=untrained(cohort, held_out),
         intervals=Intervals(validate_every=max(1, recipe.steps // 4)),
         license=LICENSE,
     )

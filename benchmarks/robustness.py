@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.common.cohort import Cohort, ingest_cohort, is_head
+from benchmarks.common.cohort import Cohort, is_head
 from benchmarks.common.cohort_options import CohortOptions, cohort_options, cohort_parser
 from benchmarks.common.folds import FOLDS, held_out_patients, run_folder, trained_regressor
 from benchmarks.common.painting import to_int16
@@ -39,7 +39,7 @@ EVERY = 3
 def main(argv: Sequence[str] | None = None) -> None:
     """Change, score, compare, append rows."""
     options = cohort_options(cohort_parser(__doc__).parse_args(argv))
-    cohort = ingest_cohort(options.data, options.work, options.computed)
+    cohort = options.cohort()
     folds = trained_folds(options)
     plain: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
     apart: dict[str, list[NDArray[np.float64]]] = {name: [] for name in CHANGES}
@@ -70,7 +70,7 @@ def trained_folds(options: CohortOptions) -> list[str]:
     found = [
         fold
         for fold in ([options.fold] if options.fold else FOLDS)
-        if (run_folder(options.work, options.recipe, fold) / "weights.safetensors").exists()
+        if (run_folder(options.runs, options.recipe, fold) / "weights.safetensors").exists()
     ]
     if not found:
         raise SystemExit(
@@ -87,7 +87,7 @@ def held_out_trunks(
     held_out_by = held_out_patients(cohort)
     for fold in folds:
         held_out = held_out_by[fold]
-        folder = run_folder(options.work, options.recipe, fold)
+        folder = run_folder(options.runs, options.recipe, fold)
         regressor = trained_regressor(folder, cohort, options.recipe, held_out)
         for series in cohort.store.usable():
             is_trunk = not is_head(cohort.names[series.key])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,7 @@ class Cohort:
         names: the file or folder of each series, by its key.
         catalog: the rows of catalog.csv, by file.
         computed: how many computed scans are trained on beside the real ones.
+        only_judging: patients whom no training sees, though they belong to a fold.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Cohort:
     names: Mapping[str, str]
     catalog: Mapping[str, Mapping[str, str]]
     computed: int = 0
+    only_judging: frozenset[str] = frozenset()
 
     def is_computed(self, series: SeriesRow) -> bool:
         """Whether this is one of the computed scans, which belong to no fold."""
@@ -66,7 +70,7 @@ class Cohort:
 
         The digest covers what judges and what folds are made from: pixels, landmarks, the patient
         of each series, and which series show heads. Their order does not matter. Of computed scans
-        it covers the number.
+        it covers the number, and it covers who is not trained on.
         """
         patients: dict[str, list[str]] = {}
         for series in self.store.usable():
@@ -80,6 +84,9 @@ class Cohort:
         lines = sorted("\n".join(sorted(of_patient)) for of_patient in patients.values())
         if self.computed:
             lines.append(f"{self.computed} computed")
+        if self.only_judging:
+            digests = [s.digest for s in self.store.usable() if s.patient in self.only_judging]
+            lines.append(f"not trained on: {sorted(digests)}")
         return {
             "data": self.name,
             "data_sha256": hashlib.sha256("\n\n".join(lines).encode()).hexdigest()[:12],
@@ -97,13 +104,17 @@ def patient_of(file: str) -> str:
     return next((begin for begin in SEVERAL if file.startswith(begin)), file)
 
 
-def ingest_cohort(data: Path, work: Path, computed: int = 0) -> Cohort:
+def ingest_cohort(
+    data: Path, work: Path, computed: int = 0, *, licensed: bool = False, without: str = ""
+) -> Cohort:
     """Ingest the series of a folder with a catalog.csv into `work`/store.
 
     Args:
         data: the folder.
         work: where the store is made.
         computed: computed scans to add (`ubr-pretrain phantom`, seeds from 10,000).
+        licensed: train only on rows of the catalogue whose terms let weights be given away.
+        without: what the name of a collection begins with that is not trained on.
     """
     catalog = _read_catalog(data)
     owner = {name: row["patient"] for name, row in catalog.items()}
@@ -121,12 +132,36 @@ def ingest_cohort(data: Path, work: Path, computed: int = 0) -> Cohort:
     ingest(folders, work / "store", patients=work / "patients.csv")
     store = Store.open(work / "store")
     names = {key: _name(paths, data, work) for key, paths in store.sources().items()}
-    return Cohort(cohort_name(data, computed), store, names, catalog, computed)
+    cohort = Cohort(cohort_name(data, computed), store, names, catalog, computed)
+    only_judging = {
+        series.patient
+        for series in store.usable()
+        if (row := cohort.labels(series))
+        and (
+            (licensed and not may_be_released(row["terms"]))
+            or (without and row["collection"].startswith(without))
+        )
+    }
+    return dataclasses.replace(
+        cohort,
+        name=cohort.name + selection_name(licensed, without),
+        only_judging=frozenset(only_judging),
+    )
 
 
 def cohort_name(data: Path, computed: int) -> str:
     """ct, or ct+48 with computed scans."""
     return data.resolve().name + (f"+{computed}" if computed else "")
+
+
+def selection_name(licensed: bool, without: str) -> str:
+    """What the name of a cohort ends in: ", licensed", ", without OpenKBP"."""
+    return (", licensed" if licensed else "") + (f", without {without}" if without else "")
+
+
+def may_be_released(terms: str) -> bool:
+    """Whether the terms of a catalogue's row let weights be given away that are trained on it."""
+    return bool(re.search(r"\b(CC BY|CC0|MIT|BSD|Apache)\b", terms))
 
 
 def _name(paths: Sequence[str], data: Path, work: Path) -> str:

@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.common.cohort import Cohort, cohort_name
+from benchmarks.common.cohort import Cohort, cohort_name, ingest_cohort, selection_name
 from benchmarks.common.commandline import new_parser
 from benchmarks.common.folds import PARTS
 from benchmarks.common.machine import provenance
@@ -27,6 +27,7 @@ class CohortOptions:
         recipe: with all changes and the seed.
         fold: the only part that is asked for, or all folds.
         computed: computed scans to train on, beside the real ones.
+        licensed, without: which real scans are not trained on (`cohort.ingest_cohort`).
     """
 
     data: Path
@@ -35,6 +36,20 @@ class CohortOptions:
     recipe: Recipe
     fold: str | None
     computed: int
+    licensed: bool
+    without: str
+
+    def cohort(self) -> Cohort:
+        """Ingest it into the folder of this data."""
+        return ingest_cohort(
+            self.data, self.work, self.computed, licensed=self.licensed, without=self.without
+        )
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the runs that are trained on the same scans."""
+        name = selection_name(self.licensed, self.without).removeprefix(", ")
+        return self.work / name.replace(", ", "-").replace(" ", "-")
 
     def columns(self, cohort: Cohort) -> dict[str, object]:
         """The columns that rows begin with.
@@ -90,6 +105,14 @@ def cohort_parser(about: str | None, required: bool = True) -> argparse.Argument
     parser.add_argument(
         "--computed", type=int, default=0, help="computed scans to train on, beside the real ones"
     )
+    parser.add_argument(
+        "--licensed",
+        action="store_true",
+        help="train only on scans whose terms let the weights be given away",
+    )
+    parser.add_argument(
+        "--without", default="", metavar="COLLECTION", help="do not train on this collection"
+    )
     parser.add_argument("--fold", choices=PARTS, help="only this part; all folds by default")
     return parser
 
@@ -115,4 +138,13 @@ def cohort_options(given: argparse.Namespace) -> CohortOptions:
     except ValueError as error:
         raise SystemExit(str(error)) from None
     work = given.work / cohort_name(given.data, given.computed)
-    return CohortOptions(given.data, work, given.recipe, recipe, given.fold, given.computed)
+    return CohortOptions(
+        given.data,
+        work,
+        given.recipe,
+        recipe,
+        given.fold,
+        given.computed,
+        given.licensed,
+        given.without,
+    )

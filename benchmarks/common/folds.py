@@ -72,6 +72,11 @@ def remaining(
     ]
 
 
+def untrained(cohort: Cohort, held_out: Sequence[str]) -> list[str]:
+    """All patients whom the training of a fold does not see."""
+    return [*held_out, *sorted(cohort.only_judging - set(held_out))]
+
+
 def run_folder(work: Path, recipe: Recipe, fold: str) -> Path:
     """The run of a fold."""
     return work / f"{recipe.sha256()[:12]}-fold{fold}"
@@ -90,7 +95,8 @@ def trained_regressor(
             f"{folder} holds no weights; run benchmarks.learning with these options first"
         )
     weights = load(file)
-    wanted = cohort.store.fingerprint(row.key for row in plan(cohort.store, recipe, held_out).train)
+    planned = plan(cohort.store, recipe, untrained(cohort, held_out))
+    wanted = cohort.store.fingerprint(row.key for row in planned.train)
     if weights.provenance["data"]["fingerprint"] != wanted:
         raise SystemExit(
             f"{file} was trained on other series than those of {cohort.name} today; give another "

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from benchmarks.checkpoints import correlations
 from benchmarks.common import folds
 from benchmarks.common import rows as result_rows
-from benchmarks.common.folds import remaining
+from benchmarks.common.cohort import ingest_cohort, may_be_released
+from benchmarks.common.folds import remaining, untrained
 from benchmarks.common.judging import MarkedCurve, landmark_error_mm, part_accuracies, summary
 from benchmarks.common.landmarks import LANDMARKS
 from ubr.pretrain.data.store import SeriesRow
+from ubr.pretrain.phantom.files import phantoms
 
 STEP_MM = 5.0
 
@@ -164,3 +166,41 @@ def test_checkpoints__a_quality_that_falls_with_the_error_chooses_the_best() -> 
     assert "Spearman 1.00" in lines["line_error_mm"] and lines["line_error_mm"].endswith("15.0 mm")
     assert "Spearman 1.00" in lines["ordered"] and lines["ordered"].endswith("15.0 mm")
     assert "Spearman -1.00" in lines["r"] and lines["r"].endswith("45.0 mm")
+
+
+@pytest.mark.parametrize(
+    ("terms", "allowed"),
+    [
+        ("data LIDC-IDRI: CC BY 3.0 (TCIA collection terms); repo MIT", True),
+        ("CORT dataset (GigaScience 2014): CC0; repo BSD-3-Clause", True),
+        ("no separate data terms; repo Apache-2.0", True),
+        ("no data terms stated; GATE project licence is LGPL", False),
+        ("public for research; exact licence not seen", False),
+        ("data from SUBMITTERS", False),
+    ],
+)
+def test_terms__weights_are_given_away_only_of_scans_under_known_licences(
+    terms: str, allowed: bool
+) -> None:
+    assert may_be_released(terms) is allowed
+
+
+def test_cohort__patients_of_other_terms_and_collections_judge_but_do_not_train(
+    tmp_path: Path,
+) -> None:
+    phantoms(tmp_path / "ct", n=3, seed=0, form="nifti", size_px=32)
+    files = sorted(path.name for path in (tmp_path / "ct").glob("*.nii.gz"))
+    rows = zip(files, ["Open", "Heads", "Closed"], ["CC BY 4.0", "MIT", "unknown"], strict=True)
+    text = "".join(f"{f},p{f},{c},{t},chest\n" for f, c, t in rows)
+    (tmp_path / "ct/catalog.csv").write_text("file,patient,collection,terms,region\n" + text)
+    whole = ingest_cohort(tmp_path / "ct", tmp_path / "work")
+    only = ingest_cohort(tmp_path / "ct", tmp_path / "work", licensed=True, without="Head")
+    trained = {
+        only.labels(series)["collection"]
+        for series in only.store.usable()
+        if series.patient not in untrained(only, [])
+    }
+    assert trained == {"Open"}
+    assert untrained(whole, []) == []
+    assert only.name == "ct, licensed, without Head"
+    assert only.columns()["data_sha256"] != whole.columns()["data_sha256"]

@@ -64,8 +64,6 @@ from ubr.weights.common.devices import to_device
 from ubr.weights.common.runs import read_metrics
 
 SEED = "{seed}"
-CURVE = 4
-"""Points of the curve over a run."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     **start_columns(starts, name),
                 }
                 if not has_rows(columns):
-                    run_one(starts, data, options.work, recipe, columns)
+                    run_one(starts, data, options, recipe, columns)
     print(as_text(differences(matching("starts", columns, ALIKE))))
 
 
@@ -150,6 +148,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="of the training images",
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument(
+        "--points", type=int, default=4, help="how often a run is tested on validation patients"
+    )
     parser.add_argument("--position", action="store_true", help="also try the position-aware head")
     parser.add_argument(
         "--only",
@@ -242,7 +243,11 @@ def has_rows(columns: Mapping[str, object]) -> bool:
 
 
 def run_one(
-    starts: Starts, data: Path, work: Path, recipe: DetectorRecipe, columns: Mapping[str, object]
+    starts: Starts,
+    data: Path,
+    options: argparse.Namespace,
+    recipe: DetectorRecipe,
+    columns: Mapping[str, object],
 ) -> None:
     """Train from one start, test, append rows."""
     name, share = str(columns["start"]), float(str(columns["share"]))
@@ -262,29 +267,29 @@ def run_one(
     )
     own = str(columns["weights"]) or str(recipe.seed)
     start = re.sub("[^a-z]+", "-", name)
-    folder = work / f"{columns['recipe']}-{start}-{columns['share']}-{own}-{recipe.sha256()[:10]}"
+    run = f"{columns['recipe']}-{start}-{columns['share']}-{own}-{recipe.sha256()[:10]}"
     positions = body_positions(weights, train, val, test) if recipe.position else None
     if positions and "shuffled" in name:
         positions = shuffled(positions, recipe.seed)
     began = time.monotonic()
-    run = finetune(
+    finished = finetune(
         weights,
         train,
         val,
-        folder,
+        options.work / run,
         recipe,
         machine=Machine(devices=1, workers=1),
-        intervals=Intervals(max(1, recipe.steps // CURVE), checkpoint_every=250),
+        intervals=Intervals(max(1, recipe.steps // options.points), checkpoint_every=250),
         positions=positions,
     )
     minutes = round((time.monotonic() - began) / 60, 1)
-    detector, _, _ = load_detector(run.folder, "last")
+    detector, _, _ = load_detector(finished.folder, "last")
     device = to_device(detector, "auto")
     results: list[ImageResult] = []
     for images in (val, test):
         results += detect(detector, images, device=device, positions=positions)
     more = {**columns, "steps": recipe.steps, "train_images": len(train), "minutes": minutes}
-    append("starts_curve", [more | point for point in curve(run.folder)])
+    append("starts_curve", [more | point for point in curve(finished.folder)])
     found = by_patient(results)
     append(
         "starts",

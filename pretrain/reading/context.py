@@ -13,7 +13,7 @@ scores first, and a position is never smoother than they allow:
     reversed, spacing,      no line: every slice keeps what its score says
     repeated, out_of_range
 
-Neither is there a line where the scores lie too far from it (`LARGEST_SPREAD_MM`).
+Neither is there a line where the scores lie too far from it (`SPREAD_MM`, `BENT`).
 """
 
 from __future__ import annotations
@@ -30,10 +30,16 @@ from .reference import Reference
 
 MM_PER_UNIT = 50.0
 """Millimetres of the body that a score of 1 stands for, where scores follow millimetres."""
-LARGEST_SPREAD_MM = FACTOR * Reference.wander_mm
+SPREAD_MM = FACTOR * Reference.wander_mm
 """A line fits if the bulk of the scores deviates from it by at most this (standard deviation).
 
 It is the same multiple of what is usual as makes any other deviation a fault.
+"""
+BENT = 0.25
+"""It also fits if they deviate by at most this share of the spread that the slices themselves have.
+
+The scale of weights is bent, where training saw few bodies most: by so much it may rise too slowly
+or too fast. What that adds up to grows with the length of a series.
 """
 LEAPS = ("gap", "glued")
 """Findings between two slices, with a line on both sides."""
@@ -81,7 +87,7 @@ def positions(
         if not 2 * len(kept) > len(piece):
             return Positions(by_slice, "slices")
         offset[kept] = np.median(offset[kept])
-    if spread_of((by_slice - z - offset)[on_line]) > LARGEST_SPREAD_MM:
+    if spread_of((by_slice - z - offset)[on_line]) > max(SPREAD_MM, BENT * spread_of(z)):
         return Positions(by_slice, "slices")
     return Positions(z + offset, "pieces" if found else "series")
 

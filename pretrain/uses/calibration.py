@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,8 @@ class Calibrated:
     path: the file. labelled: number of labelled volumes. accuracy: share of their labelled slices
     whose part is classified correctly. held_out: the same, over `held_out_volumes` volumes, each
     classified by thresholds from the others; none with fewer than three volumes. by_features: as
-    held_out, by the classifier, where one was asked for.
+    held_out, by the classifier, where one was asked for. by_scores: of regions that read positions,
+    the same levels as told by scores.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class Calibrated:
     held_out: float | None
     held_out_volumes: int
     by_features: float | None = None
+    by_scores: Mapping[str, Level] | None = None
 
     def table(self) -> str:
         """The end of a calibration as text."""
@@ -75,15 +78,18 @@ class Calibrated:
             )
         lines.append(
             f"{'level':<24}{'at mm' if by_position else 'score':>9}{'std':>8}{'volumes':>9}"
-            f"{'median mm':>11}"
+            f"{'median mm':>11}{'  by scores' if self.by_scores else ''}"
             f"{'coverage at most':>18}"
         )
         for name, level in self.regions.levels().items():
             score = f"{unit * level.score:.{digits}f}"
             std = "" if level.std is None else f"{unit * level.std:.{digits}f}"
-            off = f"{np.median(level.residuals_mm):.1f}" if level.residuals_mm else ""
+            off = [level, *([self.by_scores[name]] if self.by_scores else [])]
             most = f"{100 * highest_coverage(level):.0f} %"
-            lines.append(f"{name:<24}{score:>9}{std:>8}{level.volumes:>9}{off:>11}{most:>18}")
+            lines.append(
+                f"{name:<24}{score:>9}{std:>8}{level.volumes:>9}"
+                f"{''.join(f'{_median_mm(one):>11}' for one in off)}{most:>18}"
+            )
         return "\n".join(lines)
 
 
@@ -111,7 +117,7 @@ def calibrate(
         features: classify slices by their features instead of thresholds on their scores; worth it
             from about ten labelled volumes on. The scores must have been made with features.
         axis: what the levels are told by: "score", or "position" on the body axis; positions by
-            default, if the scores have them.
+            default, if the scores have them. The table then shows what either would give.
 
     Raises:
         ValueError: no scores, or none of the features or positions asked for; labels that name
@@ -148,6 +154,9 @@ def calibrate(
         pairs_mm(labelled),
         axis,
     )
+    by_scores = None
+    if axis == "position":
+        by_scores = _levels(read_labels(labels, read_curves(scores)[0]), order)
     accuracy = _accuracy(labelled, order)
     return Calibrated(
         regions.save(out),
@@ -157,7 +166,21 @@ def calibrate(
         _mean(by_thresholds),
         len(by_thresholds),
         by_features,
+        by_scores,
     )
+
+
+def _levels(labelled: Sequence[Labelled], order: Sequence[str]) -> dict[str, Level]:
+    """All levels by the names that `Regions.levels` has."""
+    borders = {
+        f"{above}/{below}": border_level(labelled, order, i)
+        for i, (above, below) in enumerate(pairwise(order))
+    }
+    return {**_landmarks(labelled), **borders}
+
+
+def _median_mm(level: Level) -> str:
+    return f"{np.median(level.residuals_mm):.1f}" if level.residuals_mm else ""
 
 
 def _landmarks(labelled: Sequence[Labelled]) -> dict[str, Level]:

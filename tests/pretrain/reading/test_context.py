@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ubr.pretrain.reading.context import LARGEST_SPREAD_MM, on_axis, positions
+from ubr.pretrain.reading.context import on_axis, positions
 from ubr.pretrain.reading.faults import findings
 from ubr.pretrain.reading.finding import KINDS, Finding
 from ubr.pretrain.reading.reference import Reference
@@ -114,13 +114,13 @@ def test_positions__each_kind_of_finding_is_respected(kind: str) -> None:
         assert mm == pytest.approx(50 * curve)
 
 
-def test_positions__scores_too_far_from_the_line_have_none() -> None:
-    """The bulk of a uniform distribution has 0.37 of its width as standard deviation."""
-    width = LARGEST_SPREAD_MM / (1.4826 / 4)
-    assert LARGEST_SPREAD_MM == 45
-    for factor, expected in ((0.95, "series"), (1.05, "slices")):
-        slope = 1 + factor * width / Z[-1]
-        assert positions((slope * Z + 300) / 50, Z, ()).context == expected
+@pytest.mark.parametrize(("length", "limit"), [(300.0, 45 / (300 * 1.4826 / 4)), (1200.0, 0.25)])
+def test_positions__scores_too_far_from_the_line_have_none(length: float, limit: float) -> None:
+    """The deviation of 45 mm, or a quarter: of a uniform distribution it is 0.37 of its width."""
+    z = np.arange(0.0, length + 1, 5)
+    for factor, expected in ((0.97, "series"), (1.03, "slices")):
+        for slope in (1 + factor * limit, 1 - factor * limit):
+            assert positions((slope * z + 300) / 50, z, ()).context == expected
 
 
 def test_on_axis__reads_scores_or_positions_in_units_of_the_score() -> None:

@@ -467,6 +467,10 @@ def test_calibrate__reads_positions_where_there_are_some_or_scores_if_asked(
     assert asked.axis == "score"
     without = calibrate(plain, text, tmp_path / "plain.json").regions
     assert without == asked
+    bent = {key: mm + 20 * np.sin(Z / 20) for key, mm in positions.items()}
+    other = write_scores(tmp_path / "bent", curves, bent)
+    by_scores = calibrate(other, text, tmp_path / "bent.json").by_scores
+    assert by_scores == asked.levels() != found.levels()
     for name, level in found.levels().items():
         assert level.score == pytest.approx(asked.levels()[name].score + 0.3)
         assert level.residuals_mm == pytest.approx(asked.levels()[name].residuals_mm)
@@ -479,8 +483,10 @@ def test_calibrate__reads_positions_where_there_are_some_or_scores_if_asked(
     assert main([*command, str(tmp_path / "a.json")]) == 0
     told = capsys.readouterr().out
     assert "calibrated on 3 volumes, by positions" in told and "at mm" in told
+    assert "median mm  by scores" in told
     dome = next(line.split() for line in told.splitlines() if line.startswith("liver_dome"))
     assert float(dome[1]) == round(50 * found.landmarks["liver_dome"].score)
     assert main([*command, str(tmp_path / "b.json"), "--axis", "score"]) == 0
-    assert "calibrated on 3 volumes, by scores" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "calibrated on 3 volumes, by scores" in told and "by scores  coverage" not in told
     assert Regions.load(tmp_path / "b.json") == asked

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -131,9 +131,16 @@ def _options(
 ) -> TableOptions:
     """What the tables will hold. Raises `ValueError` for regions of other weights."""
     regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
+    in_mm = weights.made().follows_mm
     if regions is not None:
         regions.check(weights.sha256())
-    return TableOptions(regions, chosen_coverage(coverage, regions), features, with_paths, some)
+        if regions.axis == "position" and not in_mm:
+            raise ValueError(
+                "the regions read positions, and these weights were trained without the position "
+                "loss; run calibrate again"
+            )
+    coverage = chosen_coverage(coverage, regions)
+    return TableOptions(regions, coverage, features, with_paths, some, in_mm)
 
 
 def _settings(
@@ -174,7 +181,7 @@ def _as_begun(runtime: Runtime, working: Working) -> Runtime:
 
 def _regions_sha256(regions: Regions | None) -> str | None:
     """Digest of what the regions say, not of their file."""
-    return None if regions is None else values_sha256(asdict(regions))
+    return None if regions is None else values_sha256(regions.described())
 
 
 def _score(

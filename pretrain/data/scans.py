@@ -48,6 +48,15 @@ class UnreadScan:
     source: str = field(repr=False)
     origin: Series | tuple[Path, SeriesRow]
 
+    @property
+    def slices_about(self) -> int:
+        """How many slices it has; where only its pixels tell, as many as are usual."""
+        if isinstance(self.origin, tuple):
+            return self.origin[1].slices
+        if self.origin.frames:
+            return sum(map(len, self.origin.frames))
+        return len(self.origin.files) if self.origin.kind in ("dicom", "png") else 100
+
     def read(self) -> Scan:
         """Read it.
 

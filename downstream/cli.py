@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ubr.weights.common import commandline
 from ubr.weights.common.commandline import Verb
 
-from .verbs import data, evaluation, training
+from .verbs import data, evaluation, prediction, training
 
 DATA, DETECTOR = "Data", "Detector"
 
@@ -23,6 +23,12 @@ VERBS = {
     ),
     "evaluate": Verb(
         evaluation.evaluate, "evaluate a trained detector, with intervals and pictures", DETECTOR
+    ),
+    "predict": Verb(
+        prediction.predict,
+        "look for lesions in scans with a trained detector",
+        DETECTOR,
+        resumes=True,
     ),
 }
 

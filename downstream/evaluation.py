@@ -21,6 +21,8 @@ from .recipes import DetectorRecipe
 if TYPE_CHECKING:
     import torch
 
+    from ubr.weights import Weights
+
     from .dataset import DeepLesion
     from .detector import Detector
     from .positions import Positions
@@ -99,6 +101,27 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     return detector.eval(), recipe, inputs
 
 
+def scorer_of(run: Path, scorer: str | None) -> Weights | None:
+    """The weights whose scores are the positions of a detector; none for one without positions.
+
+    Raises:
+        ValueError: the file is missing, not needed, or not the one of the training.
+    """
+    from ubr.weights import load
+
+    from .files import Config
+
+    trained_with = runs.read_config(run, Config).get("positions", {}).get("scorer_sha256")
+    weights = load(scorer) if scorer else None
+    if trained_with != (found := weights.sha256() if weights else None):
+        right = "give that file as scorer" if trained_with else "give no scorer"
+        raise ValueError(
+            f"the detector's positions are of scorer {str(trained_with)[:12]}, got "
+            f"{str(found)[:12]}; {right}"
+        )
+    return weights
+
+
 def detect(
     detector: Detector,
     data: DeepLesion,
@@ -166,6 +189,7 @@ def evaluate(
     from ubr.weights.common.devices import to_device
 
     from .dataset import DeepLesion
+    from .positions import body_positions
 
     run, out = Path(run), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -173,7 +197,8 @@ def evaluate(
     detector, recipe, inputs = load_detector(run, which)
     chosen = to_device(detector, device)
     images = DeepLesion(data, split, inputs, view=recipe.view)
-    positions = _positions(run, scorer, images, progress)
+    weights = scorer_of(run, scorer)
+    positions = body_positions(weights, images, progress=progress) if weights else None
     results = detect(
         detector, images, device=chosen, workers=workers, positions=positions, progress=progress
     )
@@ -184,25 +209,6 @@ def evaluate(
         _draw(part, images, results, found, pictures)
         (part / "report.json").write_text(json.dumps(found, indent=1) + "\n")
     return Evaluation(out, found)
-
-
-def _positions(
-    run: Path, scorer: str | None, images: DeepLesion, progress: bool
-) -> Positions | None:
-    from ubr.weights import load
-
-    from .files import Config
-    from .positions import body_positions
-
-    trained_with = runs.read_config(run, Config).get("positions", {}).get("scorer_sha256")
-    weights = load(scorer) if scorer else None
-    if trained_with != (found := weights.sha256() if weights else None):
-        right = "give that file as scorer" if trained_with else "give no scorer"
-        raise ValueError(
-            f"the detector's positions are of scorer {str(trained_with)[:12]}, got "
-            f"{str(found)[:12]}; {right}"
-        )
-    return body_positions(weights, images, progress=progress) if weights else None
 
 
 def _write_detections(path: Path, images: DeepLesion, results: list[ImageResult]) -> None:

@@ -97,15 +97,19 @@ class ImageResult:
     @cached_property
     def overlaps(self) -> Floats:
         """IoU of each detection, best first, with each lesion `[m, n]`."""
-        found = self.predicted[self.order][:, None]
-        sides = np.minimum(found[..., 2:], self.truth[:, 2:]) - np.maximum(
-            found[..., :2], self.truth[:, :2]
-        )
-        common = sides.clip(min=0).prod(-1)
-        areas = (found[..., 2:] - found[..., :2]).prod(-1) + (
-            self.truth[:, 2:] - self.truth[:, :2]
-        ).prod(-1)
-        return np.asarray(common / (areas - common))
+        return ious(self.predicted[self.order], self.truth)
+
+
+def ious(a: Floats, b: Floats) -> Floats:
+    """Overlap of boxes `[m, 2 d]` and `[n, 2 d]` in d dimensions, lower corner first: IoU `[m, n]`.
+
+    Two boxes without a size do not overlap.
+    """
+    d = a.shape[1] // 2
+    sides = np.minimum(a[:, None, d:], b[:, d:]) - np.maximum(a[:, None, :d], b[:, :d])
+    common = sides.clip(min=0).prod(-1)
+    whole = (a[:, d:] - a[:, :d]).prod(-1)[:, None] + (b[:, d:] - b[:, :d]).prod(-1) - common
+    return np.asarray(np.divide(common, whole, out=np.zeros_like(common), where=whole > 0))
 
 
 def taken_lesions(overlaps: Floats, iou: float, *, or_equal: bool = False) -> Indices:

@@ -93,6 +93,10 @@ VERBS = {
         "ubr-detect evaluate detector lesions --out out --device cpu --workers 0 --pictures 2",
         ("detector", "lesions"),
     ),
+    "predict": Command(
+        "ubr-detect predict detector nii --out out --device cpu --workers 0 --min-score 0",
+        ("detector", "nii"),
+    ),
     "demo": Command("ubr-pretrain demo --out out --train 9 --unseen 3 --steps 2"),
 }
 

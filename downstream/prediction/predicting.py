@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from ubr.pretrain.data.scans import UnreadScan, scans_of, why_unread
+from ubr.pretrain.data.scans import Scans, UnreadScan, scans_of, why_unread
 from ubr.pretrain.data.volume import LeftOut, Volume
-from ubr.pretrain.data.workers import DIED, chosen, each
+from ubr.pretrain.data.workers import DIED, Workers, chosen, each
 from ubr.weights.common.checks import check_choice
 from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import scratch
@@ -72,29 +72,27 @@ def predict(
             of the training, sources hold no usable series, or `out` holds something else or was
             begun with other options.
     """
-    from ubr.weights.common.devices import to_device
-
     check_choice("which", which, Which)
     staff = chosen(workers, None, default=1, least=0)
     _check_options(min_score, top, every_mm)
-    looker, settings = _opened(Path(run), which, scorer)
-    settings |= {
-        "min_score": min_score,
-        "top": top,
-        "every_mm": every_mm,
-        "with_paths": with_paths,
-    }
+    looker, settings = _opened(Path(run), which, scorer, device)
+    settings |= {"min_score": min_score, "top": top, "every_mm": every_mm, "with_paths": with_paths}
     working = Working(Path(out), settings, LAST)
     scans = scans_of(sources, workers=staff, progress=progress, with_paths=with_paths)
-    jobs = {job.key: job for job in scans.unread}
-    left_out = scans.left_out
+    return _predict(looker, scans, working, staff, progress)
+
+
+def _predict(
+    looker: Looker, scans: Scans, working: Working, staff: Workers, progress: bool
+) -> Predicted:
+    """Look at what was not looked at yet, and write the tables once all of it is."""
+    jobs, left_out = {job.key: job for job in scans.unread}, scans.left_out
     damaged = {one.key for one in left_out if one.key}
     already = working.already(jobs.keys() | damaged, lambda: _listed(working.folder)) - damaged
     predicted = Predicted(working.folder, len(already & jobs.keys()))
     if working.finished:
         working.tidy()
         return predicted
-    to_device(looker.detector, device)
     todo = [job for key, job in jobs.items() if key not in already]
     left_out += _add_all(looker, todo, working, staff, progress)
     done = sorted(jobs.keys() - {one.key for one in left_out})
@@ -103,7 +101,7 @@ def predict(
     working.begin()
     with scratch(working.path, "tables") as made:
         found = (_series(working, jobs[key]) for key in done)
-        write_tables(made, found, left_out, working.settings, with_paths=with_paths)
+        write_tables(made, found, left_out, working.settings)
         working.finish(made, TABLES)
     return predicted
 
@@ -117,9 +115,12 @@ def _check_options(min_score: float, top: int | None, every_mm: float | None) ->
         raise ValueError(f"every_mm must be above 0, got {every_mm:g}")
 
 
-def _opened(run: Path, which: Which, scorer: str | None) -> tuple[Looker, dict[str, object]]:
+def _opened(
+    run: Path, which: Which, scorer: str | None, device: str
+) -> tuple[Looker, dict[str, object]]:
     """The detector, and what makes it this one and no other."""
     from ubr.weights.artifact import tensors_sha256
+    from ubr.weights.common.devices import to_device
 
     from ..evaluation import load_detector, scorer_of
     from ..positions import slice_position
@@ -136,6 +137,7 @@ def _opened(run: Path, which: Which, scorer: str | None) -> tuple[Looker, dict[s
         "overlap": OVERLAP,
         "gap_mm": GAP_MM,
     }
+    to_device(detector, device)
     return Looker(detector, inputs, recipe.view, position), settings
 
 
@@ -154,7 +156,7 @@ def _read(unread: UnreadScan) -> Volume | str:
 
 
 def _add_all(
-    looker: Looker, todo: Sequence[UnreadScan], working: Working, staff: int | str, progress: bool
+    looker: Looker, todo: Sequence[UnreadScan], working: Working, staff: Workers, progress: bool
 ) -> list[LeftOut]:
     """Look at series and keep what is found. Returns those that cannot be read."""
     from ubr.pretrain.data.gridding import spaced

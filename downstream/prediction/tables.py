@@ -62,13 +62,13 @@ def write_tables(
     series: Iterable[SeriesFindings],
     left_out: Iterable[LeftOut],
     settings: Mapping[str, object],
-    *,
-    with_paths: bool,
 ) -> None:
     """Write the tables, a series at a time.
 
-    series: in the order of their keys. settings: what the findings depend on.
+    series: in the order of their keys. settings: what the findings depend on; `with_paths` says
+    whether paths are written.
     """
+    with_paths = bool(settings["with_paths"])
     path = ("path",) if with_paths else ()
     left = [(out.key, out.reason, shown(out.path))[: 2 + with_paths] for out in left_out]
     with (folder / "left_out.csv").open("w", newline="", encoding="utf-8") as file:

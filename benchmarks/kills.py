@@ -86,6 +86,10 @@ VERBS = {
         "ubr-detect plant nii --out out --patients patients.csv --per-scan 3",
         ("nii", "patients.csv"),
     ),
+    "plant whole": Command(
+        "ubr-detect plant nii --out out --patients patients.csv --per-scan 2 --whole",
+        ("nii", "patients.csv"),
+    ),
     "train": Command(
         f"ubr-detect train lesions --out out {TINY_DETECTOR.format(steps=4)}", ("lesions",)
     ),

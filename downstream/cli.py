@@ -14,7 +14,9 @@ DATA, DETECTOR = "Data", "Detector"
 
 VERBS = {
     "check": Verb(data.check, "check a folder in DeepLesion's layout before training", DATA),
-    "plant": Verb(data.plant, "plant known lesions in CT volumes, in DeepLesion's layout", DATA),
+    "plant": Verb(
+        data.plant, "plant known lesions in CT volumes, in DeepLesion's layout", DATA, resumes=True
+    ),
     "train": Verb(
         training.train,
         "train a Faster R-CNN from random, UBR or ImageNet weights",

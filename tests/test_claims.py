@@ -15,7 +15,7 @@ from ubr.downstream import cli as detect
 from ubr.pretrain import cli as pretrain
 from ubr.weights.common.claims import claim, claim_folder
 
-FILLED = {"demo", "fit", "ingest", "phantom", "predict", "score", "train"}
+FILLED = {"demo", "fit", "ingest", "phantom", "plant", "predict", "score", "train"}
 """Verbs that fill a folder step by step; those of the others appear whole."""
 WORDS = {
     "annotate": "{any} --weights {any} --regions {any} --out {out}",

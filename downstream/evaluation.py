@@ -57,6 +57,15 @@ class Evaluation:
         rows += [
             f"at {point['fp_per_image']:>4g} FP an image {shown(point)}" for point in r["froc"]
         ]
+        if in_space := r.get("in_space"):
+            rows.append(
+                f"{in_space['lesions']} lesions in {in_space['scans']} whole scans, "
+                f"{in_space['findings']} findings"
+            )
+            rows += [
+                f"at {point['fp_per_scan']:>4g} FP a scan   {shown(point)}"
+                for point in in_space["froc"]
+            ]
         head = (
             f"{r['images']} images of {r['patients']} patients, {r['lesions']} lesions; "
             "intervals of 95 % by patients"
@@ -165,6 +174,7 @@ def evaluate(
     workers: int = 1,
     pictures: int = 8,
     scorer: str | None = None,
+    scans: bool = False,
     device: str = "auto",
     progress: bool = True,
 ) -> Evaluation:
@@ -179,6 +189,8 @@ def evaluate(
         workers: loader processes.
         pictures: slices drawn with their lesions and detections, spread over the split.
         scorer: for a detector with position, the weights file whose scores it was trained with.
+        scans: also look at every slice of the split's scans, as `predict` does, and judge findings
+            in space; `data` is what `plant` wrote with `whole`.
         device: "auto", "cpu", "cuda", "cuda:1".
         progress: show a progress bar.
 
@@ -189,11 +201,15 @@ def evaluate(
     from ubr.weights.common.devices import to_device
 
     from .dataset import DeepLesion
-    from .positions import body_positions
+    from .positions import body_positions, slice_position
+    from .prediction.judging import look_at_scans, read_lesions, scan_report
+    from .prediction.looking import Looker
 
     run, out = Path(run), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty, or a file; give a new folder as out")
+    if scans:
+        read_lesions(data)  # refuses before anything is looked at
     detector, recipe, inputs = load_detector(run, which)
     chosen = to_device(detector, device)
     images = DeepLesion(data, split, inputs, view=recipe.view)
@@ -203,6 +219,10 @@ def evaluate(
         detector, images, device=chosen, workers=workers, positions=positions, progress=progress
     )
     found = {**report(results), "split": split, "which": which}
+    if scans:
+        position = slice_position(weights) if weights else None
+        looker = Looker(detector, inputs, recipe.view, position)
+        found["in_space"] = scan_report(look_at_scans(looker, data, split, progress=progress))
     with disk.whole(out) as part:
         part.mkdir()
         _write_detections(part / "detections.csv", images, results)

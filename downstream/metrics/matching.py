@@ -19,7 +19,8 @@ Value = Callable[[Floats], Floats]
 
 @dataclass(frozen=True, eq=False)
 class ImageResult:
-    """The lesions and the detections of one image. Arrays are copied and read-only.
+    """The lesions and the detections of one image, or of one scan: then boxes are `[n, 6]`
+    (x1, y1, z1, x2, y2, z2). Arrays are copied and read-only.
 
     Args:
         patient: key of the patient; images of one patient are drawn together.
@@ -68,14 +69,15 @@ class ImageResult:
 
     def _boxes(self, name: str) -> Floats:
         boxes = np.array(getattr(self, name), dtype=np.float64)
-        if boxes.ndim != 2 or boxes.shape[1] != 4:
+        if boxes.ndim != 2 or boxes.shape[1] not in (4, 6):
             raise ValueError(
                 f"{name} has shape {list(boxes.shape)}, expected [n, 4] (x1, y1, x2, y2): "
                 "without boxes [0, 4]"
             )
         if not np.isfinite(boxes).all():
             raise ValueError(f"{name} has coordinates that are not finite: leave such boxes out")
-        sides = boxes[:, 2:] - boxes[:, :2]
+        half = boxes.shape[1] // 2
+        sides = boxes[:, half:] - boxes[:, :half]
         # A detector may shrink a box to nothing, a lesion has an area.
         wrong = (sides <= 0 if name == "truth" else sides < 0).any(1)
         if wrong.any():

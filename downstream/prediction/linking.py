@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from ..metrics.matching import ious
 from ..planting.measurement import MARGIN
-from .looking import Boxes
+from .boxes import Boxes
 
 OVERLAP = 0.3
 GAP_MM = 10.0
+MIN_SCORE = 0.3
+"""Score that a box has at least, if nothing else is asked for."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,8 @@ from ubr.weights.common.disk import scratch
 from ubr.weights.common.progress import progress_bar
 from ubr.weights.common.working import Working
 
+from .boxes import Boxes, joined
+from .linking import GAP_MM, MIN_SCORE, OVERLAP, link
 from .tables import LAST, TABLES, Predicted, SeriesFindings, read_table, write_tables
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def predict(
     out: Path,
     *,
     which: Which = "best",
-    min_score: float = 0.3,
+    min_score: float = MIN_SCORE,
     top: int | None = None,
     every_mm: float | None = None,
     scorer: str | None = None,
@@ -124,7 +126,6 @@ def _opened(
 
     from ..evaluation import load_detector, scorer_of
     from ..positions import slice_position
-    from .linking import GAP_MM, OVERLAP
     from .looking import Looker
 
     detector, recipe, inputs = load_detector(run, which)
@@ -193,7 +194,7 @@ def _keep(
     bar: Any,
 ) -> None:
     """Look at a series and keep what is found, with what the tables need to know of it."""
-    from .looking import BATCH, joined
+    from .looking import BATCH
 
     parts = []
     for number, part in enumerate(looker.look(volume, slices, least)):
@@ -218,8 +219,6 @@ NEEDED = ("index", "edges", "scores", "slices", "z_mm", "spacing_mm", "place", "
 
 def _series(working: Working, job: UnreadScan) -> SeriesFindings:
     """What was kept of a series, linked."""
-    from .linking import link
-    from .looking import Boxes
 
     kept = working.read(job.key, *NEEDED)
     boxes = Boxes(kept["index"], kept["edges"], kept["scores"])

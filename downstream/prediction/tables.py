@@ -19,8 +19,8 @@ from ubr.weights.common import doors
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from .boxes import Boxes
     from .linking import Finding
-    from .looking import Boxes
 
 LAST = "boxes.parquet"
 """The table that is written last."""

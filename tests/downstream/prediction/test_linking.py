@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ubr.downstream.metrics.matching import ious
+from ubr.downstream.prediction.boxes import Boxes
 from ubr.downstream.prediction.linking import Finding, link
-from ubr.downstream.prediction.looking import Boxes
 
 BOX = (10.0, 20.0, 30.0, 50.0)
 

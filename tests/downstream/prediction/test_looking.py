@@ -11,7 +11,8 @@ import torch
 from tests.made.deeplesion import row, write_slice, write_table
 from tests.made.detectors import INPUTS, Bright
 from ubr.downstream.dataset import DeepLesion
-from ubr.downstream.prediction.looking import BATCH, Looker, joined
+from ubr.downstream.prediction.boxes import joined
+from ubr.downstream.prediction.looking import BATCH, Looker
 from ubr.downstream.slices import View, scan_slice
 from ubr.pretrain.data.volume import Volume
 

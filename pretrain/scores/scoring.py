@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -18,6 +19,7 @@ from ubr.weights.common.disk import scratch
 from ubr.weights.common.execution import Runtime
 from ubr.weights.common.pool import cores
 from ubr.weights.common.stored import values_sha256
+from ubr.weights.common.working import Working
 
 from ..data.scans import UnreadScan, is_store, scans_in_files, scans_in_store
 from ..data.store.keys import hash_text
@@ -28,7 +30,6 @@ from ..reading.regions import Regions
 from .read import LAST, read_rows
 from .scored import Scored
 from .series import SeriesScores
-from .working import Working
 from .write import TableOptions, write_tables
 
 if TYPE_CHECKING:
@@ -202,7 +203,8 @@ def _score(
     jobs = {job.key: job for job in found if is_mine(job.key)}
     left_out = [out for out in left_out if is_mine(hash_text(out.path))]
     damaged = {out.key for out in left_out if out.key}
-    already = _already(working, jobs.keys() | damaged) - damaged
+    listed = partial(_listed, working.folder)
+    already = working.already(jobs.keys() | damaged, listed) - damaged
     where = {key: job.source for key, job in jobs.items()}
     missing = notes(options.regions, options.coverage) if options.regions else ()
     scored = Scored(working.folder, where, len(already), missing)
@@ -243,29 +245,10 @@ def _jobs(
     return scans_in_store(sources[0], with_paths=with_paths)
 
 
-def _already(working: Working, keys: Collection[str]) -> set[str]:
-    """The series that an earlier call has finished.
-
-    Raises `ValueError` where that call was given other series.
-    """
-    if working.finished:
-        there = {
-            row["series"]
-            for name in ("series.csv", "left_out.csv")
-            for row in read_rows(working.folder / name)
-        } - {""}
-        if others := len(there ^ set(keys)):
-            raise ValueError(
-                f"{working.folder} is finished, and {others} series differ in these sources; "
-                "give a new `out`"
-            )
-        return there
-    if working.keys.isdisjoint(keys) and working.keys:
-        raise ValueError(
-            f"{working.folder} was begun with other series; give the sources it was begun with, "
-            "or a new `out`"
-        )
-    return set(working.keys.intersection(keys))
+def _listed(folder: Path) -> set[str]:
+    """The series in the tables."""
+    tables = (folder / name for name in ("series.csv", "left_out.csv"))
+    return {row["series"] for table in tables for row in read_rows(table)}
 
 
 def _finished(working: Working, key: str, source: str) -> SeriesScores:

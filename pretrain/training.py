@@ -14,7 +14,7 @@ import timm.layers
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from ubr.weights import card
+from ubr.weights import Weights, card, load
 from ubr.weights.common import disk, runs
 from ubr.weights.common.estimate import Estimate
 from ubr.weights.common.execution import Intervals, Machine
@@ -23,6 +23,7 @@ from ubr.weights.common.training import Training
 from .data.bank import grid_bytes, missing_rows
 from .data.store import Store
 from .module import UBR, train_px
+from .parents import moved
 from .planning import Plan, plan
 from .recipes import Recipe
 from .recipes import recipe as named_recipe
@@ -176,7 +177,10 @@ def fit(
     trained = training.run()
     notes = planned.notes if trained else ("already finished; nothing was trained",)
     folder = training.folder
-    return Run(folder, folder / training.result, _last_quality(folder), notes)
+    file = folder / training.result
+    if planned.recipe.keeps_head() and (parent := load(file).made().parent):
+        notes = (*notes, f"went on from {parent}")
+    return Run(folder, file, _last_quality(folder), notes)
 
 
 def rehearse(
@@ -213,6 +217,15 @@ def _last_quality(folder: Path) -> dict[str, float]:
     return last
 
 
+def _parent(parent: Weights, module: UBR) -> dict[str, Any]:
+    name = parent.made().name
+    return {
+        "sha256": parent.sha256(),
+        **({"name": name} if name else {}),
+        "moved": moved(parent, module),
+    }
+
+
 def _provenance(
     module: UBR, config: Mapping[str, Any], quality: dict[str, float]
 ) -> dict[str, Any]:
@@ -221,6 +234,7 @@ def _provenance(
         "method": "Unsupervised Body-part Regression (Yan, Lu, Summers, ISBI 2018)",
         "recipe": config["recipe"],
         "start": module.regressor.backbone.origin,
+        **({"parent": _parent(module.parent, module)} if module.parent else {}),
         "recipe_sha256": module.recipe.sha256(),
         "steps": trainer.global_step,
         "seed": module.recipe.seed,

@@ -27,7 +27,7 @@ from ubr.weights.common.processes import loader_options
 from ubr.weights.common.trainer import StepsFrom, TrainingModule
 from ubr.weights.receipts import copy_into
 
-from .data.bank import SliceBank, grid_folder, prepare, to_grid
+from .data.bank import SliceBank, grid_folder, prepare
 from .data.store import SeriesRow, Store
 from .losses import distance_loss, order_loss, position_loss
 from .reading.curve import line_errors_mm, ordered_share, pearson_r
@@ -230,7 +230,13 @@ class UBR(TrainingModule):
         """Label-free quality on a held-out volume: Pearson r of scores with position, and the share
         of ordered pairs.
         """
-        scores, z_mm = self.held_out_scores(volume, self.regressor)
+        first, end = (int(v) for v in self.held_out_bank.offsets[volume : volume + 2])
+        chosen = np.unique(
+            np.linspace(0, end - first - 1, VALIDATION_SLICES).round().astype(np.int64)
+        )
+        grid = self.held_out_bank.gather(torch.from_numpy(first + chosen)).to(self.device)
+        scores = self.regressor.score(grid).cpu().double().numpy()
+        z_mm = self.held_out[volume].z_mm[chosen]
         self.curves.append((scores, z_mm))
         r, ordered = pearson_r(scores, z_mm), ordered_share(scores)
         # Constant scores have no r. They order nothing, so they count as 0 rather than as absent.
@@ -240,26 +246,6 @@ class UBR(TrainingModule):
             on_epoch=True,
             batch_size=1,
         )
-
-    @torch.no_grad()
-    def held_out_scores(
-        self, volume: int, regressor: Regressor
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Scores by a regressor, and positions in mm, of a held-out volume's slices in validation.
-
-        The regressor may have another contract than this one.
-        """
-        row = self.held_out[volume]
-        chosen = np.unique(
-            np.linspace(0, row.slices - 1, VALIDATION_SLICES).round().astype(np.int64)
-        )
-        if regressor.inputs == self.recipe.inputs:
-            first = int(self.held_out_bank.offsets[volume])
-            grid = self.held_out_bank.gather(torch.from_numpy(first + chosen))
-        else:
-            grid = to_grid(self.store, row, regressor.inputs)[torch.from_numpy(chosen)]
-        scores = regressor.score(grid.to(self.device)).cpu().double().numpy()
-        return scores, row.z_mm[chosen]
 
     def on_validation_epoch_end(self) -> None:
         """Label-free quality over all of them: how far their curves lie from lines of one slope."""

@@ -14,7 +14,7 @@ import timm.layers
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from ubr.weights import Weights, card, load
+from ubr.weights import card, load
 from ubr.weights.common import disk, runs
 from ubr.weights.common.estimate import Estimate
 from ubr.weights.common.execution import Intervals, Machine
@@ -23,7 +23,7 @@ from ubr.weights.common.training import Training
 from .data.bank import grid_bytes, missing_rows
 from .data.store import Store
 from .module import UBR, train_px
-from .parents import moved
+from .parents import settle
 from .planning import Plan, plan
 from .recipes import Recipe
 from .recipes import recipe as named_recipe
@@ -125,6 +125,12 @@ class Pretraining(Training[UBR]):
     def finish(self, module: UBR, trainer: L.Trainer) -> None:
         """Write the card and the weights."""
         provenance = _provenance(module, self.config, _last_quality(self.folder))
+        if module.parent is not None:
+            provenance["parent"] = {
+                "sha256": module.parent.sha256(),
+                "name": module.parent.made().name,
+                "moved": settle(module.parent, module),
+            }
         weights = module.regressor.to_weights(provenance, self.license)
         disk.write_text(self.folder / "card.md", card(weights))
         weights.save(self.folder / self.result)
@@ -217,15 +223,6 @@ def _last_quality(folder: Path) -> dict[str, float]:
     return last
 
 
-def _parent(parent: Weights, module: UBR) -> dict[str, Any]:
-    name = parent.made().name
-    return {
-        "sha256": parent.sha256(),
-        **({"name": name} if name else {}),
-        "moved": moved(parent, module),
-    }
-
-
 def _provenance(
     module: UBR, config: Mapping[str, Any], quality: dict[str, float]
 ) -> dict[str, Any]:
@@ -234,7 +231,6 @@ def _provenance(
         "method": "Unsupervised Body-part Regression (Yan, Lu, Summers, ISBI 2018)",
         "recipe": config["recipe"],
         "start": module.regressor.backbone.origin,
-        **({"parent": _parent(module.parent, module)} if module.parent else {}),
         "recipe_sha256": module.recipe.sha256(),
         "steps": trainer.global_step,
         "seed": module.recipe.seed,

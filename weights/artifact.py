@@ -248,7 +248,7 @@ def has_head(path: Path) -> bool:
     if path.suffix != ".safetensors" or not path.is_file() or metadata(path) is None:
         return False
     with safetensors.safe_open(path, "pt") as file:
-        return any(name.startswith("head.") for name in file.keys())  # noqa: SIM118
+        return any(name.startswith("head.") for name in file.keys())
 
 
 def weights_file(path: str | Path) -> Path:

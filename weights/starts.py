@@ -47,8 +47,9 @@ def start(
             normal over the inputs of a convolution, biases 0); "imagenet" or "imagenet:TAG"
             (torchvision's or timm's weights, from their cache or the internet; TAG is a member of
             torchvision's enum, such as IMAGENET1K_V1, or a tag of timm, such as a1_in1k); or a
-            file: weights of this project (`released` are those of the package), or a state dict of torchvision, timm or detectron2
-            (.safetensors, .pth, .pkl), for machines without internet.
+            file: weights of this project ("released" are those of the package), or a state dict of
+            torchvision, timm or detectron2 (.safetensors, .pth, .pkl), for machines without
+            internet.
         inputs: the contract of the coming training; checked against the scale that the weights were
             trained on. What the file does not state is taken from its library's weights of that
             network, if they have one scale.

@@ -13,7 +13,7 @@ from pathlib import Path
 FOLDER = Path(__file__).with_name("released")
 NEWEST = "released"
 """The name of the newest version."""
-WEIGHTS, REGIONS, CARD = ".safetensors", ".regions.json", ".md"
+WEIGHTS, REGIONS, CARD, SCORES = ".safetensors", ".regions.json", ".md", ".scores.csv"
 """What the names of its files end in."""
 
 

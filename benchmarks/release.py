@@ -33,10 +33,11 @@ from benchmarks.common.folds import (
     untrained,
 )
 from benchmarks.common.released_card import released_card
-from benchmarks.common.released_regions import Axis, Fold, regions_by, usable_label
+from benchmarks.common.released_regions import Fold, regions_by, usable_label
 from benchmarks.common.rows import matching
 from ubr.pretrain.phantom import make
 from ubr.pretrain.planning import plan
+from ubr.pretrain.reading.context import Axis
 from ubr.pretrain.training import fit
 from ubr.weights import Intervals, Regressor, Weights, load
 from ubr.weights.common import disk
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--axis",
         choices=get_args(Axis),
-        default="score",
+        default="position",
         help="what the regions are read by: scores, or positions from all slices of a series",
     )
     parser.add_argument("--license", default="Apache-2.0", help="of the weights")

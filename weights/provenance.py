@@ -85,6 +85,7 @@ class Recipe(Shape):
     m: int | None = None
     optimiser: str | None = None
     lr: float | None = None
+    position_weight: FiniteFloat = 0.0
 
 
 class Provenance(Shape):
@@ -108,6 +109,11 @@ class Provenance(Shape):
     date: str | None = None
     versions: dict[str, str] = {}  # noqa: RUF012
     commit: str | None = None
+
+    @property
+    def follows_mm(self) -> bool:
+        """Whether scores follow millimetres, by the position loss of the training."""
+        return self.recipe.position_weight > 0
 
 
 Pair = Annotated[Sequence[FiniteFloat], Field(min_length=2, max_length=2)]

@@ -11,21 +11,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from benchmarks.common.cohort import Cohort, may_be_released
-from benchmarks.common.judging import MarkedCurve, curve_of
+from benchmarks.common.judging import MarkedCurve, curve_of, in_context
 from benchmarks.common.landmarks import LANDMARKS, PARTS, THIGH_MM
 from ubr.pretrain.data.store import SeriesRow
+from ubr.pretrain.reading.context import Axis
 from ubr.pretrain.reading.curve import Curve, passage
 from ubr.pretrain.reading.labelled import Labelled, pairs_mm
 from ubr.pretrain.reading.parts import classify
 from ubr.pretrain.reading.regions import Level, Regions
 from ubr.weights import Regressor, Weights
 
-Axis = Literal["score", "position"]
 THIGH = "thigh"
 """Where the thigh begins: `THIGH_MM` below the femoral head."""
 BORDERS = {
@@ -72,11 +71,8 @@ def regions_by(
         axis: what levels are told by: scores, or positions from all slices of a series.
     """
     rows = [row for row in cohort.store.usable() if usable_label(cohort, row)]
-    curves = {row.key: on_axis(curve_of(final, cohort, row), axis) for row in rows}
-    by_fold = [
-        {row.key: on_axis(curve_of(fold.regressor, cohort, row), axis) for row in rows}
-        for fold in folds
-    ]
+    curves = read(final, cohort, rows, axis)
+    by_fold = [read(fold.regressor, cohort, rows, axis) for fold in folds]
     levels = {
         name: level_of(name, curves, by_fold, folds)
         for name in (*LANDMARKS, THIGH)
@@ -95,7 +91,7 @@ def regions_by(
         pairs_mm=tuple(
             sorted(mm for fold, own in zip(folds, by_fold, strict=True) for mm in _pairs(fold, own))
         ),
-        **({} if axis == "score" else {"axis": axis}),
+        axis=axis,
     )
     return Made(found, *_accuracy(folds, by_fold))
 
@@ -105,14 +101,24 @@ def usable_label(cohort: Cohort, row: SeriesRow) -> bool:
     return bool(cohort.marks(row)) and may_be_released(cohort.labels(row)["terms"])
 
 
-def on_axis(curve: MarkedCurve, axis: Axis) -> MarkedCurve:
-    """The curve that levels are looked for in, with the mark where the thigh begins."""
-    marks, z_mm = dict(curve.marks), curve.series.z_mm
-    if "femoral_head" in marks:
-        begins = int(np.searchsorted(z_mm, z_mm[marks["femoral_head"]] + THIGH_MM))
-        marks |= {THIGH: begins} if begins < len(z_mm) else {}
-    marked = dataclasses.replace(curve, marks=marks)
-    return marked if axis == "score" else marked.in_context()
+def read(
+    regressor: Regressor, cohort: Cohort, rows: Sequence[SeriesRow], axis: Axis
+) -> dict[str, MarkedCurve]:
+    """The curves that levels are looked for in, by series, with marks where thighs begin."""
+    curves = [with_thigh(curve_of(regressor, cohort, row)) for row in rows]
+    on_axis = curves if axis == "score" else in_context(curves)
+    return {curve.series.key: curve for curve in on_axis}
+
+
+def with_thigh(curve: MarkedCurve) -> MarkedCurve:
+    """The same with a mark where the thigh begins, if the series shows it."""
+    z_mm = curve.series.z_mm
+    if "femoral_head" not in curve.marks:
+        return curve
+    begins = int(np.searchsorted(z_mm, z_mm[curve.marks["femoral_head"]] + THIGH_MM))
+    if begins == len(z_mm):
+        return curve
+    return dataclasses.replace(curve, marks={**curve.marks, THIGH: begins})
 
 
 def shown(name: str, curves: Mapping[str, MarkedCurve]) -> list[MarkedCurve]:

@@ -27,13 +27,19 @@ def chosen_regions(given: str | Path | Regions | None, weights: Weights) -> Regi
         weights: that made the scores, or will.
 
     Raises:
-        ValueError: the regions are of other weights, or the file cannot be read.
+        ValueError: the regions are of other weights, or read positions that these do not give, or
+            the file cannot be read.
     """
     made = weights.made()
     file = beside(made.name, REGIONS) if given is None else given
     regions = Regions.load(file) if isinstance(file, str | Path) else file
     if regions is None:
         return None
+    if regions.axis == "position" and not made.follows_mm:
+        raise ValueError(
+            "the regions read positions, and these weights were trained without the position "
+            "loss; run calibrate again"
+        )
     sha256, parent = weights.sha256(), made.parent
     is_parents = parent is not None and parent.sha256 == regions.weights_sha256 != sha256
     if is_parents and parent and parent.moved and regions.classifier is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -102,7 +102,7 @@ def score(
     check_choice("runtime", runtime, Runtime)
     usual = regions is None
     regions = chosen_regions(regions, weights)
-    options = _options(regions, coverage, features, with_paths, every_mm is not None)
+    options = _options(weights, regions, coverage, features, with_paths, every_mm is not None)
     working = Working(Path(out), _settings(weights, options, shard, every_mm), LAST)
     runtime = _as_begun(runtime, working)
     regressor = Regressor.from_weights(weights).eval().requires_grad_(False)
@@ -129,6 +129,7 @@ def share(shard: str | None) -> Callable[[str], bool]:
 
 
 def _options(
+    weights: Weights,
     regions: Regions | None,
     coverage: float | None,
     features: bool,
@@ -136,7 +137,9 @@ def _options(
     some: bool,
 ) -> TableOptions:
     """What the tables will hold."""
-    return TableOptions(regions, chosen_coverage(coverage, regions), features, with_paths, some)
+    coverage = chosen_coverage(coverage, regions)
+    in_mm = weights.made().follows_mm
+    return TableOptions(regions, coverage, features, with_paths, some, in_mm)
 
 
 def _settings(
@@ -178,7 +181,7 @@ def _as_begun(runtime: Runtime, working: Working) -> Runtime:
 
 def _regions_sha256(regions: Regions | None) -> str | None:
     """Digest of what the regions say, not of their file."""
-    return None if regions is None else values_sha256(asdict(regions))
+    return None if regions is None else values_sha256(regions.described())
 
 
 def _score(

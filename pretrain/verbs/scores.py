@@ -100,6 +100,7 @@ def montage(options: Options, words: Sequence[str]) -> None:
 
 def calibrate(options: Options, words: Sequence[str]) -> None:
     """Regions from labelled volumes."""
+    from ..reading.context import Axis
     from ..uses.calibration import calibrate
 
     options.description = (
@@ -131,6 +132,13 @@ def calibrate(options: Options, words: Sequence[str]) -> None:
         action="store_true",
         help="classify parts by features.npy, with many labelled volumes (extra `labels`); see "
         "score --features",
+    )
+    options.add_argument(
+        "--axis",
+        type=Axis | None,
+        default=None,
+        help="what the levels are told by: score, each slice by itself, or position, all slices of "
+        "a series together; without it, position if the scores have positions",
     )
     show(calibrate(**options.read(words)).table())
 

@@ -35,6 +35,7 @@ from ubr.weights.common import disk
 from ubr.weights.common.callbacks import MetricsFile
 from ubr.weights.common.claims import Claimed
 from ubr.weights.common.trainer import StepsFrom
+from ubr.weights.provenance import Provenance
 from ubr.weights.scorer import score_grid
 
 CPU = Machine(accelerator="cpu")
@@ -553,3 +554,10 @@ def test_last_quality__is_that_of_a_validation(
     (tmp_path / "metrics.jsonl").write_text(text + "\n")
     with pytest.raises(ValueError, match="is no validation; the run is damaged"):
         _last_quality(tmp_path)
+
+
+def test_provenance__tells_whether_scores_follow_mm() -> None:
+    for name, follows in (("default", True), ("lite", True), ("large", True), ("paper", False)):
+        made = {"recipe": recipe(name).described()}
+        assert Provenance.model_validate(made).follows_mm == follows, name
+    assert not Provenance().follows_mm, "of weights that say nothing"

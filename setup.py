@@ -26,6 +26,7 @@ setup(
     ],
     package_data={
         "ubr.pretrain.uses.report": ["*.html", "*.css", "*.js"],
+        "ubr.weights": ["released/*"],
         "ubr.weights.exports": ["licences/*.txt"],
     },
     install_requires=[

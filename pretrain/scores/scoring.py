@@ -25,6 +25,7 @@ from ..data.scans import UnreadScan, is_store, scans_in_files, scans_in_store
 from ..data.store.keys import hash_text
 from ..data.volume import LeftOut
 from ..data.workers import Workers, chosen
+from ..reading.chosen import chosen_regions
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
 from .read import LAST, read_rows
@@ -57,12 +58,12 @@ def score(
     """Score every slice of a store or of scans. An interrupted call resumes where it is repeated.
 
     Args:
-        weights: a file that `fit` wrote.
+        weights: a file that `fit` wrote, or "released", those of the package.
         sources: one store, or any number of files and folders with DICOM, NIfTI, NRRD, MHA or
             16-bit PNG series.
         out: a new folder for the tables, or one that the same call began.
         regions: a file that `calibrate` wrote for these weights: adds body parts, positions, and
-            landmarks.csv.
+            landmarks.csv. Released weights bring their own.
         coverage: with regions, the probability with which a landmark's interval contains it; 0.9 by
             default.
         features: also write features.npy, the 512 pooled features of each slice (float32), in the
@@ -100,12 +101,18 @@ def score(
     staff = chosen(workers, scheduler, default=cores(), least=0)
     share(shard)  # refuses another text before anything is looked for
     check_choice("runtime", runtime, Runtime)
+    usual = regions is None
+    regions = chosen_regions(regions, weights)
     options = _options(weights, regions, coverage, features, with_paths, every_mm is not None)
     working = Working(Path(out), _settings(weights, options, shard, every_mm), LAST)
     runtime = _as_begun(runtime, working)
     regressor = Regressor.from_weights(weights).eval().requires_grad_(False)
     to_device(regressor.to(memory_format=torch.channels_last), device)
-    return _score(regressor, sources, working, options, shard, staff, runtime, progress)
+    scored = _score(regressor, sources, working, options, shard, staff, runtime, progress)
+    if usual and regions is not None:
+        own = f"regions   those that come with {weights.made().name}; give `regions` for others"
+        scored = replace(scored, notes=(own, *scored.notes))
+    return scored
 
 
 def share(shard: str | None) -> Callable[[str], bool]:
@@ -124,23 +131,15 @@ def share(shard: str | None) -> Callable[[str], bool]:
 
 def _options(
     weights: Weights,
-    regions: str | Path | Regions | None,
+    regions: Regions | None,
     coverage: float | None,
     features: bool,
     with_paths: bool,
     some: bool,
 ) -> TableOptions:
-    """What the tables will hold. Raises `ValueError` for regions of other weights."""
-    regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
-    in_mm = weights.made().follows_mm
-    if regions is not None:
-        regions.check(weights.sha256())
-        if regions.axis == "position" and not in_mm:
-            raise ValueError(
-                "the regions read positions, and these weights were trained without the position "
-                "loss; run calibrate again"
-            )
+    """What the tables will hold."""
     coverage = chosen_coverage(coverage, regions)
+    in_mm = weights.made().follows_mm
     return TableOptions(regions, coverage, features, with_paths, some, in_mm)
 
 
@@ -155,6 +154,7 @@ def _settings(
         raise ValueError(f"every_mm must be above 0, got {every_mm:g}")
     return {
         "weights_sha256": weights.sha256(),
+        "weights": weights.made().name,
         "regions_sha256": _regions_sha256(options.regions),
         "coverage": options.coverage if options.regions else None,
         "features": options.features,

@@ -44,6 +44,8 @@ COLUMNS: Mapping[str, Mapping[str, doors.Cell]] = {
 }
 """What is read of the CSV tables."""
 FEATURES = "features.npy"
+OVERVIEWS = "overviews.parquet"
+"""Small coronal pictures of the series, where they were asked for."""
 CHECKSUMS = "crc32 of the others"
 """Key in the metadata of slices.parquet: the checksum of each other file."""
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -19,9 +21,8 @@ from ubr.weights.common.execution import Runtime
 from ubr.weights.common.pool import cores
 from ubr.weights.common.stored import values_sha256
 
-from ..data.scans import UnreadScan, is_store, scans_in_files, scans_in_store
+from ..data.scans import FoundScans, UnreadScan, found_scans
 from ..data.store.keys import hash_text
-from ..data.volume import LeftOut
 from ..data.workers import Workers, chosen
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
@@ -90,21 +91,63 @@ def score(
             series, or regions of other weights.
         ConnectionError: no scheduler answers.
     """
+    find = partial(found_scans, sources, with_paths=with_paths, progress=progress)
+    return score_found(
+        weights,
+        find,
+        out,
+        regions=regions,
+        coverage=coverage,
+        features=features,
+        every_mm=every_mm,
+        staff=chosen(workers, scheduler, default=cores(), least=0),
+        shard=shard,
+        with_paths=with_paths,
+        device=device,
+        runtime=runtime,
+        progress=progress,
+    )
+
+
+def score_found(
+    weights: str | Path | Weights,
+    find: Callable[..., AbstractContextManager[FoundScans]],
+    out: str | Path,
+    *,
+    staff: Workers,
+    regions: str | Path | Regions | None = None,
+    coverage: float | None = None,
+    features: bool = False,
+    every_mm: float | None = None,
+    shard: str | None = None,
+    with_paths: bool = False,
+    device: str = "auto",
+    runtime: Runtime = "auto",
+    progress: bool = True,
+    overviews: bool = False,
+) -> Scored:
+    """`score` for callers that look for scans themselves, and have claimed `out`.
+
+    find: given `workers`, opens what was found; it is called once the options are known to be good.
+    staff: who reads. overviews: also write overviews.parquet, a small picture of each series. All
+    else is as in `score`.
+    """
     import torch
 
     from ubr.weights import Regressor, load
     from ubr.weights.common.devices import to_device
 
     weights = load(weights) if isinstance(weights, str | Path) else weights
-    staff = chosen(workers, scheduler, default=cores(), least=0)
     share(shard)  # refuses another text before anything is looked for
     check_choice("runtime", runtime, Runtime)
     options = _options(weights, regions, coverage, features, with_paths, every_mm is not None)
+    options = replace(options, overviews=overviews)
     working = Working(Path(out), _settings(weights, options, shard, every_mm), LAST)
     runtime = _as_begun(runtime, working)
     regressor = Regressor.from_weights(weights).eval().requires_grad_(False)
     to_device(regressor.to(memory_format=torch.channels_last), device)
-    return _score(regressor, sources, working, options, shard, staff, runtime, progress)
+    with find(workers=staff) as found:
+        return _score(regressor, found, working, options, shard, staff, runtime, progress)
 
 
 def share(shard: str | None) -> Callable[[str], bool]:
@@ -179,7 +222,7 @@ def _regions_sha256(regions: Regions | None) -> str | None:
 
 def _score(
     regressor: Regressor,
-    sources: Sequence[str | Path],
+    found: FoundScans,
     working: Working,
     options: TableOptions,
     shard: str | None,
@@ -191,23 +234,23 @@ def _score(
     from .adding import add_all, network_for
 
     is_mine = share(shard)
-    found, left_out = _jobs(sources, staff, options.with_paths, progress)
-    jobs = {job.key: job for job in found if is_mine(job.key)}
-    left_out = [out for out in left_out if is_mine(hash_text(out.path))]
+    where = {scan.key: scan.source for scan in found if is_mine(scan.key)}
+    left_out = [out for out in found.left_out() if is_mine(hash_text(out.path))]
     damaged = {out.key for out in left_out if out.key}
-    already = _already(working, jobs.keys() | damaged) - damaged
-    where = {key: job.source for key, job in jobs.items()}
+    already = _already(working, where.keys() | damaged) - damaged
     missing = notes(options.regions, options.coverage) if options.regions else ()
     scored = Scored(working.folder, where, len(already), missing)
     if working.finished:
         working.tidy()
         return replace(scored, runtime=runtime)
-    todo = [job for key, job in jobs.items() if key not in already]
+    todo = _Todo(found, where.keys() - already)
     network, why_not = network_for(regressor, runtime, todo, options)
     working.settings["runtime"] = network.runtime
-    left_out += add_all(network, regressor.inputs, todo, working, len(already), staff, progress)
-    done = sorted(jobs.keys() - {out.key for out in left_out})  # not by when a process was ready
-    if not done and not (shard and found):
+    left_out += add_all(
+        network, regressor.inputs, todo, working, len(already), staff, progress, options.overviews
+    )
+    done = sorted(where.keys() - {out.key for out in left_out})  # not by when a process was ready
+    if not done and not (shard and len(found)):
         reason = f": {left_out[0].reason}" if left_out else ""
         raise ValueError(f"none of the {len(left_out)} sources could be scored{reason}")
     working.begin()
@@ -223,17 +266,18 @@ def _score(
     return replace(scored, runtime=network.runtime, notes=(*missing, *why_not))
 
 
-def _jobs(
-    sources: Sequence[str | Path], staff: Workers, with_paths: bool, progress: bool
-) -> tuple[list[UnreadScan], list[LeftOut]]:
-    """The series to score, and what gave none."""
-    if not any(is_store(source) for source in sources):
-        return scans_in_files(sources, workers=staff, progress=progress)
-    if len(sources) > 1:
-        raise ValueError(
-            "a store is scored alone; score several one after the other, or give scans"
-        )
-    return scans_in_store(sources[0], with_paths=with_paths)
+@dataclass(frozen=True)
+class _Todo:
+    """The scans with these keys, read anew in each iteration."""
+
+    found: FoundScans
+    keys: Set[str]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[UnreadScan]:
+        return (scan for scan in self.found if scan.key in self.keys)
 
 
 def _already(working: Working, keys: Collection[str]) -> set[str]:
@@ -271,4 +315,5 @@ def _finished(working: Working, key: str, source: str) -> SeriesScores:
         source,
         arrays.get("features"),
         interpolated=arrays.get("interpolated"),
+        overview=arrays.get("overview"),
     )

@@ -21,7 +21,8 @@ class SeriesScores:
     volume. source: where it was read from; it is written out only where paths were asked for.
     features: `[n, 512]`, what the regressor sees in each slice (the paper's pool6), if asked for.
     findings: its faults, judged beside the series that were scored with it. interpolated: where
-    only some slices were scored, which scores come from those around.
+    only some slices were scored, which scores come from those around. overview: `[k, w]` of the
+    slices that were scored (`data.overviews`), if asked for.
     """
 
     key: str
@@ -32,6 +33,7 @@ class SeriesScores:
     features: NDArray[np.float32] | None = None
     findings: tuple[Finding, ...] = ()
     interpolated: NDArray[np.bool_] | None = None
+    overview: NDArray[np.int16] | None = None
 
     def summary(self) -> dict[str, object]:
         """The row of series.csv."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...data.orient import gaps_in
 from ...data.volume import LeftOut
-from ...reading.curve import pearson_r
+from ...reading.deviations import rate_of
 from ...reading.finding import kinds_of
 from ...reading.regions import Regions
 from ...scores.series import SeriesScores
@@ -20,8 +20,12 @@ from .completeness import completeness
 from .headers import About
 from .seen import Agreement, PartSeen, agreement, parts_seen, shown
 
-UPRIGHT_R = 0.5
-"""Correlation of scores with position from which on a series has a direction."""
+LEAST_RATE = 0.3
+"""Share of the usual slope from which on a series has a direction."""
+SHORT_MM = 60.0
+"""Shorter series need no direction to show their part."""
+OUT_OF_ORDER = {"glued", "swapped"}
+"""Findings after which it is not known which parts a series shows."""
 UNEVEN = 0.05
 """Share of the usual step by which steps may differ."""
 NOT_CT = r"not CT|localizer|not HU|no pixel data|nor modality|cannot be HU"
@@ -61,10 +65,9 @@ def judged(
         begins_at=known.begins_at,
         images=known.about.images,
     )
-    direction = direction_of(one.scores, one.z_mm)
+    direction = direction_of(one, slope)
     kinds = kinds_of(one.findings).split("; ") if one.findings else []
-    lost = "out_of_range" in kinds or len(one.scores) < 3
-    seen, agrees = _compared(one, known, regions, slope, direction, lost)
+    seen, agrees = _compared(one, known, regions, slope, direction)
     extent, steps = float(one.z_mm[-1]), np.diff(one.z_mm)
     stated = known.about.stated
     bands = [(part.part, part.first_mm, part.first_mm + part.mm) for part in seen]
@@ -136,26 +139,31 @@ def _texts(columns: Collection[str]) -> list[str]:
 
 
 def _compared(
-    one: SeriesScores,
-    known: Known,
-    regions: Regions | None,
-    slope: float,
-    direction: str,
-    lost: bool,
+    one: SeriesScores, known: Known, regions: Regions | None, slope: float, direction: str
 ) -> tuple[tuple[PartSeen, ...], Agreement]:
     """The parts seen, and whether they are those stated."""
     stated = known.about.stated
-    if regions is None or not regions.parts:
-        return (), Agreement("unknown", None, "there are no regions")
-    if lost or not slope > 0:
-        why = "few slices" if len(one.scores) < 3 else "the curve follows no position"
-        verdict = "unknown" if stated.kind else "not stated"
-        return (), Agreement(verdict, None, why)
+    if why := _not_seen(one, regions, slope, direction):
+        return (), Agreement("unknown" if stated.kind else "not stated", None, why)
+    assert regions is not None
     scores, z = one.scores, one.z_mm
     if direction == "reversed":  # what lies where is told by the pixels
         scores, z = scores[::-1], z[-1] - z[::-1]
     seen = parts_seen(scores, z, regions, slope)
     return seen, agreement(stated, seen, regions.parts, float(z[-1]))
+
+
+def _not_seen(one: SeriesScores, regions: Regions | None, slope: float, direction: str) -> str:
+    """Why it is not known which parts a series shows; "" where it is."""
+    kinds = {finding.kind for finding in one.findings}
+    if regions is None or not regions.parts:
+        return "there are no regions with parts"
+    if len(one.scores) < 3:
+        return "fewer than three slices"
+    aimless = direction == "unknown" and float(one.z_mm[-1]) >= SHORT_MM
+    if not slope > 0 or "out_of_range" in kinds or aimless:
+        return "the curve follows no position"
+    return "slices are out of order" if kinds & OUT_OF_ORDER else ""
 
 
 def _part_columns(seen: Sequence[PartSeen], regions: Regions | None) -> Row:
@@ -170,10 +178,18 @@ def _part_columns(seen: Sequence[PartSeen], regions: Regions | None) -> Row:
     return found
 
 
-def direction_of(scores: NDArray[np.floating], z_mm: NDArray[np.floating]) -> str:
-    """Whether a series runs from head to feet, as its header says, or is "reversed"."""
-    r = pearson_r(scores, z_mm)
-    return "head to feet" if r >= UPRIGHT_R else "reversed" if r <= -UPRIGHT_R else "unknown"
+def direction_of(one: SeriesScores, slope: float) -> str:
+    """Whether a series runs from head to feet, as its header says, or is "reversed".
+
+    It is told by slices near each other: a series whose halves are swapped is not reversed.
+    """
+    scores, z = np.asarray(one.scores, np.float64), one.z_mm
+    if len(scores) < 3 or not slope > 0:
+        return "unknown"
+    rate = rate_of(scores / slope, z)
+    return (
+        "head to feet" if rate >= LEAST_RATE else "reversed" if rate <= -LEAST_RATE else "unknown"
+    )
 
 
 def _uneven(z_mm: NDArray[np.float64]) -> bool:

@@ -1,8 +1,8 @@
 """The body parts that a series shows, by its scores, and whether they are what its header states.
 
-A part that is stated counts as seen where the scan shows it beyond its margin: at least half of its
-usual length, or half of the scan. Technicians scan some way beyond what was asked for, so a part
-that is not stated may be shown within its margin.
+A part that is stated counts as seen where the scan shows at least half of its usual length, or is
+filled by it by half. Technicians scan some way beyond what was asked for, so of a part that is not
+stated as much may be shown, and 50 mm of a short one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from ...reading.line import fit_line
 from ...reading.regions import COVERED_MM, Level, Regions
 from .stated import PARTS, Stated
 
-MARGIN_MM = (50.0, 100.0)
-"""Margin of a part whose half is shorter, and of one without a usual length: the outermost."""
+OUTER_MM = 100.0
+"""Half of the usual length of the outermost parts, which have one border."""
+MARGIN_MM = 50.0
+"""As much of a part that is not stated may be shown, where half of it is shorter."""
 ERROR_MM = 20.0
 """Standard error of a border where the labelled volumes do not tell it."""
 SURE = 0.8
@@ -37,7 +39,7 @@ class PartSeen:
     """A part in a series.
 
     part: its name in the regions. first_mm: where it begins, below the first slice. mm: how much of
-    it the series shows. margin_mm: up to which length that is its margin. error_mm: standard error
+    it the series shows. half_mm: half of its usual length, or of the scan. error_mm: standard error
     of `mm`. top, bottom: whether its upper and lower end lie inside the scan: "yes", "no",
     "unsure", or "" where that is not known.
     """
@@ -45,7 +47,7 @@ class PartSeen:
     part: str
     first_mm: float
     mm: float
-    margin_mm: float
+    half_mm: float
     error_mm: float
     top: str
     bottom: str
@@ -87,15 +89,14 @@ def parts_seen(
         last = float(z[-1]) if bottom is None else bottom.z_mm
         if last - first <= 0:
             continue
-        usual = (lower.score - upper.score) / slope / 2 if upper and lower else MARGIN_MM[1]
+        half = (lower.score - upper.score) / slope / 2 if upper and lower else OUTER_MM
         near = [end.error_mm for end in (top, bottom) if end is not None and end.matters]
-        margin = min(max(usual, MARGIN_MM[0]), float(z[-1]) / 2)
         found.append(
             PartSeen(
                 part,
                 first,
                 last - first,
-                margin,
+                min(half, float(z[-1]) / 2),
                 math.hypot(*near),
                 "" if top is None else top.inside,
                 "" if bottom is None else bottom.inside,
@@ -171,10 +172,12 @@ def agreement(
     wanted = TRUNK if stated.parts == PARTS else {*stated.parts}
     allowed = {*stated.parts}
     mm = {part.part.lower(): part for part in seen}
-    full = {name: part.beyond(part.margin_mm) for name, part in mm.items()}
+    full = {name: part.beyond(part.half_mm) for name, part in mm.items()}
+    margin = min(MARGIN_MM, extent_mm / 2)
+    more = {name: part.beyond(max(part.half_mm, margin)) for name, part in mm.items()}
     some = {name: part.beyond(min(COVERED_MM, extent_mm / 2)) for name, part in mm.items()}
     lacking = {name: 1 - full.get(name, 0.0) for name in wanted}
-    extra = {name: share for name, share in full.items() if name not in allowed}
+    extra = {name: share for name, share in more.items() if name not in allowed}
     any_of_it = max(some.get(name, 0.0) for name in wanted)
     unlike = max([*lacking.values(), *extra.values()])
     if any_of_it < 0.5:

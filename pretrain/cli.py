@@ -28,6 +28,9 @@ VERBS = {
     "audit": Verb(
         audit.audit, "say what each series of an archive states and shows", USES, resumes=True
     ),
+    "select": Verb(
+        audit.select, "choose the best series of each study for a range of the body", USES
+    ),
     "report": Verb(
         scores.report, "write one page for a browser: findings, curves, histogram, slices", USES
     ),

@@ -160,6 +160,22 @@ def read_summaries(
     return rows
 
 
+def settings_of(folder: Path) -> dict[str, Any]:
+    """The settings of a folder of scores, without its slices.
+
+    Raises `ValueError` where they cannot be read.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        settings = json.loads(pq.read_schema(folder / LAST).metadata[b"ubr"])
+    except Exception as error:  # of a damaged file pyarrow raises anything
+        raise ValueError(f"{folder / LAST} is damaged ({type(error).__name__}); {AGAIN}") from None
+    where = f"{folder}: the settings in {LAST}"
+    found: dict[str, Any] = doors.check(settings, dict[str, Any], where, AGAIN)
+    return found
+
+
 def weights_of(folder: str | Path, settings: Mapping[str, Any]) -> str:
     """The digest of the weights that made the scores. settings: of `read_slices`.
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from ubr.weights.common.checks import check_choice
 from ubr.weights.common.claims import claiming
@@ -26,6 +26,7 @@ from ..data.store.keys import hash_text
 from ..data.workers import Workers, chosen
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
+from .again import Again, is_scores
 from .read import LAST, read_rows
 from .scored import Scored
 from .series import SeriesScores
@@ -59,7 +60,8 @@ def score(
     Args:
         weights: a file that `fit` wrote.
         sources: one store, or any number of files and folders with DICOM, NIfTI, NRRD, MHA or
-            16-bit PNG series.
+            16-bit PNG series; or one folder that these weights scored, whose tables are written
+            anew with `regions`, without scoring again.
         out: a new folder for the tables, or one that the same call began.
         regions: a file that `calibrate` wrote for these weights: adds body parts, positions, and
             landmarks.csv.
@@ -91,22 +93,36 @@ def score(
             series, or regions of other weights.
         ConnectionError: no scheduler answers.
     """
+    staff = chosen(workers, scheduler, default=cores(), least=0)
+    asked: dict[str, Any] = {
+        **{"regions": regions, "coverage": coverage, "features": features, "every_mm": every_mm},
+        **{"shard": shard, "with_paths": with_paths},
+    }
+    if any(map(is_scores, sources)):
+        return _read_again(weights, sources, Path(out), **asked)
     find = partial(found_scans, sources, with_paths=with_paths, progress=progress)
-    return score_found(
-        weights,
-        find,
-        out,
-        regions=regions,
-        coverage=coverage,
-        features=features,
-        every_mm=every_mm,
-        staff=chosen(workers, scheduler, default=cores(), least=0),
-        shard=shard,
-        with_paths=with_paths,
-        device=device,
-        runtime=runtime,
-        progress=progress,
-    )
+    machine: dict[str, Any] = {"device": device, "runtime": runtime, "progress": progress}
+    return score_found(weights, find, out, staff=staff, **asked, **machine)
+
+
+def _read_again(
+    weights: str | Path | Weights,
+    sources: Sequence[str | Path],
+    out: Path,
+    *,
+    every_mm: float | None,
+    shard: str | None,
+    **tables: Any,
+) -> Scored:
+    """The tables of a folder of scores written anew, into another one."""
+    from ubr.weights import load
+
+    if len(sources) > 1:
+        raise ValueError("a folder of scores is read alone; give one, or scans")
+    weights = load(weights) if isinstance(weights, str | Path) else weights
+    options = _options(weights, **tables)
+    settings = _settings(weights, options, shard, every_mm)
+    return Again(Path(sources[0]), options, settings).write(out)
 
 
 def score_found(
@@ -140,8 +156,8 @@ def score_found(
     weights = load(weights) if isinstance(weights, str | Path) else weights
     share(shard)  # refuses another text before anything is looked for
     check_choice("runtime", runtime, Runtime)
-    options = _options(weights, regions, coverage, features, with_paths, every_mm is not None)
-    options = replace(options, overviews=overviews)
+    options = _options(weights, regions, coverage, features, with_paths)
+    options = replace(options, some=every_mm is not None, overviews=overviews)
     working = Working(Path(out), _settings(weights, options, shard, every_mm), LAST)
     runtime = _as_begun(runtime, working)
     regressor = Regressor.from_weights(weights).eval().requires_grad_(False)
@@ -170,13 +186,12 @@ def _options(
     coverage: float | None,
     features: bool,
     with_paths: bool,
-    some: bool,
 ) -> TableOptions:
     """What the tables will hold. Raises `ValueError` for regions of other weights."""
     regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
     if regions is not None:
         regions.check(weights.sha256())
-    return TableOptions(regions, chosen_coverage(coverage, regions), features, with_paths, some)
+    return TableOptions(regions, chosen_coverage(coverage, regions), features, with_paths)
 
 
 def _settings(

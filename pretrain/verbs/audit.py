@@ -51,3 +51,43 @@ def audit(options: Options, words: Sequence[str]) -> None:
     as_json = given.pop("json")
     audited = audit(**given)
     show(audited.summary.values() if as_json else audited.table())
+
+
+def select(options: Options, words: Sequence[str]) -> None:
+    """The best series of each study."""
+    from ..uses.selection import Form, select
+
+    options.description = (
+        "Choose the best series of each study for a range of the body, from an audit: the one "
+        "that shows all of it, in the finest even steps, with the fewest faults."
+    )
+    options.called = {"form": "as"}
+    options.add_argument("audit", metavar="AUDIT", help="a folder that audit wrote")
+    options.add_argument(
+        "--want",
+        required=True,
+        metavar="PARTS",
+        help='the parts that a series must show, as "abdomen and pelvis"',
+    )
+    options.add_argument(
+        "--out",
+        metavar="PATH",
+        help="a new .csv file for the list, or a new folder for links or copies; without it the "
+        "choice is printed",
+    )
+    options.add_argument(
+        "--as",
+        type=Form,
+        default="list",
+        help="what is written: a list, or also links to the files of each chosen series, or "
+        "copies of them",
+    )
+    options.add_argument(
+        "--partial",
+        action="store_true",
+        help="where no series shows all of the range, choose one that shows a part of it",
+    )
+    options.offer(select, {"audit", "want", "out", "form", "partial"})
+    given = options.read(words)
+    given["form"] = given.pop("as")
+    show(select(**given).table())

@@ -26,7 +26,10 @@ LAYOUT = {
     "View of a slice": ("view",),
     "Augmentation": ("augment",),
     "Input contract, without --weights": ("inputs",),
-    "Detector": ("box_head", "pyramid", "norms", "position", "scorer"),
+    "Detector": (
+        *("box_head", "pyramid", "anchors_mm", "proposals", "rois"),
+        *("norms", "position", "scorer"),
+    ),
     "Optimization": (
         *("batch", "optimizer", "lr", "momentum", "weight_decay", "warmup", "drops"),
         *("clip_norm", "precision", "seed"),

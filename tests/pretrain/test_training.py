@@ -423,6 +423,17 @@ def test_plan__splits_by_patient_and_says_what_is_too_short(tmp_path: Path) -> N
         plan(store, toy_recipe(), ["nobody"])
 
 
+def test_plan__says_which_series_are_damaged(tmp_path: Path) -> None:
+    store = toy_store(tmp_path / "store", volumes=10, slices=12)
+    row = store.path / "series" / f"{store.rows()[0].key}.json"
+    row.write_bytes(row.read_bytes()[:-9])
+    store.rebuild()
+    assert any(
+        said.startswith("1 series cannot be used: its row in the store is damaged")
+        for said in plan(store, toy_recipe()).notes
+    )
+
+
 def test_head__is_the_papers() -> None:
     """Conv6 (512 of 1x1) + ReLU, the mean of each map, one product; so it does not matter where in
     the map the body lies.

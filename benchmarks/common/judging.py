@@ -70,8 +70,8 @@ def rows_of(
                 curve_of(regressor, cohort, series)
             )
     plain = _readings(known, unseen)
-    positioned = _in_context(unseen)
-    context = _readings(_in_context(known), positioned)
+    positioned = in_context(unseen)
+    context = _readings(in_context(known), positioned)
     line_errors = line_errors_mm([c.scores for c in unseen], [c.series.z_mm for c in unseen])
     return [
         {
@@ -97,7 +97,7 @@ def rows_of(
     ]
 
 
-def _in_context(curves: Sequence[MarkedCurve]) -> list[MarkedCurve]:
+def in_context(curves: Sequence[MarkedCurve]) -> list[MarkedCurve]:
     """Series that are scored together, with positions as scores."""
     reference = reference_of([(curve.scores, curve.series.z_mm) for curve in curves])
     return [curve.in_context(reference) for curve in curves]

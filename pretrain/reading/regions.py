@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ubr.weights.common import doors
 from ubr.weights.common.disk import write_text
+from ubr.weights.released import REGIONS, resolve
 
 from .classifier import Classifier
 from .context import Axis
@@ -263,7 +264,7 @@ class Regions:
 
     @classmethod
     def load(cls, path: str | Path) -> Regions:
-        """Read the file.
+        """Read the file, or that of the package (`released`).
 
         Raises `ValueError` where there is none, it is damaged, or a newer version wrote it.
         """
@@ -271,10 +272,11 @@ class Regions:
 
         from .stored import Stored  # here, because pydantic takes a while to import
 
-        if not Path(path).exists():
+        path = resolve(path, REGIONS)
+        if not path.exists():
             raise ValueError(f"no such regions file: {path}; calibrate writes one")
         try:
-            found = doors.read_json(Path(path), dict[str, Any], "calibrate writes one")
+            found = doors.read_json(path, dict[str, Any], "calibrate writes one")
             version = found["format"]
         except (ValueError, KeyError):
             raise ValueError(f"{path}: not a regions file; calibrate writes one") from None

@@ -22,6 +22,7 @@ from ubr.weights.common.disk import whole
 from ubr.weights.common.optional import optional
 
 from ..data.find import find_one, silence
+from ..reading.chosen import chosen_regions
 from ..reading.curve import passage
 from ..reading.regions import BODY_PART_EXAMINED, Regions
 from ..scores.single import read_by, score_scan
@@ -70,7 +71,7 @@ class Annotated:
 def annotate(
     folder: str | os.PathLike[str],
     weights: str | Path | Weights,
-    regions: str | Path | Regions,
+    regions: str | Path | Regions | None,
     out: str | os.PathLike[str],
     *,
     copies: bool,
@@ -81,8 +82,9 @@ def annotate(
 
     Args:
         folder: the folder with the files of one series, which stay as they are.
-        weights: a file that `fit` wrote.
-        regions: a file that `calibrate` wrote for these weights.
+        weights: a file that `fit` wrote, or "released".
+        regions: a file that `calibrate` wrote for these weights; None for released weights, which
+            bring their own.
         out: a new folder for sr.dcm and copies/.
         copies: also write copies of the images, in a new series, with BodyPartExamined set; pixels
             as they are.
@@ -98,8 +100,11 @@ def annotate(
     if target.exists():
         raise ValueError(f"{out} exists; give a new `out`")
     weights = load(weights) if isinstance(weights, str | Path) else weights
-    regions = regions if isinstance(regions, Regions) else Regions.load(regions)
-    regions.check(weights.sha256())
+    regions = chosen_regions(regions, weights)
+    if regions is None:
+        raise ValueError(
+            "a report needs `regions`, which calibrate makes; only released weights bring their own"
+        )
     if find_one(Path(folder)).kind != "dicom":
         raise ValueError(f"{folder} is not DICOM; a report belongs to a DICOM study")
     series, volume, scores = score_scan(weights, Path(folder))

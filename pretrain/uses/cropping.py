@@ -24,6 +24,7 @@ from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import whole
 
 from ..data.volume import Series, Volume
+from ..reading.chosen import chosen_regions
 from ..reading.curve import Passage, passage, pearson_r
 from ..reading.regions import Regions
 from ..scores.single import read_by, score_scan
@@ -82,8 +83,9 @@ def crop(
 
     Args:
         scan: a file, or a folder with the files of one series.
-        weights: a file that `fit` wrote.
-        regions: a file that `calibrate` wrote for these weights; None between two scores.
+        weights: a file that `fit` wrote, or "released".
+        regions: a file that `calibrate` wrote for these weights; None between two scores, or for
+            released weights, which bring their own.
         out: a new .nii.gz file; its folders are made.
         start: where the crop begins: a landmark, a part (its upper border), or a score.
         end: where it ends: a landmark, a part (its lower border), or a score.
@@ -101,10 +103,7 @@ def crop(
     if not (math.isfinite(margin_mm) and margin_mm >= 0):
         raise ValueError(f"margin_mm must be at least 0, got {margin_mm:g}")
     weights = load(weights) if isinstance(weights, str | Path) else weights
-    if isinstance(regions, str | Path):
-        regions = Regions.load(regions)
-    if regions is not None:
-        regions.check(weights.sha256())
+    regions = chosen_regions(regions, weights)
     above, below = _score(regions, start, upper=True), _score(regions, end, upper=False)
     if not above < below:
         raise ValueError(

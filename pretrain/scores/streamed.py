@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from ..data.tables import DamagedTable, read_groups
+from ..reading.context import Context
 from ..reading.finding import Finding
 from .read import AGAIN, FEATURES, LAST, OVERVIEWS, read_rows
 from .scored import warnings_in
@@ -36,14 +38,14 @@ def each_series(folder: Path, *, features: bool = False) -> Iterator[SeriesScore
             starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)])
             columns = {
                 name: table[name].to_numpy()
-                for name in ("score", "z_mm", "interpolated")
+                for name in ("score", "z_mm", "interpolated", "position_mm")
                 if name in table.column_names
             }
             for a, b in zip(starts, [*starts[1:], len(keys)], strict=True):
                 row = next(rows, {})
                 if row.get("series") != keys[a]:
                     raise ValueError(f"{folder}: series.csv and {LAST} differ; {AGAIN}")
-                marked = columns.get("interpolated")
+                marked, placed = columns.get("interpolated"), columns.get("position_mm")
                 yield SeriesScores(
                     str(keys[a]),
                     columns["score"][a:b],
@@ -53,6 +55,8 @@ def each_series(folder: Path, *, features: bool = False) -> Iterator[SeriesScore
                     features=None if pooled is None else pooled[at : at + b - a],
                     findings=tuple(faults.get(str(keys[a]), ())),
                     interpolated=None if marked is None else marked[a:b],
+                    position_mm=None if placed is None else placed[a:b],
+                    context=cast(Context | None, row.get("context")),
                 )
                 at += b - a
     except (DamagedTable, KeyError, OSError) as error:

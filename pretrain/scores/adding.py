@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from functools import partial
 from typing import Any, cast
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ubr.weights import InputSpec, Regressor
 from ubr.weights.common.execution import Runtime
+from ubr.weights.common.working import Working
 from ubr.weights.runtimes import (
     Network,
     chosen_runtime,
@@ -25,12 +26,11 @@ from ..data.gridding import Slices, slices_of
 from ..data.scans import UnreadScan
 from ..data.volume import LeftOut
 from ..data.workers import DIED, Workers, each
-from .working import Working
 from .write import TableOptions
 
 
 def network_for(
-    regressor: Regressor, choice: Runtime, todo: Sequence[UnreadScan], options: TableOptions
+    regressor: Regressor, choice: Runtime, todo: Iterable[UnreadScan], options: TableOptions
 ) -> tuple[Network, tuple[str, ...]]:
     """The regressor ready to score, and why not under the runtime that "auto" would take.
 
@@ -39,7 +39,7 @@ def network_for(
     by_features = options.regions is not None and options.regions.classifier is not None
     ready = partial(network_of, regressor, features=options.features or by_features)
     device = next(regressor.parameters()).device
-    name = chosen_runtime(choice, device, sum(map(_slices_about, todo)))
+    name = chosen_runtime(choice, device, sum(job.slices_about for job in todo))
     try:
         return ready(name), ()
     except ValueError as error:
@@ -48,30 +48,23 @@ def network_for(
         return ready("torch"), (str(error).replace("; use 'torch'", "; torch was used"),)
 
 
-def _slices_about(job: UnreadScan) -> int:
-    """How many slices a series has; where only its pixels tell, as many as are usual."""
-    if isinstance(job.origin, tuple):
-        return job.origin[1].slices
-    if job.origin.frames:
-        return sum(map(len, job.origin.frames))
-    return len(job.origin.files) if job.origin.kind in ("dicom", "png") else 100
-
-
 def add_all(
     network: Network,
     inputs: InputSpec,
-    todo: Sequence[UnreadScan],
+    todo: Iterable[UnreadScan],
     working: Working,
     already: int,
     staff: Workers,
     progress: bool,
+    overviews: bool,
 ) -> list[LeftOut]:
     """Score series and keep what they give. Returns those that gave nothing."""
     left_out: list[LeftOut] = []
     every_mm = cast(float | None, working.settings["every_mm"])
-    task = partial(slices_of, inputs, every_mm)
+    task = partial(slices_of, inputs, every_mm, overview=overviews)
     # Decompressing a store leaves the interpreter. Decoding files does not, and may crash.
-    stored = bool(todo) and isinstance(todo[0].origin, tuple)
+    first = next(iter(todo), None)
+    stored = first is not None and isinstance(first.origin, tuple)
     results = each(
         task, todo, staff, name="score", already=already, progress=progress, threads=stored
     )
@@ -115,5 +108,7 @@ def _keep(
         }
     if marked:
         arrays["interpolated"] = ~np.isin(np.arange(len(z_mm)), taken)
+    if slices.overview is not None:
+        arrays["overview"] = slices.overview
     warnings = np.array(slices.warnings, np.str_)
     working.add(key, **arrays, z_mm=z_mm, warnings=warnings)

@@ -45,6 +45,8 @@ COLUMNS: Mapping[str, Mapping[str, doors.Cell]] = {
 }
 """What is read of the CSV tables."""
 FEATURES = "features.npy"
+OVERVIEWS = "overviews.parquet"
+"""Small coronal pictures of the series, where they were asked for."""
 CHECKSUMS = "crc32 of the others"
 """Key in the metadata of slices.parquet: the checksum of each other file."""
 
@@ -174,6 +176,22 @@ def read_summaries(
     if rows.keys() != slices.keys():
         raise ValueError(f"{folder}: series.csv and {LAST} hold different series; score again")
     return rows
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """The settings of a folder of scores, without its slices.
+
+    Raises `ValueError` where they cannot be read.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        settings = json.loads(pq.read_schema(folder / LAST).metadata[b"ubr"])
+    except Exception as error:  # of a damaged file pyarrow raises anything
+        raise ValueError(f"{folder / LAST} is damaged ({type(error).__name__}); {AGAIN}") from None
+    where = f"{folder}: the settings in {LAST}"
+    found: dict[str, Any] = doors.check(settings, dict[str, Any], where, AGAIN)
+    return found
 
 
 def weights_of(folder: str | Path, settings: Mapping[str, Any]) -> str:

@@ -50,7 +50,7 @@ class Scored:
                 row["series"],
                 slices[row["series"]]["score"],
                 slices[row["series"]]["z_mm"],
-                _warnings(row["warnings"]),
+                warnings_in(row["warnings"]),
                 self.sources[row["series"]],
                 findings=found.get(row["series"], ()),
                 interpolated=slices[row["series"]].get("interpolated"),
@@ -153,11 +153,11 @@ def _contexts(rows: Sequence[Mapping[str, str]]) -> list[str]:
 def _warned(rows: Sequence[Mapping[str, str]]) -> list[str]:
     """How many series were read with which warning."""
     counts = Counter(
-        code for row in rows for code in {w.split(":")[0] for w in _warnings(row["warnings"])}
+        code for row in rows for code in {w.split(":")[0] for w in warnings_in(row["warnings"])}
     )
     return [f"warning   {count:6,} series: {code}" for code, count in sorted(counts.items())]
 
 
-def _warnings(cell: str) -> tuple[str, ...]:
+def warnings_in(cell: str) -> tuple[str, ...]:
     """The warnings in a cell of series.csv; a warning can hold a semicolon itself."""
     return tuple(filter(None, re.split(rf"; (?=(?:{'|'.join(WARNINGS)}):)", cell)))

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from ubr.weights.common.checks import check_choice
 from ubr.weights.common.claims import claiming
@@ -18,18 +20,18 @@ from ubr.weights.common.disk import scratch
 from ubr.weights.common.execution import Runtime
 from ubr.weights.common.pool import cores
 from ubr.weights.common.stored import values_sha256
+from ubr.weights.common.working import Working
 
-from ..data.scans import UnreadScan, is_store, scans_in_files, scans_in_store
+from ..data.scans import FoundScans, UnreadScan, found_scans
 from ..data.store.keys import hash_text
-from ..data.volume import LeftOut
 from ..data.workers import Workers, chosen
 from ..reading.chosen import chosen_regions
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
+from .again import Again, is_scores
 from .read import LAST, read_rows
 from .scored import Scored
 from .series import SeriesScores
-from .working import Working
 from .write import TableOptions, write_tables
 
 if TYPE_CHECKING:
@@ -59,7 +61,8 @@ def score(
     Args:
         weights: a file that `fit` wrote, or "released", those of the package.
         sources: one store, or any number of files and folders with DICOM, NIfTI, NRRD, MHA or
-            16-bit PNG series.
+            16-bit PNG series; or one folder that these weights scored, whose tables are written
+            anew with `regions`, without scoring again.
         out: a new folder for the tables, or one that the same call began.
         regions: a file that `calibrate` wrote for these weights: adds body parts, positions, and
             landmarks.csv. Released weights bring their own.
@@ -91,27 +94,79 @@ def score(
             series, or regions of other weights.
         ConnectionError: no scheduler answers.
     """
+    staff = chosen(workers, scheduler, default=cores(), least=0)
+    asked: dict[str, Any] = {
+        **{"regions": regions, "coverage": coverage, "features": features, "every_mm": every_mm},
+        **{"shard": shard, "with_paths": with_paths},
+    }
+    if any(map(is_scores, sources)):
+        return _read_again(weights, sources, Path(out), **asked)
+    find = partial(found_scans, sources, with_paths=with_paths, progress=progress)
+    machine: dict[str, Any] = {"device": device, "runtime": runtime, "progress": progress}
+    return score_found(weights, find, out, staff=staff, **asked, **machine)
+
+
+def _read_again(
+    weights: str | Path | Weights,
+    sources: Sequence[str | Path],
+    out: Path,
+    *,
+    every_mm: float | None,
+    shard: str | None,
+    **tables: Any,
+) -> Scored:
+    """The tables of a folder of scores written anew, into another one."""
+    from ubr.weights import load
+
+    if len(sources) > 1:
+        raise ValueError("a folder of scores is read alone; give one, or scans")
+    weights = load(weights) if isinstance(weights, str | Path) else weights
+    options = _options(weights, **tables)
+    settings = _settings(weights, options, shard, every_mm)
+    scored = Again(Path(sources[0]), options, settings).write(out)
+    return scored if tables["regions"] else _with_own_regions(scored, options, weights)
+
+
+def score_found(
+    weights: str | Path | Weights,
+    find: Callable[..., AbstractContextManager[FoundScans]],
+    out: str | Path,
+    *,
+    staff: Workers,
+    regions: str | Path | Regions | None = None,
+    coverage: float | None = None,
+    features: bool = False,
+    every_mm: float | None = None,
+    shard: str | None = None,
+    with_paths: bool = False,
+    device: str = "auto",
+    runtime: Runtime = "auto",
+    progress: bool = True,
+    overviews: bool = False,
+) -> Scored:
+    """`score` for callers that look for scans themselves, and have claimed `out`.
+
+    find: given `workers`, opens what was found; it is called once the options are known to be good.
+    staff: who reads. overviews: also write overviews.parquet, a small picture of each series. All
+    else is as in `score`.
+    """
     import torch
 
     from ubr.weights import Regressor, load
     from ubr.weights.common.devices import to_device
 
     weights = load(weights) if isinstance(weights, str | Path) else weights
-    staff = chosen(workers, scheduler, default=cores(), least=0)
     share(shard)  # refuses another text before anything is looked for
     check_choice("runtime", runtime, Runtime)
-    usual = regions is None
-    regions = chosen_regions(regions, weights)
-    options = _options(weights, regions, coverage, features, with_paths, every_mm is not None)
+    options = _options(weights, regions, coverage, features, with_paths)
+    options = replace(options, some=every_mm is not None, overviews=overviews)
     working = Working(Path(out), _settings(weights, options, shard, every_mm), LAST)
     runtime = _as_begun(runtime, working)
     regressor = Regressor.from_weights(weights).eval().requires_grad_(False)
     to_device(regressor.to(memory_format=torch.channels_last), device)
-    scored = _score(regressor, sources, working, options, shard, staff, runtime, progress)
-    if usual and regions is not None:
-        own = f"regions   those that come with {weights.made().name}; give `regions` for others"
-        scored = replace(scored, notes=(own, *scored.notes))
-    return scored
+    with find(workers=staff) as found:
+        scored = _score(regressor, found, working, options, shard, staff, runtime, progress)
+    return scored if regions is not None else _with_own_regions(scored, options, weights)
 
 
 def share(shard: str | None) -> Callable[[str], bool]:
@@ -130,16 +185,24 @@ def share(shard: str | None) -> Callable[[str], bool]:
 
 def _options(
     weights: Weights,
-    regions: Regions | None,
+    regions: str | Path | Regions | None,
     coverage: float | None,
     features: bool,
     with_paths: bool,
-    some: bool,
 ) -> TableOptions:
-    """What the tables will hold."""
+    """What the tables will hold. Raises `ValueError` for regions of other weights."""
+    regions = chosen_regions(regions, weights)
     coverage = chosen_coverage(coverage, regions)
     in_mm = weights.made().follows_mm
-    return TableOptions(regions, coverage, features, with_paths, some, in_mm)
+    return TableOptions(regions, coverage, features, with_paths, positions=in_mm)
+
+
+def _with_own_regions(scored: Scored, options: TableOptions, weights: Weights) -> Scored:
+    """With a note where the weights' own regions were read."""
+    if options.regions is None:
+        return scored
+    own = f"regions   those that come with {weights.made().name}; give `regions` for others"
+    return replace(scored, notes=(own, *scored.notes))
 
 
 def _settings(
@@ -186,7 +249,7 @@ def _regions_sha256(regions: Regions | None) -> str | None:
 
 def _score(
     regressor: Regressor,
-    sources: Sequence[str | Path],
+    found: FoundScans,
     working: Working,
     options: TableOptions,
     shard: str | None,
@@ -198,23 +261,24 @@ def _score(
     from .adding import add_all, network_for
 
     is_mine = share(shard)
-    found, left_out = _jobs(sources, staff, options.with_paths, progress)
-    jobs = {job.key: job for job in found if is_mine(job.key)}
-    left_out = [out for out in left_out if is_mine(hash_text(out.path))]
+    where = {scan.key: scan.source for scan in found if is_mine(scan.key)}
+    left_out = [out for out in found.left_out() if is_mine(hash_text(out.path))]
     damaged = {out.key for out in left_out if out.key}
-    already = _already(working, jobs.keys() | damaged) - damaged
-    where = {key: job.source for key, job in jobs.items()}
+    listed = partial(_listed, working.folder)
+    already = working.already(where.keys() | damaged, listed) - damaged
     missing = notes(options.regions, options.coverage) if options.regions else ()
     scored = Scored(working.folder, where, len(already), missing)
     if working.finished:
         working.tidy()
         return replace(scored, runtime=runtime)
-    todo = [job for key, job in jobs.items() if key not in already]
+    todo = _Todo(found, where.keys() - already)
     network, why_not = network_for(regressor, runtime, todo, options)
     working.settings["runtime"] = network.runtime
-    left_out += add_all(network, regressor.inputs, todo, working, len(already), staff, progress)
-    done = sorted(jobs.keys() - {out.key for out in left_out})  # not by when a process was ready
-    if not done and not (shard and found):
+    left_out += add_all(
+        network, regressor.inputs, todo, working, len(already), staff, progress, options.overviews
+    )
+    done = sorted(where.keys() - {out.key for out in left_out})  # not by when a process was ready
+    if not done and not (shard and len(found)):
         reason = f": {left_out[0].reason}" if left_out else ""
         raise ValueError(f"none of the {len(left_out)} sources could be scored{reason}")
     working.begin()
@@ -230,42 +294,24 @@ def _score(
     return replace(scored, runtime=network.runtime, notes=(*missing, *why_not))
 
 
-def _jobs(
-    sources: Sequence[str | Path], staff: Workers, with_paths: bool, progress: bool
-) -> tuple[list[UnreadScan], list[LeftOut]]:
-    """The series to score, and what gave none."""
-    if not any(is_store(source) for source in sources):
-        return scans_in_files(sources, workers=staff, progress=progress)
-    if len(sources) > 1:
-        raise ValueError(
-            "a store is scored alone; score several one after the other, or give scans"
-        )
-    return scans_in_store(sources[0], with_paths=with_paths)
+@dataclass(frozen=True)
+class _Todo:
+    """The scans with these keys, read anew in each iteration."""
+
+    found: FoundScans
+    keys: Set[str]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[UnreadScan]:
+        return (scan for scan in self.found if scan.key in self.keys)
 
 
-def _already(working: Working, keys: Collection[str]) -> set[str]:
-    """The series that an earlier call has finished.
-
-    Raises `ValueError` where that call was given other series.
-    """
-    if working.finished:
-        there = {
-            row["series"]
-            for name in ("series.csv", "left_out.csv")
-            for row in read_rows(working.folder / name)
-        } - {""}
-        if others := len(there ^ set(keys)):
-            raise ValueError(
-                f"{working.folder} is finished, and {others} series differ in these sources; "
-                "give a new `out`"
-            )
-        return there
-    if working.keys.isdisjoint(keys) and working.keys:
-        raise ValueError(
-            f"{working.folder} was begun with other series; give the sources it was begun with, "
-            "or a new `out`"
-        )
-    return set(working.keys.intersection(keys))
+def _listed(folder: Path) -> set[str]:
+    """The series in the tables."""
+    tables = (folder / name for name in ("series.csv", "left_out.csv"))
+    return {row["series"] for table in tables for row in read_rows(table)}
 
 
 def _finished(working: Working, key: str, source: str) -> SeriesScores:
@@ -278,4 +324,5 @@ def _finished(working: Working, key: str, source: str) -> SeriesScores:
         source,
         arrays.get("features"),
         interpolated=arrays.get("interpolated"),
+        overview=arrays.get("overview"),
     )

@@ -24,6 +24,7 @@ class SeriesScores:
     findings: its faults, judged beside the series that were scored with it. interpolated: where
     only some slices were scored, which scores come from those around. position_mm, context: each
     slice's position on the body axis, and what it comes from; of weights that follow millimetres.
+    overview: `[k, w]` of the slices that were scored (`data.overviews`), if asked for.
     """
 
     key: str
@@ -36,6 +37,7 @@ class SeriesScores:
     interpolated: NDArray[np.bool_] | None = None
     position_mm: NDArray[np.float64] | None = None
     context: Context | None = None
+    overview: NDArray[np.int16] | None = None
 
     def summary(self) -> dict[str, object]:
         """The row of series.csv."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ubr.weights.common.checksums import file_crc32
 
+from ..data.overviews import overview_webp
 from ..data.tables import table_writer
 from ..data.volume import LeftOut, shown
 from ..reading.context import on_axis, positions
@@ -25,7 +26,7 @@ from ..reading.finding import Finding
 from ..reading.intervals import landmark_rows
 from ..reading.reference import Reference, reference_of
 from ..reading.regions import Regions
-from .read import CHECKSUMS, FEATURES, LAST
+from .read import CHECKSUMS, FEATURES, LAST, OVERVIEWS
 from .series import SeriesScores
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class TableOptions:
     regions: parts and landmarks, with intervals of this coverage. features: of each slice.
     with_paths: where each series was read from. some: only some slices were scored; the column
     `interpolated` says which were not. positions: on the body axis, of weights whose scores follow
-    millimetres.
+    millimetres. overviews: a small coronal picture of each series.
     """
 
     regions: Regions | None = None
@@ -58,6 +59,7 @@ class TableOptions:
     with_paths: bool = False
     some: bool = False
     positions: bool = False
+    overviews: bool = False
 
 
 def write_tables(
@@ -109,6 +111,9 @@ def write_tables(
         if options.features:
             _write_features(folder / FEATURES, series)
             names.append(FEATURES)
+        if options.overviews:
+            _write_overviews(folder / OVERVIEWS, series)
+            names.append(OVERVIEWS)
         checksums = {name: file_crc32(folder / name) for name in names if name != LAST}
         slices.add_key_value_metadata({CHECKSUMS: json.dumps(checksums)})
     return names
@@ -208,6 +213,27 @@ def _write_features(path: Path, series: Callable[[], Iterator[SeriesScores]]) ->
             whole[at : at + len(one.features)] = one.features
             at += len(one.features)
     whole.flush()
+
+
+def _write_overviews(path: Path, series: Callable[[], Iterator[SeriesScores]]) -> None:
+    """A table of the series' keys and pictures, a row group for as many as are in memory."""
+    import pyarrow as pa
+
+    schema = pa.schema({"series": pa.string(), "webp": pa.binary()})
+    remaining = series()
+    with table_writer(path, schema) as table:
+        while batch := list(islice(remaining, SERIES_AT_ONCE)):
+            pictures = [_picture(one) for one in batch]
+            columns = {"series": [one.key for one in batch], "webp": pictures}
+            table.write_table(pa.table(columns, schema))
+
+
+def _picture(one: SeriesScores) -> bytes | None:
+    """A series' overview; none where it is lacking."""
+    if one.overview is None:
+        return None
+    taken = one.z_mm if one.interpolated is None else one.z_mm[~one.interpolated]
+    return overview_webp(one.overview, taken, float(one.z_mm[-1]))
 
 
 @contextmanager

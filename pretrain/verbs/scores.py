@@ -31,7 +31,11 @@ def score(options: Options, words: Sequence[str]) -> None:
     }
     options.add_argument("weights", metavar="WEIGHTS", help=WEIGHTS)
     options.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="a store, or files and folders with scans"
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="a store, or files and folders with scans; or one folder of scores, to which "
+        "--regions adds parts without scoring again",
     )
     options.add_argument(
         "--out",

@@ -27,9 +27,9 @@ from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.scores import adding
 from ubr.pretrain.scores.read import read_features, read_slices, usual_axis
 from ubr.pretrain.scores.scoring import score, share
-from ubr.pretrain.scores.working import Working
 from ubr.weights import Regressor, Weights
 from ubr.weights.common.stored import values_sha256
+from ubr.weights.common.working import Working
 
 from .helpers import SERIES, Stop, contents, rows, run, stopping
 

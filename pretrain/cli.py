@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ubr.weights.common import commandline
 from ubr.weights.common.commandline import Verb
 
-from .verbs import data, scores, training, weights
+from .verbs import audit, data, scores, training, weights
 
 FIRST, USES, WEIGHTS = "First steps", "Use scores", "Weights"
 
@@ -24,6 +24,12 @@ VERBS = {
     "score": Verb(scores.score, "score every slice of a store or of scans", FIRST, resumes=True),
     "calibrate": Verb(
         scores.calibrate, "learn body parts and landmarks from a few labelled volumes", USES
+    ),
+    "audit": Verb(
+        audit.audit, "say what each series of an archive states and shows", USES, resumes=True
+    ),
+    "select": Verb(
+        audit.select, "choose the best series of each study for a range of the body", USES
     ),
     "report": Verb(
         scores.report, "write one page for a browser: findings, curves, histogram, slices", USES

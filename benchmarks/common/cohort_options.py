@@ -101,6 +101,7 @@ def cohort_parser(about: str | None, required: bool = True) -> argparse.Argument
     parser.add_argument("--start", help=other)
     parser.add_argument("--size-px", type=int, help=other)
     parser.add_argument("--stretch", type=float, help=other)
+    parser.add_argument("--crop-area", type=float, help=other)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--computed", type=int, default=0, help="computed scans to train on, beside the real ones"
@@ -131,6 +132,9 @@ def cohort_options(given: argparse.Namespace) -> CohortOptions:
     changes = {name: value for name, value in changes.items() if value is not None}
     try:
         recipe = dataclasses.replace(recipes.recipe(given.recipe), seed=given.seed, **changes)
+        if given.crop_area is not None:
+            augment = dataclasses.replace(recipe.augment, crop_area=given.crop_area)
+            recipe = dataclasses.replace(recipe, augment=augment)
         if given.size_px is not None:
             inputs = dataclasses.replace(recipe.inputs, size_px=given.size_px)
             recipe = dataclasses.replace(recipe, inputs=inputs)

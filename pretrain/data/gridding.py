@@ -17,6 +17,7 @@ from ubr.weights.body import body_boxes
 
 from .dicom import Some, read_some
 from .find import silence
+from .overviews import rows_of
 from .scans import UnreadScan, why_unread
 from .store import SeriesRow, Store
 from .volume import Series, Volume
@@ -28,27 +29,32 @@ class Slices:
 
     grid: `[k, S, S]` int16 HU, or `[k, 3, S, S]` with neighbours. z_mm: `[n]`, of all slices.
     warnings: of its volume. taken: `[k]`, which of its slices are in `grid`, ascending.
+    overview: `[k, w]` of those slices (`overviews.rows_of`), if asked for.
     """
 
     grid: NDArray[np.int16]
     z_mm: NDArray[np.float64]
     warnings: tuple[str, ...]
     taken: NDArray[np.intp]
+    overview: NDArray[np.int16] | None = None
 
 
-def slices_of(inputs: InputSpec, every_mm: float | None, unread: UnreadScan) -> Slices | str:
+def slices_of(
+    inputs: InputSpec, every_mm: float | None, unread: UnreadScan, *, overview: bool = False
+) -> Slices | str:
     """A series on the contract's grid, or the reason why not.
 
-    every_mm: read and resample only as many slices as lie at most so far apart.
+    every_mm: read and resample only as many slices as lie at most so far apart. overview: also what
+    a coronal overview is made of.
     """
     try:
         if isinstance(unread.origin, tuple):
             path, row = unread.origin
-            return _stored(inputs, every_mm, Store(path), row)
+            return _stored(inputs, every_mm, Store(path), row, overview)
         if every_mm is not None and unread.origin.kind == "dicom":
             with silence():
-                return _of_dicom(inputs, every_mm, unread, unread.origin)
-        return _of_volume(inputs, every_mm, unread.read().volume)
+                return _of_dicom(inputs, every_mm, unread, unread.origin, overview)
+        return _of_volume(inputs, every_mm, unread.read().volume, overview)
     except Exception as error:  # one series must not end the others
         return why_unread(error)
 
@@ -76,36 +82,48 @@ def grid_of(inputs: InputSpec, volume: Volume) -> Tensor:
     return torch.from_numpy(_of_volume(inputs, None, volume).grid)
 
 
-def _stored(inputs: InputSpec, every_mm: float | None, store: Store, row: SeriesRow) -> Slices:
+def _stored(
+    inputs: InputSpec, every_mm: float | None, store: Store, row: SeriesRow, overview: bool
+) -> Slices:
     """Only the slices that are needed are decompressed."""
     taken = spaced(row.z_mm, every_mm)
     needed = inputs.needed(row.z_mm, taken)
     some = None if len(needed) == len(row.z_mm) else needed
-    hu = torch.from_numpy(store.read(row.key, None if some is None else some.tolist()))
-    grid = inputs.to_grid(hu, row.spacing_mm[1:], row.body, slices=some)
+    hu = store.read(row.key, None if some is None else some.tolist())
+    grid = inputs.to_grid(torch.from_numpy(hu), row.spacing_mm[1:], row.body, slices=some)
     grid = inputs.with_neighbours(grid, row.z_mm, taken)
-    return Slices(grid.numpy(), row.z_mm, row.warnings, taken)
+    shown = rows_of(hu[np.isin(needed, taken)], row.spacing_mm[2]) if overview else None
+    return Slices(grid.numpy(), row.z_mm, row.warnings, taken, shown)
 
 
-def _of_dicom(inputs: InputSpec, every_mm: float, unread: UnreadScan, series: Series) -> Slices:
+def _of_dicom(
+    inputs: InputSpec, every_mm: float, unread: UnreadScan, series: Series, overview: bool
+) -> Slices:
     """Only the slices that are needed are decoded, where each stands for itself."""
     some = read_some(series, lambda z_mm: inputs.needed(z_mm, spaced(z_mm, every_mm)))
     if some is None:
-        return _of_volume(inputs, every_mm, unread.read().volume)
-    return _of_needed(inputs, some, spaced(some.z_mm, every_mm))
+        return _of_volume(inputs, every_mm, unread.read().volume, overview)
+    return _of_needed(inputs, some, spaced(some.z_mm, every_mm), overview)
 
 
-def _of_volume(inputs: InputSpec, every_mm: float | None, volume: Volume) -> Slices:
+def _of_volume(
+    inputs: InputSpec, every_mm: float | None, volume: Volume, overview: bool = False
+) -> Slices:
     taken = spaced(volume.z_mm, every_mm)
     needed = inputs.needed(volume.z_mm, taken)
     hu = volume.hu if len(needed) == len(volume.hu) else volume.hu[needed]
-    return _of_needed(inputs, Some(hu, volume.spacing_mm, volume.z_mm, volume.warnings), taken)
+    some = Some(hu, volume.spacing_mm, volume.z_mm, volume.warnings)
+    return _of_needed(inputs, some, taken, overview)
 
 
-def _of_needed(inputs: InputSpec, some: Some, taken: NDArray[np.intp]) -> Slices:
+def _of_needed(inputs: InputSpec, some: Some, taken: NDArray[np.intp], overview: bool) -> Slices:
     """The body is looked for in the slices that are needed."""
     grid = inputs.to_grid(
         torch.from_numpy(some.hu), some.spacing_mm[1:], body_boxes(some.hu, some.spacing_mm)
     )
     grid = inputs.with_neighbours(grid, some.z_mm, taken)
-    return Slices(grid.numpy(), some.z_mm, some.warnings, taken)
+    shown = None
+    if overview:
+        needed = inputs.needed(some.z_mm, taken)
+        shown = rows_of(some.hu[np.isin(needed, taken)], some.spacing_mm[2])
+    return Slices(grid.numpy(), some.z_mm, some.warnings, taken, shown)

@@ -158,6 +158,13 @@ class Index:
             files = [(path, json.loads(said)) for path, said in rows]
             yield [path for path, _ in files], {path for path, deep in files if not deep}
 
+    def headers(self, paths: Iterable[str]) -> Iterator[Header]:
+        """What was read of DICOM files; nothing of others."""
+        asked = "SELECT said FROM files WHERE path = ? AND kind = 'dicom'"
+        for path in paths:
+            for (said,) in self._db.execute(asked, (_bytes(path),)):
+                yield _read(path, said)
+
     # Series
 
     def found(self, series: Series) -> None:

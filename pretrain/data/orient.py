@@ -21,6 +21,7 @@ case of their own.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,25 +143,39 @@ def check_axial(right: Float, down: Float) -> None:
 def step_warnings(z_mm: Float) -> tuple[str, ...]:
     """What is irregular about the slice steps. Slices count from 0 at the superior end.
 
-    A step is a gap when it is more than 1.5 times the usual step around it (median of seven): a
-    scan that continues in wider steps (4 mm through the skull base, then 7 mm) has no gap, it is
+    A scan that continues in wider steps (4 mm through the skull base, then 7 mm) has no gap, it is
     uneven.
     """
     steps = np.diff(z_mm)
-    if len(steps) < 2:
-        return ()
-    usual = np.array([np.median(steps[max(0, k - 3) : k + 4]) for k in range(len(steps))])
-    gaps = np.flatnonzero(steps > 1.5 * usual)
-    if len(gaps):
+    if gaps := gaps_in(z_mm):
         first = gaps[0]
         which = "1 step" if len(gaps) == 1 else f"{len(gaps)} steps, the first"
         return (
-            f"gap: {which} of {steps[first]:.1f} mm after slice {first}, usual "
-            f"{usual[first]:.1f} mm",
+            f"gap: {which} of {first.step_mm:.1f} mm after slice {first.after}, usual "
+            f"{first.usual_mm:.1f} mm",
         )
-    if steps.max() - steps.min() > 0.05 * np.median(steps):
+    if len(steps) > 1 and steps.max() - steps.min() > 0.05 * np.median(steps):
         return (f"uneven: steps of {steps.min():.2f} to {steps.max():.2f} mm",)
     return ()
+
+
+class Gap(NamedTuple):
+    """A step after slice `after` that is wider than the usual one around it."""
+
+    after: int
+    step_mm: float
+    usual_mm: float
+
+
+def gaps_in(z_mm: Float) -> list[Gap]:
+    """The steps of more than 1.5 times the usual one around them (median of seven), in order."""
+    steps = np.diff(z_mm)
+    if len(steps) < 2:
+        return []
+    usual = np.array([np.median(steps[max(0, k - 3) : k + 4]) for k in range(len(steps))])
+    return [
+        Gap(int(k), float(steps[k]), float(usual[k])) for k in np.flatnonzero(steps > 1.5 * usual)
+    ]
 
 
 def _radiological(stack: Stack) -> Stack:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .find import find_one, find_series, read_volume
+from .dicom import Header
+from .find import find_one, find_series, read_volume, search
+from .index import Index
 from .libraries import LibraryError, broken_library
 from .patients import assign_patients, read_patients
 from .store import DAMAGED, SeriesRow, Store, StoreError
@@ -197,6 +199,70 @@ def scans_in_files(
     """The series in files and folders, and what gave none."""
     found, left_out = find_series(sources, workers=workers, progress=progress)
     return [unread_scan(series) for series in found], left_out
+
+
+class FoundScans:
+    """The series in a store, or in files and folders, and what gave none.
+
+    Of files, what a search found lies on disk and is read anew in each iteration: in memory it is
+    small, however many files there are.
+    """
+
+    def __init__(
+        self, unread: Sequence[UnreadScan] | Index, left_out: Sequence[LeftOut] = ()
+    ) -> None:
+        self._unread, self._left_out = unread, left_out
+
+    def __len__(self) -> int:
+        return len(self._unread)
+
+    def __iter__(self) -> Iterator[UnreadScan]:
+        if isinstance(self._unread, Index):
+            yield from map(unread_scan, self._unread)
+        else:
+            yield from self._unread
+
+    def left_out(self) -> Iterator[LeftOut]:
+        """What gave no scan."""
+        yield from self._unread.left_out() if isinstance(self._unread, Index) else self._left_out
+
+    def headers(self, unread: UnreadScan) -> list[Header]:
+        """The headers of a DICOM series as the search read them; none of other series."""
+        if isinstance(self._unread, Index) and isinstance(unread.origin, Series):
+            return list(self._unread.headers(unread.origin.files))
+        return []
+
+
+@contextmanager
+def found_scans(
+    sources: Sequence[str | Path],
+    *,
+    workers: Workers = 0,
+    with_paths: bool = False,
+    progress: bool = False,
+    keep: Path | None = None,
+) -> Iterator[FoundScans]:
+    """The scans of one store, or of files and folders, while this is open.
+
+    Args:
+        sources: one store, or any number of files and folders, searched to any depth.
+        workers: who reads the headers of files.
+        with_paths: of a store, `source` is the path that the series was read from.
+        progress: show a progress bar.
+        keep: a file that keeps what a search read (`find.search`).
+
+    Raises:
+        ValueError: a source does not exist, a store cannot be read or is one of several sources.
+    """
+    if not any(is_store(source) for source in sources):
+        with search(sources, workers=workers, progress=progress, keep=keep) as index:
+            yield FoundScans(index)
+        return
+    if len(sources) > 1:
+        raise StoreError(
+            "a store is read alone; give several one after the other, or files and folders"
+        )
+    yield FoundScans(*scans_in_store(sources[0], with_paths=with_paths))
 
 
 def scans_in_store(

@@ -7,6 +7,7 @@ file, with question marks in their place. Other readers see one key more in the 
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import zlib
@@ -59,19 +60,50 @@ def read_table(path: Path) -> tuple[pa.Table, bool]:
         OSError: there is no such file, or it cannot be opened.
     """
     import pyarrow as pa
+
+    with _opened(path) as (file, sealed):
+        try:
+            # A table's own metadata lack what its writer added last.
+            return file.read().replace_schema_metadata(file.metadata.metadata), sealed
+        except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+            raise _damaged(error) from None
+
+
+def read_groups(path: Path) -> Iterator[pa.Table]:
+    """The row groups of a table, one at a time in memory. Raises as `read_table` does."""
+    import pyarrow as pa
+
+    with _opened(path) as (file, _):
+        for group in range(file.num_row_groups):
+            try:
+                yield file.read_row_group(group)
+            except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+                raise _damaged(error) from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[pq.ParquetFile, bool]]:
+    """A table that is whole, as far as a checksum tells, and whether one does."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    content = path.read_bytes()
+    with path.open("rb") as raw:
+        is_empty = not os.fstat(raw.fileno()).st_size  # which cannot be mapped
+        content = b"" if is_empty else mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
     *_, seal = [None, *_SEAL.finditer(content)]
     if seal is not None:
-        view = memoryview(content)
-        before = zlib.crc32(_BLANK, zlib.crc32(view[: seal.start(1)]))
-        if zlib.crc32(view[seal.end(1) :], before) != int(seal[1], 16):
-            raise DamagedTable("its checksum is wrong")
+        start, end, digits = seal.start(1), seal.end(1), int(seal[1], 16)
+        with memoryview(content) as view:
+            before = zlib.crc32(_BLANK, zlib.crc32(view[:start]))
+            if zlib.crc32(view[end:], before) != digits:
+                raise DamagedTable("its checksum is wrong")
     try:
-        with pq.ParquetFile(pa.BufferReader(content)) as file:
-            # A table's own metadata lack what its writer added last.
-            table = file.read().replace_schema_metadata(file.metadata.metadata)
-        return table, seal is not None
+        file = pq.ParquetFile(pa.BufferReader(content))
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
-        raise DamagedTable(f"it cannot be read ({type(error).__name__})") from None
+        raise _damaged(error) from None
+    with file:
+        yield file, seal is not None
+
+
+def _damaged(error: Exception) -> DamagedTable:
+    return DamagedTable(f"it cannot be read ({type(error).__name__})")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from functools import partial
 from typing import Any, cast
@@ -30,7 +30,7 @@ from .write import TableOptions
 
 
 def network_for(
-    regressor: Regressor, choice: Runtime, todo: Sequence[UnreadScan], options: TableOptions
+    regressor: Regressor, choice: Runtime, todo: Iterable[UnreadScan], options: TableOptions
 ) -> tuple[Network, tuple[str, ...]]:
     """The regressor ready to score, and why not under the runtime that "auto" would take.
 
@@ -51,18 +51,20 @@ def network_for(
 def add_all(
     network: Network,
     inputs: InputSpec,
-    todo: Sequence[UnreadScan],
+    todo: Iterable[UnreadScan],
     working: Working,
     already: int,
     staff: Workers,
     progress: bool,
+    overviews: bool,
 ) -> list[LeftOut]:
     """Score series and keep what they give. Returns those that gave nothing."""
     left_out: list[LeftOut] = []
     every_mm = cast(float | None, working.settings["every_mm"])
-    task = partial(slices_of, inputs, every_mm)
+    task = partial(slices_of, inputs, every_mm, overview=overviews)
     # Decompressing a store leaves the interpreter. Decoding files does not, and may crash.
-    stored = bool(todo) and isinstance(todo[0].origin, tuple)
+    first = next(iter(todo), None)
+    stored = first is not None and isinstance(first.origin, tuple)
     results = each(
         task, todo, staff, name="score", already=already, progress=progress, threads=stored
     )
@@ -106,5 +108,7 @@ def _keep(
         }
     if marked:
         arrays["interpolated"] = ~np.isin(np.arange(len(z_mm)), taken)
+    if slices.overview is not None:
+        arrays["overview"] = slices.overview
     warnings = np.array(slices.warnings, np.str_)
     working.add(key, **arrays, z_mm=z_mm, warnings=warnings)

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from ..data.volume import WARNINGS, LeftOut, reasons
+from ..reading.context import Context
 from ..reading.finding import KINDS
 from ..reading.line import PAPER_R
 from ..reading.reference import ENOUGH
@@ -48,10 +50,12 @@ class Scored:
                 row["series"],
                 slices[row["series"]]["score"],
                 slices[row["series"]]["z_mm"],
-                _warnings(row["warnings"]),
+                warnings_in(row["warnings"]),
                 self.sources[row["series"]],
                 findings=found.get(row["series"], ()),
                 interpolated=slices[row["series"]].get("interpolated"),
+                position_mm=slices[row["series"]].get("position_mm"),
+                context=cast(Context | None, row.get("context")),
             )
             for row in rows.values()
         )
@@ -74,6 +78,7 @@ class Scored:
             [
                 *self._quality(rows),
                 *_findings(rows),
+                *_contexts(rows),
                 *_warned(rows),
                 f"left out  {len(left_out):6,}",
                 *reasons(left_out, 10, with_paths=True),
@@ -134,14 +139,25 @@ def _findings(rows: Sequence[Mapping[str, str]]) -> list[str]:
     return [*([few] if len(rows) < ENOUGH else []), found]
 
 
+def _contexts(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """How many series have positions from all slices together, where there are positions."""
+    if not rows or "context" not in rows[0]:
+        return []
+    counts = Counter(row["context"] for row in rows)
+    return [
+        f"positions {counts['series']:6,} series by one line, {counts['pieces']} by several or "
+        f"parts of one, {counts['slices']} slice by slice"
+    ]
+
+
 def _warned(rows: Sequence[Mapping[str, str]]) -> list[str]:
     """How many series were read with which warning."""
     counts = Counter(
-        code for row in rows for code in {w.split(":")[0] for w in _warnings(row["warnings"])}
+        code for row in rows for code in {w.split(":")[0] for w in warnings_in(row["warnings"])}
     )
     return [f"warning   {count:6,} series: {code}" for code, count in sorted(counts.items())]
 
 
-def _warnings(cell: str) -> tuple[str, ...]:
+def warnings_in(cell: str) -> tuple[str, ...]:
     """The warnings in a cell of series.csv; a warning can hold a semicolon itself."""
     return tuple(filter(None, re.split(rf"; (?=(?:{'|'.join(WARNINGS)}):)", cell)))

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from ubr.weights.common.checks import check_choice
 from ubr.weights.common.claims import claiming
@@ -21,12 +22,13 @@ from ubr.weights.common.pool import cores
 from ubr.weights.common.stored import values_sha256
 from ubr.weights.common.working import Working
 
-from ..data.scans import UnreadScan, is_store, scans_in_files, scans_in_store
+from ..data.scans import FoundScans, UnreadScan, found_scans
 from ..data.store.keys import hash_text
-from ..data.volume import LeftOut
 from ..data.workers import Workers, chosen
+from ..reading.chosen import chosen_regions
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
+from .again import Again, is_scores
 from .read import LAST, read_rows
 from .scored import Scored
 from .series import SeriesScores
@@ -57,12 +59,13 @@ def score(
     """Score every slice of a store or of scans. An interrupted call resumes where it is repeated.
 
     Args:
-        weights: a file that `fit` wrote.
+        weights: a file that `fit` wrote, or "released", those of the package.
         sources: one store, or any number of files and folders with DICOM, NIfTI, NRRD, MHA or
-            16-bit PNG series.
+            16-bit PNG series; or one folder that these weights scored, whose tables are written
+            anew with `regions`, without scoring again.
         out: a new folder for the tables, or one that the same call began.
         regions: a file that `calibrate` wrote for these weights: adds body parts, positions, and
-            landmarks.csv.
+            landmarks.csv. Released weights bring their own.
         coverage: with regions, the probability with which a landmark's interval contains it; 0.9 by
             default.
         features: also write features.npy, the 512 pooled features of each slice (float32), in the
@@ -91,21 +94,79 @@ def score(
             series, or regions of other weights.
         ConnectionError: no scheduler answers.
     """
+    staff = chosen(workers, scheduler, default=cores(), least=0)
+    asked: dict[str, Any] = {
+        **{"regions": regions, "coverage": coverage, "features": features, "every_mm": every_mm},
+        **{"shard": shard, "with_paths": with_paths},
+    }
+    if any(map(is_scores, sources)):
+        return _read_again(weights, sources, Path(out), **asked)
+    find = partial(found_scans, sources, with_paths=with_paths, progress=progress)
+    machine: dict[str, Any] = {"device": device, "runtime": runtime, "progress": progress}
+    return score_found(weights, find, out, staff=staff, **asked, **machine)
+
+
+def _read_again(
+    weights: str | Path | Weights,
+    sources: Sequence[str | Path],
+    out: Path,
+    *,
+    every_mm: float | None,
+    shard: str | None,
+    **tables: Any,
+) -> Scored:
+    """The tables of a folder of scores written anew, into another one."""
+    from ubr.weights import load
+
+    if len(sources) > 1:
+        raise ValueError("a folder of scores is read alone; give one, or scans")
+    weights = load(weights) if isinstance(weights, str | Path) else weights
+    options = _options(weights, **tables)
+    settings = _settings(weights, options, shard, every_mm)
+    scored = Again(Path(sources[0]), options, settings).write(out)
+    return scored if tables["regions"] else _with_own_regions(scored, options, weights)
+
+
+def score_found(
+    weights: str | Path | Weights,
+    find: Callable[..., AbstractContextManager[FoundScans]],
+    out: str | Path,
+    *,
+    staff: Workers,
+    regions: str | Path | Regions | None = None,
+    coverage: float | None = None,
+    features: bool = False,
+    every_mm: float | None = None,
+    shard: str | None = None,
+    with_paths: bool = False,
+    device: str = "auto",
+    runtime: Runtime = "auto",
+    progress: bool = True,
+    overviews: bool = False,
+) -> Scored:
+    """`score` for callers that look for scans themselves, and have claimed `out`.
+
+    find: given `workers`, opens what was found; it is called once the options are known to be good.
+    staff: who reads. overviews: also write overviews.parquet, a small picture of each series. All
+    else is as in `score`.
+    """
     import torch
 
     from ubr.weights import Regressor, load
     from ubr.weights.common.devices import to_device
 
     weights = load(weights) if isinstance(weights, str | Path) else weights
-    staff = chosen(workers, scheduler, default=cores(), least=0)
     share(shard)  # refuses another text before anything is looked for
     check_choice("runtime", runtime, Runtime)
-    options = _options(weights, regions, coverage, features, with_paths, every_mm is not None)
+    options = _options(weights, regions, coverage, features, with_paths)
+    options = replace(options, some=every_mm is not None, overviews=overviews)
     working = Working(Path(out), _settings(weights, options, shard, every_mm), LAST)
     runtime = _as_begun(runtime, working)
     regressor = Regressor.from_weights(weights).eval().requires_grad_(False)
     to_device(regressor.to(memory_format=torch.channels_last), device)
-    return _score(regressor, sources, working, options, shard, staff, runtime, progress)
+    with find(workers=staff) as found:
+        scored = _score(regressor, found, working, options, shard, staff, runtime, progress)
+    return scored if regions is not None else _with_own_regions(scored, options, weights)
 
 
 def share(shard: str | None) -> Callable[[str], bool]:
@@ -128,13 +189,20 @@ def _options(
     coverage: float | None,
     features: bool,
     with_paths: bool,
-    some: bool,
 ) -> TableOptions:
     """What the tables will hold. Raises `ValueError` for regions of other weights."""
-    regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
-    if regions is not None:
-        regions.check(weights.sha256())
-    return TableOptions(regions, chosen_coverage(coverage, regions), features, with_paths, some)
+    regions = chosen_regions(regions, weights)
+    coverage = chosen_coverage(coverage, regions)
+    in_mm = weights.made().follows_mm
+    return TableOptions(regions, coverage, features, with_paths, positions=in_mm)
+
+
+def _with_own_regions(scored: Scored, options: TableOptions, weights: Weights) -> Scored:
+    """With a note where the weights' own regions were read."""
+    if options.regions is None:
+        return scored
+    own = f"regions   those that come with {weights.made().name}; give `regions` for others"
+    return replace(scored, notes=(own, *scored.notes))
 
 
 def _settings(
@@ -148,6 +216,7 @@ def _settings(
         raise ValueError(f"every_mm must be above 0, got {every_mm:g}")
     return {
         "weights_sha256": weights.sha256(),
+        "weights": weights.made().name,
         "regions_sha256": _regions_sha256(options.regions),
         "coverage": options.coverage if options.regions else None,
         "features": options.features,
@@ -175,12 +244,12 @@ def _as_begun(runtime: Runtime, working: Working) -> Runtime:
 
 def _regions_sha256(regions: Regions | None) -> str | None:
     """Digest of what the regions say, not of their file."""
-    return None if regions is None else values_sha256(asdict(regions))
+    return None if regions is None else values_sha256(regions.described())
 
 
 def _score(
     regressor: Regressor,
-    sources: Sequence[str | Path],
+    found: FoundScans,
     working: Working,
     options: TableOptions,
     shard: str | None,
@@ -192,24 +261,24 @@ def _score(
     from .adding import add_all, network_for
 
     is_mine = share(shard)
-    found, left_out = _jobs(sources, staff, options.with_paths, progress)
-    jobs = {job.key: job for job in found if is_mine(job.key)}
-    left_out = [out for out in left_out if is_mine(hash_text(out.path))]
+    where = {scan.key: scan.source for scan in found if is_mine(scan.key)}
+    left_out = [out for out in found.left_out() if is_mine(hash_text(out.path))]
     damaged = {out.key for out in left_out if out.key}
     listed = partial(_listed, working.folder)
-    already = working.already(jobs.keys() | damaged, listed) - damaged
-    where = {key: job.source for key, job in jobs.items()}
+    already = working.already(where.keys() | damaged, listed) - damaged
     missing = notes(options.regions, options.coverage) if options.regions else ()
     scored = Scored(working.folder, where, len(already), missing)
     if working.finished:
         working.tidy()
         return replace(scored, runtime=runtime)
-    todo = [job for key, job in jobs.items() if key not in already]
+    todo = _Todo(found, where.keys() - already)
     network, why_not = network_for(regressor, runtime, todo, options)
     working.settings["runtime"] = network.runtime
-    left_out += add_all(network, regressor.inputs, todo, working, len(already), staff, progress)
-    done = sorted(jobs.keys() - {out.key for out in left_out})  # not by when a process was ready
-    if not done and not (shard and found):
+    left_out += add_all(
+        network, regressor.inputs, todo, working, len(already), staff, progress, options.overviews
+    )
+    done = sorted(where.keys() - {out.key for out in left_out})  # not by when a process was ready
+    if not done and not (shard and len(found)):
         reason = f": {left_out[0].reason}" if left_out else ""
         raise ValueError(f"none of the {len(left_out)} sources could be scored{reason}")
     working.begin()
@@ -225,17 +294,18 @@ def _score(
     return replace(scored, runtime=network.runtime, notes=(*missing, *why_not))
 
 
-def _jobs(
-    sources: Sequence[str | Path], staff: Workers, with_paths: bool, progress: bool
-) -> tuple[list[UnreadScan], list[LeftOut]]:
-    """The series to score, and what gave none."""
-    if not any(is_store(source) for source in sources):
-        return scans_in_files(sources, workers=staff, progress=progress)
-    if len(sources) > 1:
-        raise ValueError(
-            "a store is scored alone; score several one after the other, or give scans"
-        )
-    return scans_in_store(sources[0], with_paths=with_paths)
+@dataclass(frozen=True)
+class _Todo:
+    """The scans with these keys, read anew in each iteration."""
+
+    found: FoundScans
+    keys: Set[str]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[UnreadScan]:
+        return (scan for scan in self.found if scan.key in self.keys)
 
 
 def _listed(folder: Path) -> set[str]:
@@ -254,4 +324,5 @@ def _finished(working: Working, key: str, source: str) -> SeriesScores:
         source,
         arrays.get("features"),
         interpolated=arrays.get("interpolated"),
+        overview=arrays.get("overview"),
     )

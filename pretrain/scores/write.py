@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,16 @@ from numpy.typing import NDArray
 
 from ubr.weights.common.checksums import file_crc32
 
+from ..data.overviews import overview_webp
 from ..data.tables import table_writer
 from ..data.volume import LeftOut, shown
+from ..reading.context import on_axis, positions
 from ..reading.faults import findings
 from ..reading.finding import Finding
 from ..reading.intervals import landmark_rows
 from ..reading.reference import Reference, reference_of
 from ..reading.regions import Regions
-from .read import CHECKSUMS, FEATURES, LAST
+from .read import CHECKSUMS, FEATURES, LAST, OVERVIEWS
 from .series import SeriesScores
 
 if TYPE_CHECKING:
@@ -46,7 +49,8 @@ class TableOptions:
 
     regions: parts and landmarks, with intervals of this coverage. features: of each slice.
     with_paths: where each series was read from. some: only some slices were scored; the column
-    `interpolated` says which were not.
+    `interpolated` says which were not. positions: on the body axis, of weights whose scores follow
+    millimetres. overviews: a small coronal picture of each series.
     """
 
     regions: Regions | None = None
@@ -54,6 +58,8 @@ class TableOptions:
     features: bool = False
     with_paths: bool = False
     some: bool = False
+    positions: bool = False
+    overviews: bool = False
 
 
 def write_tables(
@@ -74,23 +80,23 @@ def write_tables(
         folder / "left_out.csv", ["series", "reason", *(["path"] if options.with_paths else [])]
     ) as table:
         table.writerows(sorted(left, key=lambda row: tuple(row.values())))
+    judged = partial(_judged, reference=reference, in_mm=options.positions)
+    blank = judged(_BLANK)
     names = ["left_out.csv", "series.csv", "findings.csv", LAST]
     schema = _slice_rows([], options).schema.with_metadata({"ubr": json.dumps(settings)})
     with table_writer(folder / LAST, schema) as slices, ExitStack() as stack:
         summaries = stack.enter_context(
-            _csv(folder / "series.csv", list(_series_row(_BLANK, options)))
+            _csv(folder / "series.csv", list(_series_row(blank, options)))
         )
         faults = stack.enter_context(
             _csv(folder / "findings.csv", ["series", *(field.name for field in fields(Finding))])
         )
         if options.regions:
-            columns = list(
-                landmark_rows(options.regions, "", _BLANK.scores, _BLANK.z_mm, options.coverage)[0]
-            )
+            columns = list(_landmark_rows(blank, options.regions, options.coverage)[0])
             landmarks = stack.enter_context(_csv(folder / "landmarks.csv", columns))
             names.append("landmarks.csv")
         remaining = series()
-        while batch := [_judged(one, reference) for one in islice(remaining, SERIES_AT_ONCE)]:
+        while batch := [judged(one) for one in islice(remaining, SERIES_AT_ONCE)]:
             slices.write_table(_slice_rows(batch, options).cast(schema))
             summaries.writerows(_series_row(one, options) for one in batch)
             faults.writerows(
@@ -99,21 +105,35 @@ def write_tables(
             if options.regions:
                 regions, coverage = options.regions, options.coverage
                 landmarks.writerows(
-                    row
-                    for one in batch
-                    for row in landmark_rows(regions, one.key, one.scores, one.z_mm, coverage)
+                    row for one in batch for row in _landmark_rows(one, regions, coverage)
                 )
         stack.close()
         if options.features:
             _write_features(folder / FEATURES, series)
             names.append(FEATURES)
+        if options.overviews:
+            _write_overviews(folder / OVERVIEWS, series)
+            names.append(OVERVIEWS)
         checksums = {name: file_crc32(folder / name) for name in names if name != LAST}
         slices.add_key_value_metadata({CHECKSUMS: json.dumps(checksums)})
     return names
 
 
-def _judged(one: SeriesScores, reference: Reference) -> SeriesScores:
-    return replace(one, findings=findings(one.scores, one.z_mm, reference=reference))
+def _judged(one: SeriesScores, reference: Reference, in_mm: bool) -> SeriesScores:
+    """The series with its findings, and with the positions that they allow."""
+    found = findings(one.scores, one.z_mm, reference=reference)
+    if not in_mm:
+        return replace(one, findings=found)
+    mm, context = positions(one.scores, one.z_mm, found)
+    return replace(one, findings=found, position_mm=mm, context=context)
+
+
+def _read_by(one: SeriesScores, regions: Regions) -> NDArray[np.floating]:
+    return on_axis(regions.axis, one.scores, one.position_mm)
+
+
+def _landmark_rows(one: SeriesScores, regions: Regions, coverage: float) -> list[dict[str, object]]:
+    return landmark_rows(regions, one.key, _read_by(one, regions), one.z_mm, coverage)
 
 
 def _slice_rows(series: Sequence[SeriesScores], options: TableOptions) -> pa.Table:
@@ -134,10 +154,10 @@ def _slice_rows(series: Sequence[SeriesScores], options: TableOptions) -> pa.Tab
                 np.concatenate([np.empty(0, np.float64), *(one.z_mm for one in series)])
             ),
             "score": pa.array(scores),
+            **({"position_mm": pa.array(_positions(series))} if options.positions else {}),
             **({"interpolated": pa.array(_interpolated(series))} if options.some else {}),
             **{
-                name: pa.array(column)
-                for name, column in _columns(series, scores, options.regions).items()
+                name: pa.array(column) for name, column in _columns(series, options.regions).items()
             },
         }
     )
@@ -152,9 +172,13 @@ def _interpolated(series: Sequence[SeriesScores]) -> NDArray[np.bool_]:
     )
 
 
-def _columns(
-    series: Sequence[SeriesScores], scores: NDArray[np.float32], regions: Regions | None
-) -> dict[str, NDArray[Any]]:
+def _positions(series: Sequence[SeriesScores]) -> NDArray[np.float64]:
+    return np.concatenate(
+        [np.empty(0), *(one.position_mm for one in series if one.position_mm is not None)]
+    )
+
+
+def _columns(series: Sequence[SeriesScores], regions: Regions | None) -> dict[str, NDArray[Any]]:
     """The columns that regions add."""
     if regions is None:
         return {}
@@ -167,12 +191,14 @@ def _columns(
                 *(one.features for one in series if one.features is not None),
             ]
         )
-    return regions.columns(scores, features)
+    read = [np.empty(0, np.float32), *(_read_by(one, regions) for one in series)]
+    return regions.columns(np.concatenate(read), features)
 
 
 def _series_row(one: SeriesScores, options: TableOptions) -> dict[str, object]:
     """A row of series.csv."""
-    parts = options.regions.summary(one.scores, one.z_mm) if options.regions else {}
+    regions = options.regions
+    parts = regions.summary(_read_by(one, regions), one.z_mm) if regions else {}
     return one.summary() | parts | ({"path": one.source} if options.with_paths else {})
 
 
@@ -187,6 +213,27 @@ def _write_features(path: Path, series: Callable[[], Iterator[SeriesScores]]) ->
             whole[at : at + len(one.features)] = one.features
             at += len(one.features)
     whole.flush()
+
+
+def _write_overviews(path: Path, series: Callable[[], Iterator[SeriesScores]]) -> None:
+    """A table of the series' keys and pictures, a row group for as many as are in memory."""
+    import pyarrow as pa
+
+    schema = pa.schema({"series": pa.string(), "webp": pa.binary()})
+    remaining = series()
+    with table_writer(path, schema) as table:
+        while batch := list(islice(remaining, SERIES_AT_ONCE)):
+            pictures = [_picture(one) for one in batch]
+            columns = {"series": [one.key for one in batch], "webp": pictures}
+            table.write_table(pa.table(columns, schema))
+
+
+def _picture(one: SeriesScores) -> bytes | None:
+    """A series' overview; none where it is lacking."""
+    if one.overview is None:
+        return None
+    taken = one.z_mm if one.interpolated is None else one.z_mm[~one.interpolated]
+    return overview_webp(one.overview, taken, float(one.z_mm[-1]))
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Working:
         )
         for name, asked in self.settings.items():
             if found.get(name) != asked:
-                was, now = (_shown(value) for value in (found.get(name), asked))
+                was, now = (setting_shown(value) for value in (found.get(name), asked))
                 option = name.removesuffix("_sha256")
                 raise ValueError(
                     f"{self.folder} was begun with {option} {was}, not {now}; give what it was "
@@ -135,8 +135,8 @@ class Working:
         sweep(self.folder)
 
 
-def _shown(value: object) -> str:
-    """A setting in a few words."""
+def setting_shown(value: object) -> str:
+    """A setting's value in a few words."""
     if isinstance(value, str) and len(value) > 16:
         return f"{value[:12]}..."
     return "none" if value is None else json.dumps(value)

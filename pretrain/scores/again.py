@@ -1,0 +1,95 @@
+"""A folder of scores read again with other regions: the same scores, new tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ubr.weights.common.disk import scratch
+from ubr.weights.common.working import Working, setting_shown
+
+from ..data.volume import LeftOut
+from ..reading.intervals import notes
+from .read import LAST, read_features, read_rows, settings_of, weights_of
+from .scored import Scored
+from .series import SeriesScores
+from .streamed import each_series
+from .write import TableOptions, write_tables
+
+CHANGES = ("regions_sha256", "coverage", "features", "with_paths")
+"""Settings that do not change scores."""
+
+
+def is_scores(source: str | Path) -> bool:
+    """Whether a path is a folder of scores."""
+    return (Path(source) / LAST).is_file()
+
+
+@dataclass(frozen=True)
+class Again:
+    """A folder of scores, and what its new tables hold. settings: as `score` was asked for them."""
+
+    folder: Path
+    options: TableOptions
+    settings: Mapping[str, object]
+
+    def write(self, out: Path) -> Scored:
+        """Write the new tables into a new folder.
+
+        Raises:
+            ValueError: the scores were made with other weights or other slices, or lack what is
+                asked for; `out` holds something else.
+        """
+        begun = self._begun()
+        backbone = {"backbone": begun.pop("backbone", None)}
+        options = replace(self.options, some=begun.get("every_mm") is not None)
+        working = Working(out, {**begun, **{k: self.settings[k] for k in CHANGES}}, LAST)
+        rows = list(read_rows(self.folder / "series.csv"))
+        where = {row["series"]: row.get("path", "") for row in rows}
+        missing = notes(options.regions, options.coverage) if options.regions else ()
+        runtime = str(begun.get("runtime", "torch"))
+        scored = Scored(working.folder, where, len(rows), missing, runtime)
+        if working.finished:
+            working.tidy()
+            return scored
+        working.begin()
+        with scratch(working.path, "tables") as made:
+            names = write_tables(
+                made, self._series, self._left_out(), options, {**working.settings, **backbone}
+            )
+            working.finish(made, names)
+        return scored
+
+    def _begun(self) -> dict[str, Any]:
+        """The settings of the scores, if these are what is asked for."""
+        begun = settings_of(self.folder)
+        weights_of(self.folder, begun)
+        for name, asked in self.settings.items():
+            given = name == "weights_sha256" or asked is not None
+            if name not in CHANGES and given and begun.get(name) != asked:
+                option = name.removesuffix("_sha256")
+                was, now = map(setting_shown, (begun.get(name), asked))
+                raise ValueError(
+                    f"{self.folder} was scored with {option} {was}, not {now}; give what it was "
+                    "scored with, or the scans"
+                )
+        paths = self.options.with_paths and not begun.get("with_paths")
+        if paths:
+            raise ValueError(f"{self.folder} holds no paths; leave out `with_paths`")
+        if self._needs_features:
+            read_features(self.folder)  # refuses where they are lacking or damaged
+        return begun
+
+    @property
+    def _needs_features(self) -> bool:
+        regions = self.options.regions
+        return self.options.features or (regions is not None and regions.classifier is not None)
+
+    def _series(self) -> Iterator[SeriesScores]:
+        return each_series(self.folder, features=self._needs_features)
+
+    def _left_out(self) -> list[LeftOut]:
+        rows = read_rows(self.folder / "left_out.csv")
+        return [LeftOut(row.get("path", ""), row["reason"], row["series"]) for row in rows]

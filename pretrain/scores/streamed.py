@@ -1,0 +1,72 @@
+"""Reading a folder of scores a few series at a time, for folders that do not fit in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..data.tables import DamagedTable, read_groups
+from ..reading.finding import Finding
+from .read import AGAIN, FEATURES, LAST, OVERVIEWS, read_rows
+from .scored import warnings_in
+from .series import SeriesScores
+
+
+def each_series(folder: Path, *, features: bool = False) -> Iterator[SeriesScores]:
+    """The series of a folder that `score` wrote, in the order of their keys, with their findings.
+
+    features: also those of features.npy.
+
+    Raises `ValueError` where its tables are missing, damaged or do not belong together.
+    """
+    faults: dict[str, list[Finding]] = {}
+    for row in read_rows(folder / "findings.csv"):
+        place = int(row["first"]), int(row["last"])
+        faults.setdefault(row["series"], []).append(
+            Finding(row["kind"], *place, float(row["confidence"]), row["reason"])
+        )
+    rows = read_rows(folder / "series.csv")
+    pooled = np.load(folder / FEATURES, mmap_mode="r") if features else None
+    at = 0
+    try:
+        for table in read_groups(folder / LAST):
+            keys = table["series"].to_numpy()
+            starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)])
+            columns = {
+                name: table[name].to_numpy()
+                for name in ("score", "z_mm", "interpolated")
+                if name in table.column_names
+            }
+            for a, b in zip(starts, [*starts[1:], len(keys)], strict=True):
+                row = next(rows, {})
+                if row.get("series") != keys[a]:
+                    raise ValueError(f"{folder}: series.csv and {LAST} differ; {AGAIN}")
+                marked = columns.get("interpolated")
+                yield SeriesScores(
+                    str(keys[a]),
+                    columns["score"][a:b],
+                    columns["z_mm"][a:b],
+                    warnings_in(row["warnings"]),
+                    row.get("path", ""),
+                    features=None if pooled is None else pooled[at : at + b - a],
+                    findings=tuple(faults.get(str(keys[a]), ())),
+                    interpolated=None if marked is None else marked[a:b],
+                )
+                at += b - a
+    except (DamagedTable, KeyError, OSError) as error:
+        raise ValueError(f"{folder}: {LAST} is damaged ({error}); {AGAIN}") from None
+    if next(rows, None) is not None:
+        raise ValueError(f"{folder}: series.csv and {LAST} differ; {AGAIN}")
+
+
+def each_overview(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """The key and the picture, as WebP, of each series that has one. Raises as `each_series`."""
+    try:
+        for table in read_groups(folder / OVERVIEWS):
+            for row in table.to_pylist():
+                if row["webp"] is not None:
+                    yield row["series"], row["webp"]
+    except (DamagedTable, KeyError, OSError) as error:
+        raise ValueError(f"{folder}: {OVERVIEWS} is damaged ({error}); {AGAIN}") from None

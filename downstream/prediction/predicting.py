@@ -8,17 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from ubr.pretrain.data.scans import Scans, UnreadScan, scans_of, why_unread
-from ubr.pretrain.data.volume import LeftOut, Volume
+from ubr.pretrain.data.volume import LeftOut, Series, Volume
 from ubr.pretrain.data.workers import DIED, Workers, chosen, each
 from ubr.weights.common.checks import check_choice
 from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import scratch
+from ubr.weights.common.optional import optional
 from ubr.weights.common.progress import progress_bar
 from ubr.weights.common.working import Working
 
@@ -45,6 +47,7 @@ def predict(
     scorer: str | None = None,
     workers: int = 1,
     with_paths: bool = False,
+    sr: bool = False,
     device: str = "auto",
     progress: bool = True,
 ) -> Predicted:
@@ -66,19 +69,24 @@ def predict(
         workers: processes (threads for a store) that read the next series; 0 reads in between.
         with_paths: also write which file or folder each series was read from. Paths may hold a
             name.
+        sr: also write sr/SERIES.dcm, a DICOM Structured Report (extra `dicom`), for each DICOM
+            series with findings. It names the patient, as DICOM requires.
         device: "auto", "cpu", "cuda", "cuda:1".
         progress: show a progress bar.
 
     Raises:
-        ValueError: there is no run, an option is out of range, the scorer is missing or not the one
-            of the training, sources hold no usable series, or `out` holds something else or was
-            begun with other options.
+        ValueError: there is no run, a package is not installed, an option is out of range, the
+            scorer is missing or not the one of the training, sources hold no usable series, or
+            `out` holds something else or was begun with other options.
     """
     check_choice("which", which, Which)
     staff = chosen(workers, None, default=1, least=0)
     _check_options(min_score, top, every_mm)
+    if sr:
+        optional("highdicom", extra="dicom", purpose="sr")
     looker, settings = _opened(Path(run), which, scorer, device)
-    settings |= {"min_score": min_score, "top": top, "every_mm": every_mm, "with_paths": with_paths}
+    settings |= {"min_score": min_score, "top": top, "every_mm": every_mm}
+    settings |= {"with_paths": with_paths, "sr": sr}
     working = Working(Path(out), settings, LAST)
     scans = scans_of(sources, workers=staff, progress=progress, with_paths=with_paths)
     return _predict(looker, scans, working, staff, progress)
@@ -102,9 +110,10 @@ def _predict(
         raise ValueError(f"none of the {len(left_out)} sources could be read: {left_out[0].reason}")
     working.begin()
     with scratch(working.path, "tables") as made:
-        found = (_series(working, jobs[key]) for key in done)
+        reports: list[str] = []
+        found = (_with_report(made, reports, working, jobs[key]) for key in done)
         write_tables(made, found, left_out, working.settings)
-        working.finish(made, TABLES)
+        working.finish(made, [*reports, *TABLES])
     return predicted
 
 
@@ -212,6 +221,28 @@ def _keep(
         place=np.empty((0, 4)) if volume.place is None else volume.place,
         warnings=np.array(volume.warnings, np.str_),
     )
+
+
+def _with_report(
+    made: Path, reports: list[str], working: Working, job: UnreadScan
+) -> SeriesFindings:
+    """What was kept of a series; its report is written, and its path below `made` added."""
+    found = _series(working, job)
+    if not working.settings["sr"] or not found.findings:
+        return found
+    if not isinstance(job.origin, Series) or job.origin.kind != "dicom":
+        return replace(found, report="no DICOM")
+    from .dicom import findings_report
+
+    name = f"sr/{job.key}.dcm"
+    try:
+        report = findings_report(job.origin, found, working.settings)
+    except ValueError as error:
+        return replace(found, report=str(error))
+    (made / "sr").mkdir(exist_ok=True)
+    report.save_as(made / name, enforce_file_format=True)
+    reports.append(name)
+    return replace(found, report=name)
 
 
 NEEDED = ("index", "edges", "scores", "slices", "z_mm", "spacing_mm", "place", "warnings")

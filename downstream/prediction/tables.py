@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ LAST = "boxes.parquet"
 """The table that is written last."""
 TABLES = ("left_out.csv", "series.csv", "findings.csv", LAST)
 AGAIN = "run predict again, into a new folder"
-SERIES = ("series", "slices", "looked_at", "boxes", "findings", "warnings")
+SERIES = ("series", "slices", "looked_at", "boxes", "findings", "warnings", "report")
 LEFT_OUT = ("series", "reason")
 FINDINGS = (
     *("series", "finding", "score", "first_slice", "best_slice", "last_slice", "boxes"),
@@ -44,7 +45,7 @@ class SeriesFindings:
     key: its hash. boxes: in slices. findings: the surest first. z_mm: `[n]`, where its slices lie.
     looked_at: number of slices that the detector saw. place: of its volume (`Volume.place`), or
     none. warnings: of its volume. source: where it was read from; it is written out only where
-    paths were asked for.
+    paths were asked for. report: the file of its report, or why there is none.
     """
 
     key: str
@@ -55,6 +56,7 @@ class SeriesFindings:
     place: NDArray[np.float64] | None
     warnings: Sequence[str]
     source: str
+    report: str = ""
 
 
 def write_tables(
@@ -89,7 +91,7 @@ def write_tables(
 
 def _series_row(one: SeriesFindings) -> tuple[object, ...]:
     counts = len(one.z_mm), one.looked_at, len(one.boxes), len(one.findings)
-    return one.key, *counts, "; ".join(one.warnings), one.source
+    return one.key, *counts, "; ".join(one.warnings), one.report, one.source
 
 
 def _finding_rows(one: SeriesFindings) -> Iterator[list[object]]:
@@ -159,6 +161,10 @@ def read_table(folder: Path, name: str) -> list[dict[str, str]]:
     return [row for _, row in doors.read_rows(folder / name, kinds, AGAIN)]
 
 
+def _is_file(report: str) -> bool:
+    return report.startswith("sr/")
+
+
 @dataclass(frozen=True)
 class Predicted:
     """What `predict` wrote; read from its files when asked for.
@@ -181,6 +187,8 @@ class Predicted:
         ]
         if self.already:
             lines.append(f"{self.already:6,} series by an earlier call")
+        without = [row["report"] for row in rows if row["report"] and not _is_file(row["report"])]
+        lines += [f"{n:6,} without a report: {why}" for why, n in Counter(without).most_common()]
         lines += [
             f"  score {float(row['score']):.3f}  {float(row['diameter_mm']):5.1f} mm  slice "
             f"{row['best_slice']} of series {row['series']}"

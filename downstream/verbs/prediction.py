@@ -24,7 +24,7 @@ def predict(options: Options, words: Sequence[str]) -> None:
         "Most used": ("out", "min_score", "top", "every_mm", "json"),
         "Detector": ("which", "scorer"),
         "Machine": ("device", "workers"),
-        "Output": ("with_paths",),
+        "Output": ("sr", "with_paths"),
     }
     options.add_argument("run", metavar="RUN", help="a run folder of ubr-detect train")
     options.add_argument(
@@ -42,7 +42,13 @@ def predict(options: Options, words: Sequence[str]) -> None:
         action="store_true",
         help="also write where each series was read from; paths may hold a name",
     )
-    options.offer(predict, {"run", "sources", "out", "with_paths"})
+    options.add_argument(
+        "--sr",
+        action="store_true",
+        help="also write sr/SERIES.dcm, a DICOM Structured Report (extra dicom), for each DICOM "
+        "series with findings; it names the patient, as DICOM requires",
+    )
+    options.offer(predict, {"run", "sources", "out", "with_paths", "sr"})
     options.offer_json("what was found and what was left out")
     given = options.read(words)
     as_json, paths = given.pop("json"), [Path(given.pop(name)) for name in ("run", "out")]

@@ -22,7 +22,7 @@ from ubr.pretrain.data.volume import Series
 from .linking import Finding
 from .tables import SeriesFindings, lps
 
-HOW_WRITTEN = {"with_paths", "sr"}
+HOW_WRITTEN = {"with_paths", "sr", "coco"}
 """Settings that findings do not depend on."""
 
 

@@ -6,7 +6,7 @@ However often it is interrupted, the tables equal those of an uninterrupted call
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from ubr.weights.common.progress import progress_bar
 from ubr.weights.common.working import Working
 
 from .boxes import Boxes, joined
+from .coco import COCO, coco_writer
 from .linking import GAP_MM, MIN_SCORE, OVERLAP, link
 from .tables import LAST, TABLES, Predicted, SeriesFindings, read_table, write_tables
 
@@ -48,6 +49,7 @@ def predict(
     workers: int = 1,
     with_paths: bool = False,
     sr: bool = False,
+    coco: bool = False,
     device: str = "auto",
     progress: bool = True,
 ) -> Predicted:
@@ -71,6 +73,7 @@ def predict(
             name.
         sr: also write sr/SERIES.dcm, a DICOM Structured Report (extra `dicom`), for each DICOM
             series with findings. It names the patient, as DICOM requires.
+        coco: also write boxes.json in COCO's format.
         device: "auto", "cpu", "cuda", "cuda:1".
         progress: show a progress bar.
 
@@ -86,7 +89,7 @@ def predict(
         optional("highdicom", extra="dicom", purpose="sr")
     looker, settings = _opened(Path(run), which, scorer, device)
     settings |= {"min_score": min_score, "top": top, "every_mm": every_mm}
-    settings |= {"with_paths": with_paths, "sr": sr}
+    settings |= {"with_paths": with_paths, "sr": sr, "coco": coco}
     working = Working(Path(out), settings, LAST)
     scans = scans_of(sources, workers=staff, progress=progress, with_paths=with_paths)
     return _predict(looker, scans, working, staff, progress)
@@ -110,10 +113,14 @@ def _predict(
         raise ValueError(f"none of the {len(left_out)} sources could be read: {left_out[0].reason}")
     working.begin()
     with scratch(working.path, "tables") as made:
-        reports: list[str] = []
-        found = (_with_report(made, reports, working, jobs[key]) for key in done)
+        more: list[str] = []
+        found: Iterator[SeriesFindings]
+        found = (_with_report(made, more, working, jobs[key]) for key in done)
+        if working.settings["coco"]:
+            more.append(COCO)
+            found = _with_coco(made / COCO, found)
         write_tables(made, found, left_out, working.settings)
-        working.finish(made, [*reports, *TABLES])
+        working.finish(made, [*more, *TABLES])
     return predicted
 
 
@@ -218,9 +225,18 @@ def _keep(
         slices=np.array(slices),
         z_mm=volume.z_mm,
         spacing_mm=np.array(volume.spacing_mm),
+        size=np.array(volume.hu.shape[1:]),
         place=np.empty((0, 4)) if volume.place is None else volume.place,
         warnings=np.array(volume.warnings, np.str_),
     )
+
+
+def _with_coco(path: Path, series: Iterator[SeriesFindings]) -> Iterator[SeriesFindings]:
+    """The same series; each is also written in COCO's format."""
+    with coco_writer(path) as add:
+        for one in series:
+            add(one)
+            yield one
 
 
 def _with_report(
@@ -245,7 +261,7 @@ def _with_report(
     return replace(found, report=name)
 
 
-NEEDED = ("index", "edges", "scores", "slices", "z_mm", "spacing_mm", "place", "warnings")
+NEEDED = ("index", "edges", "scores", "slices", "z_mm", "spacing_mm", "size", "place", "warnings")
 
 
 def _series(working: Working, job: UnreadScan) -> SeriesFindings:
@@ -260,7 +276,8 @@ def _series(working: Working, job: UnreadScan) -> SeriesFindings:
         boxes,
         findings[: cast(int | None, working.settings["top"])],
         z_mm,
-        len(slices),
+        slices,
+        (int(kept["size"][0]), int(kept["size"][1])),
         kept["place"] if len(kept["place"]) else None,
         kept["warnings"].tolist(),
         job.source,

@@ -43,20 +43,29 @@ class SeriesFindings:
     """What was found in a series.
 
     key: its hash. boxes: in slices. findings: the surest first. z_mm: `[n]`, where its slices lie.
-    looked_at: number of slices that the detector saw. place: of its volume (`Volume.place`), or
-    none. warnings: of its volume. source: where it was read from; it is written out only where
-    paths were asked for. report: the file of its report, or why there is none.
+    slices: those that the detector saw. size: (rows, columns) of a slice. place: of its volume
+    (`Volume.place`), or none. warnings: of its volume. source: where it was read from; it is
+    written out only where paths were asked for. report: the file of its report, or why there is
+    none.
     """
 
     key: str
     boxes: Boxes
     findings: Sequence[Finding]
     z_mm: NDArray[np.float64]
-    looked_at: int
+    slices: Sequence[int]
+    size: tuple[int, int]
     place: NDArray[np.float64] | None
     warnings: Sequence[str]
     source: str
     report: str = ""
+
+    def numbers(self) -> NDArray[np.int32]:
+        """`[m]`, of each box the number of its finding, 0 for none."""
+        found = np.zeros(len(self.boxes), np.int32)
+        for number, one in enumerate(self.findings, 1):
+            found[list(one.members)] = number
+        return found
 
 
 def write_tables(
@@ -90,7 +99,7 @@ def write_tables(
 
 
 def _series_row(one: SeriesFindings) -> tuple[object, ...]:
-    counts = len(one.z_mm), one.looked_at, len(one.boxes), len(one.findings)
+    counts = len(one.z_mm), len(one.slices), len(one.boxes), len(one.findings)
     return one.key, *counts, "; ".join(one.warnings), one.report, one.source
 
 
@@ -129,9 +138,7 @@ def _box_rows(one: SeriesFindings | None) -> pa.Table:
     else:
         keys, index = [one.key] * len(one.boxes), one.boxes.index
         edges, scores, z_mm = one.boxes.edges, one.boxes.scores, one.z_mm[one.boxes.index]
-        number = np.zeros(len(index), np.int32)
-        for rank, found in enumerate(one.findings, 1):
-            number[list(found.members)] = rank
+        number = one.numbers()
         corners = np.concatenate(
             [lps(one.place, np.column_stack([edges[:, k : k + 2], z_mm])) for k in (0, 2)], axis=1
         )

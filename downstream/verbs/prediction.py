@@ -24,7 +24,7 @@ def predict(options: Options, words: Sequence[str]) -> None:
         "Most used": ("out", "min_score", "top", "every_mm", "json"),
         "Detector": ("which", "scorer"),
         "Machine": ("device", "workers"),
-        "Output": ("sr", "with_paths"),
+        "Output": ("sr", "coco", "with_paths"),
     }
     options.add_argument("run", metavar="RUN", help="a run folder of ubr-detect train")
     options.add_argument(
@@ -48,7 +48,10 @@ def predict(options: Options, words: Sequence[str]) -> None:
         help="also write sr/SERIES.dcm, a DICOM Structured Report (extra dicom), for each DICOM "
         "series with findings; it names the patient, as DICOM requires",
     )
-    options.offer(predict, {"run", "sources", "out", "with_paths", "sr"})
+    options.add_argument(
+        "--coco", action="store_true", help="also write boxes.json in COCO's format"
+    )
+    options.offer(predict, {"run", "sources", "out", "with_paths", "sr", "coco"})
     options.offer_json("what was found and what was left out")
     given = options.read(words)
     as_json, paths = given.pop("json"), [Path(given.pop(name)) for name in ("run", "out")]

@@ -70,7 +70,7 @@ class Looker:
         for index in slices:
             hu = scan_slice(volume.hu, volume.z_mm, index, self.view)
             hu, _, geometry = prepare(hu, [], (x_mm, y_mm, z_mm), self.view)
-            shown.append((to_image(hu, self.inputs), geometry))
+            shown.append((to_image(torch.from_numpy(hu), self.inputs), geometry))
         return shown
 
     @torch.inference_mode()

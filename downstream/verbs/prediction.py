@@ -1,4 +1,4 @@
-"""The verb that uses a detector: predict."""
+"""Verbs that use a detector: predict, export."""
 
 from __future__ import annotations
 
@@ -57,3 +57,23 @@ def predict(options: Options, words: Sequence[str]) -> None:
     as_json, paths = given.pop("json"), [Path(given.pop(name)) for name in ("run", "out")]
     predicted = predict(paths[0], given.pop("sources"), paths[1], **given)
     show(predicted.summary() if as_json else predicted.table())
+
+
+def export(options: Options, words: Sequence[str]) -> None:
+    """A trained detector for another runtime."""
+    from ..exporting import export
+
+    options.description = (
+        "Write a trained detector as ONNX, HU in and boxes out, and prove that it finds the same "
+        "under onnxruntime. Prints how to run it."
+    )
+    options.called = {"path": "out"}
+    options.add_argument("run", metavar="RUN", help="a run folder of ubr-detect train")
+    options.add_argument("--out", required=True, metavar="FILE", help="an .onnx file")
+    options.add_argument(
+        "--overwrite", action="store_true", help="replace what an earlier export wrote there"
+    )
+    options.offer(export, {"run", "path", "overwrite"})
+    given = options.read(words)
+    run, path = Path(given.pop("run")), Path(given.pop("out"))
+    show(export(run, path, **given))

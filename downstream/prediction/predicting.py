@@ -30,6 +30,7 @@ from .linking import GAP_MM, MIN_SCORE, OVERLAP, link
 from .tables import LAST, TABLES, Predicted, SeriesFindings, read_table, write_tables
 
 if TYPE_CHECKING:
+    from .body import Body
     from .looking import Looker
 
 Which = Literal["best", "last"]
@@ -46,6 +47,8 @@ def predict(
     top: int | None = None,
     every_mm: float | None = None,
     scorer: str | None = None,
+    body: str | None = None,
+    regions: str | None = None,
     workers: int = 1,
     with_paths: bool = False,
     sr: bool = False,
@@ -68,6 +71,10 @@ def predict(
         every_mm: largest distance in mm between the slices that are looked at; without it, every
             slice. Lesions that lie between them are missed.
         scorer: for a detector with position, the weights file whose scores it was trained with.
+        body: weights that say where in the body a finding's surest slice lies: a file that
+            `ubr-pretrain fit` wrote, or "released".
+        regions: a file that `ubr-pretrain calibrate` wrote for these weights, which names parts;
+            released weights bring their own.
         workers: processes (threads for a store) that read the next series; 0 reads in between.
         with_paths: also write which file or folder each series was read from. Paths may hold a
             name.
@@ -87,7 +94,14 @@ def predict(
     _check_options(min_score, top, every_mm)
     if sr:
         optional("highdicom", extra="dicom", purpose="sr")
+    if regions and not body:
+        raise ValueError("regions belong to weights; give these as `body`")
     looker, settings = _opened(Path(run), which, scorer, device)
+    if body:
+        from .body import open_body
+
+        axis = open_body(body, regions, device)
+        looker, settings = replace(looker, body=axis), settings | axis.settings
     settings |= {"min_score": min_score, "top": top, "every_mm": every_mm}
     settings |= {"with_paths": with_paths, "sr": sr, "coco": coco}
     working = Working(Path(out), settings, LAST)
@@ -115,11 +129,12 @@ def _predict(
     with scratch(working.path, "tables") as made:
         more: list[str] = []
         found: Iterator[SeriesFindings]
-        found = (_with_report(made, more, working, jobs[key]) for key in done)
+        found = (_with_report(made, more, working, jobs[key], looker.body) for key in done)
         if working.settings["coco"]:
             more.append(COCO)
             found = _with_coco(made / COCO, found)
-        write_tables(made, found, left_out, working.settings)
+        names = looker.body.names if looker.body else ()
+        write_tables(made, found, left_out, working.settings, names)
         working.finish(made, [*more, *TABLES])
     return predicted
 
@@ -228,6 +243,7 @@ def _keep(
         size=np.array(volume.hu.shape[1:]),
         place=np.empty((0, 4)) if volume.place is None else volume.place,
         warnings=np.array(volume.warnings, np.str_),
+        **({"body_scores": looker.body.scores(volume)} if looker.body else {}),
     )
 
 
@@ -240,10 +256,10 @@ def _with_coco(path: Path, series: Iterator[SeriesFindings]) -> Iterator[SeriesF
 
 
 def _with_report(
-    made: Path, reports: list[str], working: Working, job: UnreadScan
+    made: Path, reports: list[str], working: Working, job: UnreadScan, body: Body | None
 ) -> SeriesFindings:
     """What was kept of a series; its report is written, and its path below `made` added."""
-    found = _series(working, job)
+    found = _series(working, job, body)
     if not working.settings["sr"] or not found.findings:
         return found
     if not isinstance(job.origin, Series) or job.origin.kind != "dicom":
@@ -264,10 +280,10 @@ def _with_report(
 NEEDED = ("index", "edges", "scores", "slices", "z_mm", "spacing_mm", "size", "place", "warnings")
 
 
-def _series(working: Working, job: UnreadScan) -> SeriesFindings:
+def _series(working: Working, job: UnreadScan, body: Body | None) -> SeriesFindings:
     """What was kept of a series, linked."""
 
-    kept = working.read(job.key, *NEEDED)
+    kept = working.read(job.key, *NEEDED, *(["body_scores"] if body else []))
     boxes = Boxes(kept["index"], kept["edges"], kept["scores"])
     slices, z_mm = kept["slices"].tolist(), kept["z_mm"]
     findings = link(boxes, z_mm, kept["spacing_mm"].tolist(), slices)
@@ -281,4 +297,5 @@ def _series(working: Working, job: UnreadScan) -> SeriesFindings:
         kept["place"] if len(kept["place"]) else None,
         kept["warnings"].tolist(),
         job.source,
+        where=body.columns(kept["body_scores"], z_mm) if body else {},
     )

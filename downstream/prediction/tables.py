@@ -6,7 +6,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ class SeriesFindings:
     slices: those that the detector saw. size: (rows, columns) of a slice. place: of its volume
     (`Volume.place`), or none. warnings: of its volume. source: where it was read from; it is
     written out only where paths were asked for. report: the file of its report, or why there is
-    none.
+    none. where: what is known of where in the body its slices lie, name -> `[n]`.
     """
 
     key: str
@@ -59,6 +59,7 @@ class SeriesFindings:
     warnings: Sequence[str]
     source: str
     report: str = ""
+    where: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def numbers(self) -> NDArray[np.int32]:
         """`[m]`, of each box the number of its finding, 0 for none."""
@@ -73,11 +74,12 @@ def write_tables(
     series: Iterable[SeriesFindings],
     left_out: Iterable[LeftOut],
     settings: Mapping[str, object],
+    where: Sequence[str] = (),
 ) -> None:
     """Write the tables, a series at a time.
 
     series: in the order of their keys. settings: what the findings depend on; `with_paths` says
-    whether paths are written.
+    whether paths are written. where: names in `SeriesFindings.where`.
     """
     with_paths = bool(settings["with_paths"])
     path = ("path",) if with_paths else ()
@@ -91,7 +93,7 @@ def write_tables(
         table_writer(folder / LAST, schema) as boxes,
     ):
         (a := csv.writer(summaries)).writerow((*SERIES, *path))
-        (b := csv.writer(findings)).writerow(FINDINGS)
+        (b := csv.writer(findings)).writerow((*FINDINGS, *where))
         for one in series:
             a.writerow(_series_row(one)[: len(SERIES) + with_paths])
             b.writerows(_finding_rows(one))
@@ -112,7 +114,12 @@ def _finding_rows(one: SeriesFindings) -> Iterator[list[object]]:
             *(f"{edge:.2f}" for edge in found.edges),
             *(f"{mm:.2f}" for mm in (*found.z_mm, *found.size_mm, found.diameter_mm)),
             *("" if np.isnan(mm) else f"{mm:.2f}" for mm in centre),
+            *(_cell(name, values[found.best]) for name, values in one.where.items()),
         ]
+
+
+def _cell(name: str, value: Any) -> object:
+    return str(value) if name == "part" else f"{float(value):.4g}"
 
 
 def lps(place: NDArray[np.float64] | None, points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ def predict(options: Options, words: Sequence[str]) -> None:
     )
     options.layout = {
         "Most used": ("out", "min_score", "top", "every_mm", "json"),
+        "Where in the body": ("body", "regions"),
         "Detector": ("which", "scorer"),
         "Machine": ("device", "workers"),
         "Output": ("sr", "coco", "with_paths"),

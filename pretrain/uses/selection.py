@@ -10,14 +10,13 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ubr.weights.common.checks import check_choice
-from ubr.weights.common.claims import claim
+from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import whole
 
 from ..data.find import find_series
@@ -78,6 +77,7 @@ class Selection:
         return "\n".join(lines)
 
 
+@claiming("out")
 def select(
     audit: str | Path,
     *,
@@ -114,7 +114,7 @@ def select(
     if target is not None and target.exists():
         raise ValueError(f"{target} exists; give a new `out`")
     if form != "list" and target is None:
-        raise ValueError(f"form {form} needs a folder; give `out`")
+        raise ValueError(f"`form` {form} needs a folder; give `out`")
     rows = [row for row in read_rows(audit) if row["ct"] == "yes"]
     parts = _wanted(want, rows)
     if form != "list" and not any(row.get("path") for row in rows):
@@ -122,9 +122,8 @@ def select(
     chosen = tuple(
         _best(study, several, parts, kernel, partial) for study, several in _studies(rows)
     )
-    with claim(target) if target is not None else nullcontext():
-        if target is not None:
-            _write(target, chosen, form)
+    if target is not None:
+        _write(target, chosen, form)
     return Selection(parts, chosen, target)
 
 

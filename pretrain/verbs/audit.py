@@ -55,7 +55,8 @@ def audit(options: Options, words: Sequence[str]) -> None:
 
 def select(options: Options, words: Sequence[str]) -> None:
     """The best series of each study."""
-    from ..uses.selection import Form, select
+    from ..uses.selected_files import Form
+    from ..uses.selection import select
 
     options.description = (
         "Choose the best series of each study for a range of the body, from an audit: the one "

@@ -53,6 +53,7 @@ SHORT = {"pelvis_bottom": "no", "pelvis_mm": 100.0}
     [
         ({"pelvis_bottom": "no", "pelvis_mm": 180.0, "spacing_mm": 1.0}, "shows 40 mm less"),
         ({"pelvis_bottom": "unsure", "spacing_mm": 1.0}, "an end is not sure"),
+        ({"pelvis_bottom": "no", "pelvis_mm": 205.0, "spacing_mm": 1.0}, "an end is not sure"),
         ({"complete": "missing", "missing": 4, "spacing_mm": 1.0}, "4 slices missing"),
         ({"direction": "reversed", "spacing_mm": 1.0}, "reversed"),
         ({"findings": "abnormal; glued", "spacing_mm": 1.0}, "glued"),
@@ -71,7 +72,8 @@ def test_select__the_better_of_two(tmp_path: Path, worse: dict[str, Any], why: s
     for rows in ((row(good), row(bad, **worse)), (row(bad, **worse), row(good))):
         chosen = best(tmp_path, *rows)
         assert (chosen.series, chosen.runner_up, chosen.runner_up_reason) == (good, bad, why)
-        assert chosen.covers == "yes" and chosen.reason.startswith("shows all of it, even steps")
+        assert chosen.covers == "yes"
+        assert chosen.reason.startswith("shows all of it, even steps")
 
 
 def test_select__a_finer_series_with_another_kernel_only_where_none_is_asked_for(

@@ -6,12 +6,12 @@ import csv
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.made.browser import in_browser
 from tests.made.scores import scored_by_darkness
 from ubr.pretrain.cli import main
 from ubr.pretrain.scores import adding
@@ -222,10 +222,15 @@ def test_cli__audit_names_its_options_in_refusals(
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs a browser")
 @pytest.mark.heavy
-def test_page__opens_in_a_browser(audited: Audited) -> None:
-    words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    address = (audited.folder / "audit.html").absolute().as_uri()
-    done = subprocess.run([*words, address], capture_output=True, text=True, timeout=120)
-    assert "5 of 5 series" in done.stdout and done.stdout.count('class="band"') == 15
+def test_page__is_sorted_and_filtered_in_a_browser(audited: Audited, tmp_path: Path) -> None:
+    page = Path(shutil.copy(audited.folder / "audit.html", tmp_path))
+    shown = in_browser(page)
+    assert "5 of 5 series" in shown and shown.count('class="band"') == 15
+    few = in_browser(
+        page,
+        "const of = document.querySelector('[data-of=complete]');"
+        "of.value = 'missing'; of.dispatchEvent(new Event('change'));"
+        "document.querySelector('.key').click();",
+    )
+    assert "1 of 5 series" in few and "2 after 7" in few and few.count('class="edge"') == 3

@@ -24,7 +24,7 @@ from ubr.weights.common.pool import cores
 from ubr.weights.common.progress import progress_bar
 
 from ...data.index import remove
-from ...data.scans import FoundScans, UnreadScan, found_scans
+from ...data.scans import FoundScans, found_scans
 from ...data.store.keys import hash_text
 from ...data.volume import LeftOut, shown
 from ...data.workers import Workers, chosen
@@ -120,7 +120,8 @@ def audit(
             progress=progress,
             overviews=True,
         )
-        summary = _write(folder, found, regions, with_paths, progress)
+        known = known_by_headers(found, progress)
+        summary = write_audit(folder, found, known, regions, with_paths)
     return Audited(folder, summary)
 
 
@@ -144,15 +145,26 @@ def _opened(
             private.rmdir()
 
 
-def _write(
-    folder: Path, found: FoundScans, regions: Regions | None, with_paths: bool, progress: bool
-) -> Summary:
-    """The tables, the summary and the page, from the scores and the headers."""
-    scores, known = folder / "scores", dict[str, Known]()
+def known_by_headers(found: FoundScans, progress: bool = False) -> dict[str, Known]:
+    """What headers say of each series, by its key: a few words a series are in memory."""
+    known = {}
     with progress_bar(total=len(found), title="headers", unit="series", show=progress) as bar:
         for unread in found:
-            known[unread.key] = _known(found, unread)
+            headers = headers_of(unread, found.headers(unread))
+            known[unread.key] = Known(about(unread), numbered(headers), begins_at(headers))
             bar.update()
+    return known
+
+
+def write_audit(
+    folder: Path,
+    found: FoundScans,
+    known: Mapping[str, Known],
+    regions: Regions | None,
+    with_paths: bool,
+) -> Summary:
+    """Write the tables, the summary and the page from `folder/scores` and what headers say."""
+    scores = folder / "scores"
     copies, slope = Copies(), _usual_slope(scores)
     for one in each_series(scores):
         copies.add(one)
@@ -174,11 +186,6 @@ def _write(
     write_text(folder / "summary.txt", summary.text() + "\n")
     write_page(folder / "audit.html", page, summary, regions, scores)
     return summary
-
-
-def _known(found: FoundScans, unread: UnreadScan) -> Known:
-    headers = headers_of(unread, found.headers(unread))
-    return Known(about(unread), numbered(headers), begins_at(headers))
 
 
 def _rows_left_out(

@@ -4,7 +4,7 @@
         --out docs/pictures/body-coordinates.png SCAN...
 
 Each column is the coronal section through the middle of one scan, moved up or down to where its
-scores put it: to the line of `MM_PER_SCORE` through them, at their median offset. The same organ of
+scores put it: to the line of `MM_PER_UNIT` through them, at their median offset. The same organ of
 different patients lies at one height if the scores are right. Give scans of patients whom the
 weights have not seen, and whose terms allow pictures.
 """
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.common.commandline import new_parser
 from ubr.pretrain.data.scans import read_scan
 from ubr.pretrain.data.volume import Volume
+from ubr.pretrain.reading.context import MM_PER_UNIT
 from ubr.weights import Regressor, load
 from ubr.weights.body import body_boxes
 from ubr.weights.common import disk
@@ -31,8 +32,6 @@ from ubr.weights.scorer import score_slices
 WINDOW_HU = (-200.0, 300.0)
 SLAB_MM = 6.0
 """Thickness of the section, which is a mean: one row of voxels is noisy."""
-MM_PER_SCORE = 50.0
-"""What a score of 1 is where training follows millimetres (`pretrain.losses.position_loss`)."""
 WIDTH_MM = 420.0
 
 
@@ -59,11 +58,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def picture(volumes: Sequence[Volume], curves: Sequence[NDArray[np.float64]]) -> Figure:
     """The sections in columns over one common axis of scores."""
     tops = [
-        float(np.median(curve - volume.z_mm / MM_PER_SCORE))
+        float(np.median(curve - volume.z_mm / MM_PER_UNIT))
         for volume, curve in zip(volumes, curves, strict=True)
     ]
-    ends = [top + v.z_mm[-1] / MM_PER_SCORE for top, v in zip(tops, volumes, strict=True)]
-    height_mm = (max(ends) - min(tops)) * MM_PER_SCORE
+    ends = [top + v.z_mm[-1] / MM_PER_UNIT for top, v in zip(tops, volumes, strict=True)]
+    height_mm = (max(ends) - min(tops)) * MM_PER_UNIT
     width = 1.7
     size = (width * len(volumes) + 0.6, width * height_mm / WIDTH_MM + 0.5)
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
@@ -85,8 +84,8 @@ def _column(axis: Axes, volume: Volume, top: float) -> None:
         cmap="gray",
         vmin=WINDOW_HU[0],
         vmax=WINDOW_HU[1],
-        extent=(-half, half, top + volume.z_mm[-1] / MM_PER_SCORE, top),
-        aspect=MM_PER_SCORE,
+        extent=(-half, half, top + volume.z_mm[-1] / MM_PER_UNIT, top),
+        aspect=MM_PER_UNIT,
         interpolation="bilinear",
     )
     axis.set_xlim(-WIDTH_MM / 2, WIDTH_MM / 2)

@@ -92,12 +92,20 @@ VERBS = {
         "ubr-detect plant nii --out out --patients patients.csv --per-scan 3",
         ("nii", "patients.csv"),
     ),
+    "plant whole": Command(
+        "ubr-detect plant nii --out out --patients patients.csv --per-scan 2 --whole",
+        ("nii", "patients.csv"),
+    ),
     "train": Command(
         f"ubr-detect train lesions --out out {TINY_DETECTOR.format(steps=4)}", ("lesions",)
     ),
     "evaluate": Command(
         "ubr-detect evaluate detector lesions --out out --device cpu --workers 0 --pictures 2",
         ("detector", "lesions"),
+    ),
+    "predict": Command(
+        "ubr-detect predict detector nii --out out --device cpu --workers 0 --min-score 0",
+        ("detector", "nii"),
     ),
     "demo": Command("ubr-pretrain demo --out out --train 9 --unseen 3 --steps 2"),
 }

@@ -25,6 +25,10 @@ test, so rows name the data that they were trained on. ImageNet's own weights ar
 torchvision and timm keep them, or in a FILE; if there are none, a line says so and that start is
 left out. All starts see the images in the intensity of --ubr.
 
+`{seed}` in --ubr and --imagenet-ubr stands for the seed: then every detector has a pretraining of
+its own, and intervals contain what pretrainings differ by. Work is done seed by seed, all starts
+together, so whatever has been done when it is cut is balanced.
+
 Runs that have rows are skipped; a run that was interrupted resumes. At the end, starts are compared
 (`benchmarks.common.comparison`). The patients of both other splits are tested: nothing is chosen on
 those of validation. --position adds two detectors from --ubr whose regions also get the score of
@@ -59,8 +63,7 @@ from ubr.weights import InputSpec, Intervals, Machine, Weights, load
 from ubr.weights.common.devices import to_device
 from ubr.weights.common.runs import read_metrics
 
-CURVE = 4
-"""Points of the curve over a run."""
+SEED = "{seed}"
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,12 @@ class Starts:
     Attributes:
         names: in the order in which they are tried.
         given: weights by the name of their start; those of a random start are made from a seed.
+        per_seed: the starts whose pretraining has the seed of the detector.
     """
 
     names: Sequence[str]
     given: Mapping[str, Weights]
+    per_seed: frozenset[str] = frozenset()
 
     @property
     def backbone(self) -> str:
@@ -105,11 +110,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             "planted ones, "
             f"{data.name}-pretraining.txt beside them lists those)"
         )
-    starts = find_starts(options)
-    digest = recipe_of(options, starts, 0).sha256()  # the seed has its own column
-    for share in options.shares:
-        for seed in options.seeds:
-            recipe = recipe_of(options, starts, seed)
+    of_seed = {seed: find_starts(options, seed) for seed in options.seeds}
+    columns: dict[str, object] = {}
+    for seed, starts in of_seed.items():
+        digest = recipe_of(options, starts, 0).sha256()  # the seed has its own column
+        recipe = recipe_of(options, starts, seed)
+        for share in options.shares:
             for name in starts.names:
                 columns = {
                     **provenance(digest, seed),
@@ -119,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     **start_columns(starts, name),
                 }
                 if not has_rows(columns):
-                    run_one(starts, data, options.work, recipe, columns)
+                    run_one(starts, data, options, recipe, columns)
     print(as_text(differences(matching("starts", columns, ALIKE))))
 
 
@@ -127,13 +133,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
     parser = new_parser(__doc__)
     add_lesion_options(parser)
-    parser.add_argument("--ubr", type=Path, help="weights of ubr-pretrain fit from a random start")
+    parser.add_argument("--ubr", help="weights of ubr-pretrain fit from a random start")
     parser.add_argument(
         "--imagenet", default="imagenet", help="a file with ImageNet weights of that backbone"
     )
-    parser.add_argument(
-        "--imagenet-ubr", type=Path, help="weights of ubr-pretrain fit from ImageNet"
-    )
+    parser.add_argument("--imagenet-ubr", help="weights of ubr-pretrain fit from ImageNet")
     parser.add_argument("--recipe", default="small", choices=sorted(RECIPES))
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument(
@@ -144,6 +148,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="of the training images",
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument(
+        "--points", type=int, default=4, help="how often a run is tested on validation patients"
+    )
     parser.add_argument("--position", action="store_true", help="also try the position-aware head")
     parser.add_argument(
         "--only",
@@ -154,14 +161,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def find_starts(options: argparse.Namespace) -> Starts:
-    """Load the weights that are given, and look for ImageNet's.
+def find_starts(options: argparse.Namespace, seed: int) -> Starts:
+    """Load the weights that are given for a seed, and look for ImageNet's.
 
     Exits if weights were trained from another start, or differ in backbone or intensity.
     """
-    given = {"ubr": load(options.ubr)}
-    if options.imagenet_ubr:
-        given["imagenet+ubr"] = load(options.imagenet_ubr)
+    files = {"ubr": options.ubr, "imagenet+ubr": options.imagenet_ubr}
+    given = {name: load(file.replace(SEED, str(seed))) for name, file in files.items() if file}
+    per_seed = frozenset(name for name, file in files.items() if file and SEED in file)
     for name, weights in given.items():
         _check_start(name, weights, given["ubr"])
     names = ["random", "ubr"]
@@ -180,7 +187,7 @@ def find_starts(options: argparse.Namespace) -> Starts:
             f"--only {', '.join(sorted(missing))}: not among the starts that can be had here: "
             f"{', '.join(names)}"
         )
-    return Starts(options.only or names, given)
+    return Starts(options.only or names, given, per_seed)
 
 
 def start_columns(starts: Starts, name: str) -> dict[str, object]:
@@ -189,14 +196,19 @@ def start_columns(starts: Starts, name: str) -> dict[str, object]:
     return {
         "start": name,
         "weights": weights.sha256()[:12] if weights else "",
-        "pretraining": pretraining(weights) if weights and "ubr" in name else "",
+        "pretraining": pretraining(weights, name.split(",")[0] in starts.per_seed)
+        if weights and "ubr" in name
+        else "",
         "intensity": " ".join(map(str, starts.inputs.intensity())),
         "backbone": starts.backbone,
     }
 
 
-def pretraining(weights: Weights) -> str:
-    """What distinguishes UBR trainings, apart from their start: input, length, seed and data."""
+def pretraining(weights: Weights, per_seed: bool) -> str:
+    """What distinguishes UBR trainings, apart from their start: input, length, seed and data.
+
+    Where each detector has a pretraining of its own, the seed is the detector's.
+    """
     about = weights.provenance
     data = about.get("data", {})
     near = (
@@ -204,7 +216,8 @@ def pretraining(weights: Weights) -> str:
         if weights.inputs.neighbours_mm
         else ""
     )
-    length = f"{about.get('steps', '?')} steps, seed {about.get('seed', '?')}"
+    seed = "the detector's seed" if per_seed else f"seed {about.get('seed', '?')}"
+    length = f"{about.get('steps', '?')} steps, {seed}"
     return (
         f"{weights.inputs.size_px} px{near}, {length}, {data.get('series', '?')} series "
         f"{str(data.get('fingerprint', '?'))[:12]}"
@@ -230,7 +243,11 @@ def has_rows(columns: Mapping[str, object]) -> bool:
 
 
 def run_one(
-    starts: Starts, data: Path, work: Path, recipe: DetectorRecipe, columns: Mapping[str, object]
+    starts: Starts,
+    data: Path,
+    options: argparse.Namespace,
+    recipe: DetectorRecipe,
+    columns: Mapping[str, object],
 ) -> None:
     """Train from one start, test, append rows."""
     name, share = str(columns["start"]), float(str(columns["share"]))
@@ -250,29 +267,29 @@ def run_one(
     )
     own = str(columns["weights"]) or str(recipe.seed)
     start = re.sub("[^a-z]+", "-", name)
-    folder = work / f"{columns['recipe']}-{start}-{columns['share']}-{own}-{recipe.sha256()[:10]}"
+    run = f"{columns['recipe']}-{start}-{columns['share']}-{own}-{recipe.sha256()[:10]}"
     positions = body_positions(weights, train, val, test) if recipe.position else None
     if positions and "shuffled" in name:
         positions = shuffled(positions, recipe.seed)
     began = time.monotonic()
-    run = finetune(
+    finished = finetune(
         weights,
         train,
         val,
-        folder,
+        options.work / run,
         recipe,
         machine=Machine(devices=1, workers=1),
-        intervals=Intervals(max(1, recipe.steps // CURVE), checkpoint_every=250),
+        intervals=Intervals(max(1, recipe.steps // options.points), checkpoint_every=250),
         positions=positions,
     )
     minutes = round((time.monotonic() - began) / 60, 1)
-    detector, _, _ = load_detector(run.folder, "last")
+    detector, _, _ = load_detector(finished.folder, "last")
     device = to_device(detector, "auto")
     results: list[ImageResult] = []
     for images in (val, test):
         results += detect(detector, images, device=device, positions=positions)
     more = {**columns, "steps": recipe.steps, "train_images": len(train), "minutes": minutes}
-    append("starts_curve", [more | point for point in curve(run.folder)])
+    append("starts_curve", [more | point for point in curve(finished.folder)])
     found = by_patient(results)
     append(
         "starts",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .detector import faster_rcnn, starting_weights
     from .evaluation import evaluate
     from .planting.write import plant
+    from .prediction.predicting import predict
     from .preflight import check
     from .training import finetune
 
@@ -21,6 +22,7 @@ _HOMES = {
     "faster_rcnn": "detector",
     "finetune": "training",
     "plant": "planting.write",
+    "predict": "prediction.predicting",
     "starting_weights": "detector",
 }
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "faster_rcnn",
     "finetune",
     "plant",
+    "predict",
     "starting_weights",
 ]
 

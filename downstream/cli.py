@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from ubr.weights.common import commandline
 from ubr.weights.common.commandline import Verb
 
-from .verbs import data, evaluation, training
+from .verbs import data, evaluation, prediction, training
 
 DATA, DETECTOR = "Data", "Detector"
 
 VERBS = {
     "check": Verb(data.check, "check a folder in DeepLesion's layout before training", DATA),
-    "plant": Verb(data.plant, "plant known lesions in CT volumes, in DeepLesion's layout", DATA),
+    "plant": Verb(
+        data.plant, "plant known lesions in CT volumes, in DeepLesion's layout", DATA, resumes=True
+    ),
     "train": Verb(
         training.train,
         "train a Faster R-CNN from random, UBR or ImageNet weights",
@@ -23,6 +25,12 @@ VERBS = {
     ),
     "evaluate": Verb(
         evaluation.evaluate, "evaluate a trained detector, with intervals and pictures", DETECTOR
+    ),
+    "predict": Verb(
+        prediction.predict,
+        "look for lesions in scans with a trained detector",
+        DETECTOR,
+        resumes=True,
     ),
 }
 

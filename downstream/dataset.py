@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -169,7 +170,6 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
                 f"{key.name}.png has a box outside the image; correct or remove its rows in the "
                 "table"
             )
-        channels = self.inputs.to_image(torch.from_numpy(hu))
         target = {
             "boxes": torch.from_numpy(boxes),
             "labels": torch.full((len(boxes),), LESION, dtype=torch.int64),
@@ -177,9 +177,15 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
             "geometry": geometry,
             "key": key,
         }
-        # Windowing is the contract's. It makes three equal channels of a slice; of neighbours each
-        # gives its own.
-        return (channels[0] if len(channels) == 1 else channels[:, 0]).contiguous(), target
+        return to_image(hu, self.inputs), target
+
+
+def to_image(hu: NDArray[np.float32], inputs: InputSpec) -> Tensor:
+    """A slice `[1, H, W]`, or three, in HU -> the image `[3, H, W]` before mean and std."""
+    channels = inputs.to_image(torch.from_numpy(hu))
+    # Windowing is the contract's. It makes three equal channels of a slice; of neighbours each
+    # gives its own.
+    return (channels[0] if len(channels) == 1 else channels[:, 0]).contiguous()
 
 
 def collate(

@@ -231,7 +231,9 @@ def bare_detector(
     *,
     box_head: Literal["light", "paper"] = "light",
     pyramid: int = 0,
-    anchors_px: Sequence[int] | None = None,
+    anchors_px: Sequence[float] = (),
+    proposals: int = 500,
+    rois: int = 128,
     norms: Literal["frozen", "measured"] = "frozen",
     position: bool = False,
 ) -> Detector:
@@ -258,7 +260,7 @@ def bare_detector(
         trunk,
         rpn_anchor_generator=AnchorGenerator(anchors, ((0.5, 1.0, 2.0),) * levels),
         rpn_pre_nms_top_n_train=1000,
-        rpn_post_nms_top_n_train=500,
+        rpn_post_nms_top_n_train=proposals,
         rpn_pre_nms_top_n_test=1000,
         rpn_post_nms_top_n_test=300,
         box_roi_pool=pool,
@@ -267,7 +269,7 @@ def bare_detector(
         box_score_thresh=0.0,
         box_nms_thresh=0.3,
         box_detections_per_img=20,
-        box_batch_size_per_image=128,
+        box_batch_size_per_image=rois,
     )
     for part in (detector.rpn, detector.roi_heads):
         part.box_coder = ExactBoxes(part.box_coder.weights)
@@ -290,9 +292,11 @@ def faster_rcnn(weights: Weights, *, seed: int = 0, **options: Any) -> tuple[Det
         seed: of the parts that are not the trunk.
         options: box_head: "light", or the paper's two layers of 4096 ("paper"). pyramid: channels
             of a feature pyramid on a timm trunk (256 is usual); 0 takes its last map. anchors_px:
-            sides of anchors, with a pyramid one a level from the finest. norms: the trunk's
-            BatchNorm layers are "frozen", or their statistics are "measured" by `measure_norms` and
-            their factors learn. position: each RoI also gets its slice's body position.
+            sides of anchors, with a pyramid one a level from the finest. proposals, rois: with how
+            many proposals per image the box head is trained, and how many of them its loss samples.
+            norms: the trunk's BatchNorm layers are "frozen", or their statistics are "measured" by
+            `measure_norms` and their factors learn. position: each RoI also gets its slice's body
+            position.
 
     Raises:
         ValueError: a pyramid on a backbone without maps, anchors that do not fit its levels, or a

@@ -21,6 +21,8 @@ from .recipes import DetectorRecipe
 if TYPE_CHECKING:
     import torch
 
+    from ubr.weights import Weights
+
     from .dataset import DeepLesion
     from .detector import Detector
     from .positions import Positions
@@ -55,6 +57,15 @@ class Evaluation:
         rows += [
             f"at {point['fp_per_image']:>4g} FP an image {shown(point)}" for point in r["froc"]
         ]
+        if in_space := r.get("in_space"):
+            rows.append(
+                f"{in_space['lesions']} lesions in {in_space['scans']} whole scans, "
+                f"{in_space['findings']} findings"
+            )
+            rows += [
+                f"at {point['fp_per_scan']:>4g} FP a scan   {shown(point)}"
+                for point in in_space["froc"]
+            ]
         head = (
             f"{r['images']} images of {r['patients']} patients, {r['lesions']} lesions; "
             "intervals of 95 % by patients"
@@ -97,6 +108,27 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
             f"{file} does not fit its config.yaml: {' '.join(str(error).split())[:200]}"
         ) from error
     return detector.eval(), recipe, inputs
+
+
+def scorer_of(run: Path, scorer: str | None) -> Weights | None:
+    """The weights whose scores are the positions of a detector; none for one without positions.
+
+    Raises:
+        ValueError: the file is missing, not needed, or not the one of the training.
+    """
+    from ubr.weights import load
+
+    from .files import Config
+
+    trained_with = runs.read_config(run, Config).get("positions", {}).get("scorer_sha256")
+    weights = load(scorer) if scorer else None
+    if trained_with != (found := weights.sha256() if weights else None):
+        right = "give that file as scorer" if trained_with else "give no scorer"
+        raise ValueError(
+            f"the detector's positions are of scorer {str(trained_with)[:12]}, got "
+            f"{str(found)[:12]}; {right}"
+        )
+    return weights
 
 
 def detect(
@@ -142,6 +174,7 @@ def evaluate(
     workers: int = 1,
     pictures: int = 8,
     scorer: str | None = None,
+    scans: bool = False,
     device: str = "auto",
     progress: bool = True,
 ) -> Evaluation:
@@ -156,6 +189,8 @@ def evaluate(
         workers: loader processes.
         pictures: slices drawn with their lesions and detections, spread over the split.
         scorer: for a detector with position, the weights file whose scores it was trained with.
+        scans: also look at every slice of the split's scans, as `predict` does, and judge findings
+            in space; `data` is what `plant` wrote with `whole`.
         device: "auto", "cpu", "cuda", "cuda:1".
         progress: show a progress bar.
 
@@ -166,43 +201,34 @@ def evaluate(
     from ubr.weights.common.devices import to_device
 
     from .dataset import DeepLesion
+    from .positions import body_positions, slice_position
+    from .prediction.judging import look_at_scans, read_lesions, scan_report
+    from .prediction.looking import Looker
 
     run, out = Path(run), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty, or a file; give a new folder as out")
+    if scans:
+        read_lesions(data)  # refuses before anything is looked at
     detector, recipe, inputs = load_detector(run, which)
     chosen = to_device(detector, device)
     images = DeepLesion(data, split, inputs, view=recipe.view)
-    positions = _positions(run, scorer, images, progress)
+    weights = scorer_of(run, scorer)
+    positions = body_positions(weights, images, progress=progress) if weights else None
     results = detect(
         detector, images, device=chosen, workers=workers, positions=positions, progress=progress
     )
     found = {**report(results), "split": split, "which": which}
+    if scans:
+        position = slice_position(weights) if weights else None
+        looker = Looker(detector, inputs, recipe.view, position)
+        found["in_space"] = scan_report(look_at_scans(looker, data, split, progress=progress))
     with disk.whole(out) as part:
         part.mkdir()
         _write_detections(part / "detections.csv", images, results)
         _draw(part, images, results, found, pictures)
         (part / "report.json").write_text(json.dumps(found, indent=1) + "\n")
     return Evaluation(out, found)
-
-
-def _positions(
-    run: Path, scorer: str | None, images: DeepLesion, progress: bool
-) -> Positions | None:
-    from ubr.weights import load
-
-    from .files import Config
-    from .positions import body_positions
-
-    trained_with = runs.read_config(run, Config).get("positions", {}).get("scorer_sha256")
-    weights = load(scorer) if scorer else None
-    if trained_with != (found := weights.sha256() if weights else None):
-        right = "give that file as scorer" if trained_with else "give no scorer"
-        raise ValueError(
-            f"the detector's positions are of scorer {str(trained_with)[:12]}, got "
-            f"{str(found)[:12]}; {right}"
-        )
-    return body_positions(weights, images, progress=progress) if weights else None
 
 
 def _write_detections(path: Path, images: DeepLesion, results: list[ImageResult]) -> None:

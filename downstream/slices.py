@@ -87,13 +87,7 @@ def plan(key: KeySlice, view: View, exists: Callable[[int], bool]) -> list[Chann
     channels = []
     for c in range(view.channels):
         place = key.index + (c - view.channels // 2) * view.distance_mm / key.spacing_mm[2]
-        whole = round(place)
-        # 2 mm at a spacing of 0.4 mm is five slices, and not 4.9999.
-        lower, weight = (
-            (whole, 0.0)
-            if abs(place - whole) < 1e-4
-            else (math.floor(place), place - math.floor(place))
-        )
+        lower, weight = _between(place)
         wanted = (lower, lower + 1) if weight else (lower, lower)
         low, high = (nearest(i) for i in wanted)
         channels.append(Channel(low, high, weight, (low, high) != wanted))
@@ -120,6 +114,41 @@ def key_volume(images: Path, key: KeySlice, view: View) -> tuple[NDArray[np.floa
     return np.stack([_mixed(slices[c.lower], slices[c.upper], c.weight) for c in channels]), sum(
         c.filled for c in channels
     )
+
+
+def scan_slice(
+    hu: NDArray[np.int16], z_mm: NDArray[np.float64], index: int, view: View
+) -> NDArray[np.float32]:
+    """A slice of a whole scan with its neighbours.
+
+    Positions are those of the slices, even where their steps differ. Beyond the ends of the scan
+    the last slice is repeated.
+
+    Args:
+        hu: `[z, y, x]`.
+        z_mm: `[z]`, where the slices lie.
+        index: of the slice.
+        view: how many neighbours, and how far away.
+
+    Returns:
+        `[C, y, x]` HU from head to foot, the slice at C // 2.
+    """
+    channels = []
+    for c in range(view.channels):
+        wanted = z_mm[index] + (c - view.channels // 2) * view.distance_mm
+        lower, weight = _between(float(np.interp(wanted, z_mm, np.arange(len(z_mm)))))
+        upper = lower + 1 if weight else lower
+        channels.append(_mixed(hu[lower].astype(np.float32), hu[upper].astype(np.float32), weight))
+    return np.stack(channels)
+
+
+def _between(place: float) -> tuple[int, float]:
+    """The slice above a place, and the weight of the next one."""
+    whole = round(place)
+    # 2 mm at a spacing of 0.4 mm is five slices, and not 4.9999.
+    if abs(place - whole) < 1e-4:
+        return whole, 0.0
+    return math.floor(place), place - math.floor(place)
 
 
 def _mixed(

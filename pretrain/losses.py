@@ -13,8 +13,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-MM_PER_UNIT = 50.0
-"""Millimetres that a score of 1 stands for in `position_loss`."""
+from .reading.context import MM_PER_UNIT
 
 
 def order_loss(scores: Tensor, *, scale: float = 1.0, mean: bool = False) -> Tensor:

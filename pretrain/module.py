@@ -25,6 +25,7 @@ from ubr.weights.common.optimizer import build_optimizer, parameter_groups
 from ubr.weights.common.pool import cores
 from ubr.weights.common.processes import loader_options
 from ubr.weights.common.trainer import StepsFrom, TrainingModule
+from ubr.weights.receipts import copy_into
 
 from .data.bank import SliceBank, grid_folder, prepare
 from .data.store import SeriesRow, Store
@@ -116,6 +117,9 @@ class UBR(TrainingModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed + 1)
             head = Head(backbone.channels, recipe.head_std)
+        self.parent = recipe.parent()
+        if self.parent is not None:
+            copy_into(head, self.parent.head)
         self.regressor = Regressor(backbone, recipe.inputs, head).to(
             memory_format=torch.channels_last
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .data.store import SeriesRow, Store
+from .data.store import DAMAGED, SeriesRow, Store
 from .recipes import Recipe
 
 
@@ -72,6 +72,8 @@ def plan(store: Store, recipe: Recipe, holdout: float | Sequence[str] = 0.1) -> 
             f"{short} of {len(rows)} series have fewer than m = {recipe.m} slices and are not "
             "trained on"
         )
+    if damaged := len(store.damaged()):
+        notes.append(f"{damaged} series cannot be used: {DAMAGED}")
     if len(train) < recipe.g:
         raise ValueError(
             f"{len(train)} series can be trained on, fewer than g = {recipe.g} per step (holding "

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ubr.weights import InputSpec
@@ -24,12 +23,13 @@ from ubr.weights.common.recipes import (
     stepwise_rate,
 )
 from ubr.weights.common.stored import to_stored, values_sha256
+from ubr.weights.released import resolve
 
 from .augment import Augment
 from .sampler import Begin, Unit
 
 if TYPE_CHECKING:
-    from ubr.weights import Backbone
+    from ubr.weights import Backbone, Weights
 
 _RANGES: dict[str, tuple[float, float]] = {
     "g": (1, 4096),
@@ -51,8 +51,10 @@ class Recipe:
     Args:
         backbone: "vgg16", "vgg16_bn", "alexnet" or "timm/MODEL".
         start: the trunk's initial weights: "random" (the library's initialisation), "random:msra"
-            (the authors'), "imagenet", "imagenet:TAG", or a file (weights of this project, a state
-            dict of torchvision, timm or detectron2).
+            (the authors'), "imagenet", "imagenet:TAG", "released" (the weights of the package), or
+            a file (weights of this project, a state dict of torchvision, timm or detectron2).
+        new_head: begin with a new head where the start is weights of this project, whose head is
+            kept otherwise.
         start_prefix: what precedes the trunk's names in a file, as "teacher"; for a
             file that holds several trunks, or one in an unusual place.
         assume_scale: take it that a file that does not state its scale was trained on that of
@@ -93,6 +95,7 @@ class Recipe:
 
     backbone: str = "vgg16"
     start: str = "random"
+    new_head: bool = False
     start_prefix: str | None = None
     assume_scale: bool = False
     head_std: float | None = None
@@ -138,17 +141,31 @@ class Recipe:
         """Plain values under the keys that files hold.
 
         A start from a file is named by its content: paths do not travel, and what lies under one
-        can change. How it is opened is left out unless it is said, so that digests of recipes from
-        before it could be said stay valid.
+        can change. How it is opened is left out unless it is said, and that its head is not new
+        unless it is kept, so that digests of recipes from before these could be said stay valid.
         """
         values = to_stored(self) | {"inputs": self.inputs.to_dict()}
+        if not self.keeps_head():
+            del values["new_head"]
         for name, unsaid in (("start_prefix", None), ("assume_scale", False), ("stretch", 0.0)):
             if values[name] == unsaid:
                 del values[name]
-        path = Path(self.start)
+        path = resolve(self.start)
         if path.is_file():
             values["start"] = f"file with sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
         return values
+
+    def keeps_head(self) -> bool:
+        """Whether a training goes on with the head of its start."""
+        from ubr.weights.artifact import has_head  # here, because torch takes seconds
+
+        return not self.new_head and has_head(resolve(self.start))
+
+    def parent(self) -> Weights | None:
+        """The weights whose head is kept; None if the head is new."""
+        from ubr.weights import load
+
+        return load(self.start) if self.keeps_head() else None
 
     def backbone_at_start(self) -> Backbone:
         """The backbone with its initial weights; errors are those of `ubr.weights.start`."""

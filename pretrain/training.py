@@ -14,7 +14,7 @@ import timm.layers
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from ubr.weights import card
+from ubr.weights import card, load
 from ubr.weights.common import disk, runs
 from ubr.weights.common.estimate import Estimate
 from ubr.weights.common.execution import Intervals, Machine
@@ -23,6 +23,7 @@ from ubr.weights.common.training import Training
 from .data.bank import grid_bytes, missing_rows
 from .data.store import Store
 from .module import UBR, train_px
+from .parents import settle
 from .planning import Plan, plan
 from .recipes import Recipe
 from .recipes import recipe as named_recipe
@@ -124,6 +125,12 @@ class Pretraining(Training[UBR]):
     def finish(self, module: UBR, trainer: L.Trainer) -> None:
         """Write the card and the weights."""
         provenance = _provenance(module, self.config, _last_quality(self.folder))
+        if module.parent is not None:
+            provenance["parent"] = {
+                "sha256": module.parent.sha256(),
+                "name": module.parent.made().name,
+                "moved": settle(module.parent, module),
+            }
         weights = module.regressor.to_weights(provenance, self.license)
         disk.write_text(self.folder / "card.md", card(weights))
         weights.save(self.folder / self.result)
@@ -176,7 +183,10 @@ def fit(
     trained = training.run()
     notes = planned.notes if trained else ("already finished; nothing was trained",)
     folder = training.folder
-    return Run(folder, folder / training.result, _last_quality(folder), notes)
+    file = folder / training.result
+    if planned.recipe.keeps_head() and (parent := load(file).made().parent):
+        notes = (*notes, f"went on from {parent}")
+    return Run(folder, file, _last_quality(folder), notes)
 
 
 def rehearse(

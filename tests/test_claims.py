@@ -15,7 +15,7 @@ from ubr.downstream import cli as detect
 from ubr.pretrain import cli as pretrain
 from ubr.weights.common.claims import claim, claim_folder
 
-FILLED = {"audit", "demo", "fit", "ingest", "phantom", "score", "train"}
+FILLED = {"audit", "demo", "fit", "ingest", "phantom", "plant", "predict", "score", "train"}
 """Verbs that fill a folder step by step; those of the others appear whole."""
 WORDS = {
     "annotate": "{any} --weights {any} --regions {any} --out {out}",
@@ -32,6 +32,7 @@ WORDS = {
     "montage": "{store} --out {out}",
     "phantom": "--out {out}",
     "plant": "{store} --out {out}",
+    "predict": "{any} {any} --out {out}",
     "report": "{any} --out {out}",
     "score": "{any} {any} --out {out}",
     "select": "{any} --want chest --out {out}",

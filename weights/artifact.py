@@ -36,6 +36,7 @@ from .inputs import InputSpec, reference_slice
 from .layouts import layouts_of
 from .provenance import Provenance
 from .receipts import TransferError, copy_into
+from .released import resolve
 
 FORMAT = 1
 WEIGHTS_FILE = "weights.safetensors"
@@ -242,13 +243,21 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
     return about
 
 
+def has_head(path: Path) -> bool:
+    """Whether a file is weights of this project with the regressor's head."""
+    if path.suffix != ".safetensors" or not path.is_file() or metadata(path) is None:
+        return False
+    with safetensors.safe_open(path, "pt") as file:
+        return any(name.startswith("head.") for name in file.keys())
+
+
 def weights_file(path: str | Path) -> Path:
-    """A weights file, or that of a run folder.
+    """The weights file that is meant: a file, that of a run folder, or a packaged one by its name.
 
     Raises:
-        ValueError: a folder without weights.
+        ValueError: a folder without weights, or a name without a file.
     """
-    if not (path := Path(path)).is_dir():
+    if not (path := resolve(path)).is_dir():
         return path
     if not (path / WEIGHTS_FILE).is_file():
         raise ValueError(
@@ -258,7 +267,7 @@ def weights_file(path: str | Path) -> Path:
 
 
 def load(path: str | Path) -> Weights:
-    """Read a weights file, or that of a run folder.
+    """Read a weights file, or that of a run folder, or the packaged weights `released`.
 
     The digest in the file shows accidents. Forgery shows only a checksum that comes from elsewhere:
     where `FILE.sha256` lies beside the file, as `sha256sum` prints it, they are compared.

@@ -22,6 +22,7 @@ def card(weights: Weights) -> str:
         "input": _field(weights.inputs),
         "intensity": _intensity(weights.inputs),
         "start": _start(p.start),
+        **({"parent": f"{p.parent}"} if p.parent else {}),
         "data": _data(p.data),
         "quality, no label used": _quality(p.held_out or HeldOut()),
         "training": _training(p),
@@ -85,12 +86,14 @@ def _intensity(inputs: InputSpec) -> str:
 def _start(start: Start | None) -> str:
     if start is None:
         return "unstated"
+    whose = f", {start.name}" if start.name else ""
+    whose += f", SHA-256 {start.sha256[:12]}" if start.sha256 else ""
     scale = f"; its scale is {start.scale}" if start.scale else ""
     saw, gets = start.first_convolution_saw, start.first_convolution_gets
     if saw is None or gets is None:
-        return f"{start.source}{scale}"
+        return f"{start.source}{whose}{scale}"
     reach = "first convolution saw {:g}..{:g}, gets {:g}..{:g}".format(*saw, *gets)
-    return f"{start.source} ({reach}){scale}"
+    return f"{start.source}{whose} ({reach}){scale}"
 
 
 def _data(data: Data) -> str:

@@ -17,6 +17,8 @@ class Start(Shape):
     """Where the trunk began."""
 
     source: str = "unstated"
+    name: str | None = None
+    sha256: str | None = None
     scale: str | None = None
     first_convolution_saw: Reach | None = None
     first_convolution_gets: Reach | None = None
@@ -29,6 +31,42 @@ class Data(Shape):
     patients: int | None = None
     slices: int | None = None
     fingerprint: str | None = None
+
+
+class Moved(Shape):
+    """How far scores of series that were not learned from lie from those of the parent.
+
+    The median of the differences, and what nine of ten are within; in mm of the body if the
+    parent's scores rise along it.
+    """
+
+    series: int
+    slices: int
+    score_q50: float
+    score_q90: float
+    mm_q50: float | None = None
+    mm_q90: float | None = None
+
+    def __str__(self) -> str:
+        unit, q50, q90 = "", f"{self.score_q50:.3f}", f"{self.score_q90:.3f}"
+        if self.mm_q50 is not None and self.mm_q90 is not None:
+            unit, q50, q90 = " mm", f"{self.mm_q50:.1f}", f"{self.mm_q90:.1f}"
+        return (
+            f"scores of {self.series} held-out series moved by {q50}{unit} (median; nine of ten "
+            f"slices by at most {q90}{unit})"
+        )
+
+
+class Parent(Shape):
+    """The weights that a training went on from with their head. moved: None if not measured."""
+
+    sha256: str
+    name: str | None = None
+    moved: Moved | None = None
+
+    def __str__(self) -> str:
+        moved = self.moved or "how far scores moved was not measured: nobody was held out"
+        return f"{self.name or self.sha256[:12]}, whose head was kept; {moved}"
 
 
 class HeldOut(Shape):
@@ -47,15 +85,21 @@ class Recipe(Shape):
     m: int | None = None
     optimiser: str | None = None
     lr: float | None = None
+    position_weight: FiniteFloat = 0.0
 
 
 class Provenance(Shape):
-    """The provenance; it may hold more, and lack any of this."""
+    """The provenance; it may hold more, and lack any of this.
 
+    name: of a version that comes with the package.
+    """
+
+    name: str | None = None
     method: str = "Method unstated"
     recipe: Recipe = Recipe()
     recipe_sha256: str | None = None
     start: Start | None = None
+    parent: Parent | None = None
     data: Data = Data()
     held_out: HeldOut | None = HeldOut()
     steps: int | None = None
@@ -65,6 +109,11 @@ class Provenance(Shape):
     date: str | None = None
     versions: dict[str, str] = {}  # noqa: RUF012
     commit: str | None = None
+
+    @property
+    def follows_mm(self) -> bool:
+        """Whether scores follow millimetres, by the position loss of the training."""
+        return self.recipe.position_weight > 0
 
 
 Pair = Annotated[Sequence[FiniteFloat], Field(min_length=2, max_length=2)]

@@ -24,6 +24,7 @@ from .backbones import TORCHVISION, Backbone, build
 from .inputs import InputSpec
 from .layouts import layouts_of
 from .receipts import TransferError, copy_into
+from .released import resolve
 
 IMAGENET_TAGS = ("in1k", "in12k", "in21k", "in22k")
 """Parts of the tags of timm's weights that were trained on ImageNet or a superset of it."""
@@ -46,8 +47,9 @@ def start(
             normal over the inputs of a convolution, biases 0); "imagenet" or "imagenet:TAG"
             (torchvision's or timm's weights, from their cache or the internet; TAG is a member of
             torchvision's enum, such as IMAGENET1K_V1, or a tag of timm, such as a1_in1k); or a
-            file: weights of this project, or a state dict of torchvision, timm or detectron2
-            (.safetensors, .pth, .pkl), for machines without internet.
+            file: weights of this project ("released" are those of the package), or a state dict of
+            torchvision, timm or detectron2 (.safetensors, .pth, .pkl), for machines without
+            internet.
         inputs: the contract of the coming training; checked against the scale that the weights were
             trained on. What the file does not state is taken from its library's weights of that
             network, if they have one scale.
@@ -208,7 +210,7 @@ def _file(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if "://" in source:
         raise ValueError(f"start {source!r} is an address; download the file and give its path")
-    path = Path(source)
+    path = resolve(source)
     if not path.is_file():
         raise ValueError(f"unknown start {source!r}: not 'random', 'imagenet' or an existing file")
     if path.suffix == ".safetensors" and artifact.metadata(path) is not None:
@@ -222,6 +224,7 @@ def _file(
         origin = {
             "source": "weights of this project",
             "sha256": weights.sha256(),
+            **({"name": name} if (name := weights.made().name) else {}),
             "start": weights.provenance.get("start", {}),
         }
         return dict(weights.trunk), origin

@@ -1,8 +1,9 @@
 """Compare starts from the rows of `benchmarks.starts`: differences of recall with intervals.
 
 Patients and seeds are drawn anew together, the same ones for both starts of a difference. So the
-uncertainty is that of other patients and of other trainings of the detector. It does not contain
-what is drawn once: one UBR training for all seeds, and the scans that it saw.
+uncertainty is that of other patients and of other trainings of the detector, and of its
+pretraining where each seed has one. It does not contain what is drawn once: the scans that were
+learned from, and a pretraining that all seeds share.
 
 p is twice the share of draws on the other side of 0, and no smaller than a sign test of as many
 patients allows, 2 / 2^patients. Of equal starts with eight patients and five seeds it falls below

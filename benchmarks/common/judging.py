@@ -14,10 +14,11 @@ from benchmarks.common.cohort import Cohort, is_head
 from benchmarks.common.landmarks import BONE, LANDMARKS, PARTS, parts_of
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.store import SeriesRow
-from ubr.pretrain.losses import MM_PER_UNIT
-from ubr.pretrain.reading.context import body_positions
+from ubr.pretrain.reading.context import MM_PER_UNIT, on_axis, positions
 from ubr.pretrain.reading.curve import line_errors_mm, ordered_share, passage, pearson_r
+from ubr.pretrain.reading.faults import findings
 from ubr.pretrain.reading.parts import classify, thresholds
+from ubr.pretrain.reading.reference import Reference, reference_of
 from ubr.weights import Regressor
 from ubr.weights.scorer import score_grid
 
@@ -30,10 +31,16 @@ class MarkedCurve:
     scores: NDArray[np.float64]
     marks: Mapping[str, int]
 
-    def in_context(self) -> MarkedCurve:
-        """The same with positions on the body axis, read from all slices at once, as scores."""
-        positions = body_positions(self.scores, self.series.z_mm, MM_PER_UNIT)
-        return dataclasses.replace(self, scores=positions / MM_PER_UNIT)
+    def in_context(self, reference: Reference) -> MarkedCurve:
+        """The same with positions on the body axis, read from all slices at once, as scores.
+
+        reference: sound curves of the same model, for the findings that positions respect.
+        """
+        z_mm = self.series.z_mm
+        found = findings(self.scores, z_mm, reference=reference)
+        mm, _ = positions(self.scores, z_mm, found)
+        levels = np.asarray(on_axis("position", self.scores, mm), np.float64)
+        return dataclasses.replace(self, scores=levels)
 
     def parts(self) -> dict[int, str]:
         """The part of each slice between the landmarks."""
@@ -63,7 +70,8 @@ def rows_of(
                 curve_of(regressor, cohort, series)
             )
     plain = _readings(known, unseen)
-    context = _readings([c.in_context() for c in known], [c.in_context() for c in unseen])
+    positioned = in_context(unseen)
+    context = _readings(in_context(known), positioned)
     line_errors = line_errors_mm([c.scores for c in unseen], [c.series.z_mm for c in unseen])
     return [
         {
@@ -79,13 +87,20 @@ def rows_of(
             "part_slices": len(curve.parts()),
             "part_accuracy": accuracy,
             **{f"{n}_error_mm_context": errors_context[n] for n in LANDMARKS},
-            **{f"{n}_score_context": _landmark_score(curve.in_context(), n) for n in LANDMARKS},
+            **{f"{n}_score_context": _landmark_score(in_context, n) for n in LANDMARKS},
             "part_accuracy_context": accuracy_context,
         }
-        for curve, line_error, (errors, accuracy), (errors_context, accuracy_context) in zip(
-            unseen, line_errors, plain, context, strict=True
-        )
+        for curve, in_context, line_error, (errors, accuracy), (
+            errors_context,
+            accuracy_context,
+        ) in zip(unseen, positioned, line_errors, plain, context, strict=True)
     ]
+
+
+def in_context(curves: Sequence[MarkedCurve]) -> list[MarkedCurve]:
+    """Series that are scored together, with positions as scores."""
+    reference = reference_of([(curve.scores, curve.series.z_mm) for curve in curves])
+    return [curve.in_context(reference) for curve in curves]
 
 
 def _readings(

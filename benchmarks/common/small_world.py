@@ -86,7 +86,7 @@ def _begun(folder: Path) -> None:
 
 
 def _killed_at_the_third() -> None:
-    from ubr.pretrain.scores.working import Working
+    from ubr.weights.common.working import Working
 
     add = Working.add
 

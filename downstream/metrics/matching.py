@@ -19,7 +19,8 @@ Value = Callable[[Floats], Floats]
 
 @dataclass(frozen=True, eq=False)
 class ImageResult:
-    """The lesions and the detections of one image. Arrays are copied and read-only.
+    """The lesions and the detections of one image, or of one scan: then boxes are `[n, 6]`
+    (x1, y1, z1, x2, y2, z2). Arrays are copied and read-only.
 
     Args:
         patient: key of the patient; images of one patient are drawn together.
@@ -68,14 +69,15 @@ class ImageResult:
 
     def _boxes(self, name: str) -> Floats:
         boxes = np.array(getattr(self, name), dtype=np.float64)
-        if boxes.ndim != 2 or boxes.shape[1] != 4:
+        if boxes.ndim != 2 or boxes.shape[1] not in (4, 6):
             raise ValueError(
                 f"{name} has shape {list(boxes.shape)}, expected [n, 4] (x1, y1, x2, y2): "
                 "without boxes [0, 4]"
             )
         if not np.isfinite(boxes).all():
             raise ValueError(f"{name} has coordinates that are not finite: leave such boxes out")
-        sides = boxes[:, 2:] - boxes[:, :2]
+        half = boxes.shape[1] // 2
+        sides = boxes[:, half:] - boxes[:, :half]
         # A detector may shrink a box to nothing, a lesion has an area.
         wrong = (sides <= 0 if name == "truth" else sides < 0).any(1)
         if wrong.any():
@@ -97,15 +99,19 @@ class ImageResult:
     @cached_property
     def overlaps(self) -> Floats:
         """IoU of each detection, best first, with each lesion `[m, n]`."""
-        found = self.predicted[self.order][:, None]
-        sides = np.minimum(found[..., 2:], self.truth[:, 2:]) - np.maximum(
-            found[..., :2], self.truth[:, :2]
-        )
-        common = sides.clip(min=0).prod(-1)
-        areas = (found[..., 2:] - found[..., :2]).prod(-1) + (
-            self.truth[:, 2:] - self.truth[:, :2]
-        ).prod(-1)
-        return np.asarray(common / (areas - common))
+        return ious(self.predicted[self.order], self.truth)
+
+
+def ious(a: Floats, b: Floats) -> Floats:
+    """Overlap of boxes `[m, 2 d]` and `[n, 2 d]` in d dimensions, lower corner first: IoU `[m, n]`.
+
+    Two boxes without a size do not overlap.
+    """
+    d = a.shape[1] // 2
+    sides = np.minimum(a[:, None, d:], b[:, d:]) - np.maximum(a[:, None, :d], b[:, :d])
+    common = sides.clip(min=0).prod(-1)
+    whole = (a[:, d:] - a[:, :d]).prod(-1)[:, None] + (b[:, d:] - b[:, :d]).prod(-1) - common
+    return np.asarray(np.divide(common, whole, out=np.zeros_like(common), where=whole > 0))
 
 
 def taken_lesions(overlaps: Floats, iou: float, *, or_equal: bool = False) -> Indices:

@@ -51,20 +51,21 @@ def report(
         "iou": iou,
         "k": k,
         "bootstrap": options,
-        "recall": _row(interval(results, recall, **options)),
-        "recall_mean_of_slices": _row(of_slices),
-        "recall_mean_of_ious": _row(of_ious),
+        "recall": as_row(interval(results, recall, **options)),
+        "recall_mean_of_slices": as_row(of_slices),
+        "recall_mean_of_ious": as_row(of_ious),
         "froc": [
-            {"fp_per_image": fp, **_row(one)} for fp, one in zip(FPS, sensitivities, strict=True)
+            {"fp_per_image": fp, **as_row(one)} for fp, one in zip(FPS, sensitivities, strict=True)
         ],
-        "ap50": _row(ap50),
-        "ap50_95": _row(ap),
+        "ap50": as_row(ap50),
+        "ap50_95": as_row(ap),
         "recall_by_type": _rows(results, TYPES, by_group(results, recall, TYPES, **options)),
         "recall_by_size": _rows(results, SIZES, by_group(results, recall, SIZES, **options)),
     }
 
 
-def _row(one: Interval) -> dict[str, float | None]:
+def as_row(one: Interval) -> dict[str, float | None]:
+    """A value with its interval, null where there is none."""
     return {
         name: None if math.isnan(x) else x
         for name, x in (("value", one.value), ("low", one.low), ("high", one.high))
@@ -75,6 +76,6 @@ def _rows(
     results: Sequence[ImageResult], groups: Mapping[str, Group], found: Mapping[str, Interval]
 ) -> dict[str, dict[str, float | None]]:
     return {
-        name: {"lesions": sum(int(groups[name](r).sum()) for r in results), **_row(one)}
+        name: {"lesions": sum(int(groups[name](r).sum()) for r in results), **as_row(one)}
         for name, one in found.items()
     }

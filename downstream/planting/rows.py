@@ -1,4 +1,4 @@
-"""The rows of DeepLesion's table for planted lesions."""
+"""Planted lesions as rows: of DeepLesion's table, and of a table of where they lie in space."""
 
 from __future__ import annotations
 
@@ -13,6 +13,53 @@ from .places import Spacing
 
 RANGE_MM = 15.0
 """Neighbours that ship with a key slice, to either side; at least one."""
+
+
+LESIONS = "lesions.csv"
+"""The table of where lesions lie in space, beside DeepLesion's."""
+LESION_COLUMNS = (
+    *("folder", "kind", "coarse_lesion_type", "key_slice", "first_slice", "last_slice"),
+    *("x1", "y1", "x2", "y2", "diameter_mm"),
+)
+
+
+def lesion_rows(
+    lesions: Sequence[Lesion],
+    size: tuple[int, ...],
+    spacing_mm: Spacing,
+    name: tuple[int, int, int],
+) -> list[dict[str, Any]]:
+    """Make the rows of `LESIONS` for a scan; arguments as `table_rows`.
+
+    Slices are numbered as the files are. The edges, 0-based, are those of the boxes that DeepLesion
+    would have in all slices that show more than the lesion's cap. The diameter is the longest in
+    any of them.
+    """
+    rows = []
+    for lesion in lesions:
+        masks = {z: lesion.on(z) for z in range(size[0])}
+        ends = {
+            z: measure(mask) + np.array([lesion.origin[2], lesion.origin[1]])
+            for z, mask in masks.items()
+            if mask is not None
+        }
+        boxes = np.array([measured_box(e + 1, spacing_mm[1:], size[1:]) - 1 for e in ends.values()])
+        pixel_mm = np.array([spacing_mm[2], spacing_mm[1]])
+        longest = max(float(np.linalg.norm((e[0] - e[1]) * pixel_mm)) for e in ends.values())
+        edges = (*boxes[:, :2].min(0), *boxes[:, 2:].max(0))
+        rows.append(
+            {
+                "folder": "{:06d}_{:02d}_{:02d}".format(*name),
+                "kind": lesion.kind,
+                "coarse_lesion_type": lesion.coarse_type,
+                "key_slice": lesion.key + 1,
+                "first_slice": min(ends) + 1,
+                "last_slice": max(ends) + 1,
+                **{c: f"{v:.6g}" for c, v in zip(("x1", "y1", "x2", "y2"), edges, strict=True)},
+                "diameter_mm": f"{longest:.6g}",
+            }
+        )
+    return rows
 
 
 def table_rows(

@@ -13,8 +13,10 @@ there as well, so that no planted lesion is visible in a key slice without its b
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -30,11 +32,14 @@ from ubr.pretrain.data.volume import Volume
 from ubr.weights.common import disk
 from ubr.weights.common.claims import claiming
 from ubr.weights.common.progress import progress_bar
+from ubr.weights.common.working import Working
 
 from .lesions import Lesion, plant_lesions
 from .places import KINDS, find_places
-from .rows import table_rows
+from .rows import LESION_COLUMNS, LESIONS, lesion_rows, table_rows
 
+Planting = tuple[NDArray[np.int16], list[Lesion]]
+"""A planted volume with its lesions."""
 SHOWN = 20
 """Reasons for leaving something out that are printed."""
 
@@ -81,7 +86,7 @@ class Planted:
         return "\n".join(lines)
 
 
-@claiming("out")
+@claiming("out", fills=True)
 def plant(
     scans: Iterable[Scan],
     out: Path,
@@ -90,33 +95,33 @@ def plant(
     studies: int = 1,
     seed: int = 0,
     kinds: Sequence[str] = KINDS,
+    whole: bool = False,
     progress: bool = True,
 ) -> Planted:
     """Plant lesions in scans and write them as a data set in DeepLesion's layout.
 
     A scan's lesions depend on the seed and the scan only, not on the order of scans; the same call
-    gives the same bytes. Patients are numbered in the order of their first scan. The folder appears
-    once it is complete.
+    gives the same bytes. Patients are numbered in the order of their first scan. An interrupted
+    call resumes where it is repeated; the table appears once all slices are there.
 
     Args:
         scans: volumes with a patient's key each, from `planting.scans.find_scans` or
             `ubr.pretrain.data.scans`; one is in memory at a time. Scans of one patient stay on one
             side of the split.
-        out: the folder to make; it may exist if it is empty.
+        out: a new folder, or one that the same call began.
         per_scan: lesions per scan, as far as they fit.
         studies: how often each scan is planted, each time with other lesions, as another study of
             its patient.
         seed: another seed gives other lesions and another split.
         kinds: some of "nodule", "liver", "kidney", "node" (`ubr.downstream.planting.places`).
+        whole: write every slice of each scan, not only those around key slices, and lesions.csv,
+            which says where each lesion lies in space.
         progress: show a progress bar.
 
     Raises:
-        ValueError: `out` is not empty; per_scan or studies < 1; an unknown kind; no scan, or none
-            in which a lesion fits.
+        ValueError: `out` is finished, or holds something else; per_scan or studies < 1; an unknown
+            kind; no scan, or none in which a lesion fits.
     """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} exists and is not an empty folder; name a new one")
     for name, value in (("per_scan", per_scan), ("studies", studies)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
@@ -124,24 +129,32 @@ def plant(
         raise ValueError(
             f"kinds must be some of {', '.join(KINDS)}, got {', '.join(kinds) or 'none'}"
         )
-    with disk.whole(out) as part:
-        data = _DataSet(part)
-        for scan in progress_bar(scans, title="plant", unit="scans", show=progress):
-            digest = scan_digest(scan.volume, seed)
-            if not data.is_new(digest):
-                continue
-            hu, spacing_mm = scan.volume.hu, scan.volume.spacing_mm
+    settings = {"per_scan": per_scan, "studies": studies, "seed": seed, "kinds": list(kinds)}
+    working = Working(Path(out), {**settings, "whole": whole}, TABLE)
+    if working.finished:
+        working.tidy()
+        raise ValueError(f"{out} is finished; give a new `out`")
+    data = _DataSet(working, whole, studies)
+    for scan in progress_bar(scans, title="plant", unit="scans", show=progress):
+        digest = scan_digest(scan.volume, seed)
+        if data.is_new(digest):
             rng = np.random.default_rng(int(digest, 16))
-            places = find_places(hu, spacing_mm)
-            for _ in range(studies):
-                planted, lesions = plant_lesions(
-                    hu, spacing_mm, places, count=per_scan, rng=rng, kinds=kinds
-                )
-                if not lesions:
-                    data.empty += 1
-                    break
-                data.add(scan, digest, planted, lesions)
-        return data.finish(out, kinds, _left_out(scans))
+            data.add(scan, digest, _planted(scan.volume, studies, per_scan, rng, kinds))
+    return data.finish(kinds, _left_out(scans))
+
+
+def _planted(
+    volume: Volume, studies: int, count: int, rng: np.random.Generator, kinds: Sequence[str]
+) -> Iterator[Planting]:
+    """Yield a volume with lesions for each study, none where none fits."""
+    places = find_places(volume.hu, volume.spacing_mm)
+    for _ in range(studies):
+        hu, lesions = plant_lesions(
+            volume.hu, volume.spacing_mm, places, count=count, rng=rng, kinds=kinds
+        )
+        if not lesions:
+            return
+        yield hu, lesions
 
 
 def scan_digest(volume: Volume, seed: int) -> str:
@@ -167,19 +180,18 @@ def _left_out(scans: Iterable[Scan]) -> tuple[str, ...]:
 class _DataSet:
     """A data set while it is written: slices go to disk, rows wait for the split.
 
-    empty: scans in which no lesion fits.
+    What a scan gave is kept in `working`, so that a scan is planted once.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.empty = 0
-        self._folder = folder
+    def __init__(self, working: Working, whole: bool, studies: int) -> None:
+        self._working, self._whole, self._wanted = working, whole, studies
         self._rows: list[dict[str, Any]] = []
-        self._kinds: Counter[str] = Counter()
+        self._lesions: list[dict[str, Any]] = []
         self._numbers: dict[str, int] = {}
         self._studies: Counter[int] = Counter()
         self._ranks: dict[int, str] = {}
         self._seen: set[str] = set()
-        self._images = self._repeated = 0
+        self._images = self._repeated = self._empty = 0
 
     def is_new(self, digest: str) -> bool:
         """Whether no scan of the same pixels was seen before.
@@ -192,25 +204,61 @@ class _DataSet:
         self._seen.add(digest)
         return True
 
-    def add(
-        self, scan: Scan, digest: str, hu: NDArray[np.int16], lesions: Sequence[Lesion]
-    ) -> None:
-        """Write a planted volume as the next study of its patient."""
-        patient = self._numbers.setdefault(scan.patient, len(self._numbers) + 1)
+    def add(self, scan: Scan, digest: str, planted: Iterable[Planting]) -> None:
+        """Write planted volumes as the next studies of a scan's patient, if that is not done."""
+        patient = self._numbers.get(scan.patient, len(self._numbers) + 1)
+        first = self._studies[patient] + 1
+        if digest not in self._working.keys:
+            made = self._written(scan.volume, (patient, first), planted)
+            if made["studies"]:
+                self._working.add(digest, made=np.array(json.dumps(made)))
+        else:
+            made = json.loads(str(self._working.read(digest, "made")["made"]))
+            if made["first"] != [patient, first]:
+                raise ValueError(
+                    f"{self._working.folder} was begun with other scans; give the scans it was "
+                    "begun with, or a new `out`"
+                )
+        self._empty += made["studies"] < self._wanted
+        if not made["studies"]:
+            return
+        self._numbers[scan.patient] = patient
         self._ranks[patient] = min(digest, self._ranks.get(patient, digest))
-        self._studies[patient] += 1
-        name = (patient, self._studies[patient], 1)
-        rows, needed = table_rows(lesions, hu.shape, scan.volume.spacing_mm, name)
-        self._rows += rows
-        self._kinds.update(lesion.kind for lesion in lesions)
-        self._images += len(needed)
-        images, folder = self._folder / IMAGES, "{:06d}_{:02d}_{:02d}".format(*name)
-        (images / folder).mkdir(parents=True)
-        for z in needed:
-            save_hu(slice_path(images, folder, z + 1), hu[z], compress_level=2)
+        self._studies[patient] += made["studies"]
+        self._images += made["images"]
+        self._rows += made["rows"]
+        self._lesions += made["lesions"]
 
-    def finish(self, out: Path, kinds: Sequence[str], left_out: tuple[str, ...]) -> Planted:
-        """Split the patients, write the table and sum up.
+    def _written(
+        self, volume: Volume, first: tuple[int, int], planted: Iterable[Planting]
+    ) -> dict[str, Any]:
+        """Write the slices, and list the rows, as plain values."""
+        made: dict[str, Any] = {"first": first, "studies": 0, "images": 0}
+        made |= {"rows": [], "lesions": []}
+        for number, (hu, lesions) in enumerate(planted):
+            name = (first[0], first[1] + number, 1)
+            made["studies"] += 1
+            rows, needed = table_rows(lesions, hu.shape, volume.spacing_mm, name)
+            made["rows"] += rows
+            made["lesions"] += lesion_rows(lesions, hu.shape, volume.spacing_mm, name)
+            shown = range(len(hu)) if self._whole else needed
+            made["images"] += len(shown)
+            self._write_slices("{:06d}_{:02d}_{:02d}".format(*name), hu, shown)
+        return made
+
+    def _write_slices(self, folder: str, hu: NDArray[np.int16], shown: Iterable[int]) -> None:
+        self._working.begin()
+        images = self._working.folder / IMAGES
+        disk.make_folder(images)
+        disk.sweep(images, claimed="*")
+        shutil.rmtree(images / folder, ignore_errors=True)  # a killed process wrote it
+        with disk.whole(images / folder) as part:
+            part.mkdir()
+            for z in shown:
+                save_hu(slice_path(part.parent, folder, z + 1), hu[z], compress_level=2)
+
+    def finish(self, kinds: Sequence[str], left_out: tuple[str, ...]) -> Planted:
+        """Split the patients, write the tables and sum up.
 
         Raises:
             ValueError: no lesion was planted.
@@ -224,24 +272,33 @@ class _DataSet:
                 f"{', '.join(kinds)}{why}; give CT of the trunk in HU"
             )
         split = _split(self._ranks)
-        with (self._folder / TABLE).open("w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, COLUMNS)
-            table.writeheader()
-            for row in self._rows:
-                table.writerow({**row, "Train_Val_Test": SPLITS[split[row["Patient_index"]]]})
+        rows = ({**r, "Train_Val_Test": SPLITS[split[r["Patient_index"]]]} for r in self._rows)
+        with disk.scratch(self._working.path, "tables") as made:
+            _write_csv(made / TABLE, COLUMNS, rows)
+            if self._whole:
+                _write_csv(made / LESIONS, LESION_COLUMNS, self._lesions)
+            self._working.finish(made, [LESIONS, TABLE] if self._whole else [TABLE])
+        counts = Counter(lesion["kind"] for lesion in self._lesions)
         return Planted(
-            path=out,
+            path=self._working.folder,
             patients=len(self._numbers),
             scans=self._studies.total(),
             images=self._images,
             key_slices=len({row["File_name"] for row in self._rows}),
-            lesions=self._kinds.total(),
+            lesions=counts.total(),
             boxes=len(self._rows),
-            kinds={kind: self._kinds[kind] for kind in KINDS if kind in kinds},
-            empty=self.empty,
+            kinds={kind: counts[kind] for kind in KINDS if kind in kinds},
+            empty=self._empty,
             left_out=left_out,
             split={key: split[patient] for key, patient in self._numbers.items()},
         )
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, columns)
+        table.writeheader()
+        table.writerows(rows)
 
 
 def _split(ranks: dict[int, str]) -> dict[int, str]:

@@ -67,7 +67,10 @@ def plant(options: Options, words: Sequence[str]) -> None:
     from ..planting.scans import find_scans
     from ..planting.write import plant
 
-    options.description = "Plant known lesions in CT volumes and write them in DeepLesion's layout."
+    options.description = (
+        "Plant known lesions in CT volumes and write them in DeepLesion's layout. Repeat the "
+        "command to resume it."
+    )
     options.add_argument(
         "source",
         metavar="STORE_OR_FOLDER",
@@ -79,7 +82,13 @@ def plant(options: Options, words: Sequence[str]) -> None:
         help="table with the columns file, patient; without it, catalog.csv beside the files if "
         "there is one",
     )
-    options.offer(plant, {"scans"})
+    options.add_argument(
+        "--whole",
+        action="store_true",
+        help="write every slice of each scan, not only those around key slices, and lesions.csv, "
+        "which says where each lesion lies in space, for evaluate --scans",
+    )
+    options.offer(plant, {"scans", "whole"})
     given = options.read(words)
     source, patients = given.pop("source"), given.pop("patients")
     show(str(plant(find_scans(source, patients), **given)))

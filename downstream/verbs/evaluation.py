@@ -20,7 +20,7 @@ def evaluate(options: Options, words: Sequence[str]) -> None:
         "Evaluate a trained detector: recall, FROC and AP with intervals by patients, and pictures."
     )
     options.layout = {
-        "Most used": ("out", "split", "which", "json"),
+        "Most used": ("out", "split", "which", "scans", "json"),
         "Detector": ("scorer",),
         "Machine": ("device", "workers"),
         "Output": ("pictures",),
@@ -28,7 +28,13 @@ def evaluate(options: Options, words: Sequence[str]) -> None:
     options.add_argument("run", metavar="RUN", help="a run folder of ubr-detect train")
     options.add_argument("data", metavar="FOLDER", help="in DeepLesion's layout")
     options.offer_json("the report")
-    options.offer(evaluate, {"run", "data"})
+    options.add_argument(
+        "--scans",
+        action="store_true",
+        help="also look at every slice of the split's scans, as predict does, and judge findings "
+        "in space; for what plant --whole wrote",
+    )
+    options.offer(evaluate, {"run", "data", "scans"})
     given = options.read(words)
     as_json, paths = given.pop("json"), [Path(given.pop(name)) for name in ("run", "data", "out")]
     done = evaluate(*paths, **given)

@@ -26,7 +26,10 @@ LAYOUT = {
     "View of a slice": ("view",),
     "Augmentation": ("augment",),
     "Input contract, without --weights": ("inputs",),
-    "Detector": ("box_head", "pyramid", "norms", "position", "scorer"),
+    "Detector": (
+        *("box_head", "pyramid", "anchors_mm", "proposals", "rois"),
+        *("norms", "position", "scorer"),
+    ),
     "Optimization": (
         *("batch", "optimizer", "lr", "momentum", "weight_decay", "warmup", "drops"),
         *("clip_norm", "precision", "seed"),
@@ -137,7 +140,8 @@ def _offer_start(options: Options) -> None:
     options.add_argument(
         "--weights",
         metavar="FILE",
-        help="start from a weights file of ubr-pretrain fit, with its backbone and input contract",
+        help="start from a weights file of ubr-pretrain fit, or from released, those of this "
+        "package, with their backbone and input contract",
     )
     options.add_argument(
         "--start",
@@ -165,7 +169,7 @@ def _offer_start(options: Options) -> None:
     options.add_argument(
         "--scorer",
         metavar="FILE",
-        help="with --position true: weights of ubr-pretrain fit that score the slices",
+        help="with --position true: weights of ubr-pretrain fit that score the slices, or released",
     )
 
 

@@ -233,9 +233,10 @@ class _Named:
         key = self.store.key(series)
         if not series.patient or self._known.get(key, key) in (key, self.store.patient(series)):
             return series
+        _, mark, stack = series.uid.partition("#")  # a file may hold several stacks
         return replace(
             series,
-            uid="content-" + files_digest(series.files),
+            uid="content-" + files_digest(series.files) + mark + stack,
             warnings=(*series.warnings, "mixed: another patient in the store has this series' UID"),
         )
 

@@ -50,6 +50,15 @@ class UnreadScan:
     source: str = field(repr=False)
     origin: Series | tuple[Path, SeriesRow]
 
+    @property
+    def slices_about(self) -> int:
+        """How many slices it has; where only its pixels tell, as many as are usual."""
+        if isinstance(self.origin, tuple):
+            return self.origin[1].slices
+        if self.origin.frames:
+            return sum(map(len, self.origin.frames))
+        return len(self.origin.files) if self.origin.kind in ("dicom", "png") else 100
+
     def read(self) -> Scan:
         """Read it.
 
@@ -114,6 +123,7 @@ def scans_of(
     patients: str | Path | None = None,
     workers: Workers = 0,
     progress: bool = False,
+    with_paths: bool = False,
 ) -> Scans:
     """The scans of one store, or of files and folders of DICOM, NIfTI, NRRD, MetaImage or PNG.
 
@@ -124,6 +134,8 @@ def scans_of(
         patients: a CSV file with the columns file, patient (`patients.read_patients`).
         workers: processes, or the address of a Dask scheduler; 0 reads in this process.
         progress: show progress bars.
+        with_paths: `source` of a series in a store is the path that it was read from, where the
+            store still knows it.
 
     Raises:
         ValueError: sources without a CT series, a store among several sources, a table of patients
@@ -149,7 +161,7 @@ def scans_of(
         raise StoreError("a store is read alone; give one store, or files and folders")
     if patients is not None:
         raise StoreError("a store knows its patients; give patients when you ingest into it")
-    unread, left_out = scans_in_store(sources[0])
+    unread, left_out = scans_in_store(sources[0], with_paths=with_paths)
     unread = sorted(unread, key=lambda scan: scan.key)
     return Scans(unread, left_out, workers=workers, progress=progress)
 

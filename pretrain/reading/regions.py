@@ -1,4 +1,5 @@
-"""Regions: where body parts and landmarks lie on the scores of one weights file.
+"""Regions: where body parts and landmarks lie on the scores of one weights file, or on the body
+axis that they give.
 
 `calibrate` learns them from labelled volumes, and `score` reads them. They belong to the weights
 that made the scores.
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 
 from ubr.weights.common import doors
 from ubr.weights.common.disk import write_text
+from ubr.weights.released import REGIONS, resolve
 
 from .classifier import Classifier
+from .context import Axis
 from .curve import passage
 from .parts import check_name, classify
 
@@ -81,7 +84,9 @@ class Regions:
     landmarks: by name. scale: the landmarks that become positions 0 and 100. classifier: classifies
     slices by their features, in place of the borders. pairs_mm: for every ordered pair of labelled
     volumes and each landmark that both show, how far from the second volume's label its curve
-    passes the score that the first has at its own label; increasing.
+    passes the score that the first has at its own label; increasing. axis: what the levels are
+    told by, scores or positions; those are in units of the score, and "score" stands for both in
+    what follows.
     """
 
     weights_sha256: str
@@ -91,6 +96,7 @@ class Regions:
     scale: tuple[str, str] | None = None
     classifier: Classifier | None = None
     pairs_mm: tuple[float, ...] = ()
+    axis: Axis = "score"
 
     def __post_init__(self) -> None:
         levels = [*self.borders, *self.landmarks.values()]
@@ -237,18 +243,28 @@ class Regions:
             raise ValueError(f"unknown level {name!r}; allowed: {allowed}; or a score")
         return score
 
+    def described(self) -> dict[str, Any]:
+        """Plain values under the keys that files hold.
+
+        The axis is left out where it is the score, so that files and digests stay what they were.
+        """
+        values = asdict(self)
+        if self.axis == "score":
+            del values["axis"]
+        return values
+
     def save(self, path: str | Path) -> Path:
         """Write the file, whole or not at all. Raises `ValueError` where it exists."""
         path = Path(path).absolute()
         if path.exists():
             raise ValueError(f"{path} exists; give a new `out`")
-        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1, allow_nan=False)
+        text = json.dumps({"format": FORMAT, **self.described()}, indent=1, allow_nan=False)
         write_text(path, text + "\n")
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> Regions:
-        """Read the file.
+        """Read the file, or that of the package (`released`).
 
         Raises `ValueError` where there is none, it is damaged, or a newer version wrote it.
         """
@@ -256,10 +272,11 @@ class Regions:
 
         from .stored import Stored  # here, because pydantic takes a while to import
 
-        if not Path(path).exists():
+        path = resolve(path, REGIONS)
+        if not path.exists():
             raise ValueError(f"no such regions file: {path}; calibrate writes one")
         try:
-            found = doors.read_json(Path(path), dict[str, Any], "calibrate writes one")
+            found = doors.read_json(path, dict[str, Any], "calibrate writes one")
             version = found["format"]
         except (ValueError, KeyError):
             raise ValueError(f"{path}: not a regions file; calibrate writes one") from None
@@ -281,6 +298,7 @@ class Regions:
                 None if scale is None else (scale[0], scale[1]),
                 None if classifier is None else _classifier(classifier),
                 tuple(map(float, found.get("pairs_mm", ()))),
+                found.get("axis", "score"),
             )
         except ValueError as error:
             raise ValueError(damaged.format(error)) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat
 
@@ -30,6 +30,7 @@ class Stored(Shape):
     borders: list[StoredLevel]
     landmarks: dict[str, StoredLevel]
     scale: Annotated[list[str], Field(min_length=2, max_length=2)] | None
-    # Files of earlier versions have neither.
+    # Files of earlier versions have none of these.
     classifier: StoredClassifier | None = None
     pairs_mm: list[FiniteFloat] = []  # noqa: RUF012
+    axis: Literal["score", "position"] = "score"

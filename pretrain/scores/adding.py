@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ubr.weights import InputSpec, Regressor
 from ubr.weights.common.execution import Runtime
+from ubr.weights.common.working import Working
 from ubr.weights.runtimes import (
     Network,
     chosen_runtime,
@@ -25,7 +26,6 @@ from ..data.gridding import Slices, slices_of
 from ..data.scans import UnreadScan
 from ..data.volume import LeftOut
 from ..data.workers import DIED, Workers, each
-from .working import Working
 from .write import TableOptions
 
 
@@ -39,22 +39,13 @@ def network_for(
     by_features = options.regions is not None and options.regions.classifier is not None
     ready = partial(network_of, regressor, features=options.features or by_features)
     device = next(regressor.parameters()).device
-    name = chosen_runtime(choice, device, sum(map(_slices_about, todo)))
+    name = chosen_runtime(choice, device, sum(job.slices_about for job in todo))
     try:
         return ready(name), ()
     except ValueError as error:
         if choice != "auto":
             raise
         return ready("torch"), (str(error).replace("; use 'torch'", "; torch was used"),)
-
-
-def _slices_about(job: UnreadScan) -> int:
-    """How many slices a series has; where only its pixels tell, as many as are usual."""
-    if isinstance(job.origin, tuple):
-        return job.origin[1].slices
-    if job.origin.frames:
-        return sum(map(len, job.origin.frames))
-    return len(job.origin.files) if job.origin.kind in ("dicom", "png") else 100
 
 
 def add_all(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ubr.weights.common.disk import scratch
+from ubr.weights.common.working import Working, setting_shown
 
 from ..data.volume import LeftOut
 from ..reading.intervals import notes
@@ -15,7 +16,6 @@ from .read import LAST, read_features, read_rows, settings_of, weights_of
 from .scored import Scored
 from .series import SeriesScores
 from .streamed import each_series
-from .working import Working, setting_shown
 from .write import TableOptions, write_tables
 
 CHANGES = ("regions_sha256", "coverage", "features", "with_paths")

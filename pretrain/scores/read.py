@@ -15,6 +15,7 @@ from ubr.weights.common.checksums import file_crc32, say_unverified
 from ubr.weights.common.notes import note
 
 from ..data.tables import DamagedTable, read_table
+from ..reading.context import Axis, on_axis
 from ..reading.curve import Curve
 from ..reading.finding import Finding, kinds_of
 
@@ -97,6 +98,9 @@ def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]],
 def _check_slices(where: str, columns: Mapping[str, NDArray[Any]], keys: NDArray[Any]) -> None:
     """Each row needs a series, its place in it, a position and a score."""
     kinds = {"index": "iu", "z_mm": "f", "score": "f"}
+    numbers = {"z_mm": "position", "score": "score"}
+    if "position_mm" in columns:  # only of weights whose scores follow millimetres
+        kinds, numbers = kinds | {"position_mm": "f"}, numbers | {"position_mm": "position"}
     wrong = [
         name
         for name, kind in kinds.items()
@@ -104,7 +108,7 @@ def _check_slices(where: str, columns: Mapping[str, NDArray[Any]], keys: NDArray
     ]
     if wrong or not all(isinstance(key, str) for key in keys):
         raise ValueError(f"{where}: column {(wrong or ['series'])[0]} is damaged; {AGAIN}")
-    for name, what in (("z_mm", "position"), ("score", "score")):
+    for name, what in numbers.items():
         if not np.isfinite(columns[name]).all():
             raise ValueError(f"{where}: a {what} is no number; {AGAIN}")
 
@@ -133,18 +137,32 @@ def _crc32(path: Path) -> str:
     return file_crc32(path) if path.is_file() else ""
 
 
-def read_curves(folder: str | Path) -> tuple[dict[str, Curve], str]:
+def read_curves(folder: str | Path, axis: Axis = "score") -> tuple[dict[str, Curve], str]:
     """The curves of a folder that `score` wrote, by series, and the digest of the weights that made
     them.
 
-    Raises `ValueError` for another folder.
+    axis: the numbers of the curves, scores or positions.
+
+    Raises `ValueError` for another folder, and for positions where it has none.
     """
     slices, settings = read_slices(folder)
     curves = {
-        key: Curve(one["score"].astype(np.float64), one["z_mm"].astype(np.float64))
+        key: Curve(
+            on_axis(axis, one["score"], one.get("position_mm")).astype(np.float64),
+            one["z_mm"].astype(np.float64),
+        )
         for key, one in slices.items()
     }
     return curves, weights_of(folder, settings)
+
+
+def usual_axis(folder: str | Path) -> Axis:
+    """The axis where none is asked for: positions where the scores of a folder have them.
+
+    Raises `ValueError` for a folder that `score` did not write.
+    """
+    slices, _ = read_slices(folder)
+    return "position" if any("position_mm" in one for one in slices.values()) else "score"
 
 
 def read_summaries(

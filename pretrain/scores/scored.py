@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from ..data.volume import WARNINGS, LeftOut, reasons
+from ..reading.context import Context
 from ..reading.finding import KINDS
 from ..reading.line import PAPER_R
 from ..reading.reference import ENOUGH
@@ -52,6 +54,8 @@ class Scored:
                 self.sources[row["series"]],
                 findings=found.get(row["series"], ()),
                 interpolated=slices[row["series"]].get("interpolated"),
+                position_mm=slices[row["series"]].get("position_mm"),
+                context=cast(Context | None, row.get("context")),
             )
             for row in rows.values()
         )
@@ -74,6 +78,7 @@ class Scored:
             [
                 *self._quality(rows),
                 *_findings(rows),
+                *_contexts(rows),
                 *_warned(rows),
                 f"left out  {len(left_out):6,}",
                 *reasons(left_out, 10, with_paths=True),
@@ -132,6 +137,17 @@ def _findings(rows: Sequence[Mapping[str, str]]) -> list[str]:
         f"{PAPER_R}: {suspect}"
     )
     return [*([few] if len(rows) < ENOUGH else []), found]
+
+
+def _contexts(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """How many series have positions from all slices together, where there are positions."""
+    if not rows or "context" not in rows[0]:
+        return []
+    counts = Counter(row["context"] for row in rows)
+    return [
+        f"positions {counts['series']:6,} series by one line, {counts['pieces']} by several or "
+        f"parts of one, {counts['slices']} slice by slice"
+    ]
 
 
 def _warned(rows: Sequence[Mapping[str, str]]) -> list[str]:

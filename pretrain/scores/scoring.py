@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -20,17 +20,18 @@ from ubr.weights.common.disk import scratch
 from ubr.weights.common.execution import Runtime
 from ubr.weights.common.pool import cores
 from ubr.weights.common.stored import values_sha256
+from ubr.weights.common.working import Working
 
 from ..data.scans import FoundScans, UnreadScan, found_scans
 from ..data.store.keys import hash_text
 from ..data.workers import Workers, chosen
+from ..reading.chosen import chosen_regions
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
 from .again import Again, is_scores
 from .read import LAST, read_rows
 from .scored import Scored
 from .series import SeriesScores
-from .working import Working
 from .write import TableOptions, write_tables
 
 if TYPE_CHECKING:
@@ -58,13 +59,13 @@ def score(
     """Score every slice of a store or of scans. An interrupted call resumes where it is repeated.
 
     Args:
-        weights: a file that `fit` wrote.
+        weights: a file that `fit` wrote, or "released", those of the package.
         sources: one store, or any number of files and folders with DICOM, NIfTI, NRRD, MHA or
             16-bit PNG series; or one folder that these weights scored, whose tables are written
             anew with `regions`, without scoring again.
         out: a new folder for the tables, or one that the same call began.
         regions: a file that `calibrate` wrote for these weights: adds body parts, positions, and
-            landmarks.csv.
+            landmarks.csv. Released weights bring their own.
         coverage: with regions, the probability with which a landmark's interval contains it; 0.9 by
             default.
         features: also write features.npy, the 512 pooled features of each slice (float32), in the
@@ -122,7 +123,8 @@ def _read_again(
     weights = load(weights) if isinstance(weights, str | Path) else weights
     options = _options(weights, **tables)
     settings = _settings(weights, options, shard, every_mm)
-    return Again(Path(sources[0]), options, settings).write(out)
+    scored = Again(Path(sources[0]), options, settings).write(out)
+    return scored if tables["regions"] else _with_own_regions(scored, options, weights)
 
 
 def score_found(
@@ -163,7 +165,8 @@ def score_found(
     regressor = Regressor.from_weights(weights).eval().requires_grad_(False)
     to_device(regressor.to(memory_format=torch.channels_last), device)
     with find(workers=staff) as found:
-        return _score(regressor, found, working, options, shard, staff, runtime, progress)
+        scored = _score(regressor, found, working, options, shard, staff, runtime, progress)
+    return scored if regions is not None else _with_own_regions(scored, options, weights)
 
 
 def share(shard: str | None) -> Callable[[str], bool]:
@@ -188,10 +191,18 @@ def _options(
     with_paths: bool,
 ) -> TableOptions:
     """What the tables will hold. Raises `ValueError` for regions of other weights."""
-    regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
-    if regions is not None:
-        regions.check(weights.sha256())
-    return TableOptions(regions, chosen_coverage(coverage, regions), features, with_paths)
+    regions = chosen_regions(regions, weights)
+    coverage = chosen_coverage(coverage, regions)
+    in_mm = weights.made().follows_mm
+    return TableOptions(regions, coverage, features, with_paths, positions=in_mm)
+
+
+def _with_own_regions(scored: Scored, options: TableOptions, weights: Weights) -> Scored:
+    """With a note where the weights' own regions were read."""
+    if options.regions is None:
+        return scored
+    own = f"regions   those that come with {weights.made().name}; give `regions` for others"
+    return replace(scored, notes=(own, *scored.notes))
 
 
 def _settings(
@@ -205,6 +216,7 @@ def _settings(
         raise ValueError(f"every_mm must be above 0, got {every_mm:g}")
     return {
         "weights_sha256": weights.sha256(),
+        "weights": weights.made().name,
         "regions_sha256": _regions_sha256(options.regions),
         "coverage": options.coverage if options.regions else None,
         "features": options.features,
@@ -232,7 +244,7 @@ def _as_begun(runtime: Runtime, working: Working) -> Runtime:
 
 def _regions_sha256(regions: Regions | None) -> str | None:
     """Digest of what the regions say, not of their file."""
-    return None if regions is None else values_sha256(asdict(regions))
+    return None if regions is None else values_sha256(regions.described())
 
 
 def _score(
@@ -252,7 +264,8 @@ def _score(
     where = {scan.key: scan.source for scan in found if is_mine(scan.key)}
     left_out = [out for out in found.left_out() if is_mine(hash_text(out.path))]
     damaged = {out.key for out in left_out if out.key}
-    already = _already(working, where.keys() | damaged) - damaged
+    listed = partial(_listed, working.folder)
+    already = working.already(where.keys() | damaged, listed) - damaged
     missing = notes(options.regions, options.coverage) if options.regions else ()
     scored = Scored(working.folder, where, len(already), missing)
     if working.finished:
@@ -295,29 +308,10 @@ class _Todo:
         return (scan for scan in self.found if scan.key in self.keys)
 
 
-def _already(working: Working, keys: Collection[str]) -> set[str]:
-    """The series that an earlier call has finished.
-
-    Raises `ValueError` where that call was given other series.
-    """
-    if working.finished:
-        there = {
-            row["series"]
-            for name in ("series.csv", "left_out.csv")
-            for row in read_rows(working.folder / name)
-        } - {""}
-        if others := len(there ^ set(keys)):
-            raise ValueError(
-                f"{working.folder} is finished, and {others} series differ in these sources; "
-                "give a new `out`"
-            )
-        return there
-    if working.keys.isdisjoint(keys) and working.keys:
-        raise ValueError(
-            f"{working.folder} was begun with other series; give the sources it was begun with, "
-            "or a new `out`"
-        )
-    return set(working.keys.intersection(keys))
+def _listed(folder: Path) -> set[str]:
+    """The series in the tables."""
+    tables = (folder / name for name in ("series.csv", "left_out.csv"))
+    return {row["series"] for table in tables for row in read_rows(table)}
 
 
 def _finished(working: Working, key: str, source: str) -> SeriesScores:

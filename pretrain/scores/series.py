@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..reading.context import Context
 from ..reading.curve import ordered_share, pearson_r
 from ..reading.finding import Finding, kinds_of
 from ..reading.line import fit_line
@@ -21,8 +22,9 @@ class SeriesScores:
     volume. source: where it was read from; it is written out only where paths were asked for.
     features: `[n, 512]`, what the regressor sees in each slice (the paper's pool6), if asked for.
     findings: its faults, judged beside the series that were scored with it. interpolated: where
-    only some slices were scored, which scores come from those around. overview: `[k, w]` of the
-    slices that were scored (`data.overviews`), if asked for.
+    only some slices were scored, which scores come from those around. position_mm, context: each
+    slice's position on the body axis, and what it comes from; of weights that follow millimetres.
+    overview: `[k, w]` of the slices that were scored (`data.overviews`), if asked for.
     """
 
     key: str
@@ -33,6 +35,8 @@ class SeriesScores:
     features: NDArray[np.float32] | None = None
     findings: tuple[Finding, ...] = ()
     interpolated: NDArray[np.bool_] | None = None
+    position_mm: NDArray[np.float64] | None = None
+    context: Context | None = None
     overview: NDArray[np.int16] | None = None
 
     def summary(self) -> dict[str, object]:
@@ -55,6 +59,7 @@ class SeriesScores:
             "range": f"{line.first_score:.2f} to {line.last_score:.2f}",
             "direction": line.direction,
             "paper_rule": line.paper_rule,
+            **({"context": self.context} if self.context else {}),
             "findings": kinds_of(self.findings),
             "warnings": "; ".join(self.warnings),
         }

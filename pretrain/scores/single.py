@@ -14,7 +14,11 @@ from ubr.weights.common.notes import note
 
 from ..data.find import find_one, read_volume
 from ..data.volume import Series, Volume
+from ..reading.context import on_axis, positions
 from ..reading.curve import pearson_r
+from ..reading.faults import findings
+from ..reading.reference import reference_of
+from ..reading.regions import Regions
 
 TROUBLE = ("unreadable", "duplicate", "gap", "transform")
 """Codes of warnings that slices are missing, or that a header is damaged."""
@@ -62,3 +66,16 @@ def score_scan(weights: Weights, source: str | Path) -> tuple[Series, Volume, ND
             "these weights do not know its kind"
         )
     return series, volume, scores
+
+
+def read_by(
+    regions: Regions | None, scores: NDArray[np.float64], z_mm: NDArray[np.float64]
+) -> NDArray[np.floating]:
+    """What regions read of a scan, `[n]`: its scores, or the positions that they give.
+
+    As where a series is scored alone, its findings are told from its own curve.
+    """
+    if regions is None or regions.axis == "score":
+        return scores
+    found = findings(scores, z_mm, reference=reference_of([(scores, z_mm)]))
+    return on_axis(regions.axis, scores, positions(scores, z_mm, found).mm)

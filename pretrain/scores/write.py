@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from ubr.weights.common.checksums import file_crc32
 from ..data.overviews import overview_webp
 from ..data.tables import table_writer
 from ..data.volume import LeftOut, shown
+from ..reading.context import on_axis, positions
 from ..reading.faults import findings
 from ..reading.finding import Finding
 from ..reading.intervals import landmark_rows
@@ -47,7 +49,8 @@ class TableOptions:
 
     regions: parts and landmarks, with intervals of this coverage. features: of each slice.
     with_paths: where each series was read from. some: only some slices were scored; the column
-    `interpolated` says which were not. overviews: a small coronal picture of each series.
+    `interpolated` says which were not. positions: on the body axis, of weights whose scores follow
+    millimetres. overviews: a small coronal picture of each series.
     """
 
     regions: Regions | None = None
@@ -55,6 +58,7 @@ class TableOptions:
     features: bool = False
     with_paths: bool = False
     some: bool = False
+    positions: bool = False
     overviews: bool = False
 
 
@@ -76,23 +80,23 @@ def write_tables(
         folder / "left_out.csv", ["series", "reason", *(["path"] if options.with_paths else [])]
     ) as table:
         table.writerows(sorted(left, key=lambda row: tuple(row.values())))
+    judged = partial(_judged, reference=reference, in_mm=options.positions)
+    blank = judged(_BLANK)
     names = ["left_out.csv", "series.csv", "findings.csv", LAST]
     schema = _slice_rows([], options).schema.with_metadata({"ubr": json.dumps(settings)})
     with table_writer(folder / LAST, schema) as slices, ExitStack() as stack:
         summaries = stack.enter_context(
-            _csv(folder / "series.csv", list(_series_row(_BLANK, options)))
+            _csv(folder / "series.csv", list(_series_row(blank, options)))
         )
         faults = stack.enter_context(
             _csv(folder / "findings.csv", ["series", *(field.name for field in fields(Finding))])
         )
         if options.regions:
-            columns = list(
-                landmark_rows(options.regions, "", _BLANK.scores, _BLANK.z_mm, options.coverage)[0]
-            )
+            columns = list(_landmark_rows(blank, options.regions, options.coverage)[0])
             landmarks = stack.enter_context(_csv(folder / "landmarks.csv", columns))
             names.append("landmarks.csv")
         remaining = series()
-        while batch := [_judged(one, reference) for one in islice(remaining, SERIES_AT_ONCE)]:
+        while batch := [judged(one) for one in islice(remaining, SERIES_AT_ONCE)]:
             slices.write_table(_slice_rows(batch, options).cast(schema))
             summaries.writerows(_series_row(one, options) for one in batch)
             faults.writerows(
@@ -101,9 +105,7 @@ def write_tables(
             if options.regions:
                 regions, coverage = options.regions, options.coverage
                 landmarks.writerows(
-                    row
-                    for one in batch
-                    for row in landmark_rows(regions, one.key, one.scores, one.z_mm, coverage)
+                    row for one in batch for row in _landmark_rows(one, regions, coverage)
                 )
         stack.close()
         if options.features:
@@ -117,8 +119,21 @@ def write_tables(
     return names
 
 
-def _judged(one: SeriesScores, reference: Reference) -> SeriesScores:
-    return replace(one, findings=findings(one.scores, one.z_mm, reference=reference))
+def _judged(one: SeriesScores, reference: Reference, in_mm: bool) -> SeriesScores:
+    """The series with its findings, and with the positions that they allow."""
+    found = findings(one.scores, one.z_mm, reference=reference)
+    if not in_mm:
+        return replace(one, findings=found)
+    mm, context = positions(one.scores, one.z_mm, found)
+    return replace(one, findings=found, position_mm=mm, context=context)
+
+
+def _read_by(one: SeriesScores, regions: Regions) -> NDArray[np.floating]:
+    return on_axis(regions.axis, one.scores, one.position_mm)
+
+
+def _landmark_rows(one: SeriesScores, regions: Regions, coverage: float) -> list[dict[str, object]]:
+    return landmark_rows(regions, one.key, _read_by(one, regions), one.z_mm, coverage)
 
 
 def _slice_rows(series: Sequence[SeriesScores], options: TableOptions) -> pa.Table:
@@ -139,10 +154,10 @@ def _slice_rows(series: Sequence[SeriesScores], options: TableOptions) -> pa.Tab
                 np.concatenate([np.empty(0, np.float64), *(one.z_mm for one in series)])
             ),
             "score": pa.array(scores),
+            **({"position_mm": pa.array(_positions(series))} if options.positions else {}),
             **({"interpolated": pa.array(_interpolated(series))} if options.some else {}),
             **{
-                name: pa.array(column)
-                for name, column in _columns(series, scores, options.regions).items()
+                name: pa.array(column) for name, column in _columns(series, options.regions).items()
             },
         }
     )
@@ -157,9 +172,13 @@ def _interpolated(series: Sequence[SeriesScores]) -> NDArray[np.bool_]:
     )
 
 
-def _columns(
-    series: Sequence[SeriesScores], scores: NDArray[np.float32], regions: Regions | None
-) -> dict[str, NDArray[Any]]:
+def _positions(series: Sequence[SeriesScores]) -> NDArray[np.float64]:
+    return np.concatenate(
+        [np.empty(0), *(one.position_mm for one in series if one.position_mm is not None)]
+    )
+
+
+def _columns(series: Sequence[SeriesScores], regions: Regions | None) -> dict[str, NDArray[Any]]:
     """The columns that regions add."""
     if regions is None:
         return {}
@@ -172,12 +191,14 @@ def _columns(
                 *(one.features for one in series if one.features is not None),
             ]
         )
-    return regions.columns(scores, features)
+    read = [np.empty(0, np.float32), *(_read_by(one, regions) for one in series)]
+    return regions.columns(np.concatenate(read), features)
 
 
 def _series_row(one: SeriesScores, options: TableOptions) -> dict[str, object]:
     """A row of series.csv."""
-    parts = options.regions.summary(one.scores, one.z_mm) if options.regions else {}
+    regions = options.regions
+    parts = regions.summary(_read_by(one, regions), one.z_mm) if regions else {}
     return one.summary() | parts | ({"path": one.source} if options.with_paths else {})
 
 

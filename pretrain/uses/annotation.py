@@ -22,9 +22,10 @@ from ubr.weights.common.disk import whole
 from ubr.weights.common.optional import optional
 
 from ..data.find import find_one, silence
+from ..reading.chosen import chosen_regions
 from ..reading.curve import passage
 from ..reading.regions import BODY_PART_EXAMINED, Regions
-from ..scores.single import score_scan
+from ..scores.single import read_by, score_scan
 from .dicom_copies import write_copies
 from .dicom_images import images_of
 from .dicom_report import structured_report
@@ -70,7 +71,7 @@ class Annotated:
 def annotate(
     folder: str | os.PathLike[str],
     weights: str | Path | Weights,
-    regions: str | Path | Regions,
+    regions: str | Path | Regions | None,
     out: str | os.PathLike[str],
     *,
     copies: bool,
@@ -81,8 +82,9 @@ def annotate(
 
     Args:
         folder: the folder with the files of one series, which stay as they are.
-        weights: a file that `fit` wrote.
-        regions: a file that `calibrate` wrote for these weights.
+        weights: a file that `fit` wrote, or "released".
+        regions: a file that `calibrate` wrote for these weights; None for released weights, which
+            bring their own.
         out: a new folder for sr.dcm and copies/.
         copies: also write copies of the images, in a new series, with BodyPartExamined set; pixels
             as they are.
@@ -98,20 +100,24 @@ def annotate(
     if target.exists():
         raise ValueError(f"{out} exists; give a new `out`")
     weights = load(weights) if isinstance(weights, str | Path) else weights
-    regions = regions if isinstance(regions, Regions) else Regions.load(regions)
-    regions.check(weights.sha256())
+    regions = chosen_regions(regions, weights)
+    if regions is None:
+        raise ValueError(
+            "a report needs `regions`, which calibrate makes; only released weights bring their own"
+        )
     if find_one(Path(folder)).kind != "dicom":
         raise ValueError(f"{folder} is not DICOM; a report belongs to a DICOM study")
     series, volume, scores = score_scan(weights, Path(folder))
+    levels = read_by(regions, scores, volume.z_mm)
     images = images_of(series, volume)
-    parts = _slices_of_parts(regions, scores, volume.z_mm)
-    landmarks = _slices_of_landmarks(regions, scores, volume.z_mm)
+    parts = _slices_of_parts(regions, levels, volume.z_mm)
+    landmarks = _slices_of_landmarks(regions, levels, volume.z_mm)
     if not parts and not landmarks:
         raise ValueError(
             f"{folder} shows none of the parts and landmarks of the regions, so there is nothing "
             "to report"
         )
-    body_part = regions.summary(scores, volume.z_mm).get("body_part_examined", "")
+    body_part = regions.summary(levels, volume.z_mm).get("body_part_examined", "")
     # A damaged header may hold anything, a name too.
     stated = str(images[0].header.get("BodyPartExamined") or "").upper()
     stated = stated if stated in TERMS else ""
@@ -127,13 +133,13 @@ def annotate(
 
 
 def _slices_of_parts(
-    regions: Regions, scores: NDArray[np.float64], z_mm: NDArray[np.float64]
+    regions: Regions, levels: NDArray[np.floating], z_mm: NDArray[np.float64]
 ) -> dict[str, list[int]]:
     """The slices of each part that the series covers: those between the passages of its borders."""
     found = {}
-    for part in regions.covered(scores, z_mm) if regions.parts else ():
+    for part in regions.covered(levels, z_mm) if regions.parts else ():
         upper, lower = (
-            passage(scores, z_mm, regions.level_score(part, upper=upper)).z_mm
+            passage(levels, z_mm, regions.level_score(part, upper=upper)).z_mm
             for upper in (True, False)
         )
         found[part] = [int(i) for i in np.flatnonzero((z_mm >= upper) & (z_mm <= lower))]
@@ -141,11 +147,11 @@ def _slices_of_parts(
 
 
 def _slices_of_landmarks(
-    regions: Regions, scores: NDArray[np.float64], z_mm: NDArray[np.float64]
+    regions: Regions, levels: NDArray[np.floating], z_mm: NDArray[np.float64]
 ) -> dict[str, int]:
     """The slice nearest to each landmark that the series shows."""
     passages = {
-        name: passage(scores, z_mm, level.score) for name, level in regions.landmarks.items()
+        name: passage(levels, z_mm, level.score) for name, level in regions.landmarks.items()
     }
     return {
         name: int(np.abs(z_mm - found.z_mm).argmin())

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ubr.weights.common.checks import check_choice
 from ubr.weights.common.claims import claiming
 
 from ..reading.classifier import Classifier, fit_classifier
+from ..reading.context import MM_PER_UNIT, Axis
 from ..reading.contradictions import check_parts, check_scale, order_of_parts
 from ..reading.intervals import highest_coverage
 from ..reading.labelled import (
@@ -26,7 +29,7 @@ from ..reading.labelled import (
 )
 from ..reading.parts import classify, thresholds
 from ..reading.regions import Level, Regions
-from ..scores.read import read_curves, read_features
+from ..scores.read import read_curves, read_features, usual_axis
 from .labels import read_labels
 
 
@@ -37,7 +40,8 @@ class Calibrated:
     path: the file. labelled: number of labelled volumes. accuracy: share of their labelled slices
     whose part is classified correctly. held_out: the same, over `held_out_volumes` volumes, each
     classified by thresholds from the others; none with fewer than three volumes. by_features: as
-    held_out, by the classifier, where one was asked for.
+    held_out, by the classifier, where one was asked for. by_scores: of regions that read positions,
+    the same levels as told by scores.
     """
 
     path: Path
@@ -47,10 +51,16 @@ class Calibrated:
     held_out: float | None
     held_out_volumes: int
     by_features: float | None = None
+    by_scores: Mapping[str, Level] | None = None
 
     def table(self) -> str:
         """The end of a calibration as text."""
-        lines = [f"calibrated on {self.labelled} volumes; in {self.path}"]
+        by_position = self.regions.axis == "position"
+        unit, digits = (MM_PER_UNIT, 0) if by_position else (1.0, 3)
+        lines = [
+            f"calibrated on {self.labelled} volumes, by {'positions' if by_position else 'scores'};"
+            f" in {self.path}"
+        ]
         if self.accuracy is not None:
             lines.append(
                 f"parts       {', '.join(self.regions.parts)}: {100 * self.accuracy:.1f} % of "
@@ -67,15 +77,18 @@ class Calibrated:
                 "features, which score will use"
             )
         lines.append(
-            f"{'level':<24}{'score':>9}{'std':>8}{'volumes':>9}{'median mm':>11}"
+            f"{'level':<24}{'at mm' if by_position else 'score':>9}{'std':>8}{'volumes':>9}"
+            f"{'median mm':>11}{'  by scores' if self.by_scores else ''}"
             f"{'coverage at most':>18}"
         )
         for name, level in self.regions.levels().items():
-            std = "" if level.std is None else f"{level.std:.3f}"
-            off = f"{np.median(level.residuals_mm):.1f}" if level.residuals_mm else ""
+            score = f"{unit * level.score:.{digits}f}"
+            std = "" if level.std is None else f"{unit * level.std:.{digits}f}"
+            off = [level, *([self.by_scores[name]] if self.by_scores else [])]
             most = f"{100 * highest_coverage(level):.0f} %"
             lines.append(
-                f"{name:<24}{level.score:>9.3f}{std:>8}{level.volumes:>9}{off:>11}{most:>18}"
+                f"{name:<24}{score:>9}{std:>8}{level.volumes:>9}"
+                f"{''.join(f'{_median_mm(one):>11}' for one in off)}{most:>18}"
             )
         return "\n".join(lines)
 
@@ -89,6 +102,7 @@ def calibrate(
     parts: Sequence[str] | None = None,
     scale: tuple[str, str] | None = None,
     features: bool = False,
+    axis: Axis | None = None,
 ) -> Calibrated:
     """Learn body parts and landmarks on the scores of a weights file from labelled volumes.
 
@@ -102,14 +116,19 @@ def calibrate(
         scale: two landmarks, whose mean scores become positions 0 and 100.
         features: classify slices by their features instead of thresholds on their scores; worth it
             from about ten labelled volumes on. The scores must have been made with features.
+        axis: what the levels are told by: "score", or "position" on the body axis; positions by
+            default, if the scores have them. The table then shows what either would give.
 
     Raises:
-        ValueError: no scores, or none of the features asked for; labels that name what the scores
-            lack, contradict each other or leave a part out; scores that are constant.
+        ValueError: no scores, or none of the features or positions asked for; labels that name
+            what the scores lack, contradict each other or leave a part out; scores that are
+            constant.
     """
     if Path(out).exists():
         raise ValueError(f"{out} exists; give a new `out`")
-    curves, weights_sha256 = read_curves(scores)
+    check_choice("axis", axis, Axis | None)
+    axis = axis or usual_axis(scores)
+    curves, weights_sha256 = read_curves(scores, axis)
     labelled = read_labels(labels, curves)
     if np.ptp(np.concatenate([one.curve.scores for one in labelled])) == 0:
         raise ValueError(
@@ -133,7 +152,11 @@ def calibrate(
         None if scale is None else (scale[0], scale[1]),
         classifier,
         pairs_mm(labelled),
+        axis,
     )
+    by_scores = None
+    if axis == "position":
+        by_scores = _levels(read_labels(labels, read_curves(scores)[0]), order)
     accuracy = _accuracy(labelled, order)
     return Calibrated(
         regions.save(out),
@@ -143,7 +166,21 @@ def calibrate(
         _mean(by_thresholds),
         len(by_thresholds),
         by_features,
+        by_scores,
     )
+
+
+def _levels(labelled: Sequence[Labelled], order: Sequence[str]) -> dict[str, Level]:
+    """All levels by the names that `Regions.levels` has."""
+    borders = {
+        f"{above}/{below}": border_level(labelled, order, i)
+        for i, (above, below) in enumerate(pairwise(order))
+    }
+    return {**_landmarks(labelled), **borders}
+
+
+def _median_mm(level: Level) -> str:
+    return f"{np.median(level.residuals_mm):.1f}" if level.residuals_mm else ""
 
 
 def _landmarks(labelled: Sequence[Labelled]) -> dict[str, Level]:

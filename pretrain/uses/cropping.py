@@ -24,9 +24,10 @@ from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import whole
 
 from ..data.volume import Series, Volume
+from ..reading.chosen import chosen_regions
 from ..reading.curve import Passage, passage, pearson_r
 from ..reading.regions import Regions
-from ..scores.single import score_scan
+from ..scores.single import read_by, score_scan
 from .nifti_parts import part_of_nifti, part_of_volume
 
 if TYPE_CHECKING:
@@ -82,8 +83,9 @@ def crop(
 
     Args:
         scan: a file, or a folder with the files of one series.
-        weights: a file that `fit` wrote.
-        regions: a file that `calibrate` wrote for these weights; None between two scores.
+        weights: a file that `fit` wrote, or "released".
+        regions: a file that `calibrate` wrote for these weights; None between two scores, or for
+            released weights, which bring their own.
         out: a new .nii.gz file; its folders are made.
         start: where the crop begins: a landmark, a part (its upper border), or a score.
         end: where it ends: a landmark, a part (its lower border), or a score.
@@ -101,10 +103,7 @@ def crop(
     if not (math.isfinite(margin_mm) and margin_mm >= 0):
         raise ValueError(f"margin_mm must be at least 0, got {margin_mm:g}")
     weights = load(weights) if isinstance(weights, str | Path) else weights
-    if isinstance(regions, str | Path):
-        regions = Regions.load(regions)
-    if regions is not None:
-        regions.check(weights.sha256())
+    regions = chosen_regions(regions, weights)
     above, below = _score(regions, start, upper=True), _score(regions, end, upper=False)
     if not above < below:
         raise ValueError(
@@ -118,9 +117,10 @@ def crop(
             f"{scan} has no slices of its own in the patient's axes ({why}); resample it to them "
             "first"
         )
-    top, bottom = passage(scores, volume.z_mm, above), passage(scores, volume.z_mm, below)
+    levels = read_by(regions, scores, volume.z_mm)
+    top, bottom = passage(levels, volume.z_mm, above), passage(levels, volume.z_mm, below)
     if refusal := _not_shown((start, above, top), (end, below, bottom), partial=partial):
-        shown = _shown(scores, volume.z_mm, regions)
+        shown = _shown(scores, levels, volume.z_mm, regions)
         raise ValueError(f"{scan} does not show {refusal[0]}: {shown}; {refusal[1]}")
     keep = (volume.z_mm >= top.z_mm - margin_mm) & (volume.z_mm <= bottom.z_mm + margin_mm)
     if not keep.any():
@@ -176,13 +176,18 @@ def _not_shown(
     return " and ".join(missing), hint
 
 
-def _shown(scores: NDArray[np.float64], z_mm: NDArray[np.float64], regions: Regions | None) -> str:
+def _shown(
+    scores: NDArray[np.float64],
+    levels: NDArray[np.floating],
+    z_mm: NDArray[np.float64],
+    regions: Regions | None,
+) -> str:
     """What of the body a scan shows, in the words of the regions."""
     low, high = np.percentile(scores, [2, 98])
     of = f"it shows scores {low:.2f} to {high:.2f} (r {pearson_r(scores, z_mm):.2f})"
     if regions is None:
         return of
-    places = {name: passage(scores, z_mm, level.score) for name, level in regions.levels().items()}
+    places = {name: passage(levels, z_mm, level.score) for name, level in regions.levels().items()}
     shown = ", ".join(
         f"{name} at {place.z_mm:.0f} mm" for name, place in places.items() if not place.outside
     )

@@ -17,7 +17,7 @@ from ..reading.curve import Curve, passage
 from ..reading.intervals import chosen_coverage, rank
 from ..reading.regions import Regions
 from ..scores.naming import find_key
-from ..scores.read import read_curves
+from ..scores.read import read_curves, usual_axis
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def same_level(
 ) -> list[SameLevel]:
     """The level of one slice in every other series of a SCORES folder.
 
-    A series is at the level where its curve passes the slice's score (`curve.passage`). The
+    A series is at the level where its curve passes the slice's score (`curve.passage`), or its
+    position if the regions read positions; without regions, if the scores have positions. The
     interval comes from pairs of labelled volumes: within its half width, the second volume passes
     the first one's score at a landmark in `coverage` of the cases. It has the same width for all
     series and levels. What it says holds for volumes like the labelled ones, near their landmarks.
@@ -71,7 +72,8 @@ def same_level(
         raise ValueError(f"{out} exists; give a new `out`")
     regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
     coverage = chosen_coverage(coverage, regions)
-    curves, weights_sha256 = read_curves(scores)
+    axis = usual_axis(scores) if regions is None else regions.axis
+    curves, weights_sha256 = read_curves(scores, axis)
     half_mm = None
     if regions is not None:
         regions.check(weights_sha256)

@@ -10,12 +10,14 @@ from ubr.weights.common.commandline import show
 if TYPE_CHECKING:
     from ubr.weights.common.options import Options
 
-WEIGHTS = "a run folder, or its weights.safetensors"
-REGIONS = "regions.json that was made with these weights"
+WEIGHTS = "a run folder, its weights.safetensors, or released: those of this package"
+REGIONS = "regions.json that was made with these weights; released weights bring their own"
 
 
 def score(options: Options, words: Sequence[str]) -> None:
     """Scores of slices."""
+    from ubr.weights.common.messages import with_flags
+
     from ..scores.scoring import score
 
     options.description = (
@@ -45,7 +47,7 @@ def score(options: Options, words: Sequence[str]) -> None:
     options.add_argument(
         "--regions",
         metavar="FILE",
-        help=f"{REGIONS}: adds body parts, positions and landmarks.csv",
+        help=f"adds body parts, positions and landmarks.csv: {REGIONS}",
     )
     options.add_argument(
         "--features",
@@ -62,7 +64,7 @@ def score(options: Options, words: Sequence[str]) -> None:
     given = options.read(words)
     as_json = given.pop("json")
     scored = score(**given)
-    show(scored.summary() if as_json else scored.table())
+    show(scored.summary() if as_json else with_flags(scored.table(), options.flags()))
 
 
 def report(options: Options, words: Sequence[str]) -> None:
@@ -102,6 +104,7 @@ def montage(options: Options, words: Sequence[str]) -> None:
 
 def calibrate(options: Options, words: Sequence[str]) -> None:
     """Regions from labelled volumes."""
+    from ..reading.context import Axis
     from ..uses.calibration import calibrate
 
     options.description = (
@@ -134,6 +137,13 @@ def calibrate(options: Options, words: Sequence[str]) -> None:
         help="classify parts by features.npy, with many labelled volumes (extra `labels`); see "
         "score --features",
     )
+    options.add_argument(
+        "--axis",
+        type=Axis | None,
+        default=None,
+        help="what the levels are told by: score, each slice by itself, or position, all slices of "
+        "a series together; without it, position if the scores have positions",
+    )
     show(calibrate(**options.read(words)).table())
 
 
@@ -150,9 +160,7 @@ def crop(options: Options, words: Sequence[str]) -> None:
         "scan", metavar="SCAN", help="a file, or a folder with the files of one series"
     )
     options.add_argument("--weights", required=True, metavar="FILE", help=WEIGHTS)
-    options.add_argument(
-        "--regions", metavar="FILE", help=f"{REGIONS}; not needed between two scores"
-    )
+    options.add_argument("--regions", metavar="FILE", help=f"{REGIONS}, and two scores need none")
     options.add_argument(
         "--from",
         required=True,
@@ -208,7 +216,7 @@ def annotate(options: Options, words: Sequence[str]) -> None:
     )
     options.add_argument("folder", metavar="DICOM_FOLDER", help="the files of one series")
     options.add_argument("--weights", required=True, metavar="FILE", help=WEIGHTS)
-    options.add_argument("--regions", required=True, metavar="FILE", help=REGIONS)
+    options.add_argument("--regions", metavar="FILE", help=REGIONS)
     options.add_argument(
         "--out", required=True, metavar="FOLDER", help="a new folder for sr.dcm and copies/"
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FINISHED = "already finished; nothing would be trained"
 LAYOUT = {
     "Most used": (
-        *("out", "recipe", "backbone", "start", "steps", "holdout", "devices"),
+        *("out", "recipe", "backbone", "start", "new_head", "steps", "holdout", "devices"),
         *("config", "dry", "json"),
     ),
     "Start from a file": ("start_prefix", "assume_scale"),
@@ -43,14 +43,18 @@ LAYOUT = {
 def fit(options: Options, words: Sequence[str]) -> None:
     """A regressor from a store."""
     from ubr.weights import Intervals, Machine
-    from ubr.weights.common.options import taken
+    from ubr.weights.common.options import given_in, taken
 
     from ..data.store import Store
+    from ..parents import onto
     from ..planning import plan
     from ..recipes import Recipe, recipe
 
     _offer(options)
-    given = options.read_with_recipe(words, recipe, "default")
+    start = given_in(words, "--start")
+    given = options.read_with_recipe(
+        words, lambda name: onto(recipe(name), start) if start else recipe(name), "default"
+    )
     if given["json"] and not given["dry"]:
         raise ValueError("`json` prints the plan of `dry`; give both")
     chosen, holdout = taken(Recipe, given), given["holdout"]
@@ -106,7 +110,13 @@ def _offer(options: Options) -> None:
         "from a few steps; writes nothing",
     )
     options.offer_json("the plan of --dry")
-    options.offer(Recipe)
+    options.add_argument(
+        "--new_head",
+        action="store_true",
+        help="begin with a new head where the start is weights of this project, whose head is "
+        "kept otherwise",
+    )
+    options.offer(Recipe, {"new_head"})
     options.offer(plan, {"store", "recipe"})
     options.offer_machine(Machine)
     options.offer(Intervals)
@@ -119,8 +129,10 @@ def _offer(options: Options) -> None:
 
 
 def _told(planned: Plan, begun: Mapping[str, Any]) -> str:
-    """The plan, and what is not known of its start."""
+    """The plan, and what there is to know of its start."""
     note = f"\nnote: the start's scale is {begun['scale']}" if "scale" in begun else ""
+    if planned.recipe.keeps_head():
+        note = f"\nwith the head of {begun.get('name') or begun['sha256'][:12]}"
     return f"{planned}{note}"
 
 

@@ -29,7 +29,9 @@ def export(options: Options, words: Sequence[str]) -> None:
     )
     options.called = {"path": "out"}
     options.add_argument(
-        "weights", metavar="WEIGHTS", help="a run folder, or its weights.safetensors"
+        "weights",
+        metavar="WEIGHTS",
+        help="a run folder, its weights.safetensors, or released: those of this package",
     )
     options.add_argument(
         "--out",
@@ -55,6 +57,8 @@ def export(options: Options, words: Sequence[str]) -> None:
 
 def inspect(options: Options, words: Sequence[str]) -> None:
     """What a weights file or a store is."""
+    from ubr.weights.released import CARD, beside, resolve
+
     from ..data.scans import is_store
 
     options.description = (
@@ -64,24 +68,32 @@ def inspect(options: Options, words: Sequence[str]) -> None:
         "prints it, is compared."
     )
     options.add_argument(
-        "path", metavar="PATH", help="a run folder, its weights.safetensors, or a store"
+        "path",
+        metavar="PATH",
+        help="a run folder, its weights.safetensors, released (the weights of this package, with "
+        "their card), or a store",
     )
     options.offer_json("the description")
     given = options.read(words)
-    if is_store(given["path"]):
+    path = resolve(given["path"])
+    if is_store(path):
         from ..data.store.description import describe, description
         from ..data.store.folder import Store
 
-        about = describe(Store.open(given["path"]))
+        about = describe(Store.open(path))
         show(about if given["json"] else description(about))
         return
     from ubr.weights import load
     from ubr.weights.artifact import weights_file
     from ubr.weights.common.published import checksum_beside
 
-    about = load(given["path"]).about()
-    about["published_sha256"] = checksum_beside(weights_file(given["path"])).is_file()
-    show(about if given["json"] else _shown(about))
+    about = load(path).about()
+    about["published_sha256"] = checksum_beside(weights_file(path)).is_file()
+    if given["json"]:
+        show(about)
+        return
+    card = beside(about["provenance"].get("name"), CARD)
+    show("\n".join([*([card.read_text("utf-8")] if card else []), _shown(about)]))
 
 
 def _shown(about: dict[str, Any]) -> str:

@@ -276,3 +276,25 @@ def test_starts__weights_that_do_not_fit_are_refused(argv: list[str], tmp_path: 
     without = r"give --ubr WEIGHTS, trained on scans that .* does not validate and test on"
     with pytest.raises(SystemExit, match=without):
         starts.main(argv[:4])
+
+
+@pytest.mark.heavy
+def test_starts__each_detector_may_have_a_pretraining_of_its_own(
+    argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (0, 1):
+        weights = weights_of("timm/test_resnet", seed)
+        weights.provenance["start"] = {"source": "random"}
+        weights.provenance["seed"] = seed
+        weights.save(tmp_path / f"ubr-{seed}.safetensors")
+    own = str(tmp_path / "ubr-{seed}.safetensors")
+    starts.main([*argv[:4], "--ubr", own, *"--steps 1 --shares 0.5 --seeds 0 1".split()])
+    assert "ubr - random" in capsys.readouterr().out
+    rows = [row for row in result_rows.read("starts") if row["start"] == "ubr"]
+    assert len({row["weights"] for row in rows}) == 2
+    (pretraining,) = {row["pretraining"] for row in rows}
+    assert pretraining.startswith("64 px, 0 steps, the detector's seed")
+    done = [(row["seed"], row["start"]) for row in result_rows.read("starts")]
+    assert list(dict.fromkeys(done)) == [
+        (seed, start) for seed in "01" for start in ("random", "ubr")
+    ]

@@ -6,8 +6,10 @@ user's back.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +22,7 @@ from ubr.downstream.detector import (
     measure_norms,
     starting_weights,
 )
+from ubr.downstream.recipes import DetectorRecipe, coarse, paper, small
 from ubr.weights import InputSpec, TransferError
 from ubr.weights.inputs import reference_slice
 
@@ -163,6 +166,23 @@ def test_faster_rcnn__paper_has_its_heads_and_lesion_anchors() -> None:
     )
 
 
+def test_coarse__has_its_anchors_at_its_pixel_size() -> None:
+    recipe = coarse()
+    detector, _ = faster_rcnn(kept("timm/resnet18"), **recipe.parts())
+    sides = [side for (side,) in detector.rpn.anchor_generator.sizes]
+    np.testing.assert_allclose(np.array(sides) * 1.6, recipe.anchors_mm)
+    assert detector.roi_heads.fg_bg_sampler.batch_size_per_image == 64
+    assert detector.rpn._post_nms_top_n == {"training": 300, "testing": 300}
+    assert DetectorRecipe.from_described(recipe.described()) == recipe
+    with pytest.raises(ValueError, match=r"anchors_mm must be in 1\.\.1000, got \[0\.5\]"):
+        dataclasses.replace(recipe, anchors_mm=(0.5,))
+
+
+def test_recipes__keep_the_digests_of_runs_from_before_anchors_could_be_given() -> None:
+    assert small().sha256().startswith("6cdda87fbbb4")
+    assert paper().sha256().startswith("72e0a6e68d1a")
+
+
 def test_position__changes_what_is_found_and_is_asked_for() -> None:
     detector, _ = faster_rcnn(kept("timm/resnet18"), position=True)
     detector.eval()
@@ -193,8 +213,6 @@ def test_faster_rcnn__refuses() -> None:
     with pytest.raises(ValueError, match="has 4 levels, got 2 anchor sides"):
         faster_rcnn(kept("timm/resnet18"), pyramid=64, anchors_px=(16, 32))
     some = dict(list(kept("timm/resnet18").trunk.items())[1:])
-    import dataclasses
-
     with pytest.raises(TransferError, match="1 missing"):
         faster_rcnn(dataclasses.replace(kept("timm/resnet18"), trunk=some))
 

@@ -23,6 +23,7 @@ from ubr.downstream.pixels import not_hu
 from ubr.downstream.preflight import check, refuse_faults
 from ubr.downstream.recipes import small
 from ubr.downstream.slices import View
+from ubr.pretrain.data.deeplesion.table import read_table
 from ubr.pretrain.data.scans import read_scan
 from ubr.weights import InputSpec
 from ubr.weights.common.claims import Claimed, claim_folder
@@ -205,6 +206,24 @@ def test_not_hu__real_slices_are_hu_and_their_wrong_copies_are_not(shared: Path)
         assert not_hu(hu.clip(-160, 240).astype(np.int16), (0.8, 0.8, 5.0))
         window = ((hu.clip(-175, 275) + 175) * 65535 // 450 - 32768).astype(np.int16)
         assert not_hu(window, (0.8, 0.8, 5.0))
+
+
+@pytest.mark.parametrize(
+    ("spacing", "size", "taken"),
+    [
+        ("4, 1.86, 3", "103, 256", True),  # 412 x 476 mm
+        ("0.9, 3.6, 5", "512, 128", True),
+        ("4, 1.86, 3", "256, 103", False),  # 1024 mm
+        ("0.4, 0.1, 3", "110, 500", False),  # 50 mm
+    ],
+)
+def test_read_table__a_field_is_measured_along_both_sides_of_its_pixels(
+    spacing: str, size: str, taken: bool, tmp_path: Path
+) -> None:
+    rows = sound(tmp_path)
+    write_table(tmp_path, [{**one, "Spacing_mm_px_": spacing, "Image_size": size} for one in rows])
+    with nullcontext() if taken else pytest.raises(ValueError, match="is no CT in mm"):
+        assert read_table(tmp_path)
 
 
 @pytest.mark.parametrize("spacing", ["0.08, 0.08, 0.2", "0.0008, 0.0008, 0.002", "800, 800, 2000"])

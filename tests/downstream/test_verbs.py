@@ -338,15 +338,15 @@ def test_evaluate_and_plant__leave_nothing_of_a_killed_one(
 ) -> None:
     r = tiny_recipe(steps=2)
     finetune(weights, *sets(world, weights, r), tmp_path / "run", r, **QUIET)
-    out = tmp_path / "judged"
-    for again in (
-        lambda: evaluate(tmp_path / "run", world, out, workers=0, pictures=0, progress=False),
-        lambda: plant([scan_of(trunk())], tmp_path / "set", per_scan=1, progress=False),
+    out, begun = tmp_path / "judged", tmp_path / "set" / "settings.json"
+    for killed, again in (
+        (out, lambda: evaluate(tmp_path / "run", world, out, workers=0, pictures=0)),
+        (begun, lambda: plant([scan_of(trunk())], begun.parent, per_scan=1, progress=False)),
     ):
-        subprocess.run([sys.executable, "-c", KILLED, str(out)], check=False)
-        assert [path for path in tmp_path.iterdir() if path.name.startswith(".judged.")]
+        subprocess.run([sys.executable, "-c", KILLED, str(killed)], check=False)
+        assert list(killed.parent.glob(f".{killed.name}.*"))
         again()
-        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+        assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
 def test_check__says_whether_training_may_start(

@@ -35,6 +35,7 @@ from ubr.weights.common import disk
 from ubr.weights.common.callbacks import MetricsFile
 from ubr.weights.common.claims import Claimed
 from ubr.weights.common.trainer import StepsFrom
+from ubr.weights.provenance import Provenance
 from ubr.weights.scorer import score_grid
 
 CPU = Machine(accelerator="cpu")
@@ -422,6 +423,17 @@ def test_plan__splits_by_patient_and_says_what_is_too_short(tmp_path: Path) -> N
         plan(store, toy_recipe(), ["nobody"])
 
 
+def test_plan__says_which_series_are_damaged(tmp_path: Path) -> None:
+    store = toy_store(tmp_path / "store", volumes=10, slices=12)
+    row = store.path / "series" / f"{store.rows()[0].key}.json"
+    row.write_bytes(row.read_bytes()[:-9])
+    store.rebuild()
+    assert any(
+        said.startswith("1 series cannot be used: its row in the store is damaged")
+        for said in plan(store, toy_recipe()).notes
+    )
+
+
 def test_head__is_the_papers() -> None:
     """Conv6 (512 of 1x1) + ReLU, the mean of each map, one product; so it does not matter where in
     the map the body lies.
@@ -542,3 +554,10 @@ def test_last_quality__is_that_of_a_validation(
     (tmp_path / "metrics.jsonl").write_text(text + "\n")
     with pytest.raises(ValueError, match="is no validation; the run is damaged"):
         _last_quality(tmp_path)
+
+
+def test_provenance__tells_whether_scores_follow_mm() -> None:
+    for name, follows in (("default", True), ("lite", True), ("large", True), ("paper", False)):
+        made = {"recipe": recipe(name).described()}
+        assert Provenance.model_validate(made).follows_mm == follows, name
+    assert not Provenance().follows_mm, "of weights that say nothing"

@@ -27,6 +27,14 @@ OLD_SPELLINGS = {"licence": "license", "optimiser": "optimizer", "accelerator": 
 """Names of options in earlier versions, accepted without a word."""
 
 
+def given_in(words: Sequence[str], option: str) -> str | None:
+    """The text of one option, before the others are read; None if it is not among the words."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument(option, dest="found")
+    found: str | None = first.parse_known_args(words)[0].found
+    return found
+
+
 class Options(ArgumentParser):
     """The options of one verb.
 
@@ -91,9 +99,7 @@ class Options(ArgumentParser):
     ) -> dict[str, Any]:
         """Parameter -> value. A recipe, named by --recipe or a YAML file, gives the defaults."""
         words = self._spelled(words)
-        first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        first.add_argument("--recipe", default=default)
-        name = first.parse_known_args(words)[0].recipe
+        name = given_in(words, "--recipe") or default
         self.set_defaults(flat(make(name)))
         parsed = self.parse_args(words)
         if parsed.recipe != name:  # the YAML file names it

@@ -242,7 +242,7 @@ def parse_row(row: dict[str, str]) -> KeySlice:
     width, height = _integers(row, "Image_size", 2)
     if min(width, height) < 1:
         raise ValueError(f"Image_size {row['Image_size']!r} must be positive")
-    _check_unit(row, spacing_mm, max(width, height))
+    _check_unit(row, spacing_mm, (width, height))
     (lesion_type,), (noisy,), (patient,), (number,) = (
         _integers(row, c, 1)
         for c in ("Coarse_lesion_type", "Possibly_noisy", "Patient_index", "Train_Val_Test")
@@ -305,11 +305,14 @@ def _spacing(row: dict[str, str]) -> tuple[float, float, float]:
     return x_mm, y_mm, z_mm
 
 
-def _check_unit(row: dict[str, str], spacing_mm: tuple[float, float, float], side: int) -> None:
+def _check_unit(
+    row: dict[str, str], spacing_mm: tuple[float, float, float], size_px: tuple[int, int]
+) -> None:
     """Refuse a spacing that no CT has in mm, as one in cm, m or um is."""
     *pixel_mm, step_mm = spacing_mm
     in_plane = 0.1 <= min(pixel_mm) and max(pixel_mm) <= 10
-    field = side < WHOLE_PX or 60 <= side * max(pixel_mm) <= 1000
+    field_mm = max(n * mm for n, mm in zip(size_px, pixel_mm, strict=True))
+    field = max(size_px) < WHOLE_PX or 60 <= field_mm <= 1000
     # DeepLesion's validation and test images have steps of 0.25 to 5 mm.
     if not (in_plane and field and 0.2 <= step_mm <= 30):
         raise ValueError(

@@ -29,13 +29,15 @@ PLACE = ("z_mm", "low_mm", "high_mm")
 class SeriesCurve:
     """One series of a folder of scores.
 
-    scores, z_mm: a number for each slice. parts: a part for each slice, or none. row: its row of
-    series.csv. findings, landmarks: its rows of findings.csv and landmarks.csv.
+    scores, z_mm: a number for each slice. position_mm: the same, or none. parts: a part for each
+    slice, or none. row: its row of series.csv. findings, landmarks: its rows of findings.csv and
+    landmarks.csv.
     """
 
     key: str
     scores: NDArray[np.float64]
     z_mm: NDArray[np.float64]
+    position_mm: NDArray[np.float64] | None
     parts: NDArray[np.str_] | None
     row: dict[str, str]
     findings: tuple[Finding, ...]
@@ -72,6 +74,7 @@ def read_series(folder: Path) -> tuple[list[SeriesCurve], dict[str, Any]]:
             key,
             one["score"].astype(np.float64),
             one["z_mm"].astype(np.float64),
+            one.get("position_mm"),
             one["part"].astype(np.str_) if "part" in one else None,
             rows[key],
             findings.get(key, ()),
@@ -102,6 +105,7 @@ def about(one: SeriesCurve, parts: Sequence[str], thumbnails: Thumbnails | None)
         "z": _uneven(one.z_mm),
         "r": _number(one.r),
         "suspect": one.suspect,
+        "context": one.row.get("context", ""),
         "slope": _number(float(one.row["score_per_mm"])),
         "parts": one.row.get("parts", ""),
         "runs": _runs(one.parts, parts),
@@ -115,11 +119,15 @@ def about(one: SeriesCurve, parts: Sequence[str], thumbnails: Thumbnails | None)
         "findings": findings,
         "pictures": thumbnails.of_series(one.key, len(one.scores)) if thumbnails else [],
         "curve": [
-            [i, round(float(one.scores[i]), 3)]
+            [i, round(float(one.scores[i]), 3), *_position(one, i)]
             for i in spread(0, len(one.scores) - 1, POINTS)
             if math.isfinite(one.scores[i])
         ],
     }
+
+
+def _position(one: SeriesCurve, index: int) -> list[float]:
+    return [] if one.position_mm is None else [round(float(one.position_mm[index]), 1)]
 
 
 def _number(value: float) -> float | None:

@@ -29,12 +29,13 @@ function sliceAt(one, mm) {
   return nearest;
 }
 
-function scoreAt(one, index) {
+// Of a point of the curve, 1 is the score and 2 the position in mm, if there is one.
+function valueAt(one, index, which) {
   const next = one.curve.find(([i]) => i >= index);
   const before = one.curve.findLast(([i]) => i <= index);
-  if (!next || !before) return null;
+  if (!next || !before || next.length <= which) return null;
   const share = next[0] > before[0] ? (index - before[0]) / (next[0] - before[0]) : 0;
-  return before[1] + share * (next[1] - before[1]);
+  return before[which] + share * (next[which] - before[which]);
 }
 
 function ticks(low, high, most) {
@@ -135,9 +136,10 @@ function large(one) {
     return sliceAt(one, (x - left) / pxPerMm);
   };
   picture.addEventListener("mousemove", event => {
-    const i = slice(event), score = scoreAt(one, i);
+    const i = slice(event), score = valueAt(one, i, 1), mm = valueAt(one, i, 2);
     reading.textContent = `slice ${i}, ${position(one, i).toFixed(0)} mm`
-      + (score === null ? "" : `, score ${score.toFixed(2)}`);
+      + (score === null ? "" : `, score ${score.toFixed(2)}`)
+      + (mm === null ? "" : `, position ${mm.toFixed(0)} mm`);
   });
   picture.addEventListener("click", event => addLabel(one, slice(event)));
   picture.dataset.curve = one.key;

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import write_text
 
 from ...data.store import Store
+from ...reading.context import MM_PER_UNIT, Axis, on_axis
 from ...reading.finding import KINDS
 from ...reading.line import PAPER_R
 from ..pictures import at_levels
@@ -98,6 +100,7 @@ def _render(
         scale=common_scale(series),
         histogram=histogram(series),
         levels=_levels(series, thumbnails) if thumbnails else [],
+        positions=_have_positions(series),
         slices=sum(len(one.scores) for one in series),
         median_r=np.median(defined) if defined else None,
         paper_r=PAPER_R,
@@ -114,11 +117,17 @@ def _render(
 def _levels(
     series: Sequence[SeriesCurve], thumbnails: Thumbnails
 ) -> list[tuple[float, list[tuple[Any, ...]]]]:
-    """Slices at equal scores side by side (the paper's Fig. 2).
+    """Slices at equal scores side by side (the paper's Fig. 2), or at equal positions if there are
+    positions.
 
-    (score, (series, index, picture) of several series).
+    (score or mm, (series, index, picture) of several series).
     """
-    shown = [one for one in series if one.key in thumbnails.spacing_mm]
+    axis: Axis = "position" if _have_positions(series) else "score"
+    shown = [
+        replace(one, scores=np.asarray(on_axis(axis, one.scores, one.position_mm), np.float64))
+        for one in series
+        if one.key in thumbnails.spacing_mm
+    ]
     everything = np.concatenate([one.scores for one in shown])
     low, high = np.percentile(everything, [2, 98])
     levels = np.linspace(low, high, LEVELS).tolist()
@@ -129,5 +138,9 @@ def _levels(
             for one, index in cells
             for picture in thumbnails.of(one.key, [index])
         ]
-        rows.append((round(level, 1), made))
+        rows.append((round(level, 1) if axis == "score" else round(MM_PER_UNIT * level), made))
     return rows
+
+
+def _have_positions(series: Sequence[SeriesCurve]) -> bool:
+    return all(one.position_mm is not None for one in series)

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.made.trunk import SPACING, scan_of, trunk
+from tests.pretrain.scores.helpers import Stop, stopping
+from ubr.downstream.planting import write
 from ubr.downstream.planting.lesions import Lesion, plant_lesions
 from ubr.downstream.planting.places import find_places
 from ubr.downstream.planting.write import plant, scan_digest
 from ubr.pretrain.data.deeplesion.table import COLUMNS
 from ubr.pretrain.data.scans import Scan
 from ubr.pretrain.data.volume import Volume
+from ubr.weights.common.working import Working
 
 
 def scans(n: int = 4) -> Iterator[Scan]:
@@ -131,6 +134,74 @@ def test_plant__same_seed_same_bytes(written: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "other").keys() != contents(written).keys()
 
 
+@pytest.mark.parametrize("kept", range(3))
+def test_plant__stopped_and_repeated_gives_the_same_bytes(
+    kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(name: str) -> None:
+        plant(scans(3), tmp_path / name, per_scan=2, studies=2, whole=True, progress=False)
+
+    planted("unbroken")
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Working, "add", stopping(Working.add, kept))  # its slices are there by then
+        planted("cut")
+    assert not (tmp_path / "cut" / "DL_info.csv").exists()
+    assert len(list((tmp_path / "cut" / "Images_png").iterdir())) == 2 * (kept + 1)
+    with monkeypatch.context() as patch:  # no scan is planted twice
+        patch.setattr(write, "plant_lesions", stopping(plant_lesions, 2 * (3 - kept)))
+        planted("cut")
+    assert contents(tmp_path / "cut") == contents(tmp_path / "unbroken")
+    with pytest.raises(ValueError, match="is finished; give a new `out`"):
+        planted("cut")
+
+
+def test_plant__a_folder_begun_with_other_scans_or_options_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Working, "add", stopping(Working.add, 1))
+        plant(scans(3), tmp_path / "set", per_scan=1, progress=False)
+    others = [scan_of(trunk(seed=9), "another"), *scans(3)]
+    with pytest.raises(ValueError, match="was begun with other scans; give the scans it was"):
+        plant(others, tmp_path / "set", per_scan=1, progress=False)
+    with pytest.raises(ValueError, match="was begun with seed 0, not 1"):
+        plant(scans(3), tmp_path / "set", per_scan=1, seed=1, progress=False)
+
+
+@pytest.mark.parametrize("kind", ["nodule", "liver"])
+def test_plant__whole_scans_say_where_lesions_lie_in_space(kind: str, tmp_path: Path) -> None:
+    hu = trunk(noise=0)
+    options: dict[str, Any] = {"per_scan": 1, "kinds": (kind,), "progress": False}
+    plant([scan_of(hu)], tmp_path / "set", whole=True, **options)
+    folder = tmp_path / "set" / "Images_png" / "000001_01_01"
+    assert len(list(folder.iterdir())) == len(hu)
+    stored = [np.asarray(Image.open(folder / f"{z + 1:03d}.png")).astype(int) for z in range(56)]
+    changed = np.abs(np.stack(stored) - 32768 - hu)
+    inside = changed > changed.max() / 2
+    areas = inside.sum((1, 2))
+    shown = np.flatnonzero(areas >= max(4, areas.max() / 10))
+    with (tmp_path / "set" / "lesions.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["folder"], row["kind"]) == ("000001_01_01", kind)
+    ends = [int(row["first_slice"]) - 1, int(row["last_slice"]) - 1]
+    assert np.abs(np.array(ends) - shown[[0, -1]]).max() <= 1  # its texture moves the half
+    assert int(row["key_slice"]) == areas.argmax() + 1
+    _, y, x = np.nonzero(inside[shown[0] : shown[-1] + 1])
+    edges = np.array([float(row[name]) for name in ("x1", "y1", "x2", "y2")])
+    margin = 5 / SPACING[1]
+    outline = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
+    reached = edges + np.array([margin, margin, -margin, -margin])
+    # Measurements have four ends; on a slant they reach less far than the lesion does.
+    assert np.abs(reached - outline).max() < 0.25 * (outline[2:] - outline[:2]).max() + 1
+    sides = (outline[2:] - outline[:2]) * SPACING[1]
+    assert max(sides) * 0.95 - 2 < float(row["diameter_mm"]) < np.hypot(*sides) + 2
+    plant([scan_of(hu)], tmp_path / "keys", **options)
+    assert not (tmp_path / "keys" / "lesions.csv").exists()
+    assert (tmp_path / "keys" / "DL_info.csv").read_bytes() == (
+        tmp_path / "set" / "DL_info.csv"
+    ).read_bytes()
+
+
 def test_plant__a_scan_takes_the_same_lesions_whatever_the_order(
     written: Path, tmp_path: Path
 ) -> None:
@@ -188,7 +259,7 @@ def test_plant__mistakes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "nothing half made is left"
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    with pytest.raises(ValueError, match="is not an empty folder"):
+    with pytest.raises(ValueError, match="is not empty, or a file; give a new"):
         plant([scan], tmp_path / "full")
     with pytest.raises(ValueError, match="int16"):
         scan_of(np.zeros((3, 3, 3), np.float32))  # type: ignore[arg-type]

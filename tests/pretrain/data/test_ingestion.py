@@ -17,6 +17,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom import Dataset
 
 from ubr.pretrain.data import ingestion
 from ubr.pretrain.data.ingestion import DIED, Ingested, ingest
@@ -24,7 +25,7 @@ from ubr.pretrain.data.store import SAME_CONTENT, Store, StoreError
 from ubr.pretrain.data.volume import UnusableError
 from ubr.weights.common.notes import Note, note
 
-from ...made.dicom import Made, expected, write
+from ...made.dicom import Made, Z, enhanced, expected, write
 from ...made.odd import brighter, latin_folder, odd_entries
 
 
@@ -325,6 +326,22 @@ def test_a_uid_of_another_patient_in_the_store__makes_a_series_of_its_own(tmp_pa
     # Both at once: the one that is there is recognized by its content.
     run(tmp_path, store=store)
     assert len(Store.open(store).usable()) == 2
+
+
+def test_a_uid_of_another_patient_in_the_store__of_a_file_with_two_stacks(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    for number, patient in enumerate(["ONE", "OTHER"]):
+        image = enhanced(np.tile(np.arange(len(Z)), 2))
+        for k, functional in enumerate(image.PerFrameFunctionalGroupsSequence):
+            functional.FrameContentSequence = [Dataset()]
+            functional.FrameContentSequence[0].TemporalPositionIndex = 1 + k // len(Z)
+        image.PatientID, image.SeriesInstanceUID, image.StudyInstanceUID = patient, "1.2.3", "1.2.4"
+        stored = np.frombuffer(image.PixelData, np.uint16).reshape(2, -1)
+        brightness = np.array([[2 * number], [2 * number + 1]], np.uint16)
+        image.PixelData = (stored + brightness).astype(np.uint16).tobytes()
+        write(tmp_path / patient, [image])
+        assert len(run(tmp_path / patient, store=store).taken) == 2
+    assert len(Store.open(store).usable()) == 4
 
 
 # What goes wrong

@@ -45,12 +45,23 @@ def test_regions__are_read_back_as_they_were(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0.json", "1.json"]
 
 
+def test_regions__of_positions_say_so_and_of_scores_are_as_ever(tmp_path: Path) -> None:
+    by_score, by_position = regions(), regions(axis="position")
+    stored = json.loads(by_score.save(tmp_path / "score.json").read_text())
+    assert "axis" not in stored and "axis" not in by_score.described()
+    assert by_position.described() == {**by_score.described(), "axis": "position"}
+    again = Regions.load(by_position.save(tmp_path / "position.json"))
+    assert again == by_position and again.axis == "position"
+    assert Regions.load(tmp_path / "score.json").axis == "score"
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"format": 2}, "regions format 2, this version reads 1; upgrade"),
         ({"borders": []}, "damaged regions file .*0 borders between the parts"),
         ({"landmarks": None}, "damaged regions file"),
+        ({"axis": "mm"}, "damaged regions file .*axis"),
         ({"scale": ["lung_apex", "nose"]}, "damaged regions file .*'nose' is none"),
         (
             {"borders": [asdict(level(20.0)), asdict(level(10.0))]},

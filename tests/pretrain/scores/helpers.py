@@ -55,7 +55,7 @@ KILLING = """
 import os, signal, sys
 from multiprocessing import active_children
 from ubr.pretrain.cli import main
-from ubr.pretrain.scores.working import Working
+from ubr.weights.common.working import Working
 
 add, kept = Working.add, []
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ubr.pretrain.scores.read import read_curves, read_features, read_slices
+from ubr.pretrain.scores.read import read_curves, read_features, read_slices, usual_axis
 from ubr.pretrain.scores.scored import Scored
 from ubr.pretrain.scores.write import TableOptions
 from ubr.weights.common.notes import note
@@ -135,6 +135,8 @@ def test_tables__that_do_not_belong_together_are_one_line(
         ("score", None, "column score is damaged"),
         ("score", [float("inf")], "a score is no number"),
         ("score", [float("nan")], "a score is no number"),
+        ("position_mm", [float("nan")], "a position is no number"),
+        ("position_mm", ["x"], "column position_mm is damaged"),
         ("index", None, r"cannot be read \(KeyError\)|cannot be read"),
     ],
 )
@@ -159,3 +161,19 @@ def test_read_curves__forged_settings_are_one_line(text: str, tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"slices\.parquet") as raised:
         read_curves(tmp_path)
     assert len(str(raised.value)) < 400
+
+
+def test_read_curves__of_positions_where_there_are_some(tmp_path: Path) -> None:
+    rows = [series("a", LINE / 4), series("b", LINE[:20] / 4 + 2)]
+    written(tmp_path / "with", rows, TableOptions(positions=True))
+    written(tmp_path / "without", rows)
+    assert usual_axis(tmp_path / "with") == "position"
+    assert usual_axis(tmp_path / "without") == "score"
+    slices, _ = read_slices(tmp_path / "with")
+    curves, _ = read_curves(tmp_path / "with", "position")
+    for key, curve in curves.items():
+        assert 50 * curve.scores == pytest.approx(slices[key]["position_mm"])
+    scores = [read_curves(tmp_path / name)[0]["a"].scores for name in ("with", "without")]
+    assert np.array_equal(*scores) and scores[0] == pytest.approx(LINE / 4)
+    with pytest.raises(ValueError, match="these scores have no positions"):
+        read_curves(tmp_path / "without", "position")

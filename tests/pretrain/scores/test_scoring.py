@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ from ubr.pretrain.data.store.values import write_values
 from ubr.pretrain.reading.classifier import Classifier
 from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.scores import adding
-from ubr.pretrain.scores.read import read_features, read_slices
+from ubr.pretrain.scores.read import read_features, read_slices, usual_axis
 from ubr.pretrain.scores.scoring import score, share
-from ubr.pretrain.scores.working import Working
 from ubr.weights import Regressor, Weights
+from ubr.weights.common.stored import values_sha256
+from ubr.weights.common.working import Working
 
 from .helpers import SERIES, Stop, contents, rows, run, stopping
 
@@ -392,3 +394,46 @@ def test_summary__says_what_was_scored_and_how(weights: Weights, tmp_path: Path)
     assert said["left_out"] == [
         {"series": "", "reason": "not DICOM, NIfTI, NRRD, MetaImage or PNG"}
     ]
+
+
+def in_mm(of: Weights) -> Weights:
+    """The same weights, as if the position loss had been on."""
+    return replace(of, provenance={**of.provenance, "recipe": {"position_weight": 1.0}})
+
+
+@pytest.mark.parametrize("every_mm", [None, 10.0])
+def test_positions__are_written_for_weights_whose_scores_follow_mm(
+    every_mm: float | None, world: Path, weights: Weights, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"workers": 0, "progress": False, "every_mm": every_mm}
+    done = score(in_mm(weights), [world / "store"], tmp_path / "s", **options)
+    plain = score(weights, [world / "store"], tmp_path / "plain", **options)
+    assert usual_axis(done.folder) == "position" and usual_axis(plain.folder) == "score"
+    for one, other in zip(done.series, plain.series, strict=True):
+        assert np.array_equal(one.scores, other.scores) and other.position_mm is None
+        assert one.position_mm is not None and one.context in ("series", "slices")
+        if one.context == "series":
+            offset = np.median(50.0 * one.scores.astype(np.float64) - one.z_mm)
+            assert one.position_mm == pytest.approx(one.z_mm + offset)
+        else:
+            assert one.position_mm == pytest.approx(50.0 * one.scores)
+    assert any(one.context == "series" for one in done.series)
+
+
+def test_positions__regions_that_read_them_are_refused_for_other_weights(
+    world: Path, weights: Weights, tmp_path: Path
+) -> None:
+    level = Level(0.0, None, 1, (), ())
+    regions = Regions(weights.sha256(), (), (), {"dome": level}, axis="position")
+    with pytest.raises(ValueError, match="trained without the position loss"):
+        score(weights, [world / "store"], tmp_path / "s", regions=regions)
+    assert not (tmp_path / "s").exists()
+    given = {"regions": regions, "workers": 0, "progress": False}
+    score(in_mm(weights), [world / "store"], tmp_path / "s", **given)
+    settings = json.loads((tmp_path / "s" / "settings.json").read_text())
+    assert settings["regions_sha256"] == values_sha256(regions.described())
+    by_score = replace(regions, axis="score")
+    with pytest.raises(ValueError, match="was begun with regions"):
+        score(in_mm(weights), [world / "store"], tmp_path / "s", **{**given, "regions": by_score})
+    without_axis = {name: v for name, v in asdict(by_score).items() if name != "axis"}
+    assert values_sha256(by_score.described()) == values_sha256(without_axis), "as ever"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from ubr.pretrain.scores import scoring, single
+from ubr.pretrain.scores.series import SeriesScores
+from ubr.pretrain.scores.write import TableOptions, write_tables
 from ubr.weights.common.notes import Note, note
 
 from ...made.dicom import Made, write
 from ...made.scans import CANONICAL, cut, grid
-from ...made.scores import scored_by_darkness, weights
+from ...made.scores import regions, scored_by_darkness, weights
 
 
 def test_score_scan__is_what_score_writes(tmp_path: Path) -> None:
@@ -47,3 +51,21 @@ def test_score_scan__what_the_library_logs_is_not_shown(
     with pytest.raises(ValueError, match="damaged or truncated NIfTI file"):
         single.score_scan(weights(), path)
     assert not caplog.records
+
+
+def test_read_by__is_what_the_tables_hold_for_the_scan_alone(tmp_path: Path) -> None:
+    of = weights()
+    z = np.arange(80) * 5.0
+    wavy = ((z + 30 * np.sin(z / 40)) / 50).astype(np.float32)
+    gap = np.concatenate([wavy[:40], wavy[40:] + 4])
+    for name, scores in (("line", wavy), ("gap", gap), ("reversed", wavy[::-1])):
+        one = SeriesScores(name, scores, z, (), "")
+        folder = tmp_path / name
+        folder.mkdir()
+        write_tables(folder, lambda one=one: iter([one]), [], TableOptions(positions=True), {})
+        written = pq.read_table(folder / "slices.parquet")["position_mm"].to_numpy()
+        by_position = replace(regions(of), axis="position")
+        read = single.read_by(by_position, scores.astype(np.float64), z)
+        np.testing.assert_allclose(50 * read, written, atol=1e-9)
+        assert single.read_by(regions(of), scores, z) is scores
+        assert single.read_by(None, scores, z) is scores

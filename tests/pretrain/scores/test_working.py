@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from tests.pretrain.data.test_ingestion import write_nifti
-from ubr.pretrain.scores import adding, working
+from ubr.pretrain.scores import adding
 from ubr.pretrain.scores.scoring import score
 from ubr.weights import Weights
+from ubr.weights.common import working
 from ubr.weights.common.claims import Claimed
 
 from .helpers import SERIES, Stop, contents, rows, run, start_killing, stopping

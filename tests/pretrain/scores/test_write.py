@@ -125,3 +125,53 @@ def test_tables__are_the_same_however_few_series_are_in_memory(
     assert pq.read_table(tmp_path / "s" / "slices.parquet").equals(
         pq.read_table(world / "whole" / "slices.parquet")
     )
+
+
+def wavy(n: int = 100) -> NDArray[np.float64]:
+    """A line of 1 mm a mm under errors of 30 mm that come and go, in score; slices of 4 mm."""
+    z = np.arange(n) * 4.0
+    return (z + 30 * np.sin(z / 40)) / 50
+
+
+def test_write__positions_are_the_line_where_nothing_was_found_and_else_the_scores(
+    tmp_path: Path,
+) -> None:
+    rows = [series(f"{i}", wavy()) for i in range(6)] + [series("8", wavy()[::-1])]
+    scored = written(tmp_path / "scores", rows, TableOptions(positions=True))
+    slices, _ = read_slices(tmp_path / "scores")
+    z = np.arange(100) * 4.0
+    offset = np.median(50 * wavy() - z)
+    assert slices["3"]["position_mm"] == pytest.approx(z + offset, abs=1e-4)
+    assert slices["8"]["position_mm"] == pytest.approx(50 * wavy()[::-1], abs=1e-4)
+    contexts = [row["context"] for row in table(tmp_path / "scores" / "series.csv")]
+    assert contexts == ["series"] * 6 + ["slices"] == [one.context for one in scored.series]
+    assert scored.series[3].position_mm == pytest.approx(slices["3"]["position_mm"])
+    assert "positions      6 series by one line, 0 by several" in scored.table()
+    assert ", 1 slice by slice" in scored.table()
+    plain = written(tmp_path / "plain", rows)
+    for name in ("findings.csv", "left_out.csv"):  # faults are looked for in the scores
+        there, here = (tmp_path / folder / name for folder in ("scores", "plain"))
+        assert there.read_bytes() == here.read_bytes()
+    assert "position_mm" not in read_slices(tmp_path / "plain")[0]["3"]
+    assert "context" not in table(tmp_path / "plain" / "series.csv")[0]
+    assert plain.series[0].position_mm is plain.series[0].context is None
+    assert "by one line" not in plain.table()
+
+
+def test_write__regions_read_positions_if_they_say_so(tmp_path: Path) -> None:
+    z = np.arange(100) * 4.0
+    levels = {"score": wavy(), "position": (z + np.median(50 * wavy() - z)) / 50}
+    passed = {axis: int(np.flatnonzero(numbers >= 4)[0]) for axis, numbers in levels.items()}
+    assert abs(passed["score"] - passed["position"]) > 3
+    for axis, at in passed.items():
+        level = Level(4.0, None, 1, (), ())
+        landmarks = {"a": level, "b": Level(6.0, None, 1, (), ())}
+        regions = Regions("ab", ("up", "down"), (level,), landmarks, ("a", "b"), axis=axis)
+        options = TableOptions(regions, positions=True)
+        written(tmp_path / axis, [series("a", wavy())], options)
+        found = read_slices(tmp_path / axis)[0]["a"]
+        place = table(tmp_path / axis / "landmarks.csv")[0]
+        assert float(place["z_mm"]) == pytest.approx(z[at] - 2)
+        assert np.flatnonzero(found["part"] == "down")[0] == at
+        assert found["position"] == pytest.approx(100 * (levels[axis] - 4) / 2, abs=1e-3)
+        assert table(tmp_path / axis / "series.csv")[0]["parts"] == "up; down"

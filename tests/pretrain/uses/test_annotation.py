@@ -21,8 +21,9 @@ from pydicom import config
 from pydicom.uid import RLELossless
 
 from ubr.pretrain.cli import main
-from ubr.pretrain.reading.regions import Regions
+from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.uses.annotation import annotate
+from ubr.weights import scorer
 
 from ...made.dicom import Made, Z, enhanced, write
 from ...made.scans import CANONICAL, grid
@@ -391,3 +392,19 @@ def errors(path: Path) -> set[str]:
     return {
         line for line in (judged.stdout + judged.stderr).splitlines() if line.startswith("Error")
     }
+
+
+def test_report__images_are_those_at_the_positions_and_scores_stay_scores(
+    tmp_path: Path, made: list[pydicom.Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = ((200 + 5.0 * np.arange(20)) / 50).astype(np.float32)
+    scores[6:10] += 0.5
+    monkeypatch.setattr(scorer, "score_slices", lambda *_: scores)
+    level = Level(4.65, None, 1, (), ())
+    chosen = Regions(WEIGHTS.sha256(), (), (), {"iliac_crest": level}, axis="position")
+    done(tmp_path, chosen)
+    (group,) = groups(tmp_path).values()
+    (image,) = shown(group)
+    at = [str(ds.SOPInstanceUID) for ds in made].index(image)
+    assert at in (6, 7), "232.5 mm lies between the two"
+    assert number(group)[1] == pytest.approx(float(scores[at]), abs=1e-3)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
+from ubr.pretrain.cli import main
 from ubr.pretrain.reading.regions import Regions
 from ubr.pretrain.scores.read import read_curves
 from ubr.pretrain.uses.calibration import calibrate
@@ -37,14 +38,21 @@ two,45,,iliac_crest
 THREE = "three,0-9,chest,\nthree,10-29,abdomen,\nthree,30-59,pelvis,\nthree,10,,liver_dome\n"
 
 
-def write_scores(folder: Path, curves: dict[str, NDArray[np.float64]]) -> Path:
+def write_scores(
+    folder: Path,
+    curves: dict[str, NDArray[np.float64]],
+    positions: dict[str, NDArray[np.float64]] | None = None,
+) -> Path:
     """As `score` writes them, but with rows in any order."""
     folder.mkdir()
-    rows = [(key, i, 5.0 * i, s) for key, scores in curves.items() for i, s in enumerate(scores)]
+    names = ["series", "index", "z_mm", "score", *(["position_mm"] if positions else [])]
+    rows = [
+        (key, i, 5.0 * i, s, *([float(positions[key][i])] if positions else []))
+        for key, scores in curves.items()
+        for i, s in enumerate(scores)
+    ]
     rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
-    columns = dict(
-        zip(("series", "index", "z_mm", "score"), map(list, zip(*rows, strict=True)), strict=True)
-    )
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
     table = pa.table(columns, metadata={"ubr": json.dumps({"weights_sha256": SHA})})
     pq.write_table(table, folder / "slices.parquet")
     return folder
@@ -442,3 +450,43 @@ def test_parts__scores_that_fall_contradict_labels_that_agree(tmp_path: Path) ->
         "2 labelled volumes: if they are right, the weights are at fault",
     ):
         calibrate(folder, labels(tmp_path, HEADER + ONE + TWO), tmp_path / "r.json")
+
+
+def test_calibrate__reads_positions_where_there_are_some_or_scores_if_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    curves = {"one": Z / 10, "two": Z / 10 - 2.5, "three": Z / 10 + 5}
+    # In units of the score, what a line says of each: 0.3 more than its slices do.
+    positions = {key: 50 * (curve + 0.3) for key, curve in curves.items()}
+    folder = write_scores(tmp_path / "both", curves, positions)
+    plain = write_scores(tmp_path / "plain", curves)
+    text = labels(tmp_path, HEADER + ONE + TWO + THREE)
+    found = calibrate(folder, text, tmp_path / "position.json").regions
+    assert found.axis == "position" and Regions.load(tmp_path / "position.json") == found
+    asked = calibrate(folder, text, tmp_path / "score.json", axis="score").regions
+    assert asked.axis == "score"
+    without = calibrate(plain, text, tmp_path / "plain.json").regions
+    assert without == asked
+    bent = {key: mm + 20 * np.sin(Z / 20) for key, mm in positions.items()}
+    other = write_scores(tmp_path / "bent", curves, bent)
+    by_scores = calibrate(other, text, tmp_path / "bent.json").by_scores
+    assert by_scores == asked.levels() != found.levels()
+    for name, level in found.levels().items():
+        assert level.score == pytest.approx(asked.levels()[name].score + 0.3)
+        assert level.residuals_mm == pytest.approx(asked.levels()[name].residuals_mm)
+    assert found.pairs_mm == pytest.approx(asked.pairs_mm)
+    with pytest.raises(ValueError, match="these scores have no positions"):
+        calibrate(plain, text, tmp_path / "no.json", axis="position")
+    with pytest.raises(ValueError, match="axis must be one of score, position, none, got 'mm'"):
+        calibrate(folder, text, tmp_path / "no.json", axis="mm")  # type: ignore[arg-type]
+    command = ["calibrate", str(folder), str(text), "--out"]
+    assert main([*command, str(tmp_path / "a.json")]) == 0
+    told = capsys.readouterr().out
+    assert "calibrated on 3 volumes, by positions" in told and "at mm" in told
+    assert "median mm  by scores" in told
+    dome = next(line.split() for line in told.splitlines() if line.startswith("liver_dome"))
+    assert float(dome[1]) == round(50 * found.landmarks["liver_dome"].score)
+    assert main([*command, str(tmp_path / "b.json"), "--axis", "score"]) == 0
+    told = capsys.readouterr().out
+    assert "calibrated on 3 volumes, by scores" in told and "by scores  coverage" not in told
+    assert Regions.load(tmp_path / "b.json") == asked

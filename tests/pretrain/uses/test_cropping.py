@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ubr.pretrain.cli import main
+from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.uses.cropping import crop
+from ubr.weights import scorer
 
 from ...made.dicom import Made, X, Y, Z, expected, write
 from ...made.scans import CANONICAL, grid
@@ -437,3 +439,23 @@ def test_partial__without_regions_says_which_scores_there_are(tmp_path: Path) ->
     scan = stored(tmp_path / "ct.nii", grid())
     with pytest.raises(ValueError, match=r"not show 1e7: it shows scores -?\d.*\(r 1.00\); set"):
         crop(scan, WEIGHTS, None, tmp_path / "p.nii.gz", start=str(between(9)), end="1e7")
+
+
+def test_crop__between_positions_if_the_regions_read_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores of this body with one bad stretch: 1 mm a mm below 200, but for slices 6 to 9."""
+    scan = stored(tmp_path / "ct.nii.gz", grid())
+    z = 5.0 * np.arange(20)
+    scores = (200 + z) / 50
+    scores[6:10] += 0.5
+    monkeypatch.setattr(scorer, "score_slices", lambda *_: scores.astype(np.float32))
+    level = {"a": Level(4.65, None, 1, (), ()), "b": Level(5.55, None, 1, (), ())}
+    kept = {}
+    for axis in ("score", "position"):
+        chosen = Regions(WEIGHTS.sha256(), (), (), level, axis=axis)
+        done = crop(scan, WEIGHTS, chosen, tmp_path / f"{axis}.nii.gz", start="a", end="b")
+        kept[axis] = (done.first, done.last)
+        assert done.r < 0.99, "of the scores"
+    assert kept["position"] == (7, 15), "232.5 to 277.5 mm"
+    assert kept["score"] == (6, 15)

@@ -225,3 +225,23 @@ def test_mistakes__a_folder_that_holds_no_scores(tmp_path: Path) -> None:
     z = np.arange(3.0)
     with pytest.raises(ValueError, match="one series only"):
         same_level(folder(tmp_path / "one", {"a": (z, z)}), "a", 0)
+
+
+def test_same_level__reads_what_the_regions_read_and_else_positions_if_there_are_some(
+    tmp_path: Path,
+) -> None:
+    z = np.arange(0.0, 300, 5)
+    bent = z + 40 * np.sin(z / 60)
+    curves = {"given": (z, bent / 50), "other": (z, (bent[::-1].max() - bent[::-1]) / 50 + 1)}
+    path = folder(tmp_path / "scores", curves)
+    table = pq.read_table(path / "slices.parquet")
+    mm = pa.array(np.concatenate([z, z + 70]))  # the other begins 70 mm lower
+    pq.write_table(table.append_column("position_mm", mm), path / "slices.parquet")
+    by_position = replace(regions(), axis="position")
+    (there,) = same_level(path, "given", 30, regions=by_position, coverage=0.8)
+    assert there.z_mm == pytest.approx(80, abs=2.6) and there.low_mm is not None
+    assert same_level(path, "given", 30)[0].z_mm == there.z_mm
+    (by_score,) = same_level(path, "given", 30, regions=regions(), coverage=0.8)
+    scores = curves["other"][1]
+    at = z[np.flatnonzero(scores >= curves["given"][1][30])[0]]
+    assert by_score.z_mm == pytest.approx(at - 2.5) and abs(at - 80) > 20

@@ -373,6 +373,42 @@ def test_page__shows_slices_of_every_series(tmp_path: Path, store: Store) -> Non
     assert shown == [0, 7, 14, 22, 29]
 
 
+def test_page__shows_positions_where_the_scores_have_them(tmp_path: Path, store: Store) -> None:
+    keys = sorted(row.key for row in store.rows())
+    scores = write_scores(tmp_path / "scores", keys)
+    plain = report(scores, tmp_path / "plain.html", store=store.path).read_text()
+    assert "Slices at equal scores" in plain and "<dt>position</dt>" not in plain
+    table = pq.read_table(scores / "slices.parquet")
+    # A line at equal positions, though scores of the second series are 10 higher everywhere.
+    second = 10.0 * (np.array(table["series"]) == keys[1])
+    mm = 50.0 * np.array(table["score"])
+    table = table.set_column(3, "score", pa.array((mm / 50 + second).astype(np.float32)))
+    table = table.append_column("position_mm", pa.array(mm))
+    pq.write_table(table, scores / "slices.parquet")
+    rows = (scores / "series.csv").read_text().splitlines()
+    contexts = ["context", "series", "pieces", "slices"]
+    joined = [f"{row},{context}\n" for row, context in zip(rows, contexts, strict=True)]
+    (scores / "series.csv").write_text("".join(joined))
+    page = report(scores, tmp_path / "r.html", store=store.path)
+    text, data = page.read_text(), data_of(page)
+    assert "Slices at equal positions" in text and "<dt>position</dt>" in text
+    assert [one["context"] for one in data["series"]] == contexts[1:]
+    assert data["series"][1]["curve"][3] == [3, 13.0, 150.0]
+    level = re.search(r'class="level"><b>(\d+)</b>(.*?)</div></div>', text, re.DOTALL)
+    assert level
+    indices = {int(i) for i in re.findall(r'data-slice="(\d+)"', level[2])}
+    assert len(indices) == 1 and abs(50 * indices.pop() - int(level[1])) <= 25
+    hover = (
+        "document.querySelectorAll('.key').forEach(key => key.click());"
+        "document.querySelectorAll('svg.large').forEach(one => one.dispatchEvent(new MouseEvent("
+        "'mousemove', { clientX: one.getBoundingClientRect().left + 50 })));"
+    )
+    dom = in_browser(page, hover)
+    assert dom.count("slice 0, 0 mm, score 0.00, position 0 mm") == 2
+    assert dom.count("slice 0, 0 mm, score 10.00, position 0 mm") == 1
+    assert dom.count("a line for each sound stretch") == dom.count("no line fits the series") == 1
+
+
 def test_report__makes_folders_and_replaces_only_when_told(tmp_path: Path) -> None:
     scores = write_scores(tmp_path / "scores", ["a" * 16])
     page = report(scores, tmp_path / "new" / "folder" / "r.html")

@@ -1,8 +1,8 @@
 """A folder of results that can be interrupted at any moment and resumes: each finished series is
 kept in a file of its own.
 
-    SCORES/settings.json      what the result depends on besides the series
-    SCORES/working/KEY.npz    arrays of one series; the folder is gone once the tables stand
+    FOLDER/settings.json      what the result depends on besides the series
+    FOLDER/working/KEY.npz    arrays of one series; the folder is gone once the tables stand
 
 Every file appears whole or not at all.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common import doors
-from ubr.weights.common.disk import is_part, make_folder, sweep, whole, write_text
+from . import doors
+from .disk import is_part, make_folder, sweep, whole, write_text
 
 
 class Working:
@@ -29,7 +29,7 @@ class Working:
     Nothing is written before the first series is added.
 
     Args:
-        folder: SCORES.
+        folder: of the results.
         settings: what the result depends on besides the series, as JSON values.
         last: the table whose presence says that all stand.
 
@@ -73,6 +73,31 @@ class Working:
         """The series that were there when this was first asked."""
         return frozenset(path.stem for path in self.path.glob("*.npz"))
 
+    def already(self, keys: Collection[str], listed: Callable[[], set[str]]) -> set[str]:
+        """The series that an earlier call has finished.
+
+        Args:
+            keys: of the series that are given now.
+            listed: the keys in the tables, where these stand.
+
+        Raises:
+            ValueError: that call was given other series.
+        """
+        if self.finished:
+            there = listed() - {""}
+            if others := len(there ^ set(keys)):
+                raise ValueError(
+                    f"{self.folder} is finished, and {others} series differ in these sources; "
+                    "give a new `out`"
+                )
+            return there
+        if self.keys.isdisjoint(keys) and self.keys:
+            raise ValueError(
+                f"{self.folder} was begun with other series; give the sources it was begun with, "
+                "or a new `out`"
+            )
+        return set(self.keys.intersection(keys))
+
     def begin(self) -> None:
         """Make the folder, where it is not there."""
         if not self.path.is_dir() or self.path.is_symlink():
@@ -94,7 +119,7 @@ class Working:
             return {**{name: found[name] for name in needed}, **found}
         except Exception:  # of a damaged archive NumPy raises anything
             raise ValueError(
-                f"{path} is damaged; delete it, and the same command scores this series again"
+                f"{path} is damaged; delete it, and the same command does this series again"
             ) from None
 
     def finish(self, made: Path, tables: Sequence[str]) -> None:

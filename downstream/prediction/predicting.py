@@ -1,0 +1,236 @@
+"""A trained detector on scans: every slice looked at, boxes linked, tables in a folder.
+
+However often it is interrupted, the tables equal those of an uninterrupted call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+
+from ubr.pretrain.data.scans import Scans, UnreadScan, scans_of, why_unread
+from ubr.pretrain.data.volume import LeftOut, Volume
+from ubr.pretrain.data.workers import DIED, Workers, chosen, each
+from ubr.weights.common.checks import check_choice
+from ubr.weights.common.claims import claiming
+from ubr.weights.common.disk import scratch
+from ubr.weights.common.progress import progress_bar
+from ubr.weights.common.working import Working
+
+from .boxes import Boxes, joined
+from .linking import GAP_MM, MIN_SCORE, OVERLAP, link
+from .tables import LAST, TABLES, Predicted, SeriesFindings, read_table, write_tables
+
+if TYPE_CHECKING:
+    from .looking import Looker
+
+Which = Literal["best", "last"]
+
+
+@claiming("out", fills=True)
+def predict(
+    run: Path,
+    sources: Sequence[str | Path],
+    out: Path,
+    *,
+    which: Which = "best",
+    min_score: float = MIN_SCORE,
+    top: int | None = None,
+    every_mm: float | None = None,
+    scorer: str | None = None,
+    workers: int = 1,
+    with_paths: bool = False,
+    device: str = "auto",
+    progress: bool = True,
+) -> Predicted:
+    """Look for lesions in every slice of scans, and link boxes across slices into findings.
+
+    An interrupted call resumes where it is repeated: a series that was finished is kept.
+
+    Args:
+        run: a run folder of `ubr-detect train`.
+        sources: one store, or any number of files and folders with DICOM, NIfTI, NRRD, MHA or
+            16-bit PNG series.
+        out: a new folder for the tables, or one that the same call began.
+        which: "best" (by recall on the validation images) or "last".
+        min_score: boxes with a smaller score are left out.
+        top: keep at most so many findings of each series, the surest; without it, all.
+        every_mm: largest distance in mm between the slices that are looked at; without it, every
+            slice. Lesions that lie between them are missed.
+        scorer: for a detector with position, the weights file whose scores it was trained with.
+        workers: processes (threads for a store) that read the next series; 0 reads in between.
+        with_paths: also write which file or folder each series was read from. Paths may hold a
+            name.
+        device: "auto", "cpu", "cuda", "cuda:1".
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: there is no run, an option is out of range, the scorer is missing or not the one
+            of the training, sources hold no usable series, or `out` holds something else or was
+            begun with other options.
+    """
+    check_choice("which", which, Which)
+    staff = chosen(workers, None, default=1, least=0)
+    _check_options(min_score, top, every_mm)
+    looker, settings = _opened(Path(run), which, scorer, device)
+    settings |= {"min_score": min_score, "top": top, "every_mm": every_mm, "with_paths": with_paths}
+    working = Working(Path(out), settings, LAST)
+    scans = scans_of(sources, workers=staff, progress=progress, with_paths=with_paths)
+    return _predict(looker, scans, working, staff, progress)
+
+
+def _predict(
+    looker: Looker, scans: Scans, working: Working, staff: Workers, progress: bool
+) -> Predicted:
+    """Look at what was not looked at yet, and write the tables once all of it is."""
+    jobs, left_out = {job.key: job for job in scans.unread}, scans.left_out
+    damaged = {one.key for one in left_out if one.key}
+    already = working.already(jobs.keys() | damaged, lambda: _listed(working.folder)) - damaged
+    predicted = Predicted(working.folder, len(already & jobs.keys()))
+    if working.finished:
+        working.tidy()
+        return predicted
+    todo = [job for key, job in jobs.items() if key not in already]
+    left_out += _add_all(looker, todo, working, staff, progress)
+    done = sorted(jobs.keys() - {one.key for one in left_out})
+    if not done:
+        raise ValueError(f"none of the {len(left_out)} sources could be read: {left_out[0].reason}")
+    working.begin()
+    with scratch(working.path, "tables") as made:
+        found = (_series(working, jobs[key]) for key in done)
+        write_tables(made, found, left_out, working.settings)
+        working.finish(made, TABLES)
+    return predicted
+
+
+def _check_options(min_score: float, top: int | None, every_mm: float | None) -> None:
+    if not 0 <= min_score < 1:
+        raise ValueError(f"min_score must be at least 0 and below 1, got {min_score:g}")
+    if top is not None and top < 1:
+        raise ValueError(f"top must be at least 1, got {top}")
+    if every_mm is not None and not 0 < every_mm < math.inf:
+        raise ValueError(f"every_mm must be above 0, got {every_mm:g}")
+
+
+def _opened(
+    run: Path, which: Which, scorer: str | None, device: str
+) -> tuple[Looker, dict[str, object]]:
+    """The detector, and what makes it this one and no other."""
+    from ubr.weights.artifact import tensors_sha256
+    from ubr.weights.common.devices import to_device
+
+    from ..evaluation import load_detector, scorer_of
+    from ..positions import slice_position
+    from .looking import Looker
+
+    detector, recipe, inputs = load_detector(run, which)
+    weights = scorer_of(run, scorer)
+    position = slice_position(weights) if weights else None
+    settings: dict[str, object] = {
+        "detector_sha256": tensors_sha256(detector.state_dict()),
+        "recipe_sha256": recipe.sha256(),
+        "scorer_sha256": weights.sha256() if weights else None,
+        "overlap": OVERLAP,
+        "gap_mm": GAP_MM,
+    }
+    to_device(detector, device)
+    return Looker(detector, inputs, recipe.view, position), settings
+
+
+def _listed(folder: Path) -> set[str]:
+    """The series in the tables."""
+    tables = (read_table(folder, name) for name in ("series.csv", "left_out.csv"))
+    return {row["series"] for table in tables for row in table}
+
+
+def _read(unread: UnreadScan) -> Volume | str:
+    """The volume, or why not: one series must not end the others."""
+    try:
+        return unread.read().volume
+    except Exception as error:
+        return why_unread(error)
+
+
+def _add_all(
+    looker: Looker, todo: Sequence[UnreadScan], working: Working, staff: Workers, progress: bool
+) -> list[LeftOut]:
+    """Look at series and keep what is found. Returns those that cannot be read."""
+    from ubr.pretrain.data.gridding import spaced
+
+    left_out = []
+    every_mm = cast(float | None, working.settings["every_mm"])
+    least = cast(float, working.settings["min_score"])
+    # Decompressing a store leaves the interpreter. Decoding files does not, and may crash.
+    stored = bool(todo) and isinstance(todo[0].origin, tuple)
+    results = each(_read, todo, staff, name="predict", progress=False, threads=stored)
+    about = sum(job.slices_about for job in todo)
+    with (
+        closing(results),
+        progress_bar(total=about, title="predict", unit="slices", show=progress) as bar,
+    ):
+        for job, volume in results:
+            if not isinstance(volume, Volume):
+                left_out.append(LeftOut(job.source, volume or DIED, job.key))
+                bar.total -= job.slices_about
+                continue
+            slices = spaced(volume.z_mm, every_mm)
+            bar.total += len(slices) - job.slices_about
+            _keep(working, job.key, volume, slices.tolist(), looker, least, bar)
+    return left_out
+
+
+def _keep(
+    working: Working,
+    key: str,
+    volume: Volume,
+    slices: Sequence[int],
+    looker: Looker,
+    least: float,
+    bar: Any,
+) -> None:
+    """Look at a series and keep what is found, with what the tables need to know of it."""
+    from .looking import BATCH
+
+    parts = []
+    for number, part in enumerate(looker.look(volume, slices, least)):
+        parts.append(part)
+        bar.update(len(slices[number * BATCH : (number + 1) * BATCH]))
+    boxes = joined(parts)
+    working.add(
+        key,
+        index=boxes.index,
+        edges=boxes.edges,
+        scores=boxes.scores,
+        slices=np.array(slices),
+        z_mm=volume.z_mm,
+        spacing_mm=np.array(volume.spacing_mm),
+        place=np.empty((0, 4)) if volume.place is None else volume.place,
+        warnings=np.array(volume.warnings, np.str_),
+    )
+
+
+NEEDED = ("index", "edges", "scores", "slices", "z_mm", "spacing_mm", "place", "warnings")
+
+
+def _series(working: Working, job: UnreadScan) -> SeriesFindings:
+    """What was kept of a series, linked."""
+
+    kept = working.read(job.key, *NEEDED)
+    boxes = Boxes(kept["index"], kept["edges"], kept["scores"])
+    slices, z_mm = kept["slices"].tolist(), kept["z_mm"]
+    findings = link(boxes, z_mm, kept["spacing_mm"].tolist(), slices)
+    return SeriesFindings(
+        job.key,
+        boxes,
+        findings[: cast(int | None, working.settings["top"])],
+        z_mm,
+        len(slices),
+        kept["place"] if len(kept["place"]) else None,
+        kept["warnings"].tolist(),
+        job.source,
+    )

@@ -1,0 +1,67 @@
+"""Weights that come with the package, by name: `released` is the newest version.
+
+Beside each weights file lie its regions, its card, and its scores on computed scans. A name is a
+plain word. It means the packaged file wherever weights are named, whatever lies in the working
+directory; `./released` is a file.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+FOLDER = Path(__file__).with_name("released")
+NEWEST = "released"
+"""The name of the newest version."""
+WEIGHTS, REGIONS, CARD, SCORES = ".safetensors", ".regions.json", ".md", ".scores.csv"
+"""What the names of its files end in."""
+
+
+def versions() -> tuple[str, ...]:
+    """The names of the versions in this installation, oldest first: released-1, released-2."""
+    found = [path.stem for path in FOLDER.glob(f"released-*{WEIGHTS}") if _number(path.stem)]
+    return tuple(sorted(found, key=_number))
+
+
+def resolve(path: str | Path, ending: str = WEIGHTS) -> Path:
+    """The file that is meant where one is named: a packaged one, or the path itself.
+
+    A `Path` is always a path: only a text can be a name.
+
+    Args:
+        path: a path or a name.
+        ending: which of the files of a version is looked for.
+
+    Raises:
+        ValueError: a name of which this installation has no file.
+    """
+    if not (isinstance(path, str) and (path == NEWEST or _number(path))):
+        return Path(path)
+    there = versions()
+    if not there:
+        raise ValueError(
+            f"no weights called {path}: this installation came without released weights; install "
+            "the package's wheel, or give the file or run folder of weights that you trained"
+        )
+    if path != NEWEST and path not in there:
+        raise ValueError(
+            f"no weights called {path} in this installation; it has: {', '.join(there)}"
+        )
+    return FOLDER / f"{there[-1] if path == NEWEST else path}{ending}"
+
+
+def beside(name: str | None, ending: str) -> Path | None:
+    """A file that comes with released weights; None for other weights, or where it is absent.
+
+    Args:
+        name: what the weights are called in their provenance.
+        ending: which file.
+    """
+    path = FOLDER / f"{name}{ending}"
+    return path if name and _number(name) and path.is_file() else None
+
+
+def _number(name: str) -> int:
+    """The number of a version; 0 where the word is no version's name."""
+    found = re.fullmatch(r"released-([1-9]\d{0,3})", name)
+    return int(found[1]) if found else 0

@@ -36,23 +36,24 @@ def each_series(folder: Path, *, features: bool = False) -> Iterator[SeriesScore
             starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)])
             columns = {
                 name: table[name].to_numpy()
-                for name in ("score", "z_mm", "interpolated")
+                for name in ("score", "z_mm", "interpolated", "position_mm")
                 if name in table.column_names
             }
             for a, b in zip(starts, [*starts[1:], len(keys)], strict=True):
                 row = next(rows, {})
                 if row.get("series") != keys[a]:
                     raise ValueError(f"{folder}: series.csv and {LAST} differ; {AGAIN}")
-                marked = columns.get("interpolated")
+                of = {name: column[a:b] for name, column in columns.items()}
                 yield SeriesScores(
                     str(keys[a]),
-                    columns["score"][a:b],
-                    columns["z_mm"][a:b],
+                    of["score"],
+                    of["z_mm"],
                     warnings_in(row["warnings"]),
                     row.get("path", ""),
                     features=None if pooled is None else pooled[at : at + b - a],
                     findings=tuple(faults.get(str(keys[a]), ())),
-                    interpolated=None if marked is None else marked[a:b],
+                    interpolated=of.get("interpolated"),
+                    position_mm=of.get("position_mm"),
                 )
                 at += b - a
     except (DamagedTable, KeyError, OSError) as error:

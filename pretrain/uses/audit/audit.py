@@ -28,6 +28,7 @@ from ...data.scans import FoundScans, found_scans
 from ...data.store.keys import hash_text
 from ...data.volume import LeftOut, shown
 from ...data.workers import Workers, chosen
+from ...reading.chosen import chosen_regions
 from ...reading.regions import Regions
 from ...scores.read import read_rows
 from ...scores.scoring import score_found
@@ -68,7 +69,7 @@ def audit(
     sources: Sequence[str | Path],
     out: str | Path,
     *,
-    weights: str | Path | Weights,
+    weights: str | Path | Weights = "released",
     regions: str | Path | Regions | None = None,
     every_mm: float = EVERY_MM,
     workers: int | None = None,
@@ -85,8 +86,9 @@ def audit(
         sources: one store, or any number of files and folders, searched to any depth. A store
             does not hold what headers state.
         out: a new folder, or one that the same call began.
-        weights: a file that `fit` wrote.
-        regions: a file that `calibrate` wrote for these weights; without it no part is seen.
+        weights: a file that `fit` wrote, or "released", those of the package.
+        regions: a file that `calibrate` wrote for these weights. Released weights bring their own;
+            with others no part is seen without it.
         every_mm: largest distance in mm between slices whose pixels are read; smaller finds
             shorter faults and takes longer. Positions are taken from all headers.
         workers: processes that read; one per core by default, 0 reads in the calling thread.
@@ -104,9 +106,7 @@ def audit(
         raise ValueError(f"{folder} holds {others[0].name!r}, no audit; give a new `out`")
     staff = chosen(workers, None, default=cores(), least=0)
     weights = load(weights) if isinstance(weights, str | Path) else weights
-    regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
-    if regions is not None:
-        regions.check(weights.sha256())
+    regions = chosen_regions(regions, weights)
     with _opened(folder, sources, staff, with_paths, progress) as found:
         score_found(
             weights,

@@ -14,11 +14,13 @@ import pytest
 from tests.made.browser import in_browser
 from tests.made.scores import scored_by_darkness
 from ubr.pretrain.cli import main
+from ubr.pretrain.reading.context import MM_PER_UNIT
+from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.scores import adding
 from ubr.pretrain.scores.series import SeriesScores
 from ubr.pretrain.uses.audit import page as pages
 from ubr.pretrain.uses.audit.audit import Audited
-from ubr.pretrain.uses.audit.rows import Copies
+from ubr.pretrain.uses.audit.rows import Copies, Known, judged
 from ubr.pretrain.uses.audit.tables import read_rows
 
 from .conftest import STUDIES, audit_of
@@ -196,6 +198,17 @@ def test_read_rows__another_folder_and_a_damaged_table(audited: Audited, tmp_pat
     (tmp_path / "audit.parquet").write_bytes(content[:300] + b"x" + content[301:])
     with pytest.raises(ValueError, match="is damaged"):
         list(read_rows(tmp_path))
+
+
+def test_judged__regions_that_read_positions_are_given_positions() -> None:
+    z = np.arange(60) * 5.0
+    levels = tuple(Level(mm / MM_PER_UNIT, 0.1, 2, (), ()) for mm in (450.0, 600.0))
+    regions = Regions("a" * 64, ("chest", "abdomen", "pelvis"), levels, {}, axis="position")
+    # Scores are off by 100 mm, and positions say so.
+    one = SeriesScores("a", ((z + 500) / 50).astype(np.float32), z, (), "", position_mm=z + 400)
+    row, bands = judged(one, Known(), regions, 1 / 50)
+    assert [row[f"{part}_mm"] for part in regions.parts] == [47.5, 150.0, 97.5]
+    assert [part for part, *_ in bands] == ["chest", "abdomen", "pelvis"]
 
 
 def test_copies__the_same_scores_and_positions() -> None:

@@ -14,26 +14,20 @@ they rest on lies within 25 mm of its limit.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.common.archives import Truth, archive, computed, write_series
+from benchmarks.common.archives import Truth, archive
 from benchmarks.common.commandline import new_parser
+from benchmarks.common.computed_regions import LABELLED, learned_regions
 from benchmarks.common.intervals import wilson
 from benchmarks.common.machine import provenance
 from benchmarks.common.rows import append
-from ubr.pretrain.phantom.scan import image
-from ubr.pretrain.scores.scoring import score
 from ubr.pretrain.uses.audit.audit import EVERY_MM, audit
 from ubr.pretrain.uses.audit.tables import read_rows
-from ubr.pretrain.uses.calibration import calibrate
 from ubr.weights import load
 
-LABELLED = 12
 SURE_MM = 25.0
 """An end of a part that lies nearer to the end of the scan is a near tie."""
 
@@ -70,27 +64,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     for row in found:
         print({name: row[name] for name in [*row][len(about) :]})
     print(f"rows in {append('audit', found)}")
-
-
-def learned_regions(weights: Path, folder: Path, seed: int) -> Path:
-    """Regions from computed patients whose parts are known; made once."""
-    regions = folder / "regions.json"
-    if regions.exists():
-        return regions
-    rng, labels = np.random.default_rng(seed), []
-    for k in range(LABELLED):
-        case = computed(seed + k, (0, 1045), rng)
-        scan = folder / "scans" / f"{k:02d}"
-        volume = image(case).volume
-        numbers = np.arange(1, len(case.z_mm) + 1)
-        write_series(scan, volume.hu, case.first_mm + case.z_mm, case.pixel_mm, numbers)
-        labels += [(scan, index, part) for index, part in enumerate(case.region)]
-    table = folder / "labels.csv"
-    with table.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("series", "index", "part"), *labels])
-    score(weights, [folder / "scans"], folder / "scores", workers=0, progress=False)
-    calibrate(folder / "scores", table, regions)
-    return regions
 
 
 Pair = tuple[Truth, Mapping[str, object]]

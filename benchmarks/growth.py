@@ -29,14 +29,16 @@ from benchmarks.common.machine import provenance
 from benchmarks.common.rows import append
 from ubr.pretrain.data.dicom import Header, Slice, group_series
 from ubr.pretrain.data.index import Index
-from ubr.pretrain.data.scans import scans_in_store
+from ubr.pretrain.data.scans import FoundScans, scans_in_store
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.data.store.description import describe
 from ubr.pretrain.data.volume import Series
 from ubr.pretrain.planning import plan
+from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.recipes import default
 from ubr.pretrain.scores.series import SeriesScores
 from ubr.pretrain.scores.write import TableOptions, write_tables
+from ubr.pretrain.uses.audit.audit import known_by_headers, write_audit
 from ubr.pretrain.uses.calibration import calibrate
 from ubr.pretrain.uses.levels import same_level
 from ubr.pretrain.uses.report.page import report
@@ -148,7 +150,8 @@ def _scored(count: int) -> Iterator[SeriesScores]:
     z_mm = 5.0 * np.arange(SLICES, dtype=np.float64)
     for number in range(count):
         scores = (0.1 * z_mm + rng.normal(0, 1, SLICES)).astype(np.float32)
-        yield SeriesScores(_key(number), scores, z_mm, (), "")
+        overview = rng.integers(-900, 100, (SLICES, 100), np.int16)
+        yield SeriesScores(_key(number), scores, z_mm, (), "", overview=overview)
 
 
 # Verbs
@@ -157,6 +160,20 @@ def _scored(count: int) -> Iterator[SeriesScores]:
 def search(folder: Path, count: int) -> None:
     """Ingest: headers of series in the order that a disk might give them, to series."""
     del folder
+    index = _searched(count)
+    assert sum(len(series.files) for series in index) == count * FILES
+    index.close()
+
+
+def audit_search(folder: Path, count: int) -> None:
+    """Audit: the same, and what headers say of each series."""
+    del folder
+    index = _searched(count)
+    assert len(known_by_headers(FoundScans(index))) == count
+    index.close()
+
+
+def _searched(count: int) -> Index:
     index = Index()
     for number in range(count * FILES):
         series, place = number % count, number // count
@@ -168,8 +185,7 @@ def search(folder: Path, count: int) -> None:
         assert isinstance(found, Series)
         index.found(found)
     index.drop_copies()
-    assert sum(len(series.files) for series in index) == count * FILES
-    index.close()
+    return index
 
 
 def _header(path: str, series: str, patient: str, place: int) -> Header:
@@ -212,6 +228,17 @@ def score_end(folder: Path, count: int) -> None:
         write_tables(part, lambda: _scored(count), [], TableOptions(), settings)
 
 
+def audit_end(folder: Path, count: int) -> None:
+    """Audit: the tables and the page from scores."""
+    with whole(folder / "audit" / "scores") as part:
+        part.mkdir()
+        options = TableOptions(overviews=True)
+        write_tables(part, lambda: _scored(count), [], options, {"weights_sha256": "0" * 64})
+    levels = tuple(Level(score, 0.5, 2, (score,) * 2, (10.0,) * 2) for score in (9.0, 19.0))
+    regions = Regions("0" * 64, ("chest", "abdomen", "pelvis"), levels, {})
+    write_audit(folder / "audit", FoundScans([]), {}, regions, with_paths=False)
+
+
 def report_page(folder: Path, count: int) -> None:
     """The page of the scores."""
     report(folder / "scores", folder / "report.html")
@@ -234,16 +261,18 @@ def level(folder: Path, count: int) -> None:
 
 VERBS: dict[str, Callable[[Path, int], None]] = {
     "ingest: search": search,
+    "audit: search": audit_search,
     "ingest: catalog": catalog,
     "inspect": inspect,
     "fit: start": fit_start,
     "score, montage: start": score_start,
     "score: tables": score_end,
+    "audit: tables": audit_end,
     "report": report_page,
     "calibrate": calibration,
     "level": level,
 }
-SEARCHES = ("ingest: search",)
+SEARCHES = ("ingest: search", "audit: search", "audit: tables")
 
 
 if __name__ == "__main__":

@@ -60,6 +60,12 @@ VERBS = {
         "--device cpu",
         (*USES, "nii"),
     ),
+    "audit": Command(
+        "ubr-pretrain audit nii --out out --weights run --regions regions.json --workers 0 "
+        "--device cpu",
+        (*USES, "nii"),
+    ),
+    "select": Command("ubr-pretrain select audit --want abdomen --out out/a.csv", ("audit",)),
     "calibrate": Command(
         "ubr-pretrain calibrate scores labels.csv --out out/regions.json", ("scores", "labels.csv")
     ),

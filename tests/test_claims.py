@@ -15,10 +15,11 @@ from ubr.downstream import cli as detect
 from ubr.pretrain import cli as pretrain
 from ubr.weights.common.claims import claim, claim_folder
 
-FILLED = {"demo", "fit", "ingest", "phantom", "plant", "predict", "score", "train"}
+FILLED = {"audit", "demo", "fit", "ingest", "phantom", "plant", "predict", "score", "train"}
 """Verbs that fill a folder step by step; those of the others appear whole."""
 WORDS = {
     "annotate": "{any} --weights {any} --regions {any} --out {out}",
+    "audit": "{any} --weights {any} --out {out}",
     "calibrate": "{any} {any} --out {out}",
     "check": "{lesions} --manifest {out}",
     "crop": "{any} --weights {any} --from 1 --to 2 --out {out}",
@@ -34,6 +35,7 @@ WORDS = {
     "predict": "{any} {any} --out {out}",
     "report": "{any} --out {out}",
     "score": "{any} {any} --out {out}",
+    "select": "{any} --want chest --out {out}",
     "train": "{lesions} --out {out} --backbone timm/test_resnet --accelerator cpu",
 }
 CLIS = (pretrain, detect)

@@ -169,12 +169,12 @@ def _shortened(
     """Some slices taken away: from within, from the first numbers, or with positions closed up."""
     n, count = len(z), int(rng.integers(1, 9))
     at = 0 if truth.kind == "lacks an end" else int(rng.integers(4, n - count - 4))
-    keep = np.delete(np.arange(n), np.arange(at, at + count))
+    keep = np.array([k for k in range(n) if not at <= k < at + count], np.int64)
     ends = truth.ends if truth.kind == "missing" else {}
     if truth.kind == "closed up":
-        even = np.arange(len(keep)) * case_step(z)
+        even = np.arange(len(keep), dtype=np.float64) * case_step(z)
         made = Truth(truth.folder, truth.kind, "", "unknown", "head to feet")
-        return made, hu[keep], even, np.arange(1, len(keep) + 1)
+        return made, hu[keep], even, np.arange(1, len(keep) + 1, dtype=np.int64)
     verdict = "missing" if truth.kind == "missing" else "unknown"
     agrees = truth.agreement if truth.kind == "missing" else ""
     made = Truth(

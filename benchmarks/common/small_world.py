@@ -161,6 +161,13 @@ MAKERS: dict[str, tuple[tuple[str, ...], Callable[[Path], None]]] = {
         ("labels.csv",),
         _by("ubr-pretrain calibrate scores labels.csv --out regions.json"),
     ),
+    "audit": (
+        ("nii", "regions.json"),
+        _by(
+            "ubr-pretrain audit nii --out audit --weights run --regions regions.json --workers 0 "
+            "--device cpu"
+        ),
+    ),
     "start": (("run",), _start),
     "lesions": (
         ("nii", "patients.csv"),

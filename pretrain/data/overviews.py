@@ -22,7 +22,7 @@ def rows_of(hu: NDArray[np.int16], pixel_mm: float) -> NDArray[np.int16]:
     width = max(1, round(rays.shape[1] * pixel_mm / OVERVIEW_MM))
     edges = np.linspace(0, rays.shape[1], width + 1).round().astype(int)
     narrow = np.add.reduceat(rays, edges[:-1].clip(max=rays.shape[1] - 1), axis=1)
-    return (narrow / np.diff(edges).clip(1)).round().astype(np.int16)
+    return np.asarray((narrow / np.diff(edges).clip(1)).round(), np.int16)
 
 
 def overview_webp(

@@ -69,7 +69,7 @@ class Again:
         for name, asked in self.settings.items():
             given = name == "weights_sha256" or asked is not None
             if name not in CHANGES and given and begun.get(name) != asked:
-                option = name.removesuffix("_sha256")
+                option = "weights" if name == "weights_sha256" else f"`{name}`"
                 was, now = map(setting_shown, (begun.get(name), asked))
                 raise ValueError(
                     f"{self.folder} was scored with {option} {was}, not {now}; give what it was "

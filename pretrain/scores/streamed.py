@@ -45,17 +45,17 @@ def each_series(folder: Path, *, features: bool = False) -> Iterator[SeriesScore
                 row = next(rows, {})
                 if row.get("series") != keys[a]:
                     raise ValueError(f"{folder}: series.csv and {LAST} differ; {AGAIN}")
-                marked, placed = columns.get("interpolated"), columns.get("position_mm")
+                of = {name: column[a:b] for name, column in columns.items()}
                 yield SeriesScores(
                     str(keys[a]),
-                    columns["score"][a:b],
-                    columns["z_mm"][a:b],
+                    of["score"],
+                    of["z_mm"],
                     warnings_in(row["warnings"]),
                     row.get("path", ""),
                     features=None if pooled is None else pooled[at : at + b - a],
                     findings=tuple(faults.get(str(keys[a]), ())),
-                    interpolated=None if marked is None else marked[a:b],
-                    position_mm=None if placed is None else placed[a:b],
+                    interpolated=of.get("interpolated"),
+                    position_mm=of.get("position_mm"),
                     context=cast(Context | None, row.get("context")),
                 )
                 at += b - a

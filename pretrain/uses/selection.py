@@ -2,33 +2,29 @@
 
 Series are compared by, in this order: how much of the range they show; severe faults (missing
 slices, slices out of order, reversed, no body that is known); the kernel, if one is asked for;
-uneven steps; the distance of slices; other faults; the thickness of slices.
+whether an end of the range is not surely inside; uneven steps; the distance of slices; other
+faults; the thickness of slices. Lengths that differ by less than 20 mm are equal: scores err as
+much.
 """
 
 from __future__ import annotations
 
-import csv
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from ubr.weights.common.checks import check_choice
-from ubr.weights.common.claims import claim
-from ubr.weights.common.disk import whole
+from ubr.weights.common.claims import claiming
 
-from ..data.find import find_series
-from ..data.scans import unread_scan
-from ..data.volume import Series, UnusableError
 from .audit.rows import Row
 from .audit.stated import PARTS, parts_in
 from .audit.tables import read_rows
+from .selected_files import Form, write_selection
 
 Kernel = Literal["soft", "sharp"]
-Form = Literal["list", "links", "copies"]
 Covers = Literal["yes", "unsure", "partly", "no"]
 SAME_MM = 20.0
 """Lengths of a range that differ by less are told by the scores' errors."""
@@ -78,6 +74,7 @@ class Selection:
         return "\n".join(lines)
 
 
+@claiming("out")
 def select(
     audit: str | Path,
     *,
@@ -114,7 +111,7 @@ def select(
     if target is not None and target.exists():
         raise ValueError(f"{target} exists; give a new `out`")
     if form != "list" and target is None:
-        raise ValueError(f"form {form} needs a folder; give `out`")
+        raise ValueError(f"`form` {form} needs a folder; give `out`")
     rows = [row for row in read_rows(audit) if row["ct"] == "yes"]
     parts = _wanted(want, rows)
     if form != "list" and not any(row.get("path") for row in rows):
@@ -122,9 +119,8 @@ def select(
     chosen = tuple(
         _best(study, several, parts, kernel, partial) for study, several in _studies(rows)
     )
-    with claim(target) if target is not None else nullcontext():
-        if target is not None:
-            _write(target, chosen, form)
+    if target is not None:
+        write_selection(target, chosen, form)
     return Selection(parts, chosen, target)
 
 
@@ -157,24 +153,40 @@ def _studies(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
 def _best(
     study: str, rows: Sequence[Row], parts: Sequence[str], kernel: Kernel | None, partial: bool
 ) -> Chosen:
-    most = max(_mm(row, parts) for row in rows)
-    ranked = sorted(rows, key=lambda row: _rank(row, parts, kernel, most))
-    first, *others = ranked
-    covers = _covers(first, parts)
-    if covers == "no" or (covers == "partly" and not partial):
-        shown = f"; {first['series']} shows {_mm(first, parts):.0f} mm" if covers != "no" else ""
+    """The best series of a study."""
+    candidates = _candidates(rows, parts)
+    most = max(one.mm for one in candidates)
+    first, *others = sorted(candidates, key=lambda one: [*one.rank(kernel, most).values()])
+    if first.covers == "no" or (first.covers == "partly" and not partial):
+        shown = f"; {first.key} shows {first.mm:.0f} mm" if first.mm else ""
         reason = f"no series shows {' and '.join(parts)}{shown}"
-        return Chosen(study, "", covers, reason, "", "")
-    second = next((row for row in others if _covers(row, parts) != "no"), None)
+        return Chosen(study, "", first.covers, reason, "", "")
+    second = next((one for one in others if one.covers != "no"), None)
     return Chosen(
         study,
-        str(first["series"]),
-        covers,
-        _has(first, parts),
-        str(second["series"]) if second else "",
-        _lacks(second, first, parts, kernel, most) if second else "",
-        str(first.get("path") or ""),
+        first.key,
+        first.covers,
+        first.has(),
+        second.key if second else "",
+        second.lacks(first, kernel, most) if second else "",
+        str(first.row.get("path") or ""),
     )
+
+
+def _candidates(rows: Sequence[Row], parts: Sequence[str]) -> list[_Candidate]:
+    """The series of a study.
+
+    One that shows as much of the range as another that shows all, but for the error of scores, is
+    not surely cut.
+    """
+    found = [_Candidate(row, _covers(row, parts), _mm(row, parts)) for row in rows]
+    whole = [one.mm for one in found if one.covers in ("yes", "unsure")]
+    return [
+        replace(one, covers="unsure")
+        if one.covers == "partly" and any(mm - one.mm < SAME_MM for mm in whole)
+        else one
+        for one in found
+    ]
 
 
 def _covers(row: Row, parts: Sequence[str]) -> Covers:
@@ -197,132 +209,82 @@ def _number(row: Row, name: str) -> float:
     return float(value or 0)
 
 
-COMPARED = ("range", "length", "severe", "kernel", "uneven", "spacing", "faults", "thickness")
-"""What `_rank` compares, in order."""
+@dataclass(frozen=True)
+class _Candidate:
+    """A series of a study. covers, mm: whether it shows the range, and how much of it."""
 
+    row: Row
+    covers: Covers
+    mm: float
 
-def _rank(
-    row: Row, parts: Sequence[str], kernel: Kernel | None, most_mm: float
-) -> tuple[float | str, ...]:
-    """What series are sorted by, the best first."""
-    lacking = most_mm - _mm(row, parts)
-    return (
-        get_args(Covers).index(_covers(row, parts)),
-        lacking // SAME_MM,
-        len(_severe(row)),
-        0 if kernel is None or row["kernel"] == kernel else 1 if not row["kernel"] else 2,
-        bool(row["uneven"]),
-        round(_number(row, "spacing_mm") or float("inf"), 2),
-        len(_minor(row)),
-        _number(row, "thickness_mm"),
-        str(row["series"]),
-    )
+    @property
+    def key(self) -> str:
+        return str(self.row["series"])
 
+    def rank(self, kernel: Kernel | None, most_mm: float) -> dict[str, float | str]:
+        """What series are sorted by, the smaller the better. most_mm: that any of them shows."""
+        of_kernel = self.row["kernel"]
+        return {
+            "range": {"partly": 1, "no": 2}.get(self.covers, 0),
+            "length": (most_mm - self.mm) // SAME_MM,
+            "severe": len(self.severe()),
+            "kernel": 0 if kernel in (None, of_kernel) else 1 if not of_kernel else 2,
+            "unsure": self.covers == "unsure",
+            "uneven": bool(self.row["uneven"]),
+            "spacing": round(_number(self.row, "spacing_mm") or math.inf, 2),
+            "faults": len(self.minor()),
+            "thickness": _number(self.row, "thickness_mm"),
+            "key": self.key,
+        }
 
-def _severe(row: Row) -> list[str]:
-    kinds = str(row["findings"]).split("; ")
-    found = [kind.replace("_", " ") for kind in kinds if kind in SEVERE]
-    if row["complete"] == "missing":
-        found.append(f"{row['missing']} slices missing")
-    if row["direction"] == "reversed" and "reversed" not in found:
-        found.append("reversed")
-    return found
+    def severe(self) -> list[str]:
+        """Faults that come before the distance of slices."""
+        kinds = str(self.row["findings"]).split("; ")
+        found = [kind.replace("_", " ") for kind in kinds if kind in SEVERE]
+        if self.row["complete"] == "missing":
+            found.append(f"{self.row['missing']} slices missing")
+        if self.row["direction"] == "reversed" and "reversed" not in found:
+            found.append("reversed")
+        return found
 
+    def minor(self) -> list[str]:
+        """Other faults."""
+        said = {
+            "abnormal": "abnormal" in str(self.row["findings"]),
+            "slices twice": bool(self.row["twice"]),
+            "tilted": bool(self.row["tilt_deg"]),
+            "a copy": bool(self.row["copy_of"]),
+            "completeness unknown": self.row["complete"] == "unknown",
+        }
+        return [what for what, holds in said.items() if holds]
 
-def _minor(row: Row) -> list[str]:
-    said = {
-        "abnormal": "abnormal" in str(row["findings"]),
-        "slices twice": bool(row["twice"]),
-        "tilted": bool(row["tilt_deg"]),
-        "a copy": bool(row["copy_of"]),
-        "completeness unknown": row["complete"] == "unknown",
-    }
-    return [what for what, holds in said.items() if holds]
+    def has(self) -> str:
+        """What it has, in a few words."""
+        shown = {"yes": "shows all of it", "unsure": "shows it but for an end that is not sure"}
+        steps = "uneven" if self.row["uneven"] else "even"
+        said = [
+            shown.get(self.covers, f"shows {self.mm:.0f} mm of it"),
+            f"{steps} steps of {_number(self.row, 'spacing_mm'):.2f} mm",
+            *([f"{self.row['kernel']} kernel"] if self.row["kernel"] else []),
+            *self.severe(),
+            *self.minor(),
+        ]
+        return ", ".join(said)
 
-
-def _has(row: Row, parts: Sequence[str]) -> str:
-    """What a series has, in a few words."""
-    covers = {"yes": "shows all of it", "unsure": "shows it but for an end that is not sure"}
-    said = [
-        covers.get(_covers(row, parts), f"shows {_mm(row, parts):.0f} mm of it"),
-        f"{'uneven' if row['uneven'] else 'even'} steps of {_number(row, 'spacing_mm'):.2f} mm",
-        *([f"{row['kernel']} kernel"] if row["kernel"] else []),
-        *_severe(row),
-        *_minor(row),
-    ]
-    return ", ".join(said)
-
-
-def _lacks(row: Row, best: Row, parts: Sequence[str], kernel: Kernel | None, most_mm: float) -> str:
-    """The first thing in which a series is behind the best one."""
-    ranks = zip(
-        COMPARED,
-        _rank(row, parts, kernel, most_mm),
-        _rank(best, parts, kernel, most_mm),
-        strict=False,
-    )
-    behind = next((name for name, one, other in ranks if one != other), "")
-    less = _mm(best, parts) - _mm(row, parts)
-    said: Mapping[str, str] = {
-        "range": f"shows {max(less, 0):.0f} mm less" if less >= 1 else "an end is not sure",
-        "length": f"shows {less:.0f} mm less",
-        "severe": ", ".join(_severe(row)),
-        "kernel": f"{row['kernel'] or 'unknown'} kernel",
-        "uneven": "uneven steps",
-        "spacing": f"steps of {_number(row, 'spacing_mm'):.2f} mm",
-        "faults": ", ".join(_minor(row)),
-        "thickness": f"slices of {_number(row, 'thickness_mm'):.2f} mm",
-    }
-    return said.get(behind, "alike")
-
-
-# Written
-
-
-def _write(target: Path, chosen: Sequence[Chosen], form: Form) -> None:
-    """The list as a file; or a folder with it and the files of each series."""
-    with whole(target) as part:
-        if form == "list":
-            _write_list(part, chosen)
-            return
-        part.mkdir()
-        _write_list(part / "selection.csv", chosen)
-        for one in chosen:
-            if one.series:
-                _place(_files(one), part / (one.study or "no-study") / one.series, form)
-
-
-def _write_list(path: Path, chosen: Sequence[Chosen]) -> None:
-    columns = [*Chosen.__dataclass_fields__]
-    if not any(one.path for one in chosen):
-        columns.remove("path")
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(vars(one) for one in chosen)
-
-
-def _files(one: Chosen) -> Series:
-    """The files of a chosen series, found again where it was read from: a folder may hold more."""
-    try:
-        found, _ = find_series([one.path])
-    except UnusableError:
-        found = []
-    for series in found:
-        if unread_scan(series).key == one.series:
-            return series
-    raise ValueError(f"series {one.series} is no longer where it was audited; audit again")
-
-
-def _place(series: Series, folder: Path, form: Form) -> None:
-    """Put links to files, or copies of them, into a new folder.
-
-    Those of DICOM are numbered: they may come from several folders.
-    """
-    folder.mkdir(parents=True)
-    for number, file in enumerate(sorted(series.files), 1):
-        name = f"{number:05d}.dcm" if series.kind == "dicom" else Path(file).name
-        if form == "links":
-            (folder / name).symlink_to(Path(file).resolve())
-        else:
-            shutil.copyfile(file, folder / name)
+    def lacks(self, best: _Candidate, kernel: Kernel | None, most_mm: float) -> str:
+        """The first thing in which it is behind the best one."""
+        mine, its = (one.rank(kernel, most_mm) for one in (self, best))
+        less = best.mm - self.mm
+        said = {
+            "range": f"shows {less:.0f} mm less" if less >= 1 else "an end is cut",
+            "length": f"shows {less:.0f} mm less",
+            "severe": ", ".join(self.severe()),
+            "kernel": f"{self.row['kernel'] or 'unknown'} kernel",
+            "unsure": "an end is not sure",
+            "uneven": "uneven steps",
+            "spacing": f"steps of {_number(self.row, 'spacing_mm'):.2f} mm",
+            "faults": ", ".join(self.minor()),
+            "thickness": f"slices of {_number(self.row, 'thickness_mm'):.2f} mm",
+            "key": "alike",
+        }
+        return next(said[name] for name in mine if mine[name] != its[name])

@@ -36,9 +36,9 @@ def audit(options: Options, words: Sequence[str]) -> None:
         help="a new folder for audit.csv, audit.html and summary.txt, or one that an interrupted "
         "command began",
     )
-    options.add_argument("--weights", required=True, metavar="FILE", help=WEIGHTS)
+    options.add_argument("--weights", default="released", metavar="FILE", help=WEIGHTS)
     options.add_argument(
-        "--regions", metavar="FILE", help=f"{REGIONS}; without it no body part is seen"
+        "--regions", metavar="FILE", help=f"{REGIONS}; with others no part is seen without it"
     )
     options.add_argument(
         "--with_paths",
@@ -55,7 +55,8 @@ def audit(options: Options, words: Sequence[str]) -> None:
 
 def select(options: Options, words: Sequence[str]) -> None:
     """The best series of each study."""
-    from ..uses.selection import Form, select
+    from ..uses.selected_files import Form
+    from ..uses.selection import select
 
     options.description = (
         "Choose the best series of each study for a range of the body, from an audit: the one "

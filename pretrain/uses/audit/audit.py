@@ -24,10 +24,11 @@ from ubr.weights.common.pool import cores
 from ubr.weights.common.progress import progress_bar
 
 from ...data.index import remove
-from ...data.scans import FoundScans, UnreadScan, found_scans
+from ...data.scans import FoundScans, found_scans
 from ...data.store.keys import hash_text
 from ...data.volume import LeftOut, shown
 from ...data.workers import Workers, chosen
+from ...reading.chosen import chosen_regions
 from ...reading.regions import Regions
 from ...scores.read import read_rows
 from ...scores.scoring import score_found
@@ -68,7 +69,7 @@ def audit(
     sources: Sequence[str | Path],
     out: str | Path,
     *,
-    weights: str | Path | Weights,
+    weights: str | Path | Weights = "released",
     regions: str | Path | Regions | None = None,
     every_mm: float = EVERY_MM,
     workers: int | None = None,
@@ -85,8 +86,9 @@ def audit(
         sources: one store, or any number of files and folders, searched to any depth. A store
             does not hold what headers state.
         out: a new folder, or one that the same call began.
-        weights: a file that `fit` wrote.
-        regions: a file that `calibrate` wrote for these weights; without it no part is seen.
+        weights: a file that `fit` wrote, or "released", those of the package.
+        regions: a file that `calibrate` wrote for these weights. Released weights bring their own;
+            with others no part is seen without it.
         every_mm: largest distance in mm between slices whose pixels are read; smaller finds
             shorter faults and takes longer. Positions are taken from all headers.
         workers: processes that read; one per core by default, 0 reads in the calling thread.
@@ -104,9 +106,7 @@ def audit(
         raise ValueError(f"{folder} holds {others[0].name!r}, no audit; give a new `out`")
     staff = chosen(workers, None, default=cores(), least=0)
     weights = load(weights) if isinstance(weights, str | Path) else weights
-    regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
-    if regions is not None:
-        regions.check(weights.sha256())
+    regions = chosen_regions(regions, weights)
     with _opened(folder, sources, staff, with_paths, progress) as found:
         score_found(
             weights,
@@ -120,7 +120,8 @@ def audit(
             progress=progress,
             overviews=True,
         )
-        summary = _write(folder, found, regions, with_paths, progress)
+        known = known_by_headers(found, progress)
+        summary = write_audit(folder, found, known, regions, with_paths)
     return Audited(folder, summary)
 
 
@@ -144,15 +145,26 @@ def _opened(
             private.rmdir()
 
 
-def _write(
-    folder: Path, found: FoundScans, regions: Regions | None, with_paths: bool, progress: bool
-) -> Summary:
-    """The tables, the summary and the page, from the scores and the headers."""
-    scores, known = folder / "scores", dict[str, Known]()
+def known_by_headers(found: FoundScans, progress: bool = False) -> dict[str, Known]:
+    """What headers say of each series, by its key: a few words a series are in memory."""
+    known = {}
     with progress_bar(total=len(found), title="headers", unit="series", show=progress) as bar:
         for unread in found:
-            known[unread.key] = _known(found, unread)
+            headers = headers_of(unread, found.headers(unread))
+            known[unread.key] = Known(about(unread), numbered(headers), begins_at(headers))
             bar.update()
+    return known
+
+
+def write_audit(
+    folder: Path,
+    found: FoundScans,
+    known: Mapping[str, Known],
+    regions: Regions | None,
+    with_paths: bool,
+) -> Summary:
+    """Write the tables, the summary and the page from `folder/scores` and what headers say."""
+    scores = folder / "scores"
     copies, slope = Copies(), _usual_slope(scores)
     for one in each_series(scores):
         copies.add(one)
@@ -174,11 +186,6 @@ def _write(
     write_text(folder / "summary.txt", summary.text() + "\n")
     write_page(folder / "audit.html", page, summary, regions, scores)
     return summary
-
-
-def _known(found: FoundScans, unread: UnreadScan) -> Known:
-    headers = headers_of(unread, found.headers(unread))
-    return Known(about(unread), numbered(headers), begins_at(headers))
 
 
 def _rows_left_out(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...data.orient import gaps_in
 from ...data.volume import LeftOut
-from ...reading.context import on_axis
+from ...reading.context import MM_PER_UNIT, on_axis
 from ...reading.deviations import rate_of
 from ...reading.finding import kinds_of
 from ...reading.regions import Regions
@@ -150,7 +150,8 @@ def _compared(
     levels, z = on_axis(regions.axis, one.scores, one.position_mm), one.z_mm
     if direction == "reversed":  # what lies where is told by the pixels
         levels, z = levels[::-1], z[-1] - z[::-1]
-    seen = parts_seen(levels, z, regions, slope)
+    per_mm = slope if regions.axis == "score" else 1 / MM_PER_UNIT
+    seen = parts_seen(levels, z, regions, per_mm)
     return seen, agreement(stated, seen, regions.parts, float(z[-1]))
 
 

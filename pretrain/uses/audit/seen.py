@@ -77,10 +77,10 @@ def parts_seen(
 
     scores, z_mm: `[n]`, superior to inferior. slope: score per mm in a usual series.
     """
-    scores, z = np.asarray(scores, np.float64), np.asarray(z_mm, np.float64)
+    curve, z = np.asarray(scores, np.float64), np.asarray(z_mm, np.float64)
     vertex = regions.landmarks.get("vertex")
     levels = [vertex if regions.parts[:1] == ("head",) else None, *regions.borders, None]
-    ends = [_End.of(level, scores, z, slope) for level in levels]
+    ends = [_End.of(level, curve, z, slope) for level in levels]
     found = []
     for part, (upper, lower), (top, bottom) in zip(
         regions.parts, pairwise(levels), pairwise(ends), strict=True

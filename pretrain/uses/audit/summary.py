@@ -79,7 +79,8 @@ class Summary:
         )
 
     def _archive(self) -> list[str]:
-        studies = f" of {len(self.studies):,} studies" if self.studies else ""
+        number = len(self.studies)
+        studies = f" of {number:,} stud{'y' if number == 1 else 'ies'}" if number else ""
         doubtful, not_ct = self.counts["ct", "doubtful"], self.counts["ct", "no"]
         unread = self.counts["ct", "unknown"]
         return [

@@ -127,3 +127,28 @@ def test_why_unread__others_texts_may_hold_identity() -> None:
     assert scans.why_unread(UnusableError("no slices")) == "no slices"
     assert scans.why_unread(RuntimeError("/scans/DOE^JANE")) == "could not be read (RuntimeError)"
     assert scans.why_unread(MemoryError()) == "not enough memory to read it"
+
+
+def test_found_scans__are_those_of_the_lists_and_are_read_anew(folder: Path) -> None:
+    unread, left_out = scans.scans_in_files([folder])
+    with scans.found_scans([folder]) as found:
+        assert len(found) == 3  # one of them turns out to be damaged
+        for _ in range(2):
+            assert [one.key for one in found] == [one.key for one in unread]
+            assert list(found.left_out()) == left_out
+        nifti, _, dicom = found
+        assert found.headers(nifti) == []
+        headers = found.headers(dicom)
+        assert [header.path for header in headers] == list(dicom.origin.files)  # type: ignore[union-attr]
+        numbers = sorted(one.instance for header in headers for one in header.slices)
+        assert numbers == list(range(1, 21))
+
+
+def test_found_scans__of_a_store(folder: Path, tmp_path: Path) -> None:
+    ingest([folder], tmp_path / "store", workers=1)
+    with scans.found_scans([tmp_path / "store"]) as found:
+        assert len(found) == 2 == len([*found]) and not [*found.left_out()]
+        assert found.headers(next(iter(found))) == []
+    with pytest.raises(StoreError, match="a store is read alone"):
+        with scans.found_scans([tmp_path / "store", folder]):
+            pass

@@ -6,8 +6,6 @@ import csv
 import html
 import json
 import re
-import shutil
-import subprocess
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.made.browser import in_browser
 from tests.made.scores import scored_by_darkness, weights
 from tests.made.toys import toy_store
 from ubr.pretrain.data.store import Store
@@ -158,27 +157,6 @@ def test_bad_input__is_said_in_one_line(tmp_path: Path, store: Store) -> None:
     with pytest.raises(ValueError, match="is not a folder that score wrote"):
         report(scores, tmp_path / "r.html")
     assert not list(tmp_path.glob("*.html"))
-
-
-def in_browser(page: Path, script: str = "", *flags: str) -> str:
-    """The page's elements as Chromium has them after a script has used the page."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium or google-chrome on this machine")
-    used = page.with_name("used.html")
-    used.write_text(page.read_text().replace("</body>", f"<script>{script}</script></body>"))
-    command = [
-        browser,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--user-data-dir={page.parent / 'profile'}",
-        *flags,
-        "--dump-dom",
-        used.as_uri(),
-    ]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    return re.sub(r"<script.*?</script>", "", dom, flags=re.DOTALL)
 
 
 def saved(dom: str) -> str:

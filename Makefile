@@ -49,8 +49,9 @@ wheel: env  ## build the wheel, install it elsewhere, use it from outside the tr
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
 	$(BIN)/pip install --quiet --no-deps --target build/elsewhere build/wheel/*.whl
 	cd / && PYTHONPATH=$(CURDIR)/build/elsewhere $(abspath $(BIN))/python -c 'import \
-	  ubr.weights, ubr.downstream.cli, ubr.weights.exports, ubr.pretrain.cli as c; \
-	  assert all("elsewhere" in f for f in (c.__file__, ubr.weights.__file__)), c.__file__; \
+	  ubr.weights.released as r, ubr.downstream.cli, ubr.weights.exports, ubr.pretrain.cli as c; \
+	  assert all("elsewhere" in f for f in (c.__file__, r.__file__)), c.__file__; \
+	  assert len(r.versions()) == $(words $(wildcard weights/released/*.safetensors)), r.versions(); \
 	  c.main(["--help"])'
 
 clean:

@@ -7,15 +7,18 @@ give weights that were trained on phantoms of other seeds. Sound are BODIES whol
 of each, and every second slice of each. Faults are put into whole sound ones, EACH series per fault
 and strength, before bodies are looked for and slices are resampled and scored. The reference of
 sound curves is learned from all sound series and a fifth as many faulty ones. The column
-`precision` is that of the kind over all series that it is found in. mm are between the slice that
-is named first and the one where the fault begins, in the header's z.
+`precision` is that of the kind over all series that it is found in. q50_mm and q90_mm are between
+the slice that is named first and the one where the fault begins, in the header's z.
+
+score_mm and position_mm are the mean distance of slices from where they are in the reference body:
+as told by scores, and by positions, in which no fault may be smoothed away. one_line is the share
+of series whose positions are one line. They are for weights whose scores follow millimetres.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,7 @@ from ubr.pretrain.data.gridding import grid_of
 from ubr.pretrain.data.volume import Volume
 from ubr.pretrain.phantom import make
 from ubr.pretrain.phantom.files import phantoms
+from ubr.pretrain.reading.context import MM_PER_UNIT, positions
 from ubr.pretrain.reading.faults import findings
 from ubr.pretrain.reading.finding import Finding
 from ubr.pretrain.reading.reference import reference_of
@@ -39,6 +43,7 @@ from ubr.weights.scorer import score_grid
 
 BODIES = 80
 EACH = 15
+NOT_PLACED = {"score_mm": "", "position_mm": "", "one_line": ""}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -64,8 +69,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         findings(scores, scan.z_mm, reference=reference)
         for scores, (*_, scan) in zip(curves, scans, strict=True)
     ]
-    rows = _rows(scans, found)
-    widths = (12, 45, 4, 7, 7, 7, 6, 6)
+    placed = _placed(scans, curves, found) if weights.made().follows_mm else {}
+    rows = [
+        row | placed.get((row["kind"], row["strength"]), NOT_PLACED) for row in _rows(scans, found)
+    ]
+    widths = (12, 45, 4, 7, 7, 7, 6, 6, 6, 6, 6)
     for row in rows:
         cells = zip(row.values(), widths, strict=True)
         print("  ".join(f"{value!s:>{width}}" for value, width in cells))
@@ -98,7 +106,7 @@ def _sound(body: ComputedSeries, rng: Rng) -> list[tuple[str, ComputedSeries]]:
     return [
         ("sound, whole", body),
         *parts,
-        ("sound, every second slice", replace(body, hu=body.hu[::2], z_mm=body.z_mm[::2])),
+        ("sound, every second slice", body.every_second()),
     ]
 
 
@@ -166,6 +174,34 @@ def _rows(
             }
         )
     return rows
+
+
+def _placed(
+    scans: list[tuple[str, str, ComputedSeries]],
+    curves: list[NDArray[np.float32]],
+    found: list[tuple[Finding, ...]],
+) -> dict[tuple[object, object], dict[str, object]]:
+    """How far slices are from their places, by kind and strength; of what shows a body."""
+    by_score = [MM_PER_UNIT * curve.astype(np.float64) for curve in curves]
+    read = [
+        positions(curve, scan.z_mm, those)
+        for curve, (*_, scan), those in zip(curves, scans, found, strict=True)
+    ]
+    sound = [i for i, (kind, *_) in enumerate(scans) if kind == "none"]
+    origin = np.median(np.concatenate([by_score[i] - scans[i][2].level for i in sound]))
+    placed: dict[tuple[object, object], dict[str, object]] = {}
+    for kind, strength in dict.fromkeys((k, s) for k, s, _ in scans if k != "out_of_range"):
+        here = [i for i, (*names, _) in enumerate(scans) if names == [kind, strength]]
+        off = [
+            np.mean([np.abs(mm[i] - scans[i][2].level - origin).mean() for i in here])
+            for mm in (by_score, [one.mm for one in read])
+        ]
+        placed[kind, strength] = {
+            "score_mm": round(float(off[0]), 1),
+            "position_mm": round(float(off[1]), 1),
+            "one_line": _rounded(np.mean([read[i].context == "series" for i in here])),
+        }
+    return placed
 
 
 def _rounded(share: float | np.floating) -> float:

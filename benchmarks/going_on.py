@@ -5,9 +5,10 @@
         [--further-steps 300 --further-lr 1e-4 --further-g 4] [--new-head]
 
 A parent is the network of a fold of `benchmarks.learning`, with the same options and --work; all
-folds by default. It goes on with its head on 5 or 20 series of patients from its own training, or
-on all of them, as somebody would who has those scans only. results/going_on.csv gets a row for each
-parent (scans 0) and each child: quality on the fold's patients, and how far their scores moved.
+folds by default. It goes on with its head on the scans of 5 or 20 patients of its own training,
+drawn by the seed, or on all of it. So nothing new is learned, and what is lost shows: most patients
+have heads only. results/going_on.csv gets a row for each parent (scans 0) and each child: quality
+on the fold's patients, whom neither saw, and how far scores of those not trained on moved.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = cohort_parser(__doc__)
     parser.add_argument(
-        "--scans", nargs="+", type=_scans, default=[5, 20, 0], help="how many series, or all"
+        "--scans", nargs="+", type=_scans, default=[5, 20, 0], help="how many patients, or all"
     )
     parser.add_argument("--further-steps", type=int, default=300, help="of the children")
     parser.add_argument("--further-lr", type=float, default=1e-4, help="of the children")

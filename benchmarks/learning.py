@@ -31,7 +31,7 @@ from benchmarks.common.folds import (
     scorer_of,
     untrained,
 )
-from benchmarks.common.judging import rows_of, summary
+from benchmarks.common.judging import landmark_table, rows_of, summary
 from benchmarks.common.rows import append, matching
 from ubr.pretrain.recipes import Recipe
 from ubr.pretrain.training import fit
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         append("learning", [{**columns, "fold": fold, **row} for row in found])
         r = np.median([float(str(row["r"])) for row in found])
         print(f"fold {fold}: {len(found)} series, median r {r:.4f}", flush=True)
+        print(landmark_table(found), flush=True)
     rows = matching("learning", columns, ("config", "data_sha256"))
     for parts in ((DEVELOPMENT,), FOLDS):
         chosen = [row for row in rows if row["fold"] in parts]

@@ -34,7 +34,9 @@ KINDS = ("abdomen", "mediastinum", "liver", "lung", "kidney")
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, judge, append a row."""
     options = parse(argv)
-    data, columns = lesion_folder(options.data, options.work, options.per_scan, options.studies)
+    data, columns = lesion_folder(
+        options.data, options.work, options.per_scan, options.studies, options.split
+    )
     recipe = seeded(options.recipe, options.steps, options.seed)
     weights = start_of(options)
     train = DeepLesion(data, "train", weights.inputs, view=recipe.view, augment=recipe.augment)

@@ -17,6 +17,9 @@ Compare starts:
         [--imagenet FILE --imagenet-ubr WEIGHTS --recipe small|paper --steps 600 \\
         --shares 0.05 0.1 0.25 1 --seeds 0 1 2 3 4]
 
+`--split benchmarks/starts_split.csv` tests on sixteen patients of the torsos that this project
+develops with; five are for validation, and seventeen are learned from.
+
 Rows go to results/starts.csv, one per tested patient, and results/starts_curve.csv, recall on
 validation patients by step. --data takes `phantom`, a folder of NIfTI scans or a store, in which
 lesions are planted, or a folder in DeepLesion's layout. --ubr takes weights that fit trained from a
@@ -103,7 +106,9 @@ class Starts:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train what has no rows, test, append, compare."""
     options = parse(argv)
-    data, scans = lesion_folder(options.data, options.work, options.per_scan, options.studies)
+    data, scans = lesion_folder(
+        options.data, options.work, options.per_scan, options.studies, options.split
+    )
     if not options.ubr:
         raise SystemExit(
             f"give --ubr WEIGHTS, trained on scans that {data} does not validate and test on (of "

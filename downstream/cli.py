@@ -32,6 +32,7 @@ VERBS = {
         DETECTOR,
         resumes=True,
     ),
+    "export": Verb(prediction.export, "write a trained detector as ONNX", DETECTOR),
 }
 
 

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -177,12 +176,12 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
             "geometry": geometry,
             "key": key,
         }
-        return to_image(hu, self.inputs), target
+        return to_image(torch.from_numpy(hu), self.inputs), target
 
 
-def to_image(hu: NDArray[np.float32], inputs: InputSpec) -> Tensor:
+def to_image(hu: Tensor, inputs: InputSpec) -> Tensor:
     """A slice `[1, H, W]`, or three, in HU -> the image `[3, H, W]` before mean and std."""
-    channels = inputs.to_image(torch.from_numpy(hu))
+    channels = inputs.to_image(hu)
     # Windowing is the contract's. It makes three equal channels of a slice; of neighbours each
     # gives its own.
     return (channels[0] if len(channels) == 1 else channels[:, 0]).contiguous()

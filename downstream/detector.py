@@ -8,6 +8,7 @@ detector is never made without a complete receipt.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from ubr.weights import Backbone, InputSpec, Receipt, Weights, build, load_into, start
+from ubr.weights.backbones import fixed_size_px
 
 ANCHORS_PX = (16, 24, 32, 48, 96)
 """Sides of anchors at 0.8 mm pixels: the middle of DeepLesion's boxes is about 20 px."""
@@ -56,6 +58,11 @@ class Trunk(nn.Module):
             )
         stages = info if isinstance(info, list) else info.get_dicts()
         self.indices = [i for i, stage in enumerate(stages) if stage["reduction"] >= 4]
+        if len({stages[i]["reduction"] for i in self.indices}) < 2:
+            raise ValueError(
+                f"a feature pyramid needs maps of several sizes, those of {net.name} have one; use "
+                "pyramid=0"
+            )
         self.fpn = FeaturePyramidNetwork([stages[i]["num_chs"] for i in self.indices], pyramid)
         self.out_channels = pyramid
 
@@ -214,8 +221,12 @@ def starting_weights(
 ) -> Weights:
     """The trunk of any start as weights in memory.
 
-    `source` and `opened` (start_prefix, assume_scale) are what `ubr.weights.start` takes.
+    `source` and `opened` (start_prefix, assume_scale) are what `ubr.weights.start` takes. Where the
+    library makes the network for images of one size, the contract's size becomes that one: features
+    are compared at it. A detector's images have their own.
     """
+    if (size_px := fixed_size_px(backbone)) is not None:
+        inputs = dataclasses.replace(inputs, size_px=size_px)
     net = start(backbone, source, inputs=inputs, seed=seed, **opened)
     return Weights(
         backbone,

@@ -90,8 +90,7 @@ def _torchvision(name: str) -> Backbone:
 
 def _timm(name: str, any_size: bool) -> Backbone:
     model_name = name.removeprefix("timm/")
-    config = timm.get_pretrained_cfg(model_name)
-    fixed = any_size and bool(config and config.fixed_input_size)
+    fixed = any_size and fixed_size_px(name) is not None
     try:
         options: dict[str, Any] = {"dynamic_img_size": True} if fixed else {}
         model = timm.create_model(model_name, pretrained=False, num_classes=0, **options)
@@ -109,6 +108,12 @@ def _timm(name: str, any_size: bool) -> Backbone:
     if any_size:
         _try_another_size(net)
     return net
+
+
+def fixed_size_px(name: str) -> int | None:
+    """The side of the images that a network is made for, if its library makes it for one size."""
+    config = timm.get_pretrained_cfg(name.removeprefix("timm/")) if "timm/" in name else None
+    return config.input_size[-1] if config and config.fixed_input_size else None
 
 
 def _try_another_size(net: Backbone) -> None:

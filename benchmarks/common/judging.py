@@ -199,6 +199,20 @@ def summary(rows: Sequence[Mapping[str, str]]) -> dict[str, object]:
     return found | _summary_of_reading(trunk, "_context")
 
 
+def landmark_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """The error of each landmark in mm, read from scores and from positions, as text."""
+    told = [{name: str(value) for name, value in row.items()} for row in rows]
+    lines = [f"{'landmark':<14}{'n':>4}{'score q50':>12}{'q90':>7}{'position q50':>15}{'q90':>7}"]
+    for name in LANDMARKS:
+        by_score, by_position = (_errors(told, [name], reading) for reading in ("", "_context"))
+        if by_score:
+            cells = [_quantile(by, 1, q) for by in (by_score, by_position) for q in (0.5, 0.9)]
+            widths = zip(cells, (12, 7, 15, 7), strict=True)
+            mm = "".join(f"{cell:>{width}}" for cell, width in widths)
+            lines.append(f"{name:<14}{len(by_score):>4}{mm}")
+    return "\n".join(lines)
+
+
 def _summary_of_reading(rows: Sequence[Mapping[str, str]], reading: str) -> dict[str, object]:
     """Landmarks and parts, read from scores or from positions."""
     errors = _errors(rows, LANDMARKS, reading)

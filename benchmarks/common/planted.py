@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from ubr.downstream import check, plant
-from ubr.downstream.planting.scans import find_scans
+from ubr.downstream.planting.scans import find_scans, read_split
 from ubr.downstream.recipes import DetectorRecipe, recipe
 from ubr.pretrain.data.scans import is_store
 from ubr.pretrain.phantom.files import phantoms
@@ -30,10 +30,15 @@ def add_lesion_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--per-scan", type=int, default=6, help="lesions planted per study")
     parser.add_argument("--studies", type=int, default=24, help="studies planted per scan")
+    parser.add_argument(
+        "--split",
+        type=Path,
+        help="table with the columns patient, split; without it patients are split 70/15/15",
+    )
 
 
 def lesion_folder(
-    given: str, work: Path, per_scan: int, studies: int
+    given: str, work: Path, per_scan: int, studies: int, split: Path | None = None
 ) -> tuple[Path, dict[str, object]]:
     """A folder in DeepLesion's layout, and the columns of rows that name it and give its digest.
 
@@ -44,7 +49,8 @@ def lesion_folder(
     data = Path(given)
     name = data.resolve().name
     if not (data / "DL_info.csv").is_file():
-        planted = work / f"planted-{name}-{per_scan}-{studies}"
+        by = f"-{split.stem}" if split else ""
+        planted = work / f"planted-{name}-{per_scan}-{studies}{by}"
         listed = planted.with_name(f"{planted.name}-pretraining.txt")
         if not listed.is_file():
             try:
@@ -53,13 +59,15 @@ def lesion_folder(
                         work / "phantom", n=PHANTOMS, form="nifti", size_px=PHANTOM_PX
                     ).folder
                 scans = find_scans(data)
-                made = plant(scans, planted, per_scan=per_scan, studies=studies)
+                parts = read_split(split) if split else None
+                made = plant(scans, planted, per_scan=per_scan, studies=studies, split=parts)
             except ValueError as error:
                 raise SystemExit(str(error)) from None
             free = [
                 str(Path(scan.source).resolve())
                 for scan in scans.unread
-                if not is_store(data) and made.split.get(scan.patient, "train") == "train"
+                if not is_store(data)
+                and (parts or made.split).get(scan.patient, "train") == "train"
             ]
             disk.write_text(listed, "\n".join(free) + "\n")
             print(made)

@@ -33,6 +33,67 @@ FIGURES = {
 }
 """What is shown of results/learning_summary.csv."""
 
+REGIONS_ONLY = """
+The landmarks of these were used for the regions, and the network did not learn from them:
+
+{}
+"""
+TEXT = """# {name}: body-part regression weights that come with ubr-pretrain
+
+{body}
+
+## What it was trained on
+{series} series of {patients} patients from public collections, whose
+terms let weights be given away (read in the collections' files where they state them, else from
+memory of the archive's terms), and {computed} computed scans (`ubr-pretrain phantom`), which show
+nobody. The trunk began as: {began}.
+
+{sources}
+{regions_only}
+{left_out}
+
+## How it was judged
+By three outer folds of patients, on none of whom the recipe was chosen. Each fold's network saw
+neither the fold's patients nor those whose terms are not known. The released network itself has
+seen all of them but the latter, so it cannot be judged on them; it is taken to be no worse. One row
+for each seed; landmarks are looked for on the body axis, with the level from other patients.
+
+{results}
+
+With the regions of each fold's own network, {accuracy} % of {slices} slices
+of unseen patients are told right as chest, abdomen or pelvis.
+
+## Its regions
+`score {name}` reads by them: landmarks, the parts between them, and intervals. A level is the mean
+of this network's scores at the landmark; how far off it is was measured with the folds' networks,
+each on patients that it had not seen, so no interval rests on a scan that its network saw. With n
+patients an interval can cover n of n + 1 (jackknife+). The fold's networks are not this one, so the
+coverage is what was found there, not a promise.
+
+{levels}
+
+Landmarks were read by eye, to within two slices. The thigh begins 60 mm below the centre of the
+femoral head. The dome of the liver moves with the breath.
+
+## Where it fails
+* Regions of which few patients were seen: pelvis and thigh, and raised arms beside or above the
+  head. The numbers of patients above say how few.
+* Fields of view that cut the body, such as one lung or the heart alone, and series shorter than
+  20 cm, whose place on the body axis rests on few slices.
+* Children, animals, contrast phases and devices that the collections do not show. Nothing about
+  them was measured.
+* Its scores say where a slice lies, not whether it is healthy.
+
+## Which networks can take it
+{takers}
+
+## License
+{license}. The collections above ask to be cited. The method is that of Yan, Lu and Summers,
+Unsupervised Body-part Regression via Spatially Self-ordering Convolutional Neural Networks, ISBI
+2018.
+"""
+"""The card; `released_card` says what is filled in."""
+
 
 def released_card(
     name: str,
@@ -57,73 +118,26 @@ def released_card(
     real = [row for row in trained if not cohort.is_computed(row)]
     keys = {row.key for row in real}
     only_labels = [row for row in labelled if row.key not in keys]
-    computed = len(trained) - len(real)
     start = weights.made().start
-    began = STARTS.get(start.sha256 or "", start.source) if start else "unstated"
-    regions_only = (
-        f"""
-The landmarks of these were used for the regions, and the network did not learn from them:
-
-{sources(cohort, only_labels)}
-"""
-        if only_labels
-        else ""
+    return wrapped(
+        TEXT.format(
+            name=name,
+            body=card(weights).split("\n", 1)[1].strip(),
+            series=len(real),
+            patients=len({row.patient for row in real}),
+            computed=len(trained) - len(real),
+            began=STARTS.get(start.sha256 or "", start.source) if start else "unstated",
+            sources=sources(cohort, real),
+            regions_only=REGIONS_ONLY.format(sources(cohort, only_labels)) if only_labels else "",
+            left_out=left_out(cohort, real),
+            results=results(rows),
+            accuracy=f"{100 * made.accuracy:.1f}",
+            slices=f"{made.slices:,}",
+            levels=levels(made),
+            takers=takers(weights),
+            license=weights.license,
+        )
     )
-    body = card(weights).split("\n", 1)[1].strip()
-    return wrapped(f"""# {name}: body-part regression weights that come with ubr-pretrain
-
-{body}
-
-## What it was trained on
-{len(real)} series of {len({row.patient for row in real})} patients from public collections, whose
-terms let weights be given away (read in the collections' files where they state them, else from
-memory of the archive's terms), and {computed} computed scans (`ubr-pretrain phantom`), which show
-nobody. The trunk began as: {began}.
-
-{sources(cohort, real)}
-{regions_only}
-{left_out(cohort, real)}
-
-## How it was judged
-By three outer folds of patients, on none of whom the recipe was chosen. Each fold's network saw
-neither the fold's patients nor those whose terms are not known. The released network itself has
-seen all of them but the latter, so it cannot be judged on them; it is taken to be no worse. One row
-for each seed; landmarks are looked for on the body axis, with the level from other patients.
-
-{results(rows)}
-
-With the regions of each fold's own network, {100 * made.accuracy:.1f} % of {made.slices:,} slices
-of unseen patients are told right as chest, abdomen or pelvis.
-
-## Its regions
-`score {name}` reads by them: landmarks, the parts between them, and intervals. A level is the mean
-of this network's scores at the landmark; how far off it is was measured with the folds' networks,
-each on patients that it had not seen, so no interval rests on a scan that its network saw. With n
-patients an interval can cover n of n + 1 (jackknife+). The fold's networks are not this one, so the
-coverage is what was found there, not a promise.
-
-{levels(made)}
-
-Landmarks were read by eye, to within two slices. The thigh begins 60 mm below the centre of the
-femoral head. The dome of the liver moves with the breath.
-
-## Where it fails
-* Regions of which few patients were seen: pelvis and thigh, and raised arms beside or above the
-  head. The numbers of patients above say how few.
-* Fields of view that cut the body, such as one lung or the heart alone, and series shorter than
-  20 cm, whose place on the body axis rests on few slices.
-* Children, animals, contrast phases and devices that the collections do not show. Nothing about
-  them was measured.
-* Its scores say where a slice lies, not whether it is healthy.
-
-## Which networks can take it
-{takers(weights)}
-
-## License
-{weights.license}. The collections above ask to be cited. The method is that of Yan, Lu and Summers,
-Unsupervised Body-part Regression via Spatially Self-ordering Convolutional Neural Networks, ISBI
-2018.
-""")
 
 
 def sources(cohort: Cohort, rows: Sequence[SeriesRow]) -> str:

@@ -50,6 +50,11 @@ class ComputedSeries:
             first=first,
         )
 
+    def every_second(self) -> ComputedSeries:
+        """Every second slice."""
+        hu, z_mm, level = self.hu[::2], self.z_mm[::2], self.level[::2]
+        return replace(self, hu=hu, z_mm=z_mm, level=level)
+
     @property
     def step(self) -> float:
         """The distance between slices in mm."""
@@ -167,7 +172,11 @@ def _glued(low_mm: float, high_mm: float) -> Fault:
         z = np.concatenate(
             [scan.z_mm[: k + 1], scan.z_mm[k] + scan.step + other.z_mm[j:] - other.z_mm[j]]
         )
-        return replace(scan, hu=np.concatenate([scan.hu[: k + 1], other.hu[j:]]), z_mm=z, first=k)
+        hu, level = (
+            np.concatenate([upper[: k + 1], lower[j:]])
+            for upper, lower in ((scan.hu, other.hu), (scan.level, other.level))
+        )
+        return replace(scan, hu=hu, z_mm=z, level=level, first=k)
 
     return fault
 
@@ -203,9 +212,11 @@ def _foreign(mm: float) -> Fault:
         )
         if not len(far):
             return None
-        hu, j = scan.hu.copy(), int(rng.choice(far))
-        hu[k : k + length] = other.hu[j : j + length]
-        return replace(scan, hu=hu, first=k)
+        hu, level, j = scan.hu.copy(), scan.level.copy(), int(rng.choice(far))
+        hu[k : k + length], level[k : k + length] = (
+            of_other[j : j + length] for of_other in (other.hu, other.level)
+        )
+        return replace(scan, hu=hu, level=level, first=k)
 
     return fault
 

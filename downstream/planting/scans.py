@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ubr.pretrain.data.scans import Scans, is_store, scans_of
+from ubr.weights.common import doors
 
 PATIENTS = "catalog.csv"
 """Table with the columns file, patient that is looked for beside the files."""
@@ -33,3 +34,17 @@ def find_scans(source: str | Path, patients: str | Path | None = None) -> Scans:
     table = Path(patients).absolute()
     left_out = [one for one in scans.left_out if Path(one.path) != table]
     return Scans(scans.unread, left_out, unmatched=scans.unmatched)
+
+
+def read_split(path: str | Path) -> dict[str, str]:
+    """The part of each patient, from a CSV file with the columns patient, split.
+
+    Raises:
+        ValueError: it cannot be read, or gives a patient two parts.
+    """
+    remedy = "give a CSV file with the columns patient, split (train, val or test)"
+    split: dict[str, str] = {}
+    for line, row in doors.read_rows(Path(path), {"patient": str, "split": str}, remedy):
+        if split.setdefault(row["patient"], row["split"]) != row["split"]:
+            raise ValueError(f"{path} line {line}: its patient has another part above; {remedy}")
+    return split

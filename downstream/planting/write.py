@@ -16,7 +16,7 @@ import csv
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -32,6 +32,7 @@ from ubr.pretrain.data.volume import Volume
 from ubr.weights.common import disk
 from ubr.weights.common.claims import claiming
 from ubr.weights.common.progress import progress_bar
+from ubr.weights.common.stored import values_sha256
 from ubr.weights.common.working import Working
 
 from .lesions import Lesion, plant_lesions
@@ -95,6 +96,7 @@ def plant(
     studies: int = 1,
     seed: int = 0,
     kinds: Sequence[str] = KINDS,
+    split: Mapping[str, str] | None = None,
     whole: bool = False,
     progress: bool = True,
 ) -> Planted:
@@ -114,13 +116,16 @@ def plant(
             its patient.
         seed: another seed gives other lesions and another split.
         kinds: some of "nodule", "liver", "kidney", "node" (`ubr.downstream.planting.places`).
+        split: "train", "val" or "test" by the key of each patient; by default 70/15/15 by the
+            scans' content.
         whole: write every slice of each scan, not only those around key slices, and lesions.csv,
             which says where each lesion lies in space.
         progress: show a progress bar.
 
     Raises:
         ValueError: `out` is finished, or holds something else; per_scan or studies < 1; an unknown
-            kind; no scan, or none in which a lesion fits.
+            kind or part of the split, or a patient without one; no scan, or none in which a lesion
+            fits.
     """
     for name, value in (("per_scan", per_scan), ("studies", studies)):
         if value < 1:
@@ -129,18 +134,27 @@ def plant(
         raise ValueError(
             f"kinds must be some of {', '.join(KINDS)}, got {', '.join(kinds) or 'none'}"
         )
-    settings = {"per_scan": per_scan, "studies": studies, "seed": seed, "kinds": list(kinds)}
-    working = Working(Path(out), {**settings, "whole": whole}, TABLE)
+    if unknown := set((split or {}).values()) - set(SPLITS):
+        raise ValueError(
+            f"split must give {', '.join(SPLITS)} to each patient, got {sorted(unknown)[0]!r}"
+        )
+    settings = {
+        **{"per_scan": per_scan, "studies": studies, "seed": seed, "kinds": list(kinds)},
+        **{"split_sha256": split and values_sha256(dict(split)), "whole": whole},
+    }
+    working = Working(Path(out), settings, TABLE)
     if working.finished:
         working.tidy()
         raise ValueError(f"{out} is finished; give a new `out`")
     data = _DataSet(working, whole, studies)
     for scan in progress_bar(scans, title="plant", unit="scans", show=progress):
+        if split is not None and scan.patient not in split:
+            raise ValueError("a patient is not in `split`; give each of them a part")
         digest = scan_digest(scan.volume, seed)
         if data.is_new(digest):
             rng = np.random.default_rng(int(digest, 16))
             data.add(scan, digest, _planted(scan.volume, studies, per_scan, rng, kinds))
-    return data.finish(kinds, _left_out(scans))
+    return data.finish(kinds, _left_out(scans), split)
 
 
 def _planted(
@@ -257,7 +271,9 @@ class _DataSet:
             for z in shown:
                 save_hu(slice_path(part.parent, folder, z + 1), hu[z], compress_level=2)
 
-    def finish(self, kinds: Sequence[str], left_out: tuple[str, ...]) -> Planted:
+    def finish(
+        self, kinds: Sequence[str], left_out: tuple[str, ...], given: Mapping[str, str] | None
+    ) -> Planted:
         """Split the patients, write the tables and sum up.
 
         Raises:
@@ -271,7 +287,11 @@ class _DataSet:
                 f"nothing to write: of {len(self._seen)} scans none takes a lesion of "
                 f"{', '.join(kinds)}{why}; give CT of the trunk in HU"
             )
-        split = _split(self._ranks)
+        split = (
+            {number: given[key] for key, number in self._numbers.items()}
+            if given
+            else _split(self._ranks)
+        )
         rows = ({**r, "Train_Val_Test": SPLITS[split[r["Patient_index"]]]} for r in self._rows)
         with disk.scratch(self._working.path, "tables") as made:
             _write_csv(made / TABLE, COLUMNS, rows)

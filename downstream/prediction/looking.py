@@ -17,6 +17,7 @@ from ..dataset import to_image
 from ..detector import Detector
 from ..geometry import Geometry, prepare
 from ..slices import View, scan_slice
+from .body import Body
 from .boxes import Boxes, joined
 
 BATCH = 4
@@ -35,12 +36,14 @@ class Looker:
         inputs: the intensity that it was trained with.
         view: neighbours, pixel size, largest side.
         position: (volume, slice) -> position in the body, for a detector that takes one.
+        body: tells where findings lie.
     """
 
     detector: Detector
     inputs: InputSpec
     view: View
     position: Callable[[Volume, int], float] | None = None
+    body: Body | None = None
 
     def look(self, volume: Volume, slices: Sequence[int], least: float) -> Iterator[Boxes]:
         """What the detector finds in slices of a volume, some slices at a time.
@@ -70,7 +73,7 @@ class Looker:
         for index in slices:
             hu = scan_slice(volume.hu, volume.z_mm, index, self.view)
             hu, _, geometry = prepare(hu, [], (x_mm, y_mm, z_mm), self.view)
-            shown.append((to_image(hu, self.inputs), geometry))
+            shown.append((to_image(torch.from_numpy(hu), self.inputs), geometry))
         return shown
 
     @torch.inference_mode()

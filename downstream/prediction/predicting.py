@@ -6,27 +6,31 @@ However often it is interrupted, the tables equal those of an uninterrupted call
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from ubr.pretrain.data.scans import Scans, UnreadScan, scans_of, why_unread
-from ubr.pretrain.data.volume import LeftOut, Volume
+from ubr.pretrain.data.volume import LeftOut, Series, Volume
 from ubr.pretrain.data.workers import DIED, Workers, chosen, each
 from ubr.weights.common.checks import check_choice
 from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import scratch
+from ubr.weights.common.optional import optional
 from ubr.weights.common.progress import progress_bar
 from ubr.weights.common.working import Working
 
 from .boxes import Boxes, joined
+from .coco import COCO, coco_writer
 from .linking import GAP_MM, MIN_SCORE, OVERLAP, link
 from .tables import LAST, TABLES, Predicted, SeriesFindings, read_table, write_tables
 
 if TYPE_CHECKING:
+    from .body import Body
     from .looking import Looker
 
 Which = Literal["best", "last"]
@@ -43,8 +47,12 @@ def predict(
     top: int | None = None,
     every_mm: float | None = None,
     scorer: str | None = None,
+    body: str | None = None,
+    regions: str | None = None,
     workers: int = 1,
     with_paths: bool = False,
+    sr: bool = False,
+    coco: bool = False,
     device: str = "auto",
     progress: bool = True,
 ) -> Predicted:
@@ -63,22 +71,39 @@ def predict(
         every_mm: largest distance in mm between the slices that are looked at; without it, every
             slice. Lesions that lie between them are missed.
         scorer: for a detector with position, the weights file whose scores it was trained with.
+        body: weights that say where in the body a finding's surest slice lies: a file that
+            `ubr-pretrain fit` wrote, or "released".
+        regions: a file that `ubr-pretrain calibrate` wrote for these weights, which names parts;
+            released weights bring their own.
         workers: processes (threads for a store) that read the next series; 0 reads in between.
         with_paths: also write which file or folder each series was read from. Paths may hold a
             name.
+        sr: also write sr/SERIES.dcm, a DICOM Structured Report (extra `dicom`), for each DICOM
+            series with findings. It names the patient, as DICOM requires.
+        coco: also write boxes.json in COCO's format.
         device: "auto", "cpu", "cuda", "cuda:1".
         progress: show a progress bar.
 
     Raises:
-        ValueError: there is no run, an option is out of range, the scorer is missing or not the one
-            of the training, sources hold no usable series, or `out` holds something else or was
-            begun with other options.
+        ValueError: there is no run, a package is not installed, an option is out of range, the
+            scorer is missing or not the one of the training, sources hold no usable series, or
+            `out` holds something else or was begun with other options.
     """
     check_choice("which", which, Which)
     staff = chosen(workers, None, default=1, least=0)
     _check_options(min_score, top, every_mm)
+    if sr:
+        optional("highdicom", extra="dicom", purpose="sr")
+    if regions and not body:
+        raise ValueError("regions belong to weights; give these as `body`")
     looker, settings = _opened(Path(run), which, scorer, device)
-    settings |= {"min_score": min_score, "top": top, "every_mm": every_mm, "with_paths": with_paths}
+    if body:
+        from .body import open_body
+
+        axis = open_body(body, regions, device)
+        looker, settings = replace(looker, body=axis), settings | axis.settings
+    settings |= {"min_score": min_score, "top": top, "every_mm": every_mm}
+    settings |= {"with_paths": with_paths, "sr": sr, "coco": coco}
     working = Working(Path(out), settings, LAST)
     scans = scans_of(sources, workers=staff, progress=progress, with_paths=with_paths)
     return _predict(looker, scans, working, staff, progress)
@@ -102,9 +127,15 @@ def _predict(
         raise ValueError(f"none of the {len(left_out)} sources could be read: {left_out[0].reason}")
     working.begin()
     with scratch(working.path, "tables") as made:
-        found = (_series(working, jobs[key]) for key in done)
-        write_tables(made, found, left_out, working.settings)
-        working.finish(made, TABLES)
+        more: list[str] = []
+        found: Iterator[SeriesFindings]
+        found = (_with_report(made, more, working, jobs[key], looker.body) for key in done)
+        if working.settings["coco"]:
+            more.append(COCO)
+            found = _with_coco(made / COCO, found)
+        names = looker.body.names if looker.body else ()
+        write_tables(made, found, left_out, working.settings, names)
+        working.finish(made, [*more, *TABLES])
     return predicted
 
 
@@ -209,18 +240,50 @@ def _keep(
         slices=np.array(slices),
         z_mm=volume.z_mm,
         spacing_mm=np.array(volume.spacing_mm),
+        size=np.array(volume.hu.shape[1:]),
         place=np.empty((0, 4)) if volume.place is None else volume.place,
         warnings=np.array(volume.warnings, np.str_),
+        **({"body_scores": looker.body.scores(volume)} if looker.body else {}),
     )
 
 
-NEEDED = ("index", "edges", "scores", "slices", "z_mm", "spacing_mm", "place", "warnings")
+def _with_coco(path: Path, series: Iterator[SeriesFindings]) -> Iterator[SeriesFindings]:
+    """The same series; each is also written in COCO's format."""
+    with coco_writer(path) as add:
+        for one in series:
+            add(one)
+            yield one
 
 
-def _series(working: Working, job: UnreadScan) -> SeriesFindings:
+def _with_report(
+    made: Path, reports: list[str], working: Working, job: UnreadScan, body: Body | None
+) -> SeriesFindings:
+    """What was kept of a series; its report is written, and its path below `made` added."""
+    found = _series(working, job, body)
+    if not working.settings["sr"] or not found.findings:
+        return found
+    if not isinstance(job.origin, Series) or job.origin.kind != "dicom":
+        return replace(found, report="no DICOM")
+    from .dicom import findings_report
+
+    name = f"sr/{job.key}.dcm"
+    try:
+        report = findings_report(job.origin, found, working.settings)
+    except ValueError as error:
+        return replace(found, report=str(error))
+    (made / "sr").mkdir(exist_ok=True)
+    report.save_as(made / name, enforce_file_format=True)
+    reports.append(name)
+    return replace(found, report=name)
+
+
+NEEDED = ("index", "edges", "scores", "slices", "z_mm", "spacing_mm", "size", "place", "warnings")
+
+
+def _series(working: Working, job: UnreadScan, body: Body | None) -> SeriesFindings:
     """What was kept of a series, linked."""
 
-    kept = working.read(job.key, *NEEDED)
+    kept = working.read(job.key, *NEEDED, *(["body_scores"] if body else []))
     boxes = Boxes(kept["index"], kept["edges"], kept["scores"])
     slices, z_mm = kept["slices"].tolist(), kept["z_mm"]
     findings = link(boxes, z_mm, kept["spacing_mm"].tolist(), slices)
@@ -229,8 +292,10 @@ def _series(working: Working, job: UnreadScan) -> SeriesFindings:
         boxes,
         findings[: cast(int | None, working.settings["top"])],
         z_mm,
-        len(slices),
+        slices,
+        (int(kept["size"][0]), int(kept["size"][1])),
         kept["place"] if len(kept["place"]) else None,
         kept["warnings"].tolist(),
         job.source,
+        where=body.columns(kept["body_scores"], z_mm) if body else {},
     )

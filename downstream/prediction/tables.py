@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ LAST = "boxes.parquet"
 """The table that is written last."""
 TABLES = ("left_out.csv", "series.csv", "findings.csv", LAST)
 AGAIN = "run predict again, into a new folder"
-SERIES = ("series", "slices", "looked_at", "boxes", "findings", "warnings")
+SERIES = ("series", "slices", "looked_at", "boxes", "findings", "warnings", "report")
 LEFT_OUT = ("series", "reason")
 FINDINGS = (
     *("series", "finding", "score", "first_slice", "best_slice", "last_slice", "boxes"),
@@ -42,19 +43,30 @@ class SeriesFindings:
     """What was found in a series.
 
     key: its hash. boxes: in slices. findings: the surest first. z_mm: `[n]`, where its slices lie.
-    looked_at: number of slices that the detector saw. place: of its volume (`Volume.place`), or
-    none. warnings: of its volume. source: where it was read from; it is written out only where
-    paths were asked for.
+    slices: those that the detector saw. size: (rows, columns) of a slice. place: of its volume
+    (`Volume.place`), or none. warnings: of its volume. source: where it was read from; it is
+    written out only where paths were asked for. report: the file of its report, or why there is
+    none. where: what is known of where in the body its slices lie, name -> `[n]`.
     """
 
     key: str
     boxes: Boxes
     findings: Sequence[Finding]
     z_mm: NDArray[np.float64]
-    looked_at: int
+    slices: Sequence[int]
+    size: tuple[int, int]
     place: NDArray[np.float64] | None
     warnings: Sequence[str]
     source: str
+    report: str = ""
+    where: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def numbers(self) -> NDArray[np.int32]:
+        """`[m]`, of each box the number of its finding, 0 for none."""
+        found = np.zeros(len(self.boxes), np.int32)
+        for number, one in enumerate(self.findings, 1):
+            found[list(one.members)] = number
+        return found
 
 
 def write_tables(
@@ -62,11 +74,12 @@ def write_tables(
     series: Iterable[SeriesFindings],
     left_out: Iterable[LeftOut],
     settings: Mapping[str, object],
+    where: Sequence[str] = (),
 ) -> None:
     """Write the tables, a series at a time.
 
     series: in the order of their keys. settings: what the findings depend on; `with_paths` says
-    whether paths are written.
+    whether paths are written. where: names in `SeriesFindings.where`.
     """
     with_paths = bool(settings["with_paths"])
     path = ("path",) if with_paths else ()
@@ -80,7 +93,7 @@ def write_tables(
         table_writer(folder / LAST, schema) as boxes,
     ):
         (a := csv.writer(summaries)).writerow((*SERIES, *path))
-        (b := csv.writer(findings)).writerow(FINDINGS)
+        (b := csv.writer(findings)).writerow((*FINDINGS, *where))
         for one in series:
             a.writerow(_series_row(one)[: len(SERIES) + with_paths])
             b.writerows(_finding_rows(one))
@@ -88,8 +101,8 @@ def write_tables(
 
 
 def _series_row(one: SeriesFindings) -> tuple[object, ...]:
-    counts = len(one.z_mm), one.looked_at, len(one.boxes), len(one.findings)
-    return one.key, *counts, "; ".join(one.warnings), one.source
+    counts = len(one.z_mm), len(one.slices), len(one.boxes), len(one.findings)
+    return one.key, *counts, "; ".join(one.warnings), one.report, one.source
 
 
 def _finding_rows(one: SeriesFindings) -> Iterator[list[object]]:
@@ -101,7 +114,12 @@ def _finding_rows(one: SeriesFindings) -> Iterator[list[object]]:
             *(f"{edge:.2f}" for edge in found.edges),
             *(f"{mm:.2f}" for mm in (*found.z_mm, *found.size_mm, found.diameter_mm)),
             *("" if np.isnan(mm) else f"{mm:.2f}" for mm in centre),
+            *(_cell(name, values[found.best]) for name, values in one.where.items()),
         ]
+
+
+def _cell(name: str, value: Any) -> object:
+    return str(value) if name == "part" else f"{float(value):.4g}"
 
 
 def lps(place: NDArray[np.float64] | None, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -127,9 +145,7 @@ def _box_rows(one: SeriesFindings | None) -> pa.Table:
     else:
         keys, index = [one.key] * len(one.boxes), one.boxes.index
         edges, scores, z_mm = one.boxes.edges, one.boxes.scores, one.z_mm[one.boxes.index]
-        number = np.zeros(len(index), np.int32)
-        for rank, found in enumerate(one.findings, 1):
-            number[list(found.members)] = rank
+        number = one.numbers()
         corners = np.concatenate(
             [lps(one.place, np.column_stack([edges[:, k : k + 2], z_mm])) for k in (0, 2)], axis=1
         )
@@ -159,6 +175,10 @@ def read_table(folder: Path, name: str) -> list[dict[str, str]]:
     return [row for _, row in doors.read_rows(folder / name, kinds, AGAIN)]
 
 
+def _is_file(report: str) -> bool:
+    return report.startswith("sr/")
+
+
 @dataclass(frozen=True)
 class Predicted:
     """What `predict` wrote; read from its files when asked for.
@@ -181,6 +201,8 @@ class Predicted:
         ]
         if self.already:
             lines.append(f"{self.already:6,} series by an earlier call")
+        without = [row["report"] for row in rows if row["report"] and not _is_file(row["report"])]
+        lines += [f"{n:6,} without a report: {why}" for why, n in Counter(without).most_common()]
         lines += [
             f"  score {float(row['score']):.3f}  {float(row['diameter_mm']):5.1f} mm  slice "
             f"{row['best_slice']} of series {row['series']}"

@@ -64,7 +64,7 @@ def check(options: Options, words: Sequence[str]) -> None:
 
 def plant(options: Options, words: Sequence[str]) -> None:
     """Known lesions in volumes."""
-    from ..planting.scans import find_scans
+    from ..planting.scans import find_scans, read_split
     from ..planting.write import plant
 
     options.description = (
@@ -88,7 +88,14 @@ def plant(options: Options, words: Sequence[str]) -> None:
         help="write every slice of each scan, not only those around key slices, and lesions.csv, "
         "which says where each lesion lies in space, for evaluate --scans",
     )
-    options.offer(plant, {"scans", "whole"})
+    options.add_argument(
+        "--split",
+        metavar="FILE",
+        help="table with the columns patient, split (train, val or test); without it patients are "
+        "split 70/15/15",
+    )
+    options.offer(plant, {"scans", "split", "whole"})
     given = options.read(words)
+    given["split"] = read_split(given["split"]) if given["split"] else None
     source, patients = given.pop("source"), given.pop("patients")
     show(str(plant(find_scans(source, patients), **given)))

@@ -1,4 +1,4 @@
-"""The verb that uses a detector: predict."""
+"""Verbs that use a detector: predict, export."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def predict(options: Options, words: Sequence[str]) -> None:
     )
     options.layout = {
         "Most used": ("out", "min_score", "top", "every_mm", "json"),
+        "Where in the body": ("body", "regions"),
         "Detector": ("which", "scorer"),
         "Machine": ("device", "workers"),
-        "Output": ("with_paths",),
+        "Output": ("sr", "coco", "with_paths"),
     }
     options.add_argument("run", metavar="RUN", help="a run folder of ubr-detect train")
     options.add_argument(
@@ -42,9 +43,38 @@ def predict(options: Options, words: Sequence[str]) -> None:
         action="store_true",
         help="also write where each series was read from; paths may hold a name",
     )
-    options.offer(predict, {"run", "sources", "out", "with_paths"})
+    options.add_argument(
+        "--sr",
+        action="store_true",
+        help="also write sr/SERIES.dcm, a DICOM Structured Report (extra dicom), for each DICOM "
+        "series with findings; it names the patient, as DICOM requires",
+    )
+    options.add_argument(
+        "--coco", action="store_true", help="also write boxes.json in COCO's format"
+    )
+    options.offer(predict, {"run", "sources", "out", "with_paths", "sr", "coco"})
     options.offer_json("what was found and what was left out")
     given = options.read(words)
     as_json, paths = given.pop("json"), [Path(given.pop(name)) for name in ("run", "out")]
     predicted = predict(paths[0], given.pop("sources"), paths[1], **given)
     show(predicted.summary() if as_json else predicted.table())
+
+
+def export(options: Options, words: Sequence[str]) -> None:
+    """A trained detector for another runtime."""
+    from ..exporting import export
+
+    options.description = (
+        "Write a trained detector as ONNX, HU in and boxes out, and prove that it finds the same "
+        "under onnxruntime. Prints how to run it."
+    )
+    options.called = {"path": "out"}
+    options.add_argument("run", metavar="RUN", help="a run folder of ubr-detect train")
+    options.add_argument("--out", required=True, metavar="FILE", help="an .onnx file")
+    options.add_argument(
+        "--overwrite", action="store_true", help="replace what an earlier export wrote there"
+    )
+    options.offer(export, {"run", "path", "overwrite"})
+    given = options.read(words)
+    run, path = Path(given.pop("run")), Path(given.pop("out"))
+    show(export(run, path, **given))

@@ -8,12 +8,14 @@ A line through a series' scores would hide what is wrong with it. So faults are 
 scores first, and a position is never smoother than they allow:
 
     nothing found           a line of slope 1 through all slices
-    gap, glued              a line on each side of the leap
+    gap, glued, spacing     a line on each side, if the finding is a leap between two slices
     abnormal, swapped       these slices keep what their scores say; the line is that of the others
-    reversed, spacing,      no line: every slice keeps what its score says
-    repeated, out_of_range
+    reversed, repeated,     no line: every slice keeps what its score says
+    out_of_range
 
-Neither is there a line where the scores lie too far from it (`SPREAD_MM`, `BENT`).
+Neither is there a line where the scores lie too far from it (`FAR_MM`, `FAR_SHARE`). This alone
+decides where a stretch has another `spacing` than the header says, because weights that know a part
+of the body badly look the same: their scores rise too slowly there, and the header is right.
 """
 
 from __future__ import annotations
@@ -24,27 +26,20 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .deviations import spread_of
-from .finding import FACTOR, Finding
-from .reference import Reference
+from .finding import Finding
 
 MM_PER_UNIT = 50.0
 """Millimetres of the body that a score of 1 stands for, where scores follow millimetres."""
-SPREAD_MM = FACTOR * Reference.wander_mm
-"""A line fits if the bulk of the scores deviates from it by at most this (standard deviation).
+FAR_MM, FAR_SHARE = 75.0, 0.15
+"""A line fits if nine of ten scores lie within this of it: mm, or a share of the series' length.
 
-It is the same multiple of what is usual as makes any other deviation a fault.
+The scale of weights is bent, most where training saw few bodies, and what that adds up to grows
+with the length. A header's step that is half as large again as the true one moves scores as far.
 """
-BENT = 0.25
-"""It also fits if they deviate by at most this share of the spread that the slices themselves have.
-
-The scale of weights is bent, where training saw few bodies most: by so much it may rise too slowly
-or too fast. What that adds up to grows with the length of a series.
-"""
-LEAPS = ("gap", "glued")
-"""Findings between two slices, with a line on both sides."""
 LEAVING = ("abnormal", "swapped")
 """Findings of slices that leave the line, to which the curve returns."""
+NO_LINE = ("reversed", "repeated", "out_of_range")
+"""Findings of series whose scores do not follow the geometry."""
 
 Axis = Literal["score", "position"]
 """What levels of the body are told by: scores, each from its slice, or positions."""
@@ -74,22 +69,30 @@ def positions(
     """
     z = np.asarray(z_mm, np.float64)
     by_slice = MM_PER_UNIT * np.asarray(scores, np.float64)
-    if any(finding.kind not in (*LEAPS, *LEAVING) for finding in found):
+    if any(finding.kind in NO_LINE for finding in found) or not (np.diff(z) > 0).all():
         return Positions(by_slice, "slices")
     on_line = np.ones(len(z), bool)
     for finding in found:
         if finding.kind in LEAVING:
             on_line[finding.first : finding.last + 1] = False
     offset = by_slice - z
-    cuts = sorted({finding.last for finding in found if finding.kind in LEAPS})
+    cuts = sorted({finding.last for finding in found if _is_leap(finding)})
     for piece in np.split(np.arange(len(z)), cuts):
         kept = piece[on_line[piece]]
         if not 2 * len(kept) > len(piece):
             return Positions(by_slice, "slices")
         offset[kept] = np.median(offset[kept])
-    if spread_of((by_slice - z - offset)[on_line]) > max(SPREAD_MM, BENT * spread_of(z)):
+    far = np.quantile(np.abs(by_slice - z - offset)[on_line], 0.9, method="lower")
+    if far > max(FAR_MM, FAR_SHARE * (z[-1] - z[0])):
         return Positions(by_slice, "slices")
-    return Positions(z + offset, "pieces" if found else "series")
+    whole = on_line.all() and not cuts
+    return Positions(z + offset, "series" if whole else "pieces")
+
+
+def _is_leap(finding: Finding) -> bool:
+    """Whether a finding lies between two slices, with a line on both sides."""
+    kind, slices = finding.kind, finding.last - finding.first + 1
+    return kind in ("gap", "glued") or (kind == "spacing" and slices == 2)
 
 
 def on_axis(

@@ -114,9 +114,12 @@ def highest_coverage(level: Level) -> float:
 
 def too_few(level: Level, coverage: float) -> str:
     """Why a level has no interval."""
-    volumes = f"{level.volumes} labelled volume{'s' * (level.volumes != 1)}"
+    if level.volumes > 1 and not level.without:
+        return "no volume tells how far off it is; label volumes on these scores"
+    tell = len(level.without) or level.volumes
+    volumes = f"{tell} labelled volume{'s' * (tell != 1)}"
     return (
-        f"{volumes} allow{'s' * (level.volumes == 1)} at most "
+        f"{volumes} allow{'s' * (tell == 1)} at most "
         f"{100 * highest_coverage(level):.0f} %; label more, or lower the coverage"
     )
 

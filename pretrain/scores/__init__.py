@@ -1,10 +1,11 @@
 """A folder of scores: made, resumed, written and read.
 
 slices.parquet
-    One row per slice: series, index, z_mm, score; with regions also part and position.
+    One row per slice: series, index, z_mm, score; with regions also part and position; of weights
+    whose scores follow millimetres also position_mm, on the body axis.
 series.csv
     One row per series: slices, extent, Pearson r, ordered pairs, slope, range, findings, warnings;
-    with regions also the parts.
+    with regions also the parts, with position_mm also what it comes from.
 findings.csv
     One row per fault that a curve shows: kind, first and last slice, confidence, reason.
 landmarks.csv

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from ..data.tables import DamagedTable, read_groups
+from ..reading.context import Context
 from ..reading.finding import Finding
 from .read import AGAIN, FEATURES, LAST, OVERVIEWS, read_rows
 from .scored import warnings_in
@@ -54,6 +56,7 @@ def each_series(folder: Path, *, features: bool = False) -> Iterator[SeriesScore
                     findings=tuple(faults.get(str(keys[a]), ())),
                     interpolated=of.get("interpolated"),
                     position_mm=of.get("position_mm"),
+                    context=cast(Context | None, row.get("context")),
                 )
                 at += b - a
     except (DamagedTable, KeyError, OSError) as error:

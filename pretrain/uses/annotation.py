@@ -21,13 +21,13 @@ from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import whole
 from ubr.weights.common.optional import optional
 
+from ..data.dicom.images import images_of
 from ..data.find import find_one, silence
 from ..reading.chosen import chosen_regions
 from ..reading.curve import passage
 from ..reading.regions import BODY_PART_EXAMINED, Regions
 from ..scores.single import read_by, score_scan
 from .dicom_copies import write_copies
-from .dicom_images import images_of
 from .dicom_report import structured_report
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def annotate(
         raise ValueError(f"{folder} is not DICOM; a report belongs to a DICOM study")
     series, volume, scores = score_scan(weights, Path(folder))
     levels = read_by(regions, scores, volume.z_mm)
-    images = images_of(series, volume)
+    images = images_of(series, volume.place, volume.z_mm)
     parts = _slices_of_parts(regions, levels, volume.z_mm)
     landmarks = _slices_of_landmarks(regions, levels, volume.z_mm)
     if not parts and not landmarks:

@@ -128,13 +128,7 @@ def calibrate(
         raise ValueError(f"{out} exists; give a new `out`")
     check_choice("axis", axis, Axis | None)
     axis = axis or usual_axis(scores)
-    curves, weights_sha256 = read_curves(scores, axis)
-    labelled = read_labels(labels, curves)
-    if np.ptp(np.concatenate([one.curve.scores for one in labelled])) == 0:
-        raise ValueError(
-            "the labelled volumes have one and the same score everywhere, so it tells nothing "
-            "apart; train longer"
-        )
+    labelled, weights_sha256 = _labelled(scores, labels, axis)
     order = order_of_parts(labelled, parts)
     check_parts(labelled, order)
     landmarks = _landmarks(labelled)
@@ -156,18 +150,29 @@ def calibrate(
     )
     by_scores = None
     if axis == "position":
-        by_scores = _levels(read_labels(labels, read_curves(scores)[0]), order)
-    accuracy = _accuracy(labelled, order)
+        by_scores = _levels(_labelled(scores, labels, "score")[0], order)
     return Calibrated(
         regions.save(out),
         regions,
         len(labelled),
-        accuracy,
+        _accuracy(labelled, order),
         _mean(by_thresholds),
         len(by_thresholds),
         by_features,
         by_scores,
     )
+
+
+def _labelled(scores: str | Path, labels: str | Path, axis: Axis) -> tuple[list[Labelled], str]:
+    """The labelled volumes as told by scores or positions, and the digest of the weights."""
+    curves, weights_sha256 = read_curves(scores, axis)
+    labelled = read_labels(labels, curves)
+    if np.ptp(np.concatenate([one.curve.scores for one in labelled])) == 0:
+        raise ValueError(
+            "the labelled volumes have one and the same score everywhere, so it tells nothing "
+            "apart; train longer"
+        )
+    return labelled, weights_sha256
 
 
 def _levels(labelled: Sequence[Labelled], order: Sequence[str]) -> dict[str, Level]:

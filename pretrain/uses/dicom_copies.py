@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .dicom_images import with_identity
+from ..data.dicom.images import with_identity
 
 UNTRUE_OF_A_COPY = ("AnatomicRegionSequence", "DigitalSignaturesSequence", "MACParametersSequence")
 

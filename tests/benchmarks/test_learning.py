@@ -14,10 +14,17 @@ from benchmarks.common import folds
 from benchmarks.common import rows as result_rows
 from benchmarks.common.cohort import ingest_cohort, may_be_released
 from benchmarks.common.folds import remaining, untrained
-from benchmarks.common.judging import MarkedCurve, landmark_error_mm, part_accuracies, summary
+from benchmarks.common.judging import (
+    MarkedCurve,
+    landmark_error_mm,
+    landmark_table,
+    part_accuracies,
+    summary,
+)
 from benchmarks.common.landmarks import LANDMARKS
 from ubr.pretrain.data.store import SeriesRow
 from ubr.pretrain.phantom.files import phantoms
+from ubr.pretrain.reading.reference import Reference
 
 STEP_MM = 5.0
 
@@ -204,3 +211,24 @@ def test_cohort__patients_of_other_terms_and_collections_judge_but_do_not_train(
     assert untrained(whole, []) == []
     assert only.name == "ct, licensed, without Head"
     assert only.columns()["data_sha256"] != whole.columns()["data_sha256"]
+
+
+def test_landmark_table__says_what_positions_change_of_each_landmark() -> None:
+    rows = [
+        {f"{name}_error_mm{reading}": "" for name in LANDMARKS for reading in ("", "_context")}
+        | {"iliac_crest_error_mm": by_score, "iliac_crest_error_mm_context": by_position}
+        for by_score, by_position in ((10.0, 3.0), (20.0, 5.0), (60.0, 4.0), ("", ""))
+    ]
+    head, *lines = landmark_table(rows).splitlines()
+    assert head.split() == ["landmark", "n", "score", "q50", "q90", "position", "q50", "q90"]
+    assert [line.split() for line in lines] == [["iliac_crest", "3", "20.0", "52.0", "4.0", "4.8"]]
+
+
+def test_in_context__is_the_line_except_where_a_fault_is_found() -> None:
+    rng = np.random.default_rng(0)
+    z = STEP_MM * np.arange(100)
+    sound = curve({}, z / 50 + rng.normal(0, 0.2, 100))
+    reversed_ = curve({}, sound.scores[::-1].copy())
+    line, same = (one.in_context(Reference(0.02)) for one in (sound, reversed_))
+    assert np.diff(line.scores) == pytest.approx(STEP_MM / 50)
+    assert same.scores == pytest.approx(reversed_.scores)

@@ -308,18 +308,38 @@ def test_train__a_run_that_resumes_is_not_checked_again(
 
 
 @pytest.mark.parametrize(
-    ("backbone", "reason"),
+    ("backbone", "pyramid", "reason"),
     [
-        ("mixer_s32_224", "timm/mixer_s32_224 takes images of one size only"),
-        ("swin_tiny_patch4_window7_224", "Input height (128) doesn't match model (224)"),
+        ("mixer_s32_224", "0", "timm/mixer_s32_224 takes images of one size only"),
+        ("test_maxvit", "64", "timm/test_maxvit takes images of one size only"),
+        ("test_vit", "64", "those of timm/test_vit have one; use --pyramid 0"),
     ],
 )
 def test_train__a_trunk_that_does_not_fit_is_refused_before_its_folder_is_made(
-    backbone: str, reason: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    backbone: str,
+    pyramid: str,
+    reason: str,
+    world: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     argv = ["train", str(world), "--backbone", f"timm/{backbone}", *TINY]
-    line = refused([*argv, "--pyramid", "0", "--out", str(tmp_path / "run")], capsys)
+    line = refused([*argv, "--pyramid", pyramid, "--out", str(tmp_path / "run")], capsys)
     assert reason in line and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "pyramid"),
+    [("test_vit", "0"), ("swin_tiny_patch4_window7_224", "64")],
+)
+def test_train__a_trunk_made_for_one_size_takes_the_views(
+    backbone: str, pyramid: str, world: Path, tmp_path: Path
+) -> None:
+    argv = ["train", str(world), "--backbone", f"timm/{backbone}", *TINY]
+    run = tmp_path / "run"
+    assert main([*argv, "--pyramid", pyramid, "--steps", "1", "--out", str(run)]) == 0
+    receipt = (run / "receipt.txt").read_text()
+    assert "every layer gives the same output" in receipt and load_detector(run, "last")
 
 
 KILLED = """

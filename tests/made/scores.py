@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,11 @@ def weights(seed: int = 0) -> Weights:
     """Weights of an untrained regressor; `darkness` scores in its place."""
     torch.manual_seed(seed)
     return Regressor(build("timm/test_resnet"), INPUTS).to_weights({}, "none")
+
+
+def in_mm(of: Weights) -> Weights:
+    """The same weights, as if the position loss had been on: a score of 1 is 50 mm."""
+    return replace(of, provenance={**of.provenance, "recipe": {"position_weight": 1.0}})
 
 
 def between(upper: int) -> float:

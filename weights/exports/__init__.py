@@ -69,7 +69,7 @@ def export(
     if to == "onnx" and fold:
         raise ValueError("an onnx file takes HU as they are; `fold` is for the other targets")
     writer: Writer = import_module(f".to_{to}", __name__).WRITER
-    _check_place(path, writer, overwrite)
+    check_place(path, writer, overwrite)
     weights.build()  # raises unless they are complete and give the features of the file
     if fold:
         weights = folded(weights)
@@ -99,7 +99,7 @@ def _check_beside(pairs: Sequence[tuple[Path, Path]]) -> None:
             raise ValueError(f"{final} exists; give another path, or set `overwrite`")
 
 
-def _check_place(path: Path, writer: Writer, overwrite: bool) -> None:
+def check_place(path: Path, writer: Writer, overwrite: bool) -> None:
     """Raise `ValueError` if nothing may be written to `path`.
 
     An existing folder may be replaced only if it holds nothing but an export.

@@ -63,7 +63,7 @@ def _write_onnx(weights: Weights, layout: None, part: Path, path: Path) -> str:
         "licence": weights.license,
         "weights_sha256": weights.sha256(),
     }
-    _forget_the_machine(model.graph)
+    forget_the_machine(model.graph)
     onnx.helper.set_model_props(model, {"ubr": json.dumps(about)})
     onnx.save(model, part)
     session = onnxruntime.InferenceSession(part, providers=["CPUExecutionProvider"])
@@ -84,7 +84,7 @@ hu = numpy.full((5, {shape}), -1000, numpy.float32)
 (scores,) = session.run(["score"], {{"hu": hu}})"""
 
 
-def _forget_the_machine(graph: Any) -> None:
+def forget_the_machine(graph: Any) -> None:
     """Remove what the exporter notes for debugging: stack traces hold the installation's path."""
     for one in (*graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
         one.ClearField("doc_string")

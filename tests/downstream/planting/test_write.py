@@ -17,6 +17,7 @@ from tests.pretrain.scores.helpers import Stop, stopping
 from ubr.downstream.planting import write
 from ubr.downstream.planting.lesions import Lesion, plant_lesions
 from ubr.downstream.planting.places import find_places
+from ubr.downstream.planting.scans import read_split
 from ubr.downstream.planting.write import plant, scan_digest
 from ubr.pretrain.data.deeplesion.table import COLUMNS
 from ubr.pretrain.data.scans import Scan
@@ -242,6 +243,23 @@ def test_plant__split_by_patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         40,
         ("1 scans: the same pixels as another scan",),
     )
+
+
+def test_plant__split_as_given(tmp_path: Path) -> None:
+    file = tmp_path / "split.csv"
+    file.write_text("patient,split\npatient 0,test\npatient 1,train\npatient 2,val\n")
+    split = read_split(file)
+    made = plant(scans(3), tmp_path / "out", split=split, per_scan=2, progress=False)
+    assert made.split == {"patient 0": "test", "patient 1": "train", "patient 2": "val"}
+    parts = {row["Patient_index"]: row["Train_Val_Test"] for row in table(tmp_path / "out")}
+    assert parts == {"1": "3", "2": "1", "3": "2"}
+    with pytest.raises(ValueError, match="a patient is not in `split`; give each of them a part"):
+        plant(scans(3), tmp_path / "other", split={"patient 1": "test"}, progress=False)
+    with pytest.raises(ValueError, match="split must give train, val, test to each patient, got"):
+        plant(scans(3), tmp_path / "third", split={**split, "patient 0": "all"}, progress=False)
+    file.write_text("patient,split\na,test\na,train\n")
+    with pytest.raises(ValueError, match="line 3: its patient has another part above; give a CSV"):
+        read_split(file)
 
 
 def test_plant__mistakes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,34 @@ def test_top__keeps_the_surest_findings_and_all_boxes(
     assert len(both) == 2 and one == max(both, key=lambda row: float(row["score"]))
     boxes = pq.read_table(tmp_path / "1" / "boxes.parquet").to_pylist()
     assert len(boxes) == 5 and {box["finding"] for box in boxes} == {1, None}
+
+
+def test_coco__is_read_by_cocos_own_tools(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coco = pytest.importorskip("pycocotools.coco")
+    use_bright(monkeypatch, View(mm_per_px=0.8))
+    world(tmp_path, 2)
+    options = {**QUIET, "coco": True, "top": 1}
+    predict(run, [tmp_path / "scans"], tmp_path / "found", **options)
+    read = coco.COCO(str(tmp_path / "found" / "boxes.json"))
+    assert len(read.imgs) == 2 * 20 and len(read.anns) == 2 * 5
+    boxes = pq.read_table(tmp_path / "found" / "boxes.parquet").to_pylist()
+    for box, one in zip(boxes, read.loadAnns(read.getAnnIds()), strict=True):
+        (image,) = read.loadImgs(one["image_id"])
+        assert (image["series"], image["index"]) == (box["series"], box["index"])
+        assert (image["width"], image["height"]) == (90, 100)
+        x, y, w, h = one["bbox"]
+        edges = [box[name] for name in ("x1", "y1", "x2", "y2")]
+        assert [x, y, x + w, y + h] == pytest.approx(edges, abs=1e-3)
+        assert one["finding"] == box["finding"] and one["area"] == pytest.approx(w * h, rel=1e-5)
+        assert one["score"] == pytest.approx(box["score"])
+
+
+def test_coco__of_scans_without_a_box(run: Path, tmp_path: Path) -> None:
+    predict(run, [scan(tmp_path / "a.nii")], tmp_path / "f", coco=True, min_score=0.99, **QUIET)
+    read = json.loads((tmp_path / "f" / "boxes.json").read_text())
+    assert len(read["images"]) == 20 and read["annotations"] == []
 
 
 def test_predict__says_what_was_left_out_and_no_path_unless_asked(

@@ -104,23 +104,41 @@ def test_positions__are_the_scores_own_where_no_line_is_right(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_positions__each_kind_of_finding_is_respected(kind: str) -> None:
+    """Of two slices in the middle of a sound series: what becomes of the line."""
     curve = scores(TRUE)
-    mm, context = positions(curve, Z, (Finding(kind, 60, 61, 0.9, ""),))
-    lines = {"gap": 2, "glued": 2, "abnormal": 3, "swapped": 3}.get(kind)
-    assert context == ("slices" if lines is None else "pieces")
-    if kind in ("gap", "glued"):
-        assert len({*(mm - Z).round(6).tolist()}) == lines
-    if lines is None:
-        assert mm == pytest.approx(50 * curve)
+    mm, context = positions(curve, Z, (Finding(kind, 59, 60, 0.9, ""),))
+    if kind in ("reversed", "repeated", "out_of_range"):
+        assert context == "slices" and mm == pytest.approx(50 * curve)
+    else:
+        assert context == "pieces"
+        breaks = np.flatnonzero(np.abs(np.diff(mm) - 5) > 1e-6).tolist()
+        assert breaks == ([59] if kind in ("gap", "glued", "spacing") else [58, 59, 60])
 
 
-@pytest.mark.parametrize(("length", "limit"), [(300.0, 45 / (300 * 1.4826 / 4)), (1200.0, 0.25)])
+def test_positions__another_step_in_a_stretch_has_a_line_as_far_as_it_fits() -> None:
+    z = np.arange(160) * 4.0
+    for slower, expected in ((0.8, "series"), (0.3, "slices")):
+        # The second half rises slowly: weights that know it badly, or a header that is wrong.
+        body = np.concatenate([z[:80], z[80] + slower * (z[80:] - z[80])]) + 300
+        mm, context = positions(scores(body), z, (Finding("spacing", 80, 159, 0.9, ""),))
+        assert context == expected
+        assert (np.ptp(mm - z) < 1e-6) == (expected == "series")
+
+
+@pytest.mark.parametrize(("length", "limit"), [(300.0, 75.0), (1200.0, 180.0)])
 def test_positions__scores_too_far_from_the_line_have_none(length: float, limit: float) -> None:
-    """The deviation of 45 mm, or a quarter: of a uniform distribution it is 0.37 of its width."""
-    z = np.arange(0.0, length + 1, 5)
+    """Nine of ten of evenly spread distances up to d are within 0.9 d."""
+    z = np.linspace(0.0, length, 601)
     for factor, expected in ((0.97, "series"), (1.03, "slices")):
-        for slope in (1 + factor * limit, 1 - factor * limit):
+        furthest = factor * limit / 0.9
+        for slope in (1 + 2 * furthest / length, 1 - 2 * furthest / length):
             assert positions((slope * z + 300) / 50, z, ()).context == expected
+
+
+def test_positions__need_places_that_increase() -> None:
+    z = np.array([0.0, 5, 5, 10])
+    mm, context = positions(np.float32([6.0, 6.1, 6.1, 6.2]), z, found(np.float32([6, 7, 7, 8]), z))
+    assert context == "slices" and mm == pytest.approx([300, 305, 305, 310])
 
 
 def test_on_axis__reads_scores_or_positions_in_units_of_the_score() -> None:

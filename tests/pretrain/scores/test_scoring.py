@@ -18,6 +18,7 @@ import pytest
 from tests.made.dicom import Made, write
 from tests.made.networks import weights_of
 from tests.made.odd import brighter, latin_folder, odd_entries
+from tests.made.scores import in_mm
 from tests.pretrain.data.test_ingestion import write_nifti
 from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.data.scans import scans_of
@@ -394,11 +395,6 @@ def test_summary__says_what_was_scored_and_how(weights: Weights, tmp_path: Path)
     assert said["left_out"] == [
         {"series": "", "reason": "not DICOM, NIfTI, NRRD, MetaImage or PNG"}
     ]
-
-
-def in_mm(of: Weights) -> Weights:
-    """The same weights, as if the position loss had been on."""
-    return replace(of, provenance={**of.provenance, "recipe": {"position_weight": 1.0}})
 
 
 @pytest.mark.parametrize("every_mm", [None, 10.0])

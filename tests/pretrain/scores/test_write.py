@@ -19,6 +19,7 @@ from ubr.pretrain.scores import write
 from ubr.pretrain.scores.read import read_slices
 from ubr.pretrain.scores.scored import Scored
 from ubr.pretrain.scores.series import SeriesScores
+from ubr.pretrain.scores.streamed import each_series
 from ubr.pretrain.scores.write import TableOptions, write_tables
 
 from .helpers import run
@@ -148,6 +149,9 @@ def test_write__positions_are_the_line_where_nothing_was_found_and_else_the_scor
     assert scored.series[3].position_mm == pytest.approx(slices["3"]["position_mm"])
     assert "positions      6 series by one line, 0 by several" in scored.table()
     assert ", 1 slice by slice" in scored.table()
+    for one in each_series(tmp_path / "scores"):
+        assert one.position_mm == pytest.approx(slices[one.key]["position_mm"])
+        assert one.context == ("slices" if one.key == "8" else "series")
     plain = written(tmp_path / "plain", rows)
     for name in ("findings.csv", "left_out.csv"):  # faults are looked for in the scores
         there, here = (tmp_path / folder / name for folder in ("scores", "plain"))

@@ -27,7 +27,7 @@ from ubr.weights import scorer
 
 from ...made.dicom import Made, Z, enhanced, write
 from ...made.scans import CANONICAL, grid
-from ...made.scores import between, regions, scored_by_darkness, weights
+from ...made.scores import between, in_mm, regions, scored_by_darkness, weights
 
 sr = pytest.importorskip("highdicom.sr")
 
@@ -402,7 +402,7 @@ def test_report__images_are_those_at_the_positions_and_scores_stay_scores(
     monkeypatch.setattr(scorer, "score_slices", lambda *_: scores)
     level = Level(4.65, None, 1, (), ())
     chosen = Regions(WEIGHTS.sha256(), (), (), {"iliac_crest": level}, axis="position")
-    done(tmp_path, chosen)
+    annotate(tmp_path / "series", in_mm(WEIGHTS), chosen, tmp_path / "out", copies=False)
     (group,) = groups(tmp_path).values()
     (image,) = shown(group)
     at = [str(ds.SOPInstanceUID) for ds in made].index(image)

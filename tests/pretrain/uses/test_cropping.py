@@ -25,7 +25,7 @@ from ubr.weights import scorer
 
 from ...made.dicom import Made, X, Y, Z, expected, write
 from ...made.scans import CANONICAL, grid
-from ...made.scores import between, regions, scored_by_darkness, weights
+from ...made.scores import between, in_mm, regions, scored_by_darkness, weights
 
 WEIGHTS = weights()
 REGIONS = regions(WEIGHTS)
@@ -454,7 +454,8 @@ def test_crop__between_positions_if_the_regions_read_them(
     kept = {}
     for axis in ("score", "position"):
         chosen = Regions(WEIGHTS.sha256(), (), (), level, axis=axis)
-        done = crop(scan, WEIGHTS, chosen, tmp_path / f"{axis}.nii.gz", start="a", end="b")
+        out = tmp_path / f"{axis}.nii.gz"
+        done = crop(scan, in_mm(WEIGHTS), chosen, out, start="a", end="b")
         kept[axis] = (done.first, done.last)
         assert done.r < 0.99, "of the scores"
     assert kept["position"] == (7, 15), "232.5 to 277.5 mm"

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..data import dicom
-from ..data.find import silence
-from ..data.volume import Series, Volume
+from ..find import silence
+from ..volume import Series
+from .headers import Slice, read_header
+from .series import first_at_each_position
 
 REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 SAME_MM = 0.1
@@ -18,40 +20,58 @@ SAME_MM = 0.1
 
 @dataclass(frozen=True)
 class SliceImage:
-    """The DICOM image of a slice: file, header, and frame (from 1) of a multi-frame file."""
+    """The DICOM image of a slice: file, header, frame (from 1) of a multi-frame file, and where it
+    lies.
+    """
 
     path: str
     header: Any
     frame: int | None
+    where: Slice
+
+    def pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where points `[n, 3]` in the patient (LPS, mm) fall in the image: (column, row) `[n, 2]`,
+        0 being the outer edge of the first pixel, as graphic data of reports have it.
+        """
+        away = points - np.array(self.where.corner)
+        row_mm, column_mm = self.where.pixel_mm
+        columns = away @ np.array(self.where.right) / column_mm
+        rows = away @ np.array(self.where.down) / row_mm
+        return np.stack([columns, rows], axis=1) + 0.5
 
 
-def images_of(series: Series, volume: Volume) -> list[SliceImage]:
-    """The image of each slice of the volume, found by its place along the normal."""
+def images_of(
+    series: Series, place: NDArray[np.float64] | None, z_mm: NDArray[np.float64]
+) -> list[SliceImage]:
+    """The image of each slice of a series' volume, found by its place along the normal.
+
+    Raises `ValueError` where its slices are none of the images, or these have no UIDs.
+    """
     import pydicom
 
-    if volume.place is None:
+    if place is None:
         raise ValueError(
             "the series' slices are oblique and were resampled, so none of its images is a slice "
             "that was scored"
         )
-    slices: list[dicom.Slice] = []
+    slices: list[Slice] = []
     images: list[SliceImage] = []
     for path in series.files:
         with silence():
             header = with_identity(pydicom.dcmread(path, stop_before_pixels=True, force=True))
         if missing := [name for name in REQUIRED if not header.get(name)]:
             raise ValueError(f"files of the series have no {missing[0]}, which a report refers to")
-        frames = dicom.read_header(path).slices
+        frames = read_header(path).slices
         slices += frames
         images += [
-            SliceImage(path, header, number if len(frames) > 1 else None)
-            for number in range(1, len(frames) + 1)
+            SliceImage(path, header, number if len(frames) > 1 else None, one)
+            for number, one in enumerate(frames, 1)
         ]
-    kept = dicom.first_at_each_position(slices)
+    kept = first_at_each_position(slices)
     corners = np.array([slices[k].corner for k in kept])
-    mm = (corners - volume.place[:, 3]) @ volume.place[:, 2]
-    nearest = np.abs(mm[:, None] - volume.z_mm).argmin(axis=0)
-    if np.abs(mm[nearest] - volume.z_mm).max() > SAME_MM:
+    mm = (corners - place[:, 3]) @ place[:, 2]
+    nearest = np.abs(mm[:, None] - z_mm).argmin(axis=0)
+    if np.abs(mm[nearest] - z_mm).max() > SAME_MM:
         raise ValueError(
             "the images of the series lie elsewhere than the slices that were scored; is a "
             "header damaged?"

@@ -1,0 +1,137 @@
+"""Detectors as ONNX: the same boxes, what stands in the file, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tests.made.lesions import lesion_world, tiny_recipe
+from ubr.downstream import exporting
+from ubr.downstream.cli import main
+from ubr.downstream.detector import starting_weights
+from ubr.downstream.evaluation import load_detector
+from ubr.downstream.exporting import export
+from ubr.downstream.slices import View
+from ubr.downstream.training import finetune
+from ubr.weights import InputSpec
+from ubr.weights.common.claims import claim
+from ubr.weights.receipts import TransferError
+
+from .helpers import QUIET, sets
+
+onnx = pytest.importorskip("onnx")
+runtime = pytest.importorskip("onnxruntime")
+
+LOW, HIGH = -200.0, 500.0
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "one map": ("timm/test_convnext", {"view": View(longest_px=96)}),
+    "a pyramid of three slices": (
+        "timm/test_resnet",
+        {"view": View(channels=3, longest_px=96), "pyramid": 32, "norms": "measured"},
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    backbone, changes = RUNS[request.param]
+    folder = tmp_path_factory.mktemp("detector")
+    world = lesion_world(folder / "lesions", train=2, val=1, test=0)
+    inputs = InputSpec(size_px=32, window_hu=(LOW, HIGH))
+    recipe = tiny_recipe(steps=2, **changes)
+    weights = starting_weights(backbone, "random", inputs)
+    finetune(weights, *sets(world, weights, recipe), folder / "run", recipe, **QUIET)
+    return folder / "run"
+
+
+def slices(channels: int, height: int, width: int) -> NDArray[np.float32]:
+    rng = np.random.default_rng(height)
+    hu = rng.normal(30, 40, (channels, height, width))
+    hu[:, 10:30, 12:34] += 400
+    return hu.astype(np.float32)
+
+
+def test_export__finds_what_the_detector_finds_in_hu(run: Path, tmp_path: Path) -> None:
+    snippet = export(run, tmp_path / "new" / "d.onnx")
+    detector, recipe, _ = load_detector(run)
+    session = runtime.InferenceSession(tmp_path / "new" / "d.onnx")
+    for height, width in ((64, 96), (75, 51)):
+        hu = slices(recipe.view.channels, height, width)
+        # The window, written out; one slice is shown in all three channels.
+        image = np.clip((hu - LOW) / (HIGH - LOW), 0, 1)
+        image = np.broadcast_to(image, (3, height, width)).copy()
+        with torch.no_grad():
+            (found,) = detector([torch.from_numpy(image)])
+        boxes, scores = session.run(["boxes", "scores"], {"hu": hu})
+        assert len(boxes) == len(found["boxes"]) > 0
+        assert np.abs(boxes - found["boxes"].numpy()).max() < 0.01
+        assert np.abs(scores - found["scores"].numpy()).max() < 1e-4
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    assert names["boxes"].shape[1] == 4
+
+
+def test_export__says_its_contract_and_nothing_of_the_machine(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "d.onnx")
+    model = onnx.load(tmp_path / "d.onnx")
+    onnx.checker.check_model(model)
+    (about,) = (json.loads(one.value) for one in model.metadata_props if one.key == "ubr")
+    _, recipe, inputs = load_detector(run)
+    assert InputSpec.from_dict(about["inputs"]) == inputs and View(**about["view"]) == recipe.view
+    assert len(about["detector_sha256"]) == 64
+    content = (tmp_path / "d.onnx").read_bytes()
+    assert str(run).encode() not in content and b"site-packages" not in content
+    session = runtime.InferenceSession(tmp_path / "d.onnx")
+    with pytest.raises(Exception, match="hu"):  # a view of other slices
+        session.run(None, {"hu": slices(recipe.view.channels + 1, 64, 64)})
+
+
+def test_export__that_finds_something_else_is_refused_and_leaves_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "SCORE", -1.0)
+    with pytest.raises(TransferError, match="boxes under onnxruntime differ by"):
+        export(run, tmp_path / "d.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export__refuses_in_one_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = tmp_path / "there.onnx"
+    there.write_bytes(b"mine")
+    for words, reason in (
+        (
+            [str(run), "--out", str(there)],
+            "there.onnx exists; give another path, or set",
+        ),
+        ([str(run), "--out", str(tmp_path / "d.pt")], "must end with .onnx"),
+        ([str(tmp_path), "--out", str(tmp_path / "d.onnx")], "holds no best.pth"),
+    ):
+        assert main(["export", *words]) == 2
+        assert reason in capsys.readouterr().err
+    with claim(tmp_path / "d.onnx"):
+        assert main(["export", str(run), "--out", str(tmp_path / "d.onnx")]) == 2
+    assert "is being written by process" in capsys.readouterr().err
+    assert there.read_bytes() == b"mine" and list(tmp_path.iterdir()) == [there]
+    assert main(["export", str(run), "--out", str(there), "--overwrite"]) == 0
+    assert "onnxruntime.InferenceSession" in capsys.readouterr().out
+
+
+def test_export__of_a_detector_with_positions_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_detector(run)
+    recipe = tiny_recipe(position=True)
+    monkeypatch.setattr(
+        "ubr.downstream.evaluation.load_detector", lambda *_: (loaded[0], recipe, loaded[2])
+    )
+    with pytest.raises(ValueError, match="takes positions, which an export cannot give it"):
+        export(run, tmp_path / "d.onnx")
+    assert list(tmp_path.iterdir()) == []

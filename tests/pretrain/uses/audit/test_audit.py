@@ -14,6 +14,7 @@ import pytest
 from tests.made.browser import in_browser
 from tests.made.scores import scored_by_darkness
 from ubr.pretrain.cli import main
+from ubr.pretrain.data.ingestion import ingest
 from ubr.pretrain.reading.context import MM_PER_UNIT
 from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.scores import adding
@@ -182,6 +183,17 @@ def test_audit__reads_some_slices_and_says_the_same_of_positions(
         few = audit_of(archive, tmp_path / "few", every_mm=20.0)
     assert few.summary.values()["slices_missing"] == 2
     assert few.summary.values()["complete"] == {"complete": 3, "missing": 1, "unknown": 1}
+
+
+def test_audit__of_a_store_lacks_what_headers_state(archive: Path, tmp_path: Path) -> None:
+    ingest([archive], tmp_path / "store", workers=1)
+    with scored_by_darkness():
+        found = audit_of(tmp_path / "store", tmp_path / "a")
+    rows = list(read_rows(found.folder))
+    # The copies have been left out of the store.
+    assert {row["agreement"] for row in rows} == {"not stated"} and len(rows) == 3
+    assert sorted(str(row["complete"]) for row in rows) == ["complete", "complete", "missing"]
+    assert {row["study"] for row in rows} == {""}
 
 
 def test_audit__another_folder_is_refused(archive: Path, tmp_path: Path) -> None:

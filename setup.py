@@ -42,6 +42,8 @@ setup(
         "pyarrow>=17",
         "pydantic>=2.7",
         "pydicom>=3.0",
+        "pylibjpeg>=2.0",  # lets pydicom find the next one, which decodes RLE
+        "pylibjpeg-rle>=2.0",
         "python-gdcm>=3.0.24",
         "pyyaml>=6",
         "safetensors>=0.4.3",

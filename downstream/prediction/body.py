@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ubr.pretrain.reading.context import on_axis, positions
+from ubr.pretrain.reading.curve import passage
 from ubr.pretrain.reading.faults import findings
 from ubr.pretrain.reading.reference import reference_of
 from ubr.weights.common.stored import values_sha256
@@ -25,12 +27,15 @@ class Body:
     """A regressor, and regions of its scores.
 
     regressor: on the device to use, in evaluation mode. regions: with parts, a scale or both, or
-    none. follows_mm: its scores follow millimetres. settings: what makes both these and no others.
+    none. follows_mm: its scores follow millimetres. above, below: levels between which slices are
+    looked at. settings: what makes these and no others.
     """
 
     regressor: Regressor
     regions: Regions | None
     follows_mm: bool
+    above: float
+    below: float
     settings: dict[str, object]
 
     def scores(self, volume: Volume) -> NDArray[np.float32]:
@@ -52,26 +57,54 @@ class Body:
         its own curve, as where it is scored alone.
         """
         found: dict[str, NDArray[Any]] = {"slice_score": scores}
-        mm = None
         if self.follows_mm:
-            faults = findings(scores, z_mm, reference=reference_of([(scores, z_mm)]))
-            mm = found["position_mm"] = positions(scores, z_mm, faults).mm
+            found["position_mm"] = self._mm(scores, z_mm)
         if self.regions is not None:
-            found |= self.regions.columns(on_axis(self.regions.axis, scores, mm))
+            found |= self.regions.columns(self._levels(scores, z_mm))
         return found
 
+    def within(self, scores: NDArray[np.floating], z_mm: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Indices of the slices between the two levels; none where the series shows nothing of
+        what lies between them.
+        """
+        levels = self._levels(scores, z_mm)
+        top, bottom = (passage(levels, z_mm, level) for level in (self.above, self.below))
+        if top.outside == "inferior" or bottom.outside == "superior":
+            return np.empty(0, np.intp)
+        return np.flatnonzero((z_mm >= top.z_mm) & (z_mm <= bottom.z_mm))
 
-def open_body(weights: str | Path, regions: str | Path | None, device: str) -> Body:
+    def _mm(self, scores: NDArray[np.floating], z_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        faults = findings(scores, z_mm, reference=reference_of([(scores, z_mm)]))
+        return positions(scores, z_mm, faults).mm
+
+    def _levels(
+        self, scores: NDArray[np.floating], z_mm: NDArray[np.float64]
+    ) -> NDArray[np.floating]:
+        """What the regions read."""
+        if self.regions is None or self.regions.axis == "score":
+            return scores
+        return on_axis(self.regions.axis, scores, self._mm(scores, z_mm))
+
+
+def open_body(
+    weights: str | Path,
+    regions: str | Path | None,
+    device: str,
+    start: str | None = None,
+    end: str | None = None,
+) -> Body:
     """Weights of a body axis, and the regions to read them by.
 
     Args:
         weights: a file that `fit` wrote, or "released".
         regions: a file that `calibrate` wrote for them; released weights bring their own.
         device: where to compute.
+        start: the upper level from which slices are looked at: a landmark, a part or a score.
+        end: likewise the lower one.
 
     Raises:
-        ValueError: no such file, weights without a head, or regions of other weights, or of those
-            that classify by features.
+        ValueError: no such file, weights without a head, regions of other weights or of those that
+            classify by features, unknown levels, or levels the wrong way round.
     """
     from ubr.pretrain.reading.chosen import chosen_regions
     from ubr.weights import Regressor, load
@@ -84,10 +117,34 @@ def open_body(weights: str | Path, regions: str | Path | None, device: str) -> B
             "regions that classify parts by features are not read here; give regions that "
             "calibrate made without features"
         )
+    above = -math.inf if start is None else _level(chosen, start, upper=True)
+    below = math.inf if end is None else _level(chosen, end, upper=False)
+    if not above < below:
+        raise ValueError(
+            f"from {start} (score {above:.3g}) does not lie above to {end} (score {below:.3g}); "
+            "change places"
+        )
     regressor = Regressor.from_weights(loaded).eval()
     to_device(regressor, device)
     settings: dict[str, object] = {
         "body_sha256": loaded.sha256(),
         "regions_sha256": None if chosen is None else values_sha256(asdict(chosen)),
+        "from": start,
+        "to": end,
     }
-    return Body(regressor, chosen, loaded.made().follows_mm, settings)
+    return Body(regressor, chosen, loaded.made().follows_mm, above, below, settings)
+
+
+def _level(regions: Regions | None, level: str, *, upper: bool) -> float:
+    """The score of a level. Without regions it must be a number."""
+    if regions is not None:
+        return regions.level_score(level, upper=upper)
+    try:
+        score = float(level)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise ValueError(
+            f"{level!r} is not a score; give `regions`, which have the names of parts and landmarks"
+        )
+    return score

@@ -6,13 +6,14 @@ However often it is interrupted, the tables equal those of an uninterrupted call
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ubr.pretrain.data.scans import Scans, UnreadScan, scans_of, why_unread
 from ubr.pretrain.data.volume import LeftOut, Series, Volume
@@ -49,6 +50,8 @@ def predict(
     scorer: str | None = None,
     body: str | None = None,
     regions: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
     workers: int = 1,
     with_paths: bool = False,
     sr: bool = False,
@@ -75,6 +78,9 @@ def predict(
             `ubr-pretrain fit` wrote, or "released".
         regions: a file that `ubr-pretrain calibrate` wrote for these weights, which names parts;
             released weights bring their own.
+        start: with `body`, the level of the body from which slices are looked at: a landmark, a
+            part or a score. Of a series that shows only part of the range, that part is looked at.
+        end: likewise the level down to which they are.
         workers: processes (threads for a store) that read the next series; 0 reads in between.
         with_paths: also write which file or folder each series was read from. Paths may hold a
             name.
@@ -94,14 +100,9 @@ def predict(
     _check_options(min_score, top, every_mm)
     if sr:
         optional("highdicom", extra="dicom", purpose="sr")
-    if regions and not body:
-        raise ValueError("regions belong to weights; give these as `body`")
+    axis = _body(body, regions, start, end, device)
     looker, settings = _opened(Path(run), which, scorer, device)
-    if body:
-        from .body import open_body
-
-        axis = open_body(body, regions, device)
-        looker, settings = replace(looker, body=axis), settings | axis.settings
+    looker, settings = replace(looker, body=axis), settings | (axis.settings if axis else {})
     settings |= {"min_score": min_score, "top": top, "every_mm": every_mm}
     settings |= {"with_paths": with_paths, "sr": sr, "coco": coco}
     working = Working(Path(out), settings, LAST)
@@ -137,6 +138,19 @@ def _predict(
         write_tables(made, found, left_out, working.settings, names)
         working.finish(made, [*more, *TABLES])
     return predicted
+
+
+def _body(
+    weights: str | None, regions: str | None, start: str | None, end: str | None, device: str
+) -> Body | None:
+    """What tells where in the body slices lie, if it is asked for."""
+    if weights:
+        from .body import open_body
+
+        return open_body(weights, regions, device, start, end)
+    if given := [one for one in (regions, start, end) if one is not None]:
+        raise ValueError(f"{given[0]} is read by weights of the body; give these as `body`")
+    return None
 
 
 def _check_options(min_score: float, top: int | None, every_mm: float | None) -> None:
@@ -209,9 +223,14 @@ def _add_all(
                 left_out.append(LeftOut(job.source, volume or DIED, job.key))
                 bar.total -= job.slices_about
                 continue
-            slices = spaced(volume.z_mm, every_mm)
+            scores = looker.body.scores(volume) if looker.body else None
+            shown = np.arange(len(volume.z_mm))
+            if looker.body and scores is not None:
+                shown = looker.body.within(scores, volume.z_mm)
+            slices = shown[spaced(volume.z_mm[shown], every_mm)] if len(shown) else shown
             bar.total += len(slices) - job.slices_about
-            _keep(working, job.key, volume, slices.tolist(), looker, least, bar)
+            more = {} if scores is None else {"body_scores": scores}
+            _keep(working, job.key, volume, slices.tolist(), looker, least, bar, more)
     return left_out
 
 
@@ -223,6 +242,7 @@ def _keep(
     looker: Looker,
     least: float,
     bar: Any,
+    more: Mapping[str, NDArray[Any]],
 ) -> None:
     """Look at a series and keep what is found, with what the tables need to know of it."""
     from .looking import BATCH
@@ -237,13 +257,13 @@ def _keep(
         index=boxes.index,
         edges=boxes.edges,
         scores=boxes.scores,
-        slices=np.array(slices),
+        slices=np.array(slices, np.intp),
         z_mm=volume.z_mm,
         spacing_mm=np.array(volume.spacing_mm),
         size=np.array(volume.hu.shape[1:]),
         place=np.empty((0, 4)) if volume.place is None else volume.place,
         warnings=np.array(volume.warnings, np.str_),
-        **({"body_scores": looker.body.scores(volume)} if looker.body else {}),
+        **more,
     )
 
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from ubr.weights.common.options import Options
 
 
+LISTED = ("out", "with_paths", "sr", "coco", "start", "end")
+"""Parameters of `predict` that its verb offers with texts of its own."""
+
+
 def predict(options: Options, words: Sequence[str]) -> None:
     """A trained detector on scans."""
     from ..prediction.predicting import predict
@@ -22,7 +26,7 @@ def predict(options: Options, words: Sequence[str]) -> None:
     )
     options.layout = {
         "Most used": ("out", "min_score", "top", "every_mm", "json"),
-        "Where in the body": ("body", "regions"),
+        "Where in the body": ("body", "regions", "from", "to"),
         "Detector": ("which", "scorer"),
         "Machine": ("device", "workers"),
         "Output": ("sr", "coco", "with_paths"),
@@ -38,6 +42,10 @@ def predict(options: Options, words: Sequence[str]) -> None:
         help="a new folder for findings.csv, boxes.parquet and the other tables, or one that an "
         "interrupted command began",
     )
+    options.called = {"start": "from", "end": "to"}
+    level = "with --body: a landmark, a part, or a score"
+    options.add_argument("--from", metavar="LEVEL", help=f"where to begin to look, {level}")
+    options.add_argument("--to", metavar="LEVEL", help=f"where to end, {level}")
     options.add_argument(
         "--with_paths",
         action="store_true",
@@ -52,9 +60,10 @@ def predict(options: Options, words: Sequence[str]) -> None:
     options.add_argument(
         "--coco", action="store_true", help="also write boxes.json in COCO's format"
     )
-    options.offer(predict, {"run", "sources", "out", "with_paths", "sr", "coco"})
+    options.offer(predict, {"run", "sources", *LISTED})
     options.offer_json("what was found and what was left out")
     given = options.read(words)
+    given["start"], given["end"] = given.pop("from"), given.pop("to")
     as_json, paths = given.pop("json"), [Path(given.pop(name)) for name in ("run", "out")]
     predicted = predict(paths[0], given.pop("sources"), paths[1], **given)
     show(predicted.summary() if as_json else predicted.table())

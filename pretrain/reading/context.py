@@ -11,11 +11,12 @@ scores first, and a position is never smoother than they allow:
     gap, glued, spacing     a line on each side, if the finding is a leap between two slices
     abnormal, swapped       these slices keep what their scores say; the line is that of the others
     reversed, repeated,     no line: every slice keeps what its score says
-    out_of_range
+    out_of_range, spacing
+    of the whole series
 
 Neither is there a line where the scores lie too far from it (`FAR_MM`, `FAR_SHARE`). This alone
-decides where a stretch has another `spacing` than the header says, because weights that know a part
-of the body badly look the same: their scores rise too slowly there, and the header is right.
+decides where the `spacing` of a stretch is not what the header says, because weights that know a
+part of the body badly look the same: their scores rise too slowly there, and the header is right.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .deviations import PART_MM
 from .finding import Finding
 
 MM_PER_UNIT = 50.0
@@ -69,7 +71,7 @@ def positions(
     """
     z = np.asarray(z_mm, np.float64)
     by_slice = MM_PER_UNIT * np.asarray(scores, np.float64)
-    if any(finding.kind in NO_LINE for finding in found) or not (np.diff(z) > 0).all():
+    if not (np.diff(z) > 0).all() or any(_forbids(finding, z) for finding in found):
         return Positions(by_slice, "slices")
     on_line = np.ones(len(z), bool)
     for finding in found:
@@ -87,6 +89,16 @@ def positions(
         return Positions(by_slice, "slices")
     whole = on_line.all() and not cuts
     return Positions(z + offset, "series" if whole else "pieces")
+
+
+def _forbids(finding: Finding, z_mm: NDArray[np.float64]) -> bool:
+    """Whether a series with this finding has no line.
+
+    The spacing of a stretch is told from that of `PART_MM` above it at least.
+    """
+    whole = finding.kind == "spacing" and not _is_leap(finding)
+    whole &= bool(z_mm[finding.first] - z_mm[0] < PART_MM)
+    return finding.kind in NO_LINE or whole
 
 
 def _is_leap(finding: Finding) -> bool:

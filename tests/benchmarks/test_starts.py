@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import starts
-from benchmarks.common import planted
+from benchmarks.common import given_starts, planted
 from benchmarks.common import rows as result_rows
 from benchmarks.common.comparison import as_text, differences, experiments, null_check
 from tests.made.lesions import lesion_world, tiny_recipe
@@ -224,14 +224,14 @@ def argv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     # Processes that load images take seconds to start, and there would be sixteen.
     monkeypatch.setattr(starts, "Machine", lambda **given: Machine(**{**given, "workers": 0}))
     monkeypatch.setattr(starts, "detect", partial(starts.detect, workers=0))
-    real = starts.starting_weights
+    real = given_starts.starting_weights
 
     def no_internet(backbone: str, source: str, *more: object) -> object:
         if source == "imagenet":
             raise ValueError("no ImageNet weights here")
         return real(backbone, source, *more)
 
-    monkeypatch.setattr(starts, "starting_weights", no_internet)
+    monkeypatch.setattr(given_starts, "starting_weights", no_internet)
     data = ["--data", str(world), "--work", str(tmp_path / "work")]
     return [*data, "--ubr", str(tmp_path / "ubr.safetensors")]
 

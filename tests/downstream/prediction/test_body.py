@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
+from tests.made import scores as known
 from tests.made.detectors import use_bright
+from tests.made.dicom import Made, write
 from tests.made.networks import weights_of
 from ubr.downstream.cli import main
 from ubr.downstream.prediction.predicting import predict
@@ -63,8 +66,8 @@ def test_findings__lie_where_scoring_says(
     scores = np.concatenate([one["score"] for one in plain.values()])
     regions = regions_of(weights[follows], scores).save(tmp_path / "regions.json")
     score(file, [tmp_path / "scans"], tmp_path / "scores", regions=regions, **options)
-    known = pq.read_table(tmp_path / "scores" / "slices.parquet").to_pylist()
-    slices = {(row["series"], row["index"]): row for row in known}
+    told = pq.read_table(tmp_path / "scores" / "slices.parquet").to_pylist()
+    slices = {(row["series"], row["index"]): row for row in told}
     body = {"body": str(file), "regions": str(regions)}
     predict(run, [tmp_path / "scans"], tmp_path / "found", **QUIET, **body)
     found = rows(tmp_path / "found" / "findings.csv")
@@ -82,6 +85,48 @@ def test_findings__lie_where_scoring_says(
     assert contents(tmp_path / "cut") == contents(tmp_path / "found")
 
 
+@pytest.mark.parametrize(
+    ("ends", "shown"),
+    [
+        (("dome", None), range(5, 20)),
+        (("dome", "crest"), range(5, 15)),
+        (("abdomen", "abdomen"), range(5, 15)),
+        ((None, "crest"), range(15)),
+        (("crest", "hell"), range(15, 20)),
+        (("hell", None), range(0)),
+        ((None, "sky"), range(0)),
+    ],
+)
+def test_from_and_to__bound_what_is_looked_at(
+    ends: tuple[str | None, str | None],
+    shown: range,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use_bright(monkeypatch, View(mm_per_px=4.0))
+    write(tmp_path / "series", Made().datasets())
+    of = known.weights()
+    of.save(tmp_path / "w.safetensors")
+    regions = known.regions(of).save(tmp_path / "regions.json")
+    body = {"body": str(tmp_path / "w.safetensors"), "regions": str(regions)}
+    with known.scored_by_darkness():
+        predict(
+            run,
+            [tmp_path / "series"],
+            tmp_path / "found",
+            start=ends[0],
+            end=ends[1],
+            coco=True,
+            **body,
+            **QUIET,
+        )
+    read = json.loads((tmp_path / "found" / "boxes.json").read_text())
+    assert [image["index"] for image in read["images"]] == list(shown)
+    (row,) = rows(tmp_path / "found" / "series.csv")
+    assert int(row["looked_at"]) == len(shown)
+
+
 def test_body__refuses(
     weights: dict[bool, Weights], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,9 +138,15 @@ def test_body__refuses(
     by_position = dataclasses.replace(regions_of(weights[False], levels), axis="position")
     argv = ["predict", str(run), str(tmp_path / "scans"), "--out", str(tmp_path / "out")]
     for words, reason in (
-        (["--regions", str(other)], "regions belong to weights; give these as --body"),
+        (
+            ["--regions", str(other)],
+            "other.json is read by weights of the body; give",
+        ),
         (["--body", str(file), "--regions", str(other)], "the regions were made with weights"),
         (["--body", str(tmp_path / "none")], "no such weights file"),
+        (["--from", "chest"], "chest is read by weights of the body; give these as --body"),
+        (["--body", str(file), "--from", "chest"], "'chest' is not a score; give --regions"),
+        (["--body", str(file), "--from", "3", "--to", "2"], "from 3 (score 3) does not lie above"),
         (
             ["--body", str(file), "--regions", str(by_position.save(tmp_path / "p.json"))],
             "the regions read positions, and these weights were trained without",

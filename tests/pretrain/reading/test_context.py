@@ -123,6 +123,8 @@ def test_positions__another_step_in_a_stretch_has_a_line_as_far_as_it_fits() -> 
         mm, context = positions(scores(body), z, (Finding("spacing", 80, 159, 0.9, ""),))
         assert context == expected
         assert (np.ptp(mm - z) < 1e-6) == (expected == "series")
+    whole = (Finding("spacing", 2, 159, 0.9, ""),)
+    assert positions(scores(z + 300), z, whole).context == "slices"
 
 
 @pytest.mark.parametrize(("length", "limit"), [(300.0, 75.0), (1200.0, 180.0)])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import gdcm
 import numpy as np
 import pydicom
 import pytest
+from pydicom.pixels import get_decoder
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -164,6 +167,29 @@ def test_compressed_pixels(tmp_path: Path, syntax: str, signed: int) -> None:
         encode(path, getattr(gdcm.TransferSyntax, syntax))
         assert pydicom.dcmread(path).file_meta.TransferSyntaxUID.is_compressed
     np.testing.assert_array_equal(only(tmp_path).hu, expected()[:6])
+
+
+def test_rle__is_decoded_by_the_fast_library_to_the_same_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pydicom takes the first decoder that is there; its own is several times as slow."""
+    rle = pytest.importorskip("rle", reason="pylibjpeg-rle is not installed")
+    pylibjpeg = import_module("pydicom.pixels.decoders.pylibjpeg")
+    (path,) = write(tmp_path, Made([(X[0], Y[0], Z[0])]).datasets())
+    encode(path, gdcm.TransferSyntax.RLELossless)
+    decoder = get_decoder(RLELossless)
+    ds = pydicom.dcmread(path)
+    slow, _ = decoder.as_array(ds, decoding_plugin="pydicom")
+    used: list[bool] = []
+    fast = rle.decode_pixel_data
+
+    def spy(*args: Any, **options: Any) -> Any:
+        used.append(True)
+        return fast(*args, **options)
+
+    monkeypatch.setitem(pylibjpeg._DECODERS[RLELossless], "rle", spy)
+    np.testing.assert_array_equal(ds.pixel_array, slow)
+    assert used
 
 
 def test_a_damaged_compressed_slice(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@
 
     python -m benchmarks.peers --weights FILE --work /scratch/peers --python PEERS/bin/python
 
-The second line lets the peers use this environment's torch. Rows go to results/peers.csv. Each run is a process of its own that scores a folder of two series with the same
-network on the same cores; the pipelines take turns. Imports do not count in seconds, and have a
-column. Memory is the largest sum over a run's processes, shared pages in proportion. Linux only.
+The second line lets the peers use this environment's torch. Rows go to results/peers.csv. Each run
+is a process of its own that scores a folder of two series with the same network on the same cores;
+the pipelines take turns. Imports do not count in seconds, and have a column. Memory is the largest
+sum over a run's processes, shared pages in proportion. Linux only.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """Seconds and memory of a series: `score` beside bare pipelines of MONAI and TorchIO.
 
-    python3 -m venv PEERS && PEERS/bin/pip install monai torchio
+    python3 -m venv PEERS
     echo THIS_ENVIRONMENT/lib/python3.11/site-packages > PEERS/lib/python3.11/site-packages/here.pth
+    PEERS/bin/pip install monai torchio
 
     python -m benchmarks.peers --weights FILE --work /scratch/peers --python PEERS/bin/python
 
-(The second line, before the first's pip, lets the peers use this environment's torch.) Rows go to
-results/peers.csv. Each run is a process of its own that scores a folder of two series with the same
-network on the same cores; the pipelines take turns. Imports do not count in seconds, and have a
-column. Memory is the largest sum over a run's processes, shared pages in proportion. Linux only.
+The second line lets the peers use this environment's torch. Rows go to results/peers.csv. Each run
+is a process of its own that scores a folder of two series with the same network on the same cores;
+the pipelines take turns. Imports do not count in seconds, and have a column. Memory is the largest
+sum over a run's processes, shared pages in proportion. Linux only.
 """
 
 from __future__ import annotations

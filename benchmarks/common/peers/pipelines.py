@@ -69,7 +69,7 @@ def _scored(read: Callable[[Path, Any], Any], weights: Path, folder: Path, out: 
 
     from ubr.weights import Regressor, load
 
-    net = Regressor.from_weights(load(weights)).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = Regressor.from_weights(load(weights)).eval().to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (net.inputs.mean, net.inputs.std))
     out.mkdir()
     count = 0

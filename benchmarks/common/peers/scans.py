@@ -42,7 +42,12 @@ def scans(work: Path, slices: int, form: str, size_px: int = 512) -> Path:
 
 def long_scan(seed: int, slices: int, size_px: int) -> Phantom:
     """A patient's chest and abdomen in so many slices."""
-    options: dict[str, Any] = {"size_px": size_px, "top": 300, "bottom": 300 + LENGTH_MM, "arms": "up"}
+    options: dict[str, Any] = {
+        "size_px": size_px,
+        "top": 300,
+        "bottom": 300 + LENGTH_MM,
+        "arms": "up",
+    }
     drawn = make(seed, spacing_mm=LENGTH_MM / DRAWN, **options)
     hu = drawn.volume.hu[np.arange(slices) * len(drawn.volume.hu) // slices]
     scan = replace(drawn.case.scan, spacing_mm=LENGTH_MM / slices)

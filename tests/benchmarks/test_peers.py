@@ -1,0 +1,56 @@
+"""The comparison with peers: equal scans, ratios by rounds, and what is not installed left out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import peers
+from benchmarks.common.peers.scans import scans
+from ubr.pretrain.data import find
+
+
+def test_scans__are_the_same_in_each_form_and_have_so_many_slices(tmp_path: Path) -> None:
+    held = {}
+    for form in ("dicom", "nii.gz", "nii"):
+        series, left = find.find_series([scans(tmp_path, 30, form, size_px=32)])
+        assert len(series) == 2 and not left
+        held[form] = sorted((find.read_volume(one) for one in series), key=lambda v: v.hu.sum())
+    for form in ("nii.gz", "nii"):
+        for one, other in zip(held["dicom"], held[form], strict=True):
+            assert one.hu.shape == (30, 32, 32)
+            np.testing.assert_array_equal(one.hu, other.hu)
+            np.testing.assert_allclose(one.spacing_mm, other.spacing_mm, rtol=1e-4)
+
+
+def test_row__takes_ratios_within_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loaded:
+        backbone = "net"
+
+        def sha256(self) -> str:
+            return "0" * 64
+
+    monkeypatch.setattr(peers, "load", lambda path: Loaded())
+    base = {"cores_s": 4.0, "import_s": 1.0, "memory_mib": 100.0, "version": "1"}
+    runs = {
+        "first": [{**base, "seconds": s} for s in (2.0, 20.0, 4.0)],
+        "other": [{**base, "seconds": s} for s in (6.0, 20.0, 8.0)],
+    }
+    options = argparse.Namespace(weights=Path("w"), size_px=512, rounds=3)
+    row = peers.row("other", "nii", 60, runs, options)  # type: ignore[arg-type]
+    assert row["s_a_series"] == 4.0 and row["cores_s_a_series"] == 2.0
+    assert [row[f"times_the_first_{k}"] for k in ("min", "median", "max")] == [1.0, 2.0, 3.0]
+
+
+def test_peers__that_are_not_installed_are_left_out_with_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert peers.installed("score, torch", "/no/such/python")
+    monkeypatch.setattr(peers, "interpreter", lambda name, python: sys.executable)
+    monkeypatch.setattr(peers, "PEERS", ("no_such_package",))
+    assert not peers.installed("no_such_package", sys.executable)
+    assert "left out: no_such_package is not installed" in capsys.readouterr().out

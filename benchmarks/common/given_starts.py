@@ -51,10 +51,14 @@ class Starts:
 def find_starts(options: argparse.Namespace, seed: int) -> Starts:
     """Load the weights that are given for a seed, and look for ImageNet's.
 
-    Exits if weights were trained from another start, or differ in backbone or intensity.
+    Exits if weights cannot be loaded, were trained from another start, or differ in backbone or
+    intensity.
     """
     files = {"ubr": options.ubr, "imagenet+ubr": options.imagenet_ubr}
-    given = {name: load(file.replace(SEED, str(seed))) for name, file in files.items() if file}
+    try:
+        given = {name: load(file.replace(SEED, str(seed))) for name, file in files.items() if file}
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     per_seed = frozenset(name for name, file in files.items() if file and SEED in file)
     for name, weights in given.items():
         _check_start(name, weights, given["ubr"])

@@ -30,6 +30,8 @@ SEVERAL = (
     "torso/elastix_3DCT_lung_",
 )
 """What the files of a patient with several scans of the trunk begin with."""
+ALSO = {"torso/cmb_crc_01068_sag.nii.gz": "torso/colon_CMB-CRC-MSB-01068_chest.nii.gz"}
+"""Another scan of the same patient, under a name that does not tell it."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def is_head(file: str) -> bool:
 def patient_of(file: str) -> str:
     """A name for the patient of a row: the rows themselves name the file of a series only."""
     file = TWINS.get(file, file)
+    file = ALSO.get(file, file)
     return next((begin for begin in SEVERAL if file.startswith(begin)), file)
 
 

@@ -172,6 +172,7 @@ def marked(store: Store, held_out: set[str]) -> Any:
 
     class Cohort:
         names: Mapping[str, str] = {row.key: f"torso/{row.key}" for row in store.usable()}
+        only_judging = frozenset({store.usable()[-1].patient})
 
         def __init__(self) -> None:
             self.store = store
@@ -221,4 +222,5 @@ def test_fold__is_trained_without_the_patients_that_judge_it(
     monkeypatch.setattr(learning, "rows_of", lambda _, __, patients: [{"of": patients}])
     cohort, _ = marked(store, set(held_out))
     judged = learning.judged(cohort, toy_recipe(), held_out, tmp_path / "fold")
-    assert asked["holdout"] == held_out and judged == [{"of": held_out}]
+    assert asked["holdout"] == [*held_out, *cohort.only_judging]
+    assert judged == [{"of": held_out}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from ubr.pretrain.reading.context import on_axis, positions
 from ubr.pretrain.reading.curve import passage
 from ubr.pretrain.reading.faults import findings
 from ubr.pretrain.reading.reference import reference_of
-from ubr.weights.common.stored import values_sha256
 
 if TYPE_CHECKING:
     from ubr.pretrain.data.volume import Volume
@@ -107,6 +106,7 @@ def open_body(
             classify by features, unknown levels, or levels the wrong way round.
     """
     from ubr.pretrain.reading.chosen import chosen_regions
+    from ubr.pretrain.reading.regions import level_score
     from ubr.weights import Regressor, load
     from ubr.weights.common.devices import to_device
 
@@ -117,8 +117,8 @@ def open_body(
             "regions that classify parts by features are not read here; give regions that "
             "calibrate made without features"
         )
-    above = -math.inf if start is None else _level(chosen, start, upper=True)
-    below = math.inf if end is None else _level(chosen, end, upper=False)
+    above = -math.inf if start is None else level_score(chosen, start, upper=True)
+    below = math.inf if end is None else level_score(chosen, end, upper=False)
     if not above < below:
         raise ValueError(
             f"from {start} (score {above:.3g}) does not lie above to {end} (score {below:.3g}); "
@@ -128,23 +128,8 @@ def open_body(
     to_device(regressor, device)
     settings: dict[str, object] = {
         "body_sha256": loaded.sha256(),
-        "regions_sha256": None if chosen is None else values_sha256(asdict(chosen)),
+        "regions_sha256": None if chosen is None else chosen.sha256(),
         "from": start,
         "to": end,
     }
     return Body(regressor, chosen, loaded.made().follows_mm, above, below, settings)
-
-
-def _level(regions: Regions | None, level: str, *, upper: bool) -> float:
-    """The score of a level. Without regions it must be a number."""
-    if regions is not None:
-        return regions.level_score(level, upper=upper)
-    try:
-        score = float(level)
-    except ValueError:
-        score = math.nan
-    if not math.isfinite(score):
-        raise ValueError(
-            f"{level!r} is not a score; give `regions`, which have the names of parts and landmarks"
-        )
-    return score

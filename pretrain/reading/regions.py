@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ubr.weights.common import doors
 from ubr.weights.common.disk import write_text
+from ubr.weights.common.stored import values_sha256
 from ubr.weights.released import REGIONS, resolve
 
 from .classifier import Classifier
@@ -253,6 +254,10 @@ class Regions:
             del values["axis"]
         return values
 
+    def sha256(self) -> str:
+        """Digest of what the regions say, not of their file."""
+        return values_sha256(self.described())
+
     def save(self, path: str | Path) -> Path:
         """Write the file, whole or not at all. Raises `ValueError` where it exists."""
         path = Path(path).absolute()
@@ -302,6 +307,24 @@ class Regions:
             )
         except ValueError as error:
             raise ValueError(damaged.format(error)) from None
+
+
+def level_score(regions: Regions | None, level: str, *, upper: bool) -> float:
+    """`Regions.level_score`; without regions the level must be a number.
+
+    Raises `ValueError` for another level.
+    """
+    if regions is not None:
+        return regions.level_score(level, upper=upper)
+    try:
+        score = float(level)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise ValueError(
+            f"{level!r} is not a score; give `regions`, which have the names of parts and landmarks"
+        )
+    return score
 
 
 def _level(found: Mapping[str, Any]) -> Level:

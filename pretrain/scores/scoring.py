@@ -19,7 +19,6 @@ from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import scratch
 from ubr.weights.common.execution import Runtime
 from ubr.weights.common.pool import cores
-from ubr.weights.common.stored import values_sha256
 from ubr.weights.common.working import Working
 
 from ..data.scans import FoundScans, UnreadScan, found_scans
@@ -217,7 +216,7 @@ def _settings(
     return {
         "weights_sha256": weights.sha256(),
         "weights": weights.made().name,
-        "regions_sha256": _regions_sha256(options.regions),
+        "regions_sha256": options.regions and options.regions.sha256(),
         "coverage": options.coverage if options.regions else None,
         "features": options.features,
         "shard": shard,
@@ -240,11 +239,6 @@ def _as_begun(runtime: Runtime, working: Working) -> Runtime:
             "`runtime`, or a new `out`"
         )
     return cast(Runtime, begun)
-
-
-def _regions_sha256(regions: Regions | None) -> str | None:
-    """Digest of what the regions say, not of their file."""
-    return None if regions is None else values_sha256(regions.described())
 
 
 def _score(

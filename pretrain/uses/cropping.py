@@ -26,7 +26,7 @@ from ubr.weights.common.disk import whole
 from ..data.volume import Series, Volume
 from ..reading.chosen import chosen_regions
 from ..reading.curve import Passage, passage, pearson_r
-from ..reading.regions import Regions
+from ..reading.regions import Regions, level_score
 from ..scores.single import read_by, score_scan
 from .nifti_parts import part_of_nifti, part_of_volume
 
@@ -104,7 +104,7 @@ def crop(
         raise ValueError(f"margin_mm must be at least 0, got {margin_mm:g}")
     weights = load(weights) if isinstance(weights, str | Path) else weights
     regions = chosen_regions(regions, weights)
-    above, below = _score(regions, start, upper=True), _score(regions, end, upper=False)
+    above, below = level_score(regions, start, upper=True), level_score(regions, end, upper=False)
     if not above < below:
         raise ValueError(
             f"from {start} (score {above:.3g}) does not lie above to {end} (score {below:.3g}); "
@@ -144,21 +144,6 @@ def _new_nifti(out: str | os.PathLike[str]) -> Path:
     if target.exists():
         raise ValueError(f"{out} exists; give a new `out`")
     return target
-
-
-def _score(regions: Regions | None, level: str, *, upper: bool) -> float:
-    """The score of an end. Without regions it must be a number."""
-    if regions is not None:
-        return regions.level_score(level, upper=upper)
-    try:
-        score = float(level)
-    except ValueError:
-        score = math.nan
-    if not math.isfinite(score):
-        raise ValueError(
-            f"{level!r} is not a score; give `regions`, which have the names of parts and landmarks"
-        )
-    return score
 
 
 def _not_shown(

@@ -30,8 +30,6 @@ from benchmarks.common.painting import Rng
 from benchmarks.common.rows import append
 from benchmarks.common.series_faults import FAULTS, ComputedSeries
 from ubr.pretrain.data.find import find_series, read_volume
-from ubr.pretrain.data.gridding import grid_of
-from ubr.pretrain.data.volume import Volume
 from ubr.pretrain.phantom import make
 from ubr.pretrain.phantom.files import phantoms
 from ubr.pretrain.reading.context import MM_PER_UNIT, positions
@@ -39,7 +37,7 @@ from ubr.pretrain.reading.faults import findings
 from ubr.pretrain.reading.finding import Finding
 from ubr.pretrain.reading.reference import reference_of
 from ubr.weights import Regressor, load
-from ubr.weights.scorer import score_grid
+from ubr.weights.scorer import score_slices
 
 BODIES = 80
 EACH = 15
@@ -132,10 +130,8 @@ def _faulty(
 
 
 def _scored(regressor: Regressor, scan: ComputedSeries) -> NDArray[np.float32]:
-    volume = Volume(
-        np.ascontiguousarray(scan.hu), (scan.step, scan.pixel_mm, scan.pixel_mm), scan.z_mm
-    )
-    return score_grid(regressor, grid_of(regressor.inputs, volume))
+    spacing_mm = (scan.step, scan.pixel_mm, scan.pixel_mm)
+    return score_slices(regressor, np.ascontiguousarray(scan.hu), spacing_mm, scan.z_mm)
 
 
 def _rows(

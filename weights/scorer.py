@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .body import body_boxes
+from .body import body_boxes, showing
 from .regressor import Regressor
 from .runtimes import BATCH, Floats, Network
 
@@ -26,7 +26,7 @@ def score_slices(
     spacing_mm: tuple[float, float, float],
     z_mm: NDArray[np.float64],
 ) -> NDArray[np.float32]:
-    """Score all slices of a series.
+    """Score all slices of a series. A slice without a body gets a score from those around it.
 
     Args:
         regressor: in evaluation mode, on the device to use.
@@ -37,10 +37,41 @@ def score_slices(
     Returns:
         `[n]` scores.
     """
-    grid = regressor.inputs.to_grid(
-        torch.from_numpy(hu), spacing_mm[1:], body_boxes(hu, spacing_mm)
-    )
-    return score_grid(regressor, regressor.inputs.with_neighbours(grid, z_mm))
+    boxes = body_boxes(hu, spacing_mm)
+    taken = showing(boxes, np.arange(len(hu)))
+    held = regressor.inputs.needed(z_mm, taken)
+    grid = regressor.inputs.to_grid(torch.from_numpy(hu[held]), spacing_mm[1:], boxes, slices=held)
+    grid = regressor.inputs.with_neighbours(grid, z_mm, taken)
+    return filled(score_grid(regressor, grid), z_mm, taken)
+
+
+def filled(values: Floats, z_mm: NDArray[np.float64], taken: NDArray[np.intp]) -> Floats:
+    """What all slices have, from what some of them have: linear in the position.
+
+    Between two slices the values lie on the line through both. Beyond the first and the last slice
+    they continue the line through these two: a curve of the body is nearly straight.
+
+    Args:
+        values: `[k, ...]` scores or features of some slices.
+        z_mm: `[n]` positions of all slices.
+        taken: `[k]` indices of those that `values` belong to, ascending.
+
+    Returns:
+        `[n, ...]`; where a slice was taken, its own values, bit for bit.
+    """
+    if len(taken) == len(z_mm):
+        return values
+    every = np.arange(len(z_mm))
+    upper = np.searchsorted(taken, every).clip(0, len(taken) - 1)
+    lower = (upper - 1).clip(0)
+    beyond = (every < taken[0]) | (every > taken[-1])
+    lower, upper = np.where(beyond, 0, lower), np.where(beyond, len(taken) - 1, upper)
+    low, high = z_mm[taken[lower]], z_mm[taken[upper]]
+    share = np.divide(z_mm - low, high - low, out=np.ones_like(low), where=high > low)
+    share = share.astype(np.float32)
+    made: Floats = (values[lower].T * (1 - share) + values[upper].T * share).T
+    made[taken] = values
+    return made
 
 
 @torch.inference_mode()

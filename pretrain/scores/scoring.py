@@ -70,8 +70,9 @@ def score(
         features: also write features.npy, the 512 pooled features of each slice (float32), in the
             order of slices.parquet's rows.
         every_mm: largest distance in mm between scored slices; the scores of those between are
-            interpolated and marked in slices.parquet. Geometry and missing slices are still taken
-            from all headers.
+            interpolated. Geometry and missing slices are still taken from all headers. The column
+            `interpolated` of slices.parquet marks them, and slices without a body, which never have
+            a score of their own.
         workers: number of processes (threads for a store) that read and resample; one per core by
             default, 0 reads in the calling thread.
         scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and resample
@@ -158,7 +159,7 @@ def score_found(
     share(shard)  # refuses another text before anything is looked for
     check_choice("runtime", runtime, Runtime)
     options = _options(weights, regions, coverage, features, with_paths)
-    options = replace(options, some=every_mm is not None, overviews=overviews)
+    options = replace(options, overviews=overviews)
     working = Working(Path(out), _settings(weights, options, shard, every_mm), LAST)
     runtime = _as_begun(runtime, working)
     regressor = Regressor.from_weights(weights).eval().requires_grad_(False)

@@ -48,16 +48,14 @@ class TableOptions:
     """What the tables hold besides scores.
 
     regions: parts and landmarks, with intervals of this coverage. features: of each slice.
-    with_paths: where each series was read from. some: only some slices were scored; the column
-    `interpolated` says which were not. positions: on the body axis, of weights whose scores follow
-    millimetres. overviews: a small coronal picture of each series.
+    with_paths: where each series was read from. positions: on the body axis, of weights
+    whose scores follow millimetres. overviews: a small coronal picture of each series.
     """
 
     regions: Regions | None = None
     coverage: float = 0.9
     features: bool = False
     with_paths: bool = False
-    some: bool = False
     positions: bool = False
     overviews: bool = False
 
@@ -155,7 +153,7 @@ def _slice_rows(series: Sequence[SeriesScores], options: TableOptions) -> pa.Tab
             ),
             "score": pa.array(scores),
             **({"position_mm": pa.array(_positions(series))} if options.positions else {}),
-            **({"interpolated": pa.array(_interpolated(series))} if options.some else {}),
+            "interpolated": pa.array(_interpolated(series)),
             **{
                 name: pa.array(column) for name, column in _columns(series, options.regions).items()
             },
@@ -164,12 +162,12 @@ def _slice_rows(series: Sequence[SeriesScores], options: TableOptions) -> pa.Tab
 
 
 def _interpolated(series: Sequence[SeriesScores]) -> NDArray[np.bool_]:
-    return np.concatenate(
-        [
-            np.empty(0, np.bool_),
-            *(one.interpolated for one in series if one.interpolated is not None),
-        ]
+    """Scores of earlier versions have no such mark."""
+    marks = (
+        np.zeros(len(one.scores), np.bool_) if one.interpolated is None else one.interpolated
+        for one in series
     )
+    return np.concatenate([np.empty(0, np.bool_), *marks])
 
 
 def _positions(series: Sequence[SeriesScores]) -> NDArray[np.float64]:

@@ -312,7 +312,7 @@ def test_every_mm__scores_few_slices_and_interpolates_between(world: Path, tmp_p
         np.testing.assert_allclose(one["score"], line, rtol=1e-5, atol=1e-6)
         between = [np.interp(z_mm, z_mm[scored], f[scored]) for f in features[1][key].T]
         np.testing.assert_allclose(features[0][key], np.stack(between, 1), rtol=1e-4, atol=1e-5)
-    assert "interpolated" not in whole[key] and few.series[0].interpolated is not None
+        assert not whole[key]["interpolated"].any()
     settings = json.loads((few.folder / "settings.json").read_text())
     assert settings["every_mm"] == 10.0
     with pytest.raises(ValueError, match=r"was begun with every_mm 10\.0, not 5\.0"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,9 @@ from ubr.weights.common.execution import Runtime
 from ubr.weights.common.pool import cores
 from ubr.weights.common.working import Working
 
-from ..data.scans import FoundScans, UnreadScan, found_scans
+from ..data.scans import FoundScans, UnreadScan, found_scans, is_store
 from ..data.store.keys import hash_text
-from ..data.workers import Workers, chosen
+from ..data.workers import Workers, chosen, held
 from ..reading.chosen import chosen_regions
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
@@ -103,7 +103,22 @@ def score(
         return _read_again(weights, sources, Path(out), **asked)
     find = partial(found_scans, sources, with_paths=with_paths, progress=progress)
     machine: dict[str, Any] = {"device": device, "runtime": runtime, "progress": progress}
-    return score_found(weights, find, out, staff=staff, **asked, **machine)
+    with readers(sources, staff) as staff:
+        return score_found(weights, find, out, staff=staff, **asked, **machine)
+
+
+@contextmanager
+def readers(sources: Sequence[str | Path], staff: Workers) -> Iterator[Workers]:
+    """Who reads the sources. Processes for files begin at once, beside the caller's imports."""
+    if any(map(is_store, sources)):  # threads read it
+        yield staff
+        return
+    with held(staff, _import_reader) as staff:
+        yield staff
+
+
+def _import_reader() -> None:
+    from ..data import gridding  # noqa: F401
 
 
 def _read_again(

@@ -29,6 +29,7 @@ from ubr.pretrain.scores import adding
 from ubr.pretrain.scores.read import read_features, read_slices, usual_axis
 from ubr.pretrain.scores.scoring import score, share
 from ubr.weights import Regressor, Weights
+from ubr.weights.common import pool
 from ubr.weights.common.stored import values_sha256
 from ubr.weights.common.working import Working
 
@@ -70,6 +71,22 @@ def test_left_out__says_which_and_why_and_where_only_if_asked(
         "1.nii",
     }
     assert "cut.nii" in named.table()
+
+
+def test_processes__start_once_for_search_and_reading(
+    weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_nifti(tmp_path / "scans" / "0.nii", 0)
+    started = []
+    start = pool._Process.__init__
+
+    def counting(process: pool._Process) -> None:
+        started.append(1)
+        start(process)
+
+    monkeypatch.setattr(pool._Process, "__init__", counting)
+    scored = score(weights, [tmp_path / "scans"], tmp_path / "s", workers=1, progress=False)
+    assert len(scored.series) == 1 and len(started) == 1
 
 
 def test_odd_entries__all_at_once_cost_a_line_each(weights: Weights, tmp_path: Path) -> None:

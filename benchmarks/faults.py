@@ -17,7 +17,6 @@ of series whose positions are one line. They are for weights whose scores follow
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common.commandline import new_parser
+from benchmarks.common.computed_truth import read_body_mm
 from benchmarks.common.machine import provenance
 from benchmarks.common.painting import Rng
 from benchmarks.common.rows import append
@@ -82,12 +82,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _bodies(folder: Path, seed: int) -> list[ComputedSeries]:
     phantoms(folder, n=BODIES, seed=seed, form="nifti", workers=1)
     series = sorted(find_series([folder], workers=0, progress=False)[0], key=lambda one: one.files)
-    levels: dict[str, list[float]] = {}
-    with (folder / "labels.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            levels.setdefault(row["file"], []).append(float(row["body_mm"]))
+    levels = read_body_mm(folder / "labels.csv")
     return [
-        ComputedSeries(v.hu, v.z_mm, v.spacing_mm[1], np.array(levels[Path(one.files[0]).name]))
+        ComputedSeries(v.hu, v.z_mm, v.spacing_mm[1], levels[Path(one.files[0]).name])
         for one in series
         for v in [read_volume(one)]
     ]

@@ -33,7 +33,7 @@ def test_model__learns_places_from_truth_and_reads_a_series_that_it_did_not_see(
     for begins, step in ((150.0, 5.0), (500.0, 2.5)):
         features, z_mm, body = series(begins, 400, step)
         curve: Any = SimpleNamespace(series=SimpleNamespace(z_mm=z_mm))
-        assert np.abs(50 * read(features, curve) - body).mean() < 80  # of one that knows nothing: 200
+        assert np.abs(50 * read(features, curve) - body).mean() < 80  # knowing nothing: 200
 
 
 def test_table__has_bone_and_soft_apart() -> None:

@@ -39,8 +39,7 @@ The landmarks of these were used for the regions, and the network did not learn 
 {}
 """
 FEW_HEADS = """* Head and neck: its real scans are of trunks, few of which show the neck, so the
-  mandible, the border between head and neck, is the landmark that it finds worst.
-"""
+  mandible, the border between head and neck, is the landmark that it finds worst."""
 TEXT = """# {name}: body-part regression weights that come with ubr-pretrain
 
 {body}
@@ -79,7 +78,8 @@ Landmarks were read by eye, to within two slices. The thigh begins 60 mm below t
 femoral head. The dome of the liver moves with the breath.
 
 ## Where it fails
-{heads}* Regions of which few patients were seen: pelvis and thigh, and raised arms beside or above the
+{heads}
+* Regions of which few patients were seen: pelvis and thigh, and raised arms beside or above the
   head. The numbers of patients above say how few.
 * Fields of view that cut the body, such as one lung or the heart alone, and series shorter than
   20 cm, whose place on the body axis rests on few slices.

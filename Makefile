@@ -51,7 +51,7 @@ wheel: env  ## build the wheel, install it elsewhere, use it from outside the tr
 	cd / && PYTHONPATH=$(CURDIR)/build/elsewhere $(abspath $(BIN))/python -c 'import \
 	  ubr.weights.released as r, ubr.downstream.cli, ubr.weights.exports, ubr.pretrain.cli as c; \
 	  assert all("elsewhere" in f for f in (c.__file__, r.__file__)), c.__file__; \
-	  assert len(r.versions()) == $(words $(wildcard weights/released/*.safetensors)), r.versions(); \
+	  assert len(r.versions()) == $(words $(wildcard weights/packaged/*.safetensors)), r.versions(); \
 	  c.main(["--help"])'
 
 clean:

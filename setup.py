@@ -27,7 +27,7 @@ setup(
     package_data={
         "ubr.pretrain.uses.audit": ["*.html", "*.css", "*.js"],
         "ubr.pretrain.uses.report": ["*.html", "*.css", "*.js"],
-        "ubr.weights": ["released/*"],
+        "ubr.weights": ["packaged/*"],
         "ubr.weights.exports": ["licences/*.txt"],
     },
     install_requires=[

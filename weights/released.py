@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-FOLDER = Path(__file__).with_name("released")
+FOLDER = Path(__file__).with_name("packaged")
 NEWEST = "released"
 """The name of the newest version."""
 WEIGHTS, REGIONS, CARD, SCORES = ".safetensors", ".regions.json", ".md", ".scores.csv"

@@ -19,8 +19,8 @@ from ubr.pretrain.scores.write import TableOptions, write_tables
 from ubr.weights import Regressor
 from ubr.weights.common.disk import scratch
 from ubr.weights.common.working import Working
-from ubr.weights.runtimes import Chosen, Network, network_of, torch_threads
-from ubr.weights.scorer import score_series
+from ubr.weights.network import Chosen, Network, score_series
+from ubr.weights.runtimes import network_of, torch_threads
 
 STAGES = ("read", "decode", "resample", "network", "write")
 

@@ -36,10 +36,8 @@ def to_grid(store: Store, row: SeriesRow, inputs: InputSpec, size_px: int | None
 
     `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours.
     """
-    hu = torch.from_numpy(store.read(row.key))
-    return inputs.with_neighbours(
-        inputs.to_grid(hu, row.spacing_mm[1:], row.body, size_px=size_px), row.z_mm
-    )
+    grid = inputs.to_grid(store.read(row.key), row.spacing_mm[1:], row.body, size_px=size_px)
+    return torch.from_numpy(inputs.with_neighbours(grid, row.z_mm))
 
 
 def grid_folder(store: Store, inputs: InputSpec, size_px: int | None = None) -> Path:

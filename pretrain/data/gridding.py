@@ -8,12 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ubr.weights import InputSpec
 from ubr.weights.body import body_boxes
+from ubr.weights.inputs import InputSpec
 
 from .dicom import Some, read_some
 from .find import silence
@@ -74,12 +72,12 @@ def spaced(z_mm: NDArray[np.float64], every_mm: float | None) -> NDArray[np.intp
     return np.array(taken)
 
 
-def grid_of(inputs: InputSpec, volume: Volume) -> Tensor:
+def grid_of(inputs: InputSpec, volume: Volume) -> NDArray[np.int16]:
     """A volume's slices on the contract's grid.
 
-    `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours.
+    `[n, S, S]` HU, or `[n, 3, S, S]` with neighbours.
     """
-    return torch.from_numpy(_of_volume(inputs, None, volume).grid)
+    return _of_volume(inputs, None, volume).grid
 
 
 def _stored(
@@ -90,10 +88,10 @@ def _stored(
     needed = inputs.needed(row.z_mm, taken)
     some = None if len(needed) == len(row.z_mm) else needed
     hu = store.read(row.key, None if some is None else some.tolist())
-    grid = inputs.to_grid(torch.from_numpy(hu), row.spacing_mm[1:], row.body, slices=some)
+    grid = inputs.to_grid(hu, row.spacing_mm[1:], row.body, slices=some)
     grid = inputs.with_neighbours(grid, row.z_mm, taken)
     shown = rows_of(hu[np.isin(needed, taken)], row.spacing_mm[2]) if overview else None
-    return Slices(grid.numpy(), row.z_mm, row.warnings, taken, shown)
+    return Slices(grid, row.z_mm, row.warnings, taken, shown)
 
 
 def _of_dicom(
@@ -118,12 +116,10 @@ def _of_volume(
 
 def _of_needed(inputs: InputSpec, some: Some, taken: NDArray[np.intp], overview: bool) -> Slices:
     """The body is looked for in the slices that are needed."""
-    grid = inputs.to_grid(
-        torch.from_numpy(some.hu), some.spacing_mm[1:], body_boxes(some.hu, some.spacing_mm)
-    )
+    grid = inputs.to_grid(some.hu, some.spacing_mm[1:], body_boxes(some.hu, some.spacing_mm))
     grid = inputs.with_neighbours(grid, some.z_mm, taken)
     shown = None
     if overview:
         needed = inputs.needed(some.z_mm, taken)
         shown = rows_of(some.hu[np.isin(needed, taken)], some.spacing_mm[2])
-    return Slices(grid.numpy(), some.z_mm, some.warnings, taken, shown)
+    return Slices(grid, some.z_mm, some.warnings, taken, shown)

@@ -12,10 +12,10 @@ from ubr.weights.released import REGIONS, beside
 from .regions import Level, Regions
 
 if TYPE_CHECKING:
-    from ubr.weights import Weights
+    from ubr.weights.scorable import Scorable
 
 
-def chosen_regions(given: str | Path | Regions | None, weights: Weights) -> Regions | None:
+def chosen_regions(given: str | Path | Regions | None, weights: Scorable) -> Regions | None:
     """The regions to read the scores of these weights by.
 
     Regions of the parent are taken where they are given, if the head was kept and it is known how

@@ -78,17 +78,12 @@ class Again:
         paths = self.options.with_paths and not begun.get("with_paths")
         if paths:
             raise ValueError(f"{self.folder} holds no paths; leave out `with_paths`")
-        if self._needs_features:
+        if self.options.by_features:
             read_features(self.folder)  # refuses where they are lacking or damaged
         return begun
 
-    @property
-    def _needs_features(self) -> bool:
-        regions = self.options.regions
-        return self.options.features or (regions is not None and regions.classifier is not None)
-
     def _series(self) -> Iterator[SeriesScores]:
-        return each_series(self.folder, features=self._needs_features)
+        return each_series(self.folder, features=self.options.by_features)
 
     def _left_out(self) -> list[LeftOut]:
         rows = read_rows(self.folder / "left_out.csv")

@@ -20,6 +20,9 @@ from ubr.weights.common.disk import scratch
 from ubr.weights.common.execution import Runtime
 from ubr.weights.common.pool import cores
 from ubr.weights.common.working import Working
+from ubr.weights.exported import Exported
+from ubr.weights.network import Ready
+from ubr.weights.scorable import Scorable, opened, prepared
 
 from ..data.scans import FoundScans, UnreadScan, found_scans
 from ..data.store.keys import hash_text
@@ -27,6 +30,7 @@ from ..data.workers import Workers, chosen
 from ..reading.chosen import chosen_regions
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
+from .adding import add_all
 from .again import Again, is_scores
 from .read import LAST, read_rows
 from .scored import Scored
@@ -34,12 +38,12 @@ from .series import SeriesScores
 from .write import TableOptions, write_tables
 
 if TYPE_CHECKING:
-    from ubr.weights import Regressor, Weights
+    from ubr.weights import Weights
 
 
 @claiming("out", fills=True)
 def score(
-    weights: str | Path | Weights,
+    weights: str | Path | Weights | Exported,
     sources: Sequence[str | Path],
     out: str | Path,
     *,
@@ -58,7 +62,8 @@ def score(
     """Score every slice of a store or of scans. An interrupted call resumes where it is repeated.
 
     Args:
-        weights: a file that `fit` wrote, or "released", those of the package.
+        weights: a file that `fit` wrote, or an .onnx that `export` made of one, which is scored
+            without torch; or "released", those of the package.
         sources: one store, or any number of files and folders with DICOM, NIfTI, NRRD, MHA or
             16-bit PNG series; or one folder that these weights scored, whose tables are written
             anew with `regions`, without scoring again.
@@ -106,7 +111,7 @@ def score(
 
 
 def _read_again(
-    weights: str | Path | Weights,
+    weights: str | Path | Weights | Exported,
     sources: Sequence[str | Path],
     out: Path,
     *,
@@ -115,11 +120,9 @@ def _read_again(
     **tables: Any,
 ) -> Scored:
     """The tables of a folder of scores written anew, into another one."""
-    from ubr.weights import load
-
     if len(sources) > 1:
         raise ValueError("a folder of scores is read alone; give one, or scans")
-    weights = load(weights) if isinstance(weights, str | Path) else weights
+    weights = opened(weights)
     options = _options(weights, **tables)
     settings = _settings(weights, options, shard, every_mm)
     scored = Again(Path(sources[0]), options, settings).write(out)
@@ -127,7 +130,7 @@ def _read_again(
 
 
 def score_found(
-    weights: str | Path | Weights,
+    weights: str | Path | Weights | Exported,
     find: Callable[..., AbstractContextManager[FoundScans]],
     out: str | Path,
     *,
@@ -149,22 +152,16 @@ def score_found(
     staff: who reads. overviews: also write overviews.parquet, a small picture of each series. All
     else is as in `score`.
     """
-    import torch
-
-    from ubr.weights import Regressor, load
-    from ubr.weights.common.devices import to_device
-
-    weights = load(weights) if isinstance(weights, str | Path) else weights
+    weights = opened(weights)
     share(shard)  # refuses another text before anything is looked for
     check_choice("runtime", runtime, Runtime)
     options = _options(weights, regions, coverage, features, with_paths)
     options = replace(options, some=every_mm is not None, overviews=overviews)
     working = Working(Path(out), _settings(weights, options, shard, every_mm), LAST)
     runtime = _as_begun(runtime, working)
-    regressor = Regressor.from_weights(weights).eval().requires_grad_(False)
-    to_device(regressor.to(memory_format=torch.channels_last), device)
+    ready = prepared(weights, device, runtime, features=options.by_features)
     with find(workers=staff) as found:
-        scored = _score(regressor, found, working, options, shard, staff, runtime, progress)
+        scored = _score(weights, ready, found, working, options, shard, staff, progress)
     return scored if regions is not None else _with_own_regions(scored, options, weights)
 
 
@@ -183,7 +180,7 @@ def share(shard: str | None) -> Callable[[str], bool]:
 
 
 def _options(
-    weights: Weights,
+    weights: Scorable,
     regions: str | Path | Regions | None,
     coverage: float | None,
     features: bool,
@@ -196,7 +193,7 @@ def _options(
     return TableOptions(regions, coverage, features, with_paths, positions=in_mm)
 
 
-def _with_own_regions(scored: Scored, options: TableOptions, weights: Weights) -> Scored:
+def _with_own_regions(scored: Scored, options: TableOptions, weights: Scorable) -> Scored:
     """With a note where the weights' own regions were read."""
     if options.regions is None:
         return scored
@@ -205,7 +202,7 @@ def _with_own_regions(scored: Scored, options: TableOptions, weights: Weights) -
 
 
 def _settings(
-    weights: Weights, options: TableOptions, shard: str | None, every_mm: float | None
+    weights: Scorable, options: TableOptions, shard: str | None, every_mm: float | None
 ) -> dict[str, object]:
     """What the scores depend on besides the series; the runtime is added when it is known.
 
@@ -242,18 +239,16 @@ def _as_begun(runtime: Runtime, working: Working) -> Runtime:
 
 
 def _score(
-    regressor: Regressor,
+    weights: Scorable,
+    ready: Ready,
     found: FoundScans,
     working: Working,
     options: TableOptions,
     shard: str | None,
     staff: Workers,
-    runtime: Runtime,
     progress: bool,
 ) -> Scored:
     """Score what is not scored yet, and write the tables once all of it is."""
-    from .adding import add_all, network_for
-
     is_mine = share(shard)
     where = {scan.key: scan.source for scan in found if is_mine(scan.key)}
     left_out = [out for out in found.left_out() if is_mine(hash_text(out.path))]
@@ -264,12 +259,12 @@ def _score(
     scored = Scored(working.folder, where, len(already), missing)
     if working.finished:
         working.tidy()
-        return replace(scored, runtime=runtime)
+        return replace(scored, runtime=str(working.begun.get("runtime", "torch")))
     todo = _Todo(found, where.keys() - already)
-    network, why_not = network_for(regressor, runtime, todo, options)
+    network, why_not = ready(todo.slices_about)
     working.settings["runtime"] = network.runtime
     left_out += add_all(
-        network, regressor.inputs, todo, working, len(already), staff, progress, options.overviews
+        network, weights.inputs, todo, working, len(already), staff, progress, options.overviews
     )
     done = sorted(where.keys() - {out.key for out in left_out})  # not by when a process was ready
     if not done and not (shard and len(found)):
@@ -282,7 +277,7 @@ def _score(
             lambda: (_finished(working, key, where[key]) for key in done),
             left_out,
             options,
-            {**working.settings, "backbone": regressor.backbone.name},
+            {**working.settings, "backbone": weights.backbone},
         )
         working.finish(made, names)
     return replace(scored, runtime=network.runtime, notes=(*missing, *why_not))
@@ -300,6 +295,10 @@ class _Todo:
 
     def __iter__(self) -> Iterator[UnreadScan]:
         return (scan for scan in self.found if scan.key in self.keys)
+
+    def slices_about(self) -> int:
+        """How many slices they have, about."""
+        return sum(scan.slices_about for scan in self)
 
 
 def _listed(folder: Path) -> set[str]:

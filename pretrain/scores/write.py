@@ -61,6 +61,11 @@ class TableOptions:
     positions: bool = False
     overviews: bool = False
 
+    @property
+    def by_features(self) -> bool:
+        """Whether the tables need the features of each slice."""
+        return self.features or (self.regions is not None and self.regions.classifier is not None)
+
 
 def write_tables(
     folder: Path,

@@ -1,6 +1,4 @@
-"""What can score slices: weights, which torch makes ready, or an exported ONNX, which needs none of
-it.
-"""
+"""What can score: weights, which torch makes ready, or an exported ONNX, which needs no torch."""
 
 from __future__ import annotations
 

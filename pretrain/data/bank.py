@@ -20,13 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ubr.weights import InputSpec
-from ubr.weights.common import disk
-from ubr.weights.common.checks import check_choice
-from ubr.weights.common.checksums import say_unverified
-from ubr.weights.common.execution import Place
-from ubr.weights.common.progress import progress_bar
-
+from ...weights import InputSpec
+from ...weights.common import disk
+from ...weights.common.checks import check_choice
+from ...weights.common.checksums import say_unverified
+from ...weights.common.execution import Place
+from ...weights.common.progress import progress_bar
 from .gridfiles import open_grid, write_grid
 from .store import SeriesRow, Store
 

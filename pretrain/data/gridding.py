@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.body import body_boxes
-from ubr.weights.inputs import InputSpec
-
+from ...weights.body import body_boxes
+from ...weights.inputs import InputSpec
 from .dicom import Some, read_some
 from .find import silence
 from .overviews import rows_of

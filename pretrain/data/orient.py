@@ -26,8 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common.hu import AIR_HU
-
+from ...weights.common.hu import AIR_HU
 from .volume import UnusableError, Volume
 
 OBLIQUE_DEG = 2.0
@@ -289,7 +288,10 @@ def _between(hu: NDArray[np.int16], where: list[Float]) -> NDArray[np.int16]:
     inside = np.logical_and.reduce(
         [(at >= 0) & (at <= side - 1) for at, side in zip(where, sides, strict=True)]
     )
-    low = [at[inside].astype(np.intp).clip(0, max(0, side - 2)) for at, side in zip(where, sides)]
+    low = [
+        at[inside].astype(np.intp).clip(0, max(0, side - 2))
+        for at, side in zip(where, sides, strict=True)
+    ]
     shares = [at[inside] - below for at, below in zip(where, low, strict=True)]
     total = np.zeros(int(inside.sum()))
     for corner in np.ndindex(2, 2, 2):

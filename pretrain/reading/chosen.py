@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ubr.weights.common.notes import note
-from ubr.weights.released import REGIONS, beside
-
+from ...weights.common.notes import note
+from ...weights.released import REGIONS, beside
 from .regions import Level, Regions
 
 if TYPE_CHECKING:
-    from ubr.weights.scorable import Scorable
+    from ...weights.scorable import Scorable
 
 
 def chosen_regions(given: str | Path | Regions | None, weights: Scorable) -> Regions | None:

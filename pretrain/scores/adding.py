@@ -10,10 +10,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common.working import Working
-from ubr.weights.inputs import InputSpec
-from ubr.weights.network import Network, score_series
-
+from ...weights.common.working import Working
+from ...weights.inputs import InputSpec
+from ...weights.network import Network, score_series
 from ..data.gridding import Slices, slices_of
 from ..data.scans import UnreadScan
 from ..data.volume import LeftOut

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ubr.weights.common.disk import scratch
-from ubr.weights.common.working import Working, setting_shown
-
+from ...weights.common.disk import scratch
+from ...weights.common.working import Working, setting_shown
 from ..data.volume import LeftOut
 from ..reading.intervals import notes
 from .read import LAST, read_features, read_rows, settings_of, weights_of

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common import doors
-from ubr.weights.common.checksums import file_crc32, say_unverified
-from ubr.weights.common.notes import note
-
+from ...weights.common import doors
+from ...weights.common.checksums import file_crc32, say_unverified
+from ...weights.common.notes import note
 from ..data.tables import DamagedTable, read_table
 from ..reading.context import Axis, on_axis
 from ..reading.curve import Curve

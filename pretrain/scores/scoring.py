@@ -14,16 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from ubr.weights.common.checks import check_choice
-from ubr.weights.common.claims import claiming
-from ubr.weights.common.disk import scratch
-from ubr.weights.common.execution import Runtime
-from ubr.weights.common.pool import cores
-from ubr.weights.common.working import Working
-from ubr.weights.exported import Exported
-from ubr.weights.network import Ready
-from ubr.weights.scorable import Scorable, opened, prepared
-
+from ...weights.common.checks import check_choice
+from ...weights.common.claims import claiming
+from ...weights.common.disk import scratch
+from ...weights.common.execution import Runtime
+from ...weights.common.pool import cores
+from ...weights.common.working import Working
+from ...weights.exported import Exported
+from ...weights.network import Ready
+from ...weights.scorable import Scorable, opened, prepared
 from ..data.scans import FoundScans, UnreadScan, found_scans
 from ..data.store.keys import hash_text
 from ..data.workers import Workers, chosen
@@ -38,7 +37,7 @@ from .series import SeriesScores
 from .write import TableOptions, write_tables
 
 if TYPE_CHECKING:
-    from ubr.weights import Weights
+    from ...weights import Weights
 
 
 @claiming("out", fills=True)

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common.checksums import file_crc32
-
+from ...weights.common.checksums import file_crc32
 from ..data.overviews import overview_webp
 from ..data.tables import table_writer
 from ..data.volume import LeftOut, shown

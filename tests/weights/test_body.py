@@ -210,5 +210,9 @@ def test_shown_boxes__are_the_union_with_both_neighbours(n: int) -> None:
     for k, shown in enumerate(shown_boxes(boxes)):
         near = boxes[max(0, k - 1) : k + 2]
         near = near[near[:, 1] > 0]
-        union = [near[:, 0].min(), near[:, 1].max(), near[:, 2].min(), near[:, 3].max()] if len(near) else []
+        union = (
+            [near[:, 0].min(), near[:, 1].max(), near[:, 2].min(), near[:, 3].max()]
+            if len(near)
+            else []
+        )
         assert shown.tolist() == (union if boxes[k, 1] > 0 else [0] * 4)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ubr.pretrain.data.gridding import Slices, slices_of
 from ubr.pretrain.data.scans import UnreadScan, is_store, scans_in_files, scans_in_store
-from ubr.pretrain.scores.read import LAST
 from ubr.pretrain.scores.series import SeriesScores
+from ubr.pretrain.scores.slices import LAST
 from ubr.pretrain.scores.write import TableOptions, write_tables
 from ubr.weights import Regressor
 from ubr.weights.common.disk import scratch

@@ -51,7 +51,7 @@ def slices_of(
         if every_mm is not None and unread.origin.kind == "dicom":
             with silence():
                 return _of_dicom(inputs, every_mm, unread, unread.origin, overview)
-        return _of_volume(inputs, every_mm, unread.read().volume, overview)
+        return of_volume(inputs, every_mm, unread.read().volume, overview)
     except Exception as error:  # one series must not end the others
         return why_unread(error)
 
@@ -76,7 +76,7 @@ def grid_of(inputs: InputSpec, volume: Volume) -> NDArray[np.int16]:
 
     `[n, S, S]` HU, or `[n, 3, S, S]` with neighbours.
     """
-    return _of_volume(inputs, None, volume).grid
+    return of_volume(inputs, None, volume).grid
 
 
 def _stored(
@@ -99,13 +99,14 @@ def _of_dicom(
     """Only the slices that are needed are decoded, where each stands for itself."""
     some = read_some(series, lambda z_mm: inputs.needed(z_mm, spaced(z_mm, every_mm)))
     if some is None:
-        return _of_volume(inputs, every_mm, unread.read().volume, overview)
+        return of_volume(inputs, every_mm, unread.read().volume, overview)
     return _of_needed(inputs, some, spaced(some.z_mm, every_mm), overview)
 
 
-def _of_volume(
+def of_volume(
     inputs: InputSpec, every_mm: float | None, volume: Volume, overview: bool = False
 ) -> Slices:
+    """A volume's slices, as `slices_of`."""
     taken = spaced(volume.z_mm, every_mm)
     needed = inputs.needed(volume.z_mm, taken)
     hu = volume.hu if len(needed) == len(volume.hu) else volume.hu[needed]

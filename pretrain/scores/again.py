@@ -11,19 +11,15 @@ from ...weights.common.disk import scratch
 from ...weights.common.working import Working, setting_shown
 from ..data.volume import LeftOut
 from ..reading.intervals import notes
-from .read import LAST, read_features, read_rows, settings_of, weights_of
+from .read import read_features, read_rows, weights_of
 from .scored import Scored
 from .series import SeriesScores
+from .slices import LAST, read_settings
 from .streamed import each_series
 from .write import TableOptions, write_tables
 
 CHANGES = ("regions_sha256", "coverage", "features", "with_paths")
 """Settings that do not change scores."""
-
-
-def is_scores(source: str | Path) -> bool:
-    """Whether a path is a folder of scores."""
-    return (Path(source) / LAST).is_file()
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,7 @@ class Again:
 
     def _begun(self) -> dict[str, Any]:
         """The settings of the scores, if these are what is asked for."""
-        begun = settings_of(self.folder)
+        begun = read_settings(self.folder)
         weights_of(self.folder, begun)
         for name, asked in self.settings.items():
             given = name == "weights_sha256" or asked is not None

@@ -30,10 +30,11 @@ from ..reading.chosen import chosen_regions
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
 from .adding import add_all
-from .again import Again, is_scores
-from .read import LAST, read_rows
+from .again import Again
+from .read import read_rows
 from .scored import Scored
 from .series import SeriesScores
+from .slices import is_scores, table_name
 from .write import TableOptions, write_tables
 
 if TYPE_CHECKING:
@@ -144,19 +145,21 @@ def score_found(
     runtime: Runtime = "auto",
     progress: bool = True,
     overviews: bool = False,
+    plain: bool = False,
 ) -> Scored:
     """`score` for callers that look for scans themselves, and have claimed `out`.
 
     find: given `workers`, opens what was found; it is called once the options are known to be good.
-    staff: who reads. overviews: also write overviews.parquet, a small picture of each series. All
-    else is as in `score`.
+    staff: who reads. overviews: also write overviews.parquet, a small picture of each series.
+    plain: write slices.csv in place of slices.parquet. All else is as in `score`.
     """
     weights = opened(weights)
     share(shard)  # refuses another text before anything is looked for
     check_choice("runtime", runtime, Runtime)
     options = _options(weights, regions, coverage, features, with_paths)
-    options = replace(options, some=every_mm is not None, overviews=overviews)
-    working = Working(Path(out), _settings(weights, options, shard, every_mm), LAST)
+    options = replace(options, some=every_mm is not None, overviews=overviews, plain=plain)
+    settings = _settings(weights, options, shard, every_mm)
+    working = Working(Path(out), settings, table_name(plain))
     runtime = _as_begun(runtime, working)
     ready = prepared(weights, device, runtime, features=options.by_features)
     with find(workers=staff) as found:

@@ -153,7 +153,7 @@ def weights_of(folder: str | Path, settings: Mapping[str, Any]) -> str:
 
     Raises `ValueError` where they lack it.
     """
-    where = f"{folder}: the settings of the scores"
+    where = f"{folder}: the settings of {table_name(is_plain(Path(folder)))}"
     doors.check(settings.get("weights_sha256"), str, f"{where}: weights_sha256", AGAIN)
     return str(settings["weights_sha256"])
 

@@ -70,8 +70,8 @@ def export(weights, onnx):
     done = subprocess.run([sys.executable, "-c", code, weights, onnx], cwd=ROOT)
     if done.returncode:
         raise SystemExit(
-            "ubr-score: the released weights could not be exported; build where the toolkit and its "
-            'extra "onnx" are installed: pip wheel --no-build-isolation --no-deps -w dist ./scorer'
+            "ubr-score: the released weights were not exported; build where the toolkit with its "
+            'extra "onnx" is installed: pip wheel --no-build-isolation --no-deps -w dist ./scorer'
         )
 
 

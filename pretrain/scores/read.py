@@ -19,6 +19,7 @@ from .slices import (
     AGAIN,
     FEATURES,
     LAST,
+    PLAIN,
     checksums_of,
     is_plain,
     read_columns,
@@ -75,6 +76,8 @@ def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]],
             "again into a new folder"
         ) from None
     except Exception as error:  # of a damaged file pyarrow raises anything
+        if last == PLAIN and isinstance(error, ValueError):
+            raise
         raise ValueError(
             f"{folder} is not a folder that score wrote: its {last} cannot be read "
             f"({type(error).__name__})"

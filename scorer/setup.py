@@ -75,36 +75,37 @@ def export(weights, onnx):
         )
 
 
-os.chdir(Path(__file__).parent)
-setup(
-    name="ubr-score",
-    version="0.1.0",
-    description="Body coordinates, parts and landmarks of CT scans, without a deep learning "
-    "framework",
-    license="Apache-2.0",
-    python_requires=">=3.11",
-    package_dir={
-        "ubr_score": "ubr_score",
-        **{f"ubr_score.{name}": f"../{name.replace('.', '/')}" for name in MODULES},
-    },
-    packages=["ubr_score", *(f"ubr_score.{name}" for name in MODULES)],
-    install_requires=[
-        "docstring_parser>=0.15",  # lets the next one show what options mean
-        "jsonargparse>=4.35",
-        "nibabel>=5.2",
-        "numpy>=1.26",
-        "onnxruntime>=1.20",
-        "pydantic>=2.7",
-        "pydicom>=3.0",
-        "pyyaml>=6",
-        "tqdm>=4.66",
-    ],
-    extras_require={
-        "compressed": ["pylibjpeg>=2.0", "pylibjpeg-rle>=2.0", "python-gdcm>=3.0.24"],
-        "fast": ["openvino>=2025.0"],
-        "itk": ["SimpleITK>=2.3"],
-        "png": ["pillow>=10"],
-    },
-    entry_points={"console_scripts": ["ubr-score=ubr_score.pretrain.scores.command:main"]},
-    cmdclass={"build_py": BuildPy},
-)
+if __name__ == "__main__":
+    os.chdir(Path(__file__).parent)
+    setup(
+        name="ubr-score",
+        version="0.1.0",
+        description="Body coordinates, parts and landmarks of CT scans, without a deep learning "
+        "framework",
+        license="Apache-2.0",
+        python_requires=">=3.11",
+        package_dir={
+            "ubr_score": "ubr_score",
+            **{f"ubr_score.{name}": f"../{name.replace('.', '/')}" for name in MODULES},
+        },
+        packages=["ubr_score", *(f"ubr_score.{name}" for name in MODULES)],
+        install_requires=[
+            "docstring_parser>=0.15",  # lets the next one show what options mean
+            "jsonargparse>=4.35",
+            "nibabel>=5.2",
+            "numpy>=1.26",
+            "onnxruntime>=1.20",
+            "pydantic>=2.7",
+            "pydicom>=3.0",
+            "pyyaml>=6",
+            "tqdm>=4.66",
+        ],
+        extras_require={
+            "compressed": ["pylibjpeg>=2.0", "pylibjpeg-rle>=2.0", "python-gdcm>=3.0.24"],
+            "fast": ["openvino>=2025.0"],
+            "itk": ["SimpleITK>=2.3"],
+            "png": ["pillow>=10"],
+        },
+        entry_points={"console_scripts": ["ubr-score=ubr_score.pretrain.scores.command:main"]},
+        cmdclass={"build_py": BuildPy},
+    )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...weights.common.claims import claiming
 from ...weights.common.execution import Runtime
-from ...weights.common.pool import cores
 from ...weights.exported import Exported
 from ...weights.network import score_series
 from ...weights.released import NEWEST
@@ -43,7 +42,7 @@ def score(
     regions: str | Path | Regions | None = None,
     coverage: float | None = None,
     every_mm: float | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     with_paths: bool = False,
     runtime: Runtime = "auto",
     progress: bool = True,
@@ -63,8 +62,8 @@ def score(
             default.
         every_mm: largest distance in mm between scored slices; the scores of those between are
             interpolated and marked. Geometry and missing slices are still taken from all headers.
-        workers: number of processes that read; one per core by default, 0 reads in this process,
-            which starts sooner and suits a single series.
+        workers: number of processes that read. 0 reads in this process, which starts sooner and
+            suits a few series; for many, give one for each core.
         with_paths: also write which file or folder each series was read from. Paths may hold a
             name.
         runtime: what computes the scores: "openvino" or "onnx". "auto" takes OpenVINO where it is
@@ -83,7 +82,7 @@ def score(
         weights,
         find,
         out,
-        staff=chosen(workers, None, default=cores(), least=0),
+        staff=chosen(workers, None, default=0, least=0),
         regions=regions,
         coverage=coverage,
         every_mm=every_mm,

@@ -102,6 +102,19 @@ def test_modules__all_import_where_the_toolkits_packages_are_not_installed(site:
     assert done.stdout == "all\n", done.stderr
 
 
+def test_modules__name_each_other_relatively() -> None:
+    paths = [
+        ROOT / package.replace(".", "/") / f"{name}.py"
+        for package, listed in MODULES.items()
+        for name in listed.split()
+    ]
+    assert len(paths) > 80
+    absolute = [
+        path for path in paths if re.search(r"(?m)^\s*(from|import) ubr\b", path.read_text())
+    ]
+    assert not absolute
+
+
 def test_modules__hiding_can_fail(site: Path) -> None:
     done = run(site, "import torch")
     assert "No module named 'torch'" in done.stderr

@@ -90,6 +90,20 @@ def test_exported__that_is_no_model_is_refused(tmp_path: Path) -> None:
         Exported.load(tmp_path / "none.onnx")
 
 
+@pytest.mark.parametrize("place", ["beside.bin", "/beside.bin", "../{}/beside.bin"])
+def test_exported__that_names_another_file_is_refused(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    elsewhere = Path(place.format(tmp_path.name))
+    if elsewhere.is_absolute():
+        elsewhere = tmp_path / elsewhere.name
+    path = onnx_file(tmp_path / "w.onnx", elsewhere=elsewhere)
+    assert (tmp_path / "beside.bin").exists()
+    with pytest.raises(ValueError, match="not a readable ONNX model"):
+        Exported.load(path)
+
+
 def test_exported__that_gives_other_scores_than_torch_did_is_refused(tmp_path: Path) -> None:
     about = about_of()
     about["scores"][7] += 0.05

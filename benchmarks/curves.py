@@ -19,10 +19,9 @@ from benchmarks.common.bodies import drawn
 from benchmarks.common.labelled_options import labelled_options, labelled_parser
 from benchmarks.common.methods import Methods, has_row
 from benchmarks.common.rows import append
-from ubr.pretrain.data.gridding import grid_of
 from ubr.pretrain.reading.curve import pearson_r
 from ubr.weights import Regressor
-from ubr.weights.scorer import score_grid
+from ubr.weights.scorer import score_slices
 
 FIRST, BODIES = 70_000, 6
 """Seeds of the bodies; those that are trained on begin at 0."""
@@ -49,7 +48,7 @@ def scored(regressor: Regressor, body: int, ascites: bool) -> list[dict[str, obj
     """Score the scan of a body: one row per slice."""
     phantom = drawn(body, ascites)
     volume = phantom.volume
-    scores = score_grid(regressor, grid_of(regressor.inputs, volume)).astype(np.float64)
+    scores = score_slices(regressor, volume.hu, volume.spacing_mm, volume.z_mm).astype(np.float64)
     r = round(pearson_r(scores, volume.z_mm), 5)
     print(f"body {body}{' with ascites' if ascites else ''}: r {r:.4f}", flush=True)
     return [

@@ -17,7 +17,6 @@ of series whose positions are one line. They are for weights whose scores follow
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,13 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common.commandline import new_parser
+from benchmarks.common.computed_truth import read_body_mm
 from benchmarks.common.machine import provenance
 from benchmarks.common.painting import Rng
 from benchmarks.common.rows import append
 from benchmarks.common.series_faults import FAULTS, ComputedSeries
 from ubr.pretrain.data.find import find_series, read_volume
-from ubr.pretrain.data.gridding import grid_of
-from ubr.pretrain.data.volume import Volume
 from ubr.pretrain.phantom import make
 from ubr.pretrain.phantom.files import phantoms
 from ubr.pretrain.reading.context import MM_PER_UNIT, positions
@@ -39,7 +37,7 @@ from ubr.pretrain.reading.faults import findings
 from ubr.pretrain.reading.finding import Finding
 from ubr.pretrain.reading.reference import reference_of
 from ubr.weights import Regressor, load
-from ubr.weights.scorer import score_grid
+from ubr.weights.scorer import score_slices
 
 BODIES = 80
 EACH = 15
@@ -84,12 +82,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _bodies(folder: Path, seed: int) -> list[ComputedSeries]:
     phantoms(folder, n=BODIES, seed=seed, form="nifti", workers=1)
     series = sorted(find_series([folder], workers=0, progress=False)[0], key=lambda one: one.files)
-    levels: dict[str, list[float]] = {}
-    with (folder / "labels.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            levels.setdefault(row["file"], []).append(float(row["body_mm"]))
+    levels = read_body_mm(folder / "labels.csv")
     return [
-        ComputedSeries(v.hu, v.z_mm, v.spacing_mm[1], np.array(levels[Path(one.files[0]).name]))
+        ComputedSeries(v.hu, v.z_mm, v.spacing_mm[1], levels[Path(one.files[0]).name])
         for one in series
         for v in [read_volume(one)]
     ]
@@ -132,10 +127,8 @@ def _faulty(
 
 
 def _scored(regressor: Regressor, scan: ComputedSeries) -> NDArray[np.float32]:
-    volume = Volume(
-        np.ascontiguousarray(scan.hu), (scan.step, scan.pixel_mm, scan.pixel_mm), scan.z_mm
-    )
-    return score_grid(regressor, grid_of(regressor.inputs, volume))
+    spacing_mm = (scan.step, scan.pixel_mm, scan.pixel_mm)
+    return score_slices(regressor, np.ascontiguousarray(scan.hu), spacing_mm, scan.z_mm)
 
 
 def _rows(

@@ -23,12 +23,10 @@ from benchmarks.common.cohort_options import CohortOptions, cohort_options, coho
 from benchmarks.common.folds import FOLDS, held_out_patients, run_folder, trained_regressor
 from benchmarks.common.painting import to_int16
 from benchmarks.common.rows import append
-from ubr.pretrain.data.gridding import grid_of
 from ubr.pretrain.data.store import SeriesRow
-from ubr.pretrain.data.volume import Volume
 from ubr.weights import Regressor
 from ubr.weights.common.hu import AIR_HU
-from ubr.weights.scorer import score_grid
+from ubr.weights.scorer import score_slices
 
 HU = NDArray[np.int16]
 Spacing = tuple[float, float, float]
@@ -96,10 +94,9 @@ def held_out_trunks(
 
 
 def _scored(regressor: Regressor, hu: HU, spacing_mm: Spacing) -> NDArray[np.float64]:
-    volume = Volume(
-        np.ascontiguousarray(hu), spacing_mm, spacing_mm[0] * np.arange(len(hu), dtype=float)
-    )
-    return score_grid(regressor, grid_of(regressor.inputs, volume)).astype(np.float64)
+    z_mm = spacing_mm[0] * np.arange(len(hu), dtype=float)
+    scores = score_slices(regressor, np.ascontiguousarray(hu), spacing_mm, z_mm)
+    return scores.astype(np.float64)
 
 
 def _inside(hu: HU) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ Compare starts:
 
     python -m benchmarks.starts --data /data/ct/torso --work /scratch/starts \\
         --ubr /scratch/ubr/weights.safetensors \\
-        [--imagenet FILE --imagenet-ubr WEIGHTS --recipe small|paper --steps 600 \\
+        [--imagenet FILE --imagenet-ubr WEIGHTS --start NAME=FILE --steps 600 \\
         --shares 0.05 0.1 0.25 1 --seeds 0 1 2 3 4]
 
 `--split benchmarks/starts_split.csv` tests on sixteen patients of the torsos that this project
@@ -50,7 +50,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common.commandline import new_parser
-from benchmarks.common.comparison import ALIKE, ORDER, as_text, differences
+from benchmarks.common.comparison import ALIKE, as_text, differences
 from benchmarks.common.given_starts import Starts, find_starts, start_columns
 from benchmarks.common.machine import provenance
 from benchmarks.common.planted import add_lesion_options, lesion_folder, seeded
@@ -107,6 +107,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--imagenet", default="imagenet", help="a file with ImageNet weights of that backbone"
     )
     parser.add_argument("--imagenet-ubr", help="weights of ubr-pretrain fit from ImageNet")
+    parser.add_argument(
+        "--start",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="also compare a trunk of that network from a file (torchvision, timm, detectron2, or "
+        "of this project); may be repeated",
+    )
+    parser.add_argument(
+        "--assume-scale",
+        action="store_true",
+        help="take it that a --start that does not state its scale was trained on that of --ubr",
+    )
     parser.add_argument("--recipe", default="small", choices=sorted(RECIPES))
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument(
@@ -124,7 +137,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=ORDER,
+        metavar="START",
         help="only these starts, as when several machines share the work",
     )
     return parser.parse_args(argv)

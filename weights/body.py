@@ -92,6 +92,15 @@ def series_box(boxes: NDArray[np.int16]) -> tuple[int, int, int, int]:
     return (int(y0), int(y1), int(x0), int(x1))
 
 
+def showing(boxes: NDArray[np.int16], slices: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Those of the slices that show a body; all of them if none does.
+
+    boxes: `[z, 4]`, of all slices. slices: indices into them.
+    """
+    found = slices[boxes[slices, 1] > 0]
+    return found if len(found) else slices
+
+
 def shown_boxes(boxes: NDArray[np.int16]) -> NDArray[np.int16]:
     """The part of each slice that belongs to the body, `[z, 4]` like `boxes`.
 

@@ -153,3 +153,32 @@ def _finished(begun: deque[_Series[Key]]) -> Iterator[tuple[Key, Floats, Floats 
         one = begun.popleft()
         features = np.concatenate(one.features) if one.features else None
         yield one.key, np.concatenate(one.scores), features
+
+
+def filled(values: Floats, z_mm: NDArray[np.float64], taken: NDArray[np.intp]) -> Floats:
+    """What all slices have, from what some of them have: linear in the position.
+
+    Between two slices the values lie on the line through both. Beyond the first and the last slice
+    they continue the line through these two: a curve of the body is nearly straight.
+
+    Args:
+        values: `[k, ...]` scores or features of some slices.
+        z_mm: `[n]` positions of all slices.
+        taken: `[k]` indices of those that `values` belong to, ascending.
+
+    Returns:
+        `[n, ...]`; where a slice was taken, its own values, bit for bit.
+    """
+    if len(taken) == len(z_mm):
+        return values
+    every = np.arange(len(z_mm))
+    upper = np.searchsorted(taken, every).clip(0, len(taken) - 1)
+    lower = (upper - 1).clip(0)
+    beyond = (every < taken[0]) | (every > taken[-1])
+    lower, upper = np.where(beyond, 0, lower), np.where(beyond, len(taken) - 1, upper)
+    low, high = z_mm[taken[lower]], z_mm[taken[upper]]
+    share = np.divide(z_mm - low, high - low, out=np.ones_like(low), where=high > low)
+    share = share.astype(np.float32)
+    made: Floats = (values[lower].T * (1 - share) + values[upper].T * share).T
+    made[taken] = values
+    return made

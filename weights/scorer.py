@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .body import body_boxes
-from .network import BATCH
+from .body import body_boxes, showing
+from .network import BATCH, filled
 from .regressor import Regressor
 
 
@@ -18,7 +18,7 @@ def score_slices(
     spacing_mm: tuple[float, float, float],
     z_mm: NDArray[np.float64],
 ) -> NDArray[np.float32]:
-    """Score all slices of a series.
+    """Score all slices of a series. A slice without a body gets a score from those around it.
 
     Args:
         regressor: in evaluation mode, on the device to use.
@@ -29,8 +29,12 @@ def score_slices(
     Returns:
         `[n]` scores.
     """
-    grid = regressor.inputs.to_grid(hu, spacing_mm[1:], body_boxes(hu, spacing_mm))
-    return score_grid(regressor, regressor.inputs.with_neighbours(grid, z_mm))
+    boxes = body_boxes(hu, spacing_mm)
+    taken = showing(boxes, np.arange(len(hu)))
+    held = regressor.inputs.needed(z_mm, taken)
+    grid = regressor.inputs.to_grid(hu[held], spacing_mm[1:], boxes, slices=held)
+    grid = regressor.inputs.with_neighbours(grid, z_mm, taken)
+    return filled(score_grid(regressor, grid), z_mm, taken)
 
 
 @torch.inference_mode()

@@ -108,7 +108,7 @@ def patient_of(file: str) -> str:
 
 
 def ingest_cohort(
-    data: Path, work: Path, computed: int = 0, *, licensed: bool = False, without: str = ""
+    data: Path, work: Path, computed: int = 0, *, licensed: bool = False, at_most: str = ""
 ) -> Cohort:
     """Ingest the series of a folder with a catalog.csv into `work`/store.
 
@@ -117,7 +117,7 @@ def ingest_cohort(
         work: where the store is made.
         computed: computed scans to add (`ubr-pretrain phantom`, seeds from 10,000).
         licensed: train only on rows of the catalogue whose terms let weights be given away.
-        without: what the name of a collection begins with that is not trained on.
+        at_most: COLLECTION=N: train on N patients of a collection only, whose name begins so.
     """
     catalog = _read_catalog(data)
     owner = {name: row["patient"] for name, row in catalog.items()}
@@ -139,17 +139,43 @@ def ingest_cohort(
     only_judging = {
         series.patient
         for series in store.usable()
-        if (row := cohort.labels(series))
-        and (
-            (licensed and not may_be_released(row["terms"]))
-            or (without and row["collection"].startswith(without))
-        )
+        if licensed and (row := cohort.labels(series)) and not may_be_released(row["terms"])
     }
     return dataclasses.replace(
         cohort,
-        name=cohort.name + selection_name(licensed, without),
-        only_judging=frozenset(only_judging),
+        name=cohort.name + selection_name(licensed, at_most),
+        only_judging=frozenset(only_judging | _beyond(cohort, at_most)),
     )
+
+
+def _beyond(cohort: Cohort, at_most: str) -> set[str]:
+    """The patients of a collection beyond the first N, in an order that follows from their pixels.
+
+    Exits if the collection has none.
+    """
+    if not at_most:
+        return set()
+    collection, count = limit_of(at_most)
+    of_patient: dict[str, str] = {}
+    for series in cohort.store.usable():
+        if cohort.labels(series).get("collection", "").startswith(collection):
+            of_patient[series.patient] = min(
+                series.digest, of_patient.get(series.patient, series.digest)
+            )
+    if not of_patient:
+        raise SystemExit(f"no collection of {cohort.name} begins with {collection!r}")
+    return set(sorted(of_patient, key=lambda patient: of_patient[patient])[count:])
+
+
+def limit_of(at_most: str) -> tuple[str, int]:
+    """What the name of a collection begins with, and how many of its patients are trained on.
+
+    Exits for what is not COLLECTION=N.
+    """
+    collection, _, count = at_most.partition("=")
+    if not collection or not count.isdecimal():
+        raise SystemExit(f"--at-most is COLLECTION=N, got {at_most!r}")
+    return collection, int(count)
 
 
 def cohort_name(data: Path, computed: int) -> str:
@@ -157,9 +183,13 @@ def cohort_name(data: Path, computed: int) -> str:
     return data.resolve().name + (f"+{computed}" if computed else "")
 
 
-def selection_name(licensed: bool, without: str) -> str:
-    """What the name of a cohort ends in: ", licensed", ", without OpenKBP"."""
-    return (", licensed" if licensed else "") + (f", without {without}" if without else "")
+def selection_name(licensed: bool, at_most: str) -> str:
+    """What the name of a cohort ends in: ", licensed", ", without OpenKBP", ", 32 of OpenKBP"."""
+    name = ", licensed" if licensed else ""
+    if at_most:
+        collection, count = limit_of(at_most)
+        name += f", {count or 'without'}{' of' if count else ''} {collection}"
+    return name
 
 
 def may_be_released(terms: str) -> bool:

@@ -27,7 +27,7 @@ class CohortOptions:
         recipe: with all changes and the seed.
         fold: the only part that is asked for, or all folds.
         computed: computed scans to train on, beside the real ones.
-        licensed, without: which real scans are not trained on (`cohort.ingest_cohort`).
+        licensed, at_most: which real scans are not trained on (`cohort.ingest_cohort`).
     """
 
     data: Path
@@ -37,18 +37,18 @@ class CohortOptions:
     fold: str | None
     computed: int
     licensed: bool
-    without: str
+    at_most: str
 
     def cohort(self) -> Cohort:
         """Ingest it into the folder of this data."""
         return ingest_cohort(
-            self.data, self.work, self.computed, licensed=self.licensed, without=self.without
+            self.data, self.work, self.computed, licensed=self.licensed, at_most=self.at_most
         )
 
     @property
     def runs(self) -> Path:
         """The folder of the runs that are trained on the same scans."""
-        name = selection_name(self.licensed, self.without).removeprefix(", ")
+        name = selection_name(self.licensed, self.at_most).removeprefix(", ")
         return self.work / name.replace(", ", "-").replace(" ", "-")
 
     def columns(self, cohort: Cohort) -> dict[str, object]:
@@ -112,7 +112,10 @@ def cohort_parser(about: str | None, required: bool = True) -> argparse.Argument
         help="train only on scans whose terms let the weights be given away",
     )
     parser.add_argument(
-        "--without", default="", metavar="COLLECTION", help="do not train on this collection"
+        "--at-most",
+        default="",
+        metavar="COLLECTION=N",
+        help="train on so many patients of a collection only; 0 leaves it out",
     )
     parser.add_argument("--fold", choices=PARTS, help="only this part; all folds by default")
     return parser
@@ -150,5 +153,5 @@ def cohort_options(given: argparse.Namespace) -> CohortOptions:
         given.fold,
         given.computed,
         given.licensed,
-        given.without,
+        given.at_most,
     )

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ORDER = ("random", "ubr", "imagenet", "imagenet+ubr", "ubr, position", "ubr, shuffled position")
+"""The project's own starts; files that are compared beside them come after, by name."""
 ALIKE = ("data_sha256", "config", "backbone", "intensity")
 """Columns that are the same in all rows of an experiment."""
 DRAWS = 5000
@@ -167,6 +168,11 @@ def by_pretraining(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[
     return {name: [row for row in rows if row["pretraining"] in ("", name)] for name in names}
 
 
+def rank(start: str) -> tuple[int, str]:
+    """The place of a start among others."""
+    return (ORDER.index(start) if start in ORDER else len(ORDER), start)
+
+
 def has_position(start: str) -> bool:
     """Whether detectors are also given the positions of their slices."""
     return "position" in start
@@ -181,22 +187,23 @@ def _pairs(
     `[seeds, patients, 2]`.
     """
     for share in sorted({float(row["share"]) for row in rows}):
-        of_start: dict[tuple[int, str], list[Mapping[str, str]]] = {}
+        of_start: dict[tuple[int, str, str], list[Mapping[str, str]]] = {}
         for row in rows:
             if float(row["share"]) == share:
-                of_start.setdefault((ORDER.index(row["start"]), row["pretraining"]), []).append(row)
+                key = *rank(row["start"]), row["pretraining"]
+                of_start.setdefault(key, []).append(row)
         counts = {start: _counts(mine) for start, mine in sorted(of_start.items())}
-        for (a, of_a), (b, of_b) in combinations(counts, 2):
-            seeds = sorted(counts[a, of_a].keys() & counts[b, of_b].keys())
+        for first, second in combinations(counts, 2):
+            (_, a, of_a), (_, b, of_b) = first, second
+            seeds = sorted(counts[first].keys() & counts[second].keys())
             comparable = of_a == of_b or not of_a or not of_b  # else of two UBR trainings
-            if has_position(ORDER[b]):
-                comparable = of_a == of_b and (ORDER[a] == "ubr" or has_position(ORDER[a]))
+            if has_position(a) or has_position(b):
+                comparable = of_a == of_b and (a == "ubr" or has_position(a)) and has_position(b)
             if seeds and comparable:
                 one, other = (
-                    np.stack([counts[start][seed] for seed in seeds])
-                    for start in ((a, of_a), (b, of_b))
+                    np.stack([counts[start][seed] for seed in seeds]) for start in (first, second)
                 )
-                yield of_a or of_b, share, ORDER[a], ORDER[b], one, other
+                yield of_a or of_b, share, a, b, one, other
 
 
 def _counts(rows: Sequence[Mapping[str, str]]) -> dict[int, NDArray[np.float64]]:

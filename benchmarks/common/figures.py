@@ -6,6 +6,7 @@ Each raises `ValueError` if rows are missing or do not belong together.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.common.bodies import drawn
-from benchmarks.common.comparison import ORDER, by_pretraining, experiments
+from benchmarks.common.comparison import ORDER, by_pretraining, experiments, rank
 from benchmarks.common.landmarks import PARTS
 from benchmarks.common.tables import Rows, percent, together
 
 COLOURS = {"chest": "#3b6fb6", "abdomen": "#d98c21", "pelvis": "#4f9a57"}
-STARTS = dict(
-    zip(ORDER, ("#888888", "#3b6fb6", "#d98c21", "#4f9a57", "#7a4fa3", "#b3618c"), strict=True)
-)
+STARTS = ("#888888", "#3b6fb6", "#d98c21", "#4f9a57", "#7a4fa3", "#b3618c", "#4fb0b5", "#222222")
+"""Colours of starts, in their order."""
 
 
 def fig2(rows: Rows) -> Figure:
@@ -175,7 +175,8 @@ FIGURES: dict[str, tuple[str, Callable[[Rows], Figure]]] = {
 
 def _draw_starts(panel: Axes, rows: Rows) -> None:
     """A line and a range per start that has rows."""
-    for start, colour in STARTS.items():
+    names = sorted({*ORDER, *(row["start"] for row in rows)}, key=rank)
+    for start, colour in zip(names, cycle(STARTS), strict=False):
         mine = [row for row in rows if row["start"] == start]
         steps = sorted({int(row["step"]) for row in mine})
         if not steps:

@@ -12,6 +12,8 @@ from ubr.weights import InputSpec, Weights, load
 
 SEED = "{seed}"
 """What stands for the seed in the name of a file."""
+ASSUMED = " (scale assumed)"
+"""Ends the name of a start whose file does not state the scale that it was trained on."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,17 @@ def find_starts(options: argparse.Namespace, seed: int) -> Starts:
         except ValueError as error:
             print(f"without ImageNet: {error}")
     names += ["imagenet+ubr"] if options.imagenet_ubr else []
+    others = [_of_file(text, given["ubr"], options.assume_scale) for text in options.start]
+    given |= others
+    names += [name for name, _ in others]
     names += ["ubr, position", "ubr, shuffled position"] if options.position else []
-    if missing := set(options.only or ()) - set(names):
+    by_name = {name.removesuffix(ASSUMED): name for name in names}
+    if missing := set(options.only or ()) - set(by_name):
         raise SystemExit(
             f"--only {', '.join(sorted(missing))}: not among the starts that can be had here: "
-            f"{', '.join(names)}"
+            f"{', '.join(by_name)}"
         )
-    return Starts(options.only or names, given, per_seed)
+    return Starts([by_name[name] for name in options.only or by_name], given, per_seed)
 
 
 def start_columns(starts: Starts, name: str) -> dict[str, object]:
@@ -113,6 +119,24 @@ def pretraining(weights: Weights, per_seed: bool) -> str:
         f"{weights.inputs.size_px} px{near}, {length}, {data.get('series', '?')} series "
         f"{str(data.get('fingerprint', '?'))[:12]}"
     )
+
+
+def _of_file(text: str, ubr: Weights, assume_scale: bool) -> tuple[str, Weights]:
+    """The start called NAME from a FILE with a trunk of the same network, given NAME=FILE.
+
+    The name says where the scale that the file was trained on is not known.
+
+    Exits if the file is none, or does not fit.
+    """
+    name, _, file = text.partition("=")
+    if not name or not file or name in ORDER:
+        raise SystemExit(f"--start is NAME=FILE, with a NAME unlike {', '.join(ORDER)}; got {text}")
+    try:
+        weights = starting_weights(ubr.backbone, file, ubr.inputs, assume_scale=assume_scale)
+    except ValueError as error:
+        raise SystemExit(f"--start {name}: {error}") from None
+    scale = str(weights.provenance["start"].get("scale", ""))
+    return name + ASSUMED * ("assumed" in scale), weights
 
 
 def _check_start(name: str, weights: Weights, ubr: Weights) -> None:

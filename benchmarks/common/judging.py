@@ -20,6 +20,8 @@ from ubr.pretrain.reading.faults import findings
 from ubr.pretrain.reading.parts import classify, thresholds
 from ubr.pretrain.reading.reference import Reference, reference_of
 from ubr.weights import Regressor
+from ubr.weights.body import showing
+from ubr.weights.network import filled
 from ubr.weights.scorer import score_grid
 
 
@@ -48,8 +50,10 @@ class MarkedCurve:
 
 
 def curve_of(regressor: Regressor, cohort: Cohort, series: SeriesRow) -> MarkedCurve:
-    """Score a series."""
-    scores = score_grid(regressor, to_grid(cohort.store, series, regressor.inputs))
+    """Score a series as `score` does."""
+    grid = to_grid(cohort.store, series, regressor.inputs)
+    taken = showing(series.body, np.arange(len(grid)))
+    scores = filled(score_grid(regressor, grid[taken]), series.z_mm, taken)
     return MarkedCurve(series, scores.astype(np.float64), cohort.marks(series))
 
 

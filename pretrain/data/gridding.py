@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...weights.body import body_boxes
+from ...weights.body import body_boxes, showing
 from ...weights.inputs import InputSpec
 from .dicom import Some, read_some
 from .find import silence
@@ -25,8 +25,9 @@ class Slices:
     """A series on the grid.
 
     grid: `[k, S, S]` int16 HU, or `[k, 3, S, S]` with neighbours. z_mm: `[n]`, of all slices.
-    warnings: of its volume. taken: `[k]`, which of its slices are in `grid`, ascending.
-    overview: `[k, w]` of those slices (`overviews.rows_of`), if asked for.
+    warnings: of its volume, and how many slices show no body. taken: `[k]`, which of its slices are
+    in `grid`, ascending: those that were asked for and show a body (all if none does). overview:
+    `[k, w]` of the slices that were taken (`overviews.rows_of`), if asked for.
     """
 
     grid: NDArray[np.int16]
@@ -71,26 +72,20 @@ def spaced(z_mm: NDArray[np.float64], every_mm: float | None) -> NDArray[np.intp
     return np.array(taken)
 
 
-def grid_of(inputs: InputSpec, volume: Volume) -> NDArray[np.int16]:
-    """A volume's slices on the contract's grid.
-
-    `[n, S, S]` HU, or `[n, 3, S, S]` with neighbours.
-    """
-    return of_volume(inputs, None, volume).grid
-
-
 def _stored(
     inputs: InputSpec, every_mm: float | None, store: Store, row: SeriesRow, overview: bool
 ) -> Slices:
     """Only the slices that are needed are decompressed."""
-    taken = spaced(row.z_mm, every_mm)
+    asked = spaced(row.z_mm, every_mm)
+    taken = showing(row.body, asked)
     needed = inputs.needed(row.z_mm, taken)
     some = None if len(needed) == len(row.z_mm) else needed
     hu = store.read(row.key, None if some is None else some.tolist())
     grid = inputs.to_grid(hu, row.spacing_mm[1:], row.body, slices=some)
     grid = inputs.with_neighbours(grid, row.z_mm, taken)
     shown = rows_of(hu[np.isin(needed, taken)], row.spacing_mm[2]) if overview else None
-    return Slices(grid, row.z_mm, row.warnings, taken, shown)
+    warnings = (*row.warnings, *_blank(asked, taken))
+    return Slices(grid, row.z_mm, warnings, taken, shown)
 
 
 def _of_dicom(
@@ -116,10 +111,20 @@ def of_volume(
 
 def _of_needed(inputs: InputSpec, some: Some, taken: NDArray[np.intp], overview: bool) -> Slices:
     """The body is looked for in the slices that are needed."""
-    grid = inputs.to_grid(some.hu, some.spacing_mm[1:], body_boxes(some.hu, some.spacing_mm))
+    read = inputs.needed(some.z_mm, taken)
+    boxes = body_boxes(some.hu, some.spacing_mm)
+    asked, taken = taken, read[showing(boxes, np.searchsorted(read, taken))]
+    held = np.searchsorted(read, inputs.needed(some.z_mm, taken))
+    hu = some.hu if len(held) == len(read) else some.hu[held]
+    grid = inputs.to_grid(hu, some.spacing_mm[1:], boxes, slices=held)
     grid = inputs.with_neighbours(grid, some.z_mm, taken)
-    shown = None
-    if overview:
-        needed = inputs.needed(some.z_mm, taken)
-        shown = rows_of(some.hu[np.isin(needed, taken)], some.spacing_mm[2])
-    return Slices(grid, some.z_mm, some.warnings, taken, shown)
+    shown = rows_of(hu[np.isin(read[held], taken)], some.spacing_mm[2]) if overview else None
+    warnings = (*some.warnings, *_blank(asked, taken))
+    return Slices(grid, some.z_mm, warnings, taken, shown)
+
+
+def _blank(asked: NDArray[np.intp], taken: NDArray[np.intp]) -> tuple[str, ...]:
+    """The warning that some slices show no body."""
+    few = len(asked) - len(taken)
+    said = f"blank: {few} slice{'s' * (few > 1)} without a body; scores come from those around"
+    return (said,) if few else ()

@@ -33,6 +33,7 @@ WARNINGS = {
     "mixed": "the series held several stacks, patients or studies; this is one of them",
     "joined": "every slice had a series UID of its own; one scan was made of them",
     "single": "one of several series of one slice each that lie on one stack",
+    "blank": "slices without a body have no score of their own",
     "unreadable": "files of the series that could not be read were left out",
 }
 

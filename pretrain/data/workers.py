@@ -32,8 +32,18 @@ from ...weights.common.progress import progress_bar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-Workers = int | str
-"""How many processes of this machine, 0 being this one, or the address of a Dask scheduler.
+
+@dataclass(frozen=True)
+class Held:
+    """Processes that several calls of `each` share."""
+
+    executor: ProcessPool
+    count: int
+
+
+Workers = int | str | Held
+"""How many processes of this machine, 0 being this one, or the address of a Dask scheduler, or
+processes that are held (`held`).
 
 The scheduler's workers must see the same files.
 """
@@ -43,6 +53,8 @@ ALONE = 2
 """How often an item whose process died is tried again, alone, before it is held to be the reason.
 """
 ANSWERS_S = 5
+AT_ONCE = 2
+"""How many processes start before there is work: a few series need no more."""
 
 
 def chosen(workers: int | None, scheduler: str | None, *, default: int, least: int) -> Workers:
@@ -58,6 +70,25 @@ def chosen(workers: int | None, scheduler: str | None, *, default: int, least: i
             "workers of its own"
         )
     return scheduler or (default if workers is None else workers)
+
+
+@contextmanager
+def held(workers: Workers, ready: Callable[[], object]) -> Iterator[Workers]:
+    """Processes of this machine for all calls of `each` within the block; a cluster stays one.
+
+    ready: what the first processes do while the caller goes on. Imports take seconds, so the one
+    who calls has work to do meanwhile.
+    """
+    if not isinstance(workers, int) or not workers:
+        yield workers
+        return
+    executor = ProcessPool(workers)
+    try:
+        for _ in range(min(workers, AT_ONCE)):
+            executor.submit(ready)
+        yield Held(executor, workers)
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
 
 
 def each(
@@ -162,6 +193,9 @@ def _pool(workers: Workers, threads: bool) -> Iterator[_Pool]:
     if isinstance(workers, str):
         with _cluster(workers) as pool:
             yield pool
+        return
+    if isinstance(workers, Held):
+        yield _Pool(workers.executor, lambda: 2 * workers.count, Died)
         return
     executor = ThreadPoolExecutor(workers) if threads else ProcessPool(workers)
     try:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...weights.common.working import Working
 from ...weights.inputs import InputSpec
-from ...weights.network import Network, score_series
+from ...weights.network import Network, filled, score_series
 from ..data.gridding import Slices, slices_of
 from ..data.scans import UnreadScan
 from ..data.volume import LeftOut
@@ -52,33 +52,20 @@ def add_all(
             made = (
                 {"scores": scores} if features is None else {"scores": scores, "features": features}
             )
-            _keep(working, key, slices, made, marked=every_mm is not None)
+            _keep(working, key, slices, made)
     return left_out
 
 
 def _keep(
-    working: Working,
-    key: str,
-    slices: Slices,
-    made: Mapping[str, NDArray[np.float32]],
-    marked: bool,
+    working: Working, key: str, slices: Slices, made: Mapping[str, NDArray[np.float32]]
 ) -> None:
-    """Keep what a series' slices gave; between those that were scored it is interpolated.
+    """Keep what a series' slices gave; the others get it from those around them.
 
-    Scores are linear in the features, so both may be.
+    Scores are linear in the features, so both may be interpolated.
     """
     z_mm, taken = slices.z_mm, slices.taken
-    arrays: dict[str, NDArray[Any]] = dict(made)
-    if len(taken) < len(z_mm):
-        upper = np.searchsorted(taken, np.arange(len(z_mm))).clip(1)
-        at, low, high = z_mm, z_mm[taken[upper - 1]], z_mm[taken[upper]]
-        share = ((at - low) / (high - low)).astype(np.float32)
-        arrays = {
-            name: (one[upper - 1].T * (1 - share) + one[upper].T * share).T
-            for name, one in made.items()
-        }
-    if marked:
-        arrays["interpolated"] = ~np.isin(np.arange(len(z_mm)), taken)
+    arrays: dict[str, NDArray[Any]] = {name: filled(one, z_mm, taken) for name, one in made.items()}
+    arrays["interpolated"] = ~np.isin(np.arange(len(z_mm)), taken)
     if slices.overview is not None:
         arrays["overview"] = slices.overview
     warnings = np.array(slices.warnings, np.str_)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Again:
         """
         begun = self._begun()
         backbone = {"backbone": begun.pop("backbone", None)}
-        options = replace(self.options, some=begun.get("every_mm") is not None)
+        options = self.options
         working = Working(out, {**begun, **{k: self.settings[k] for k in CHANGES}}, LAST)
         rows = list(read_rows(self.folder / "series.csv"))
         where = {row["series"]: row.get("path", "") for row in rows}

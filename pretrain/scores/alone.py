@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...weights.common.claims import claiming
 from ...weights.common.execution import Runtime
 from ...weights.exported import Exported
-from ...weights.network import score_series
+from ...weights.network import filled, score_series
 from ...weights.released import NEWEST
 from ...weights.scorable import opened, prepared
 from ..data.find import find_one, read_volume, silence
@@ -24,7 +26,7 @@ from ..reading.intervals import chosen_coverage
 from ..reading.reference import reference_of
 from ..reading.regions import Regions
 from .scored import Scored
-from .scoring import score_found
+from .scoring import readers, score_found
 from .series import SeriesScores
 from .slices import Columns
 from .write import TableOptions, judged, landmarks_of, series_row, slice_rows
@@ -78,19 +80,20 @@ def score(
     if any(map(is_store, sources)):
         raise ValueError("a store is scored by ubr-pretrain score; give scans")
     find = partial(found_scans, sources, with_paths=with_paths, progress=progress)
-    return score_found(
-        weights,
-        find,
-        out,
-        staff=chosen(workers, None, default=0, least=0),
-        regions=regions,
-        coverage=coverage,
-        every_mm=every_mm,
-        with_paths=with_paths,
-        runtime=runtime,
-        progress=progress,
-        plain=True,
-    )
+    with readers(sources, chosen(workers, None, default=0, least=0)) as staff:
+        return score_found(
+            weights,
+            find,
+            out,
+            staff=staff,
+            regions=regions,
+            coverage=coverage,
+            every_mm=every_mm,
+            with_paths=with_paths,
+            runtime=runtime,
+            progress=progress,
+            plain=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -147,10 +150,16 @@ class Scorer:
         if not isinstance(source, Volume):
             with silence():
                 source = read_volume(find_one(source))
-        grid = of_volume(self.inputs, None, source).grid
-        (_, scores, features), *_ = score_series(self._network, [("", grid)])
-        one = SeriesScores("", scores, source.z_mm, source.warnings, "", features)
-        options, reference = self.options, reference_of([(scores, source.z_mm)])
+        slices = of_volume(self.inputs, None, source)
+        z_mm, taken = slices.z_mm, slices.taken
+        (_, scores, features), *_ = score_series(self._network, [("", slices.grid)])
+        scores = filled(scores, z_mm, taken)
+        features = None if features is None else filled(features, z_mm, taken)
+        from_others = ~np.isin(np.arange(len(z_mm)), taken)
+        one = SeriesScores(
+            "", scores, z_mm, slices.warnings, "", features, interpolated=from_others
+        )
+        options, reference = self.options, reference_of([(scores, z_mm)])
         one = judged(one, reference, in_mm=options.positions)
         landmarks = landmarks_of(one, options.regions, options.coverage) if options.regions else []
         return Reading(one, slice_rows([one], options), series_row(one, options), landmarks)

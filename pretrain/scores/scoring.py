@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,9 +23,9 @@ from ...weights.common.working import Working
 from ...weights.exported import Exported
 from ...weights.network import Ready
 from ...weights.scorable import Scorable, opened, prepared
-from ..data.scans import FoundScans, UnreadScan, found_scans
+from ..data.scans import FoundScans, UnreadScan, found_scans, is_store
 from ..data.store.keys import hash_text
-from ..data.workers import Workers, chosen
+from ..data.workers import Workers, chosen, held
 from ..reading.chosen import chosen_regions
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
@@ -75,8 +75,9 @@ def score(
         features: also write features.npy, the 512 pooled features of each slice (float32), in the
             order of slices.parquet's rows.
         every_mm: largest distance in mm between scored slices; the scores of those between are
-            interpolated and marked in slices.parquet. Geometry and missing slices are still taken
-            from all headers.
+            interpolated. Geometry and missing slices are still taken from all headers. The column
+            `interpolated` of slices.parquet marks them, and slices without a body, which never have
+            a score of their own.
         workers: number of processes (threads for a store) that read and resample; one per core by
             default, 0 reads in the calling thread.
         scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and resample
@@ -107,7 +108,22 @@ def score(
         return _read_again(weights, sources, Path(out), **asked)
     find = partial(found_scans, sources, with_paths=with_paths, progress=progress)
     machine: dict[str, Any] = {"device": device, "runtime": runtime, "progress": progress}
-    return score_found(weights, find, out, staff=staff, **asked, **machine)
+    with readers(sources, staff) as staff:
+        return score_found(weights, find, out, staff=staff, **asked, **machine)
+
+
+@contextmanager
+def readers(sources: Sequence[str | Path], staff: Workers) -> Iterator[Workers]:
+    """Who reads the sources. Processes for files begin at once, beside the caller's imports."""
+    if any(map(is_store, sources)):  # threads read it
+        yield staff
+        return
+    with held(staff, _import_reader) as staff:
+        yield staff
+
+
+def _import_reader() -> None:
+    from ..data import gridding  # noqa: F401
 
 
 def _read_again(
@@ -157,7 +173,7 @@ def score_found(
     share(shard)  # refuses another text before anything is looked for
     check_choice("runtime", runtime, Runtime)
     options = _options(weights, regions, coverage, features, with_paths)
-    options = replace(options, some=every_mm is not None, overviews=overviews, plain=plain)
+    options = replace(options, overviews=overviews, plain=plain)
     settings = _settings(weights, options, shard, every_mm)
     working = Working(Path(out), settings, table_name(plain))
     runtime = _as_begun(runtime, working)

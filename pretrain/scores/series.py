@@ -21,10 +21,11 @@ class SeriesScores:
     key: its hash. scores, z_mm: a number for each slice, superior to inferior. warnings: of its
     volume. source: where it was read from; it is written out only where paths were asked for.
     features: `[n, 512]`, what the regressor sees in each slice (the paper's pool6), if asked for.
-    findings: its faults, judged beside the series that were scored with it. interpolated: where
-    only some slices were scored, which scores come from those around. position_mm, context: each
-    slice's position on the body axis, and what it comes from; of weights that follow millimetres.
-    overview: `[k, w]` of the slices that were scored (`data.overviews`), if asked for.
+    findings: its faults, judged beside the series that were scored with it. interpolated: which
+    scores come from the slices around, because these show no body or were not asked for.
+    position_mm, context: each slice's position on the body axis, and what it comes from; of weights
+    that follow millimetres. overview: `[k, w]` of the slices that were scored (`data.overviews`),
+    if asked for.
     """
 
     key: str

@@ -44,17 +44,15 @@ class TableOptions:
     """What the tables hold besides scores.
 
     regions: parts and landmarks, with intervals of this coverage. features: of each slice.
-    with_paths: where each series was read from. some: only some slices were scored; the column
-    `interpolated` says which were not. positions: on the body axis, of weights whose scores follow
-    millimetres. overviews: a small coronal picture of each series. plain: the table of slices is
-    slices.csv.
+    with_paths: where each series was read from. positions: on the body axis, of weights
+    whose scores follow millimetres. overviews: a small coronal picture of each series.
+    plain: the table of slices is slices.csv.
     """
 
     regions: Regions | None = None
     coverage: float = 0.9
     features: bool = False
     with_paths: bool = False
-    some: bool = False
     positions: bool = False
     overviews: bool = False
     plain: bool = False
@@ -155,18 +153,18 @@ def slice_rows(series: Sequence[SeriesScores], options: TableOptions) -> Columns
         "z_mm": np.concatenate([np.empty(0, np.float64), *(one.z_mm for one in series)]),
         "score": np.concatenate([np.empty(0, np.float32), *(one.scores for one in series)]),
         **({"position_mm": _positions(series)} if options.positions else {}),
-        **({"interpolated": _interpolated(series)} if options.some else {}),
+        "interpolated": _interpolated(series),
         **_columns(series, options.regions),
     }
 
 
 def _interpolated(series: Sequence[SeriesScores]) -> NDArray[np.bool_]:
-    return np.concatenate(
-        [
-            np.empty(0, np.bool_),
-            *(one.interpolated for one in series if one.interpolated is not None),
-        ]
+    """Scores of earlier versions have no such mark."""
+    marks = (
+        np.zeros(len(one.scores), np.bool_) if one.interpolated is None else one.interpolated
+        for one in series
     )
+    return np.concatenate([np.empty(0, np.bool_), *marks])
 
 
 def _positions(series: Sequence[SeriesScores]) -> NDArray[np.float64]:

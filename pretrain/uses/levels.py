@@ -12,12 +12,13 @@ import numpy as np
 
 from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import write_text
+from ubr.weights.released import REGIONS, beside
 
 from ..reading.curve import Curve, passage
 from ..reading.intervals import chosen_coverage, rank
 from ..reading.regions import Regions
 from ..scores.naming import find_key
-from ..scores.read import read_curves, usual_axis
+from ..scores.read import read_curves, read_slices, usual_axis
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def same_level(
         series: the series that the slice is of: its key in series.csv, the beginning of it, or the
             path of the scan.
         index: the slice, 0 at the superior end.
-        regions: what `calibrate` made from volumes with landmarks; without it there is no interval.
+        regions: what `calibrate` made from volumes with landmarks; by default those that come with
+            released weights, if these made the scores. Without regions there is no interval.
         coverage: with regions, the probability with which the interval contains the level; 0.9 by
             default. With too few labelled volumes for it there is no interval.
         out: a new CSV file for the table.
@@ -70,6 +72,8 @@ def same_level(
     """
     if out is not None and out.exists():
         raise ValueError(f"{out} exists; give a new `out`")
+    if regions is None:
+        regions = own_regions(scores)
     regions = Regions.load(regions) if isinstance(regions, str | Path) else regions
     coverage = chosen_coverage(coverage, regions)
     axis = usual_axis(scores) if regions is None else regions.axis
@@ -94,6 +98,16 @@ def same_level(
     if out is not None:
         _write_csv(out, rows)
     return rows
+
+
+def own_regions(scores: str | Path) -> Regions | None:
+    """The regions of the released weights that made a folder's scores; None for other weights.
+
+    Raises `ValueError` for a folder that `score` did not write.
+    """
+    _, settings = read_slices(scores)
+    file = beside(settings.get("weights"), REGIONS)
+    return Regions.load(file) if file else None
 
 
 def half_width_mm(regions: Regions, coverage: float) -> float:

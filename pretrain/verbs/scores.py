@@ -159,7 +159,7 @@ def crop(options: Options, words: Sequence[str]) -> None:
     options.add_argument(
         "scan", metavar="SCAN", help="a file, or a folder with the files of one series"
     )
-    options.add_argument("--weights", required=True, metavar="FILE", help=WEIGHTS)
+    options.add_argument("--weights", default="released", metavar="FILE", help=WEIGHTS)
     options.add_argument("--regions", metavar="FILE", help=f"{REGIONS}, and two scores need none")
     options.add_argument(
         "--from",
@@ -187,19 +187,20 @@ def level(options: Options, words: Sequence[str]) -> None:
     from ubr.weights.common.messages import with_flags
 
     from ..reading.regions import Regions
-    from ..uses.levels import no_interval, same_level, table
+    from ..uses.levels import no_interval, own_regions, same_level, table
 
     options.description = "Find the level of one slice in the other exams of a folder of scores."
     options.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
     options.add_argument(
         "--regions",
         metavar="FILE",
-        help="regions.json of calibrate, made from volumes with landmarks; without it there is "
-        "no interval",
+        help="regions.json of calibrate, made from volumes with landmarks; released weights bring "
+        "their own, and without any there is no interval",
     )
     options.offer(same_level, {"scores", "regions"})
     given = options.read(words)
-    given["regions"] = Regions.load(given["regions"]) if given["regions"] else None
+    file = given["regions"]
+    given["regions"] = Regions.load(file) if file else own_regions(given["scores"])
     rows = same_level(**given)
     why = no_interval(given["regions"], given["coverage"])
     show(table(rows, with_flags(why, options.flags())))
@@ -215,7 +216,7 @@ def annotate(options: Options, words: Sequence[str]) -> None:
         "patient."
     )
     options.add_argument("folder", metavar="DICOM_FOLDER", help="the files of one series")
-    options.add_argument("--weights", required=True, metavar="FILE", help=WEIGHTS)
+    options.add_argument("--weights", default="released", metavar="FILE", help=WEIGHTS)
     options.add_argument("--regions", metavar="FILE", help=REGIONS)
     options.add_argument(
         "--out", required=True, metavar="FOLDER", help="a new folder for sr.dcm and copies/"

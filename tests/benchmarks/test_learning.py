@@ -195,22 +195,35 @@ def test_terms__weights_are_given_away_only_of_scans_under_known_licences(
 def test_cohort__patients_of_other_terms_and_collections_judge_but_do_not_train(
     tmp_path: Path,
 ) -> None:
-    phantoms(tmp_path / "ct", n=3, seed=0, form="nifti", size_px=32)
+    phantoms(tmp_path / "ct", n=5, seed=0, form="nifti", size_px=32)
     files = sorted(path.name for path in (tmp_path / "ct").glob("*.nii.gz"))
-    rows = zip(files, ["Open", "Heads", "Closed"], ["CC BY 4.0", "MIT", "unknown"], strict=True)
+    terms = ["CC BY 4.0", "MIT", "MIT", "MIT", "unknown"]
+    rows = zip(files, ["Open", "Heads", "Heads", "Heads", "Closed"], terms, strict=True)
     text = "".join(f"{f},p{f},{c},{t},chest\n" for f, c, t in rows)
     (tmp_path / "ct/catalog.csv").write_text("file,patient,collection,terms,region\n" + text)
     whole = ingest_cohort(tmp_path / "ct", tmp_path / "work")
-    only = ingest_cohort(tmp_path / "ct", tmp_path / "work", licensed=True, without="Head")
-    trained = {
-        only.labels(series)["collection"]
-        for series in only.store.usable()
-        if series.patient not in untrained(only, [])
-    }
-    assert trained == {"Open"}
+
+    def selected(at_most: str) -> tuple[list[str], str, object]:
+        only = ingest_cohort(tmp_path / "ct", tmp_path / "work", licensed=True, at_most=at_most)
+        trained = [
+            only.labels(series)["collection"]
+            for series in only.store.usable()
+            if series.patient not in untrained(only, [])
+        ]
+        return sorted(trained), only.name, only.columns()["data_sha256"]
+
+    without, name, of_none = selected("Head=0")
+    assert without == ["Open"] and name == "ct, licensed, without Head"
+    two, name, of_two = selected("Head=2")
+    assert two == ["Heads", "Heads", "Open"] and name == "ct, licensed, 2 of Head"
+    assert selected("Head=3")[0] == selected("Head=9")[0] == ["Heads", "Heads", "Heads", "Open"]
     assert untrained(whole, []) == []
-    assert only.name == "ct, licensed, without Head"
-    assert only.columns()["data_sha256"] != whole.columns()["data_sha256"]
+    assert len({of_none, of_two, whole.columns()["data_sha256"]}) == 3
+    for wrong in ("Head", "Head=", "=2", "Head=-1"):
+        with pytest.raises(SystemExit, match=r"--at-most is COLLECTION=N, got"):
+            selected(wrong)
+    with pytest.raises(SystemExit, match="no collection of ct begins with 'Feet'"):
+        selected("Feet=2")
 
 
 def test_landmark_table__says_what_positions_change_of_each_landmark() -> None:

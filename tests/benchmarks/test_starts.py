@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import starts
 from benchmarks.common import given_starts, planted
@@ -226,10 +227,10 @@ def argv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(starts, "detect", partial(starts.detect, workers=0))
     real = given_starts.starting_weights
 
-    def no_internet(backbone: str, source: str, *more: object) -> object:
+    def no_internet(backbone: str, source: str, *more: object, **opened: bool) -> object:
         if source == "imagenet":
             raise ValueError("no ImageNet weights here")
-        return real(backbone, source, *more)
+        return real(backbone, source, *more, **opened)
 
     monkeypatch.setattr(given_starts, "starting_weights", no_internet)
     data = ["--data", str(world), "--work", str(tmp_path / "work")]
@@ -255,6 +256,30 @@ def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
     capsys.readouterr()
     starts.main([*short, "--only", "random"])
     assert capsys.readouterr().out.count("skipped") == 1
+
+
+@pytest.mark.heavy
+def test_starts__a_trunk_of_a_file_is_compared_under_its_name(
+    argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trunk = weights_of("timm/test_resnet", 7).trunk
+    torch.save(dict(trunk), tmp_path / "hub.pth")
+    short = [*argv, *"--steps 1 --shares 0.5 --seeds 0 --only random hub".split()]
+    hub = ["--start", f"hub={tmp_path / 'hub.pth'}"]
+    with pytest.raises(SystemExit, match=r"--start hub: .* does not state its scale"):
+        starts.main([*short, *hub])
+    starts.main([*short, *hub, "--assume-scale"])
+    assert "hub (scale assumed) - random" in capsys.readouterr().out
+    own = {row["weights"] for row in result_rows.read("starts")} - {""}
+    assert len(own) == 1 and {row["pretraining"] for row in result_rows.read("starts")} == {""}
+    for wrong in ("hub", "=f", "ubr=f"):
+        with pytest.raises(SystemExit, match="--start is NAME=FILE, with a NAME unlike random"):
+            starts.main([*short, "--start", wrong])
+    with pytest.raises(SystemExit, match=r"--start hub: unknown start .*none.pth'"):
+        starts.main([*short, "--start", f"hub={tmp_path / 'none.pth'}"])
+    (tmp_path / "other.pth").write_bytes(b"no weights")
+    with pytest.raises(SystemExit, match="--start hub: "):
+        starts.main([*short, "--start", f"hub={tmp_path / 'other.pth'}"])
 
 
 @pytest.mark.heavy

@@ -292,7 +292,7 @@ def test_score__a_store_and_scans_give_a_row_a_slice(
         == 0
     )
     table = pq.read_table(world / "s2" / "slices.parquet")
-    columns = ["series", "index", "z_mm", "score", "position_mm"]
+    columns = ["series", "index", "z_mm", "score", "position_mm", "interpolated"]
     assert table.column_names == columns and table.num_rows == 60
     expected = {"slices.parquet", "series.csv", "findings.csv", "left_out.csv", "settings.json"}
     assert {p.name for p in (world / "s2").iterdir()} == expected
@@ -398,7 +398,8 @@ def test_calibrate__labels_give_parts_positions_and_landmarks(
     assert main([*read, "--out", str(tmp_path / "with"), "--coverage", "0.75"]) == 0
     assert "no interval" not in capsys.readouterr().out
     table = pq.read_table(tmp_path / "with" / "slices.parquet")
-    columns = ["series", "index", "z_mm", "score", "position_mm", "part", "position"]
+    columns = ["series", "index", "z_mm", "score", "position_mm", "interpolated"]
+    columns += ["part", "position"]
     assert table.column_names == columns
     assert set(table["part"].to_pylist()) <= {"chest", "abdomen"}
     header, *series = csv.reader((tmp_path / "with" / "series.csv").open())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tests.made.networks import weights_of
 from ubr.weights import Regressor, scorer
 from ubr.weights.body import body_boxes
-from ubr.weights.network import Network, score_series
+from ubr.weights.network import Network, filled, score_series
 from ubr.weights.runtimes import network_of
 from ubr.weights.scorer import score_grid, score_slices
 
@@ -54,6 +54,41 @@ def test_score_slices__resamples_and_adds_neighbours(regressor: Regressor) -> No
         expected = score_grid(one, inputs.with_neighbours(grid, z_mm))
         np.testing.assert_array_equal(score_slices(one, hu, spacing, z_mm), expected)
         assert expected.shape == (4,)
+
+
+def test_score_slices__without_a_body_have_no_score_of_their_own(regressor: Regressor) -> None:
+    hu = np.full((9, 40, 40), -1000, np.int16)
+    for z in (2, 3, 5, 7):
+        hu[z, 5:35, 5:35] = 10 + 80 * z
+    spacing, z_mm = (5.0, 8.0, 8.0), 5.0 * np.arange(9)
+    scores = score_slices(regressor, hu, spacing, z_mm)
+    shown = [2, 3, 5, 7]
+    alone = score_slices(regressor, hu[shown], spacing, z_mm[shown])
+    assert np.array_equal(scores[shown], alone)
+    chord = np.polyfit([10.0, 35.0], alone[[0, 3]], 1)
+    np.testing.assert_allclose(scores[[0, 1, 8]], np.polyval(chord, [0, 5, 40]), rtol=1e-4)
+    between = np.interp([20.0, 30.0], z_mm[shown], alone)
+    np.testing.assert_allclose(scores[[4, 6]], between, rtol=1e-5)
+    # In a series that shows no body at all every slice is scored as it is.
+    nothing = np.full((3, 40, 40), -1000, np.int16)
+    assert np.ptp(score_slices(regressor, nothing, spacing, z_mm[:3])) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("taken", "values", "expected"),
+    [
+        ([0, 1, 2, 3], [5, 1, 4, 2], [5, 1, 4, 2]),
+        ([0, 3], [2, 8], [2, 3, 4, 8]),  # at 0, 1, 2 and 6 mm
+        ([1, 2], [4, 6], [2, 4, 6, 14]),
+        ([2], [7], [7, 7, 7, 7]),
+    ],
+)
+def test_filled__by_hand(taken: list[int], values: list[float], expected: list[float]) -> None:
+    z_mm = np.array([0.0, 1, 2, 6])
+    made = filled(np.array(values, np.float32), z_mm, np.array(taken))
+    assert made.dtype == np.float32 and made.tolist() == expected
+    two = filled(np.array([values, values], np.float32).T, z_mm, np.array(taken))
+    assert two.tolist() == [[one, one] for one in expected]
 
 
 @pytest.mark.parametrize("features", [False, True])

@@ -31,7 +31,7 @@ from ...data.workers import Workers, chosen
 from ...reading.chosen import chosen_regions
 from ...reading.regions import Regions
 from ...scores.read import read_rows
-from ...scores.scoring import score_found
+from ...scores.scoring import readers, score_found
 from ...scores.streamed import each_series
 from .completeness import begins_at, numbered
 from .headers import about, headers_of, keys_of
@@ -105,23 +105,24 @@ def audit(
     if others := [one for one in folder.iterdir() if one.name not in HOLDS and not is_part(one)]:
         raise ValueError(f"{folder} holds {others[0].name!r}, no audit; give a new `out`")
     staff = chosen(workers, None, default=cores(), least=0)
-    weights = load(weights) if isinstance(weights, str | Path) else weights
-    regions = chosen_regions(regions, weights)
-    with _opened(folder, sources, staff, with_paths, progress) as found:
-        score_found(
-            weights,
-            lambda workers: nullcontext(found),
-            folder / "scores",
-            staff=staff,
-            regions=regions,
-            every_mm=every_mm,
-            with_paths=with_paths,
-            device=device,
-            progress=progress,
-            overviews=True,
-        )
-        known = known_by_headers(found, progress)
-        summary = write_audit(folder, found, known, regions, with_paths)
+    with readers(sources, staff) as staff:
+        weights = load(weights) if isinstance(weights, str | Path) else weights
+        regions = chosen_regions(regions, weights)
+        with _opened(folder, sources, staff, with_paths, progress) as found:
+            score_found(
+                weights,
+                lambda workers: nullcontext(found),
+                folder / "scores",
+                staff=staff,
+                regions=regions,
+                every_mm=every_mm,
+                with_paths=with_paths,
+                device=device,
+                progress=progress,
+                overviews=True,
+            )
+            known = known_by_headers(found, progress)
+            summary = write_audit(folder, found, known, regions, with_paths)
     return Audited(folder, summary)
 
 

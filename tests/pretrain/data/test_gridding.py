@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -152,3 +154,28 @@ def test_store__some_slices_are_those_of_the_whole(
         assert len(read_slices[0]) == len(some.taken)
     files = read(tmp_path / "a.nii", 4 * step, inputs)
     assert files.taken.tolist() == some.taken.tolist() and files.grid.shape == some.grid.shape
+
+
+@pytest.mark.parametrize("every_mm", [None, 10.0])
+@pytest.mark.parametrize("neighbours", [None, 5.0])
+def test_slices_without_a_body__are_not_taken_and_are_counted(
+    tmp_path: Path, every_mm: float | None, neighbours: float | None
+) -> None:
+    hu = np.full((64, 64, 14), -1024, np.int16)
+    hu[12:52, 12:52, 2:11] = np.random.default_rng(0).integers(-50, 90, (40, 40, 9))
+    image = nib.Nifti1Image(hu[:, :, ::-1], np.diag([5.0, 5.0, 5.0, 1.0]))
+    nib.save(image, tmp_path / "scan.nii")
+    inputs = replace(GREY, neighbours_mm=neighbours)
+    ingest([tmp_path / "scan.nii"], tmp_path / "store", workers=1)
+    ((scan,), _) = scans_in_store(tmp_path / "store")
+    asked = spaced(5.0 * np.arange(14), every_mm)
+    of_file, of_store = (
+        read(tmp_path / "scan.nii", every_mm, inputs),
+        slices(scan, every_mm, inputs),
+    )
+    shown = [z for z in asked.tolist() if 2 <= z < 11]
+    blank = f"blank: {len(asked) - len(shown)} slices without a body"
+    for found in (of_file, of_store):
+        assert found.taken.tolist() == shown and len(found.grid) == len(shown)
+        assert found.warnings[-1].startswith(blank)
+    assert np.array_equal(of_file.grid, of_store.grid)

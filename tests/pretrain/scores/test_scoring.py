@@ -28,6 +28,7 @@ from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.scores.read import read_features, read_slices, usual_axis
 from ubr.pretrain.scores.scoring import score, share
 from ubr.weights import Regressor, Weights, runtimes
+from ubr.weights.common import pool
 from ubr.weights.common.stored import values_sha256
 from ubr.weights.common.working import Working
 
@@ -69,6 +70,22 @@ def test_left_out__says_which_and_why_and_where_only_if_asked(
         "1.nii",
     }
     assert "cut.nii" in named.table()
+
+
+def test_processes__start_once_for_search_and_reading(
+    weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_nifti(tmp_path / "scans" / "0.nii", 0)
+    started = []
+    start = pool._Process.__init__
+
+    def counting(process: pool._Process) -> None:
+        started.append(1)
+        start(process)
+
+    monkeypatch.setattr(pool._Process, "__init__", counting)
+    scored = score(weights, [tmp_path / "scans"], tmp_path / "s", workers=1, progress=False)
+    assert len(scored.series) == 1 and len(started) == 1
 
 
 def test_odd_entries__all_at_once_cost_a_line_each(weights: Weights, tmp_path: Path) -> None:
@@ -311,7 +328,7 @@ def test_every_mm__scores_few_slices_and_interpolates_between(world: Path, tmp_p
         np.testing.assert_allclose(one["score"], line, rtol=1e-5, atol=1e-6)
         between = [np.interp(z_mm, z_mm[scored], f[scored]) for f in features[1][key].T]
         np.testing.assert_allclose(features[0][key], np.stack(between, 1), rtol=1e-4, atol=1e-5)
-    assert "interpolated" not in whole[key] and few.series[0].interpolated is not None
+        assert not whole[key]["interpolated"].any()
     settings = json.loads((few.folder / "settings.json").read_text())
     assert settings["every_mm"] == 10.0
     with pytest.raises(ValueError, match=r"was begun with every_mm 10\.0, not 5\.0"):

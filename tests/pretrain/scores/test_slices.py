@@ -26,7 +26,7 @@ def two_forms(root: Path) -> tuple[Path, Path]:
     folders = root / "typed", root / "text"
     for folder, plain in zip(folders, (False, True), strict=True):
         folder.mkdir()
-        options = TableOptions(some=True, positions=True, plain=plain)
+        options = TableOptions(positions=True, plain=plain)
         write_tables(folder, lambda: iter(some), [], options, SETTINGS)
     (folders[1] / "settings.json").write_text('{"weights_sha256": "ab", "every_mm": 5.0}')
     return folders

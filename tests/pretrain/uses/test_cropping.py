@@ -144,7 +144,8 @@ def test_nifti__voxels_values_and_header_stay_the_files_own(
             np.linalg.inv(getattr(before, form)()) @ getattr(after, form)()
             for form in ("get_sform", "get_qform")
         ]
-        np.testing.assert_allclose(moves[0], moves[1], atol=1e-3)
+        # The header's quaternion holds a small turn to 1e-4 only: 0.01 mm over this scan.
+        np.testing.assert_allclose(moves[0], moves[1], atol=1e-2)
 
 
 def test_nifti__a_pair_and_a_quaternion_that_is_no_rotation(tmp_path: Path) -> None:

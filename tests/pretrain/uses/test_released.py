@@ -45,6 +45,17 @@ def test_score__has_parts_and_landmarks_without_regions_being_given(
     assert (found["dome"], found["crest"]) == ("5", "15")
     assert main(["report", "s", "--out", "page.html"]) == 0
     assert "chest" in Path("page.html").read_text()
+    write(tmp_path / "both" / "other", Made(series="1.2.3.4").datasets())
+    write(tmp_path / "both" / "scan", Made().datasets())
+    assert main(["score", "released", "both", "--out", "b", *words[2:]]) == 0
+    with (tmp_path / "b" / "series.csv").open(newline="") as file:
+        key = next(csv.DictReader(file))["series"]
+    capsys.readouterr()
+    level = ["level", "b", "--series", key, "--index", "8"]
+    assert main(level) == 0
+    by_own = capsys.readouterr().out
+    assert main([*level, "--regions", "own/released-1.regions.json"]) == 0
+    assert capsys.readouterr().out == by_own
     WEIGHTS.save("w.safetensors")
     assert main(["score", "w.safetensors", "scan", *words[:1], "t", *words[2:]]) == 0
     assert "regions" not in capsys.readouterr().out and not Path("t/landmarks.csv").exists()
@@ -53,7 +64,7 @@ def test_score__has_parts_and_landmarks_without_regions_being_given(
 
 def test_crop__between_landmarks_of_the_released_regions() -> None:
     words = ["--from", "dome", "--to", "crest", "--out", "part.nii.gz"]
-    assert main(["crop", "scan", "--weights", "released", *words]) == 0
+    assert main(["crop", "scan", *words]) == 0
     given = crop("scan", WEIGHTS, regions(WEIGHTS), "given.nii.gz", start="dome", end="crest")
     assert Path("part.nii.gz").stat().st_size == given.path.stat().st_size
 

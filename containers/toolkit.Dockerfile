@@ -1,6 +1,6 @@
 # ubr-pretrain: docker build -f containers/toolkit.Dockerfile -t ubr-pretrain .
 # For GPUs leave TORCH empty: --build-arg TORCH=, then run with --gpus all.
-FROM python:3.12-slim
+FROM python:3.11-slim
 ARG TORCH="--extra-index-url https://download.pytorch.org/whl/cpu"
 WORKDIR /src
 COPY . .

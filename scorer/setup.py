@@ -53,7 +53,7 @@ class BuildPy(build_py):
         super().run()
         versions = sorted(RELEASED.glob("released-*.safetensors"), key=lambda p: (len(p.name), p))
         for path in versions[-1:]:
-            folder = Path(self.build_lib, "ubr_score", "weights", "released")
+            folder = Path(self.build_lib, "ubr_score", "weights", "released").resolve()
             folder.mkdir(parents=True, exist_ok=True)
             export(path, folder / f"{path.stem}.onnx")
             for ending in (".regions.json", ".md"):

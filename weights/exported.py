@@ -1,12 +1,15 @@
 """An exported regressor: one `.onnx` file that scores without torch, by the contract inside it.
 
 `ubr.weights.export` writes it. Its metadata hold one JSON text under "ubr": backbone, input
-contract, provenance, license ("licence"), the digest of the weights, and the scores of a few
-synthetic slices, which a runtime must give before it may score.
+contract, provenance, license ("licence"), the digest of the weights, the scores of a few synthetic
+slices, which a runtime must give before it may score, and the CRC-32 of the whole file, with
+question marks in its place.
 """
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -17,6 +20,7 @@ import numpy as np
 from pydantic import Field, FiniteFloat
 
 from .common import doors
+from .common.checksums import say_unverified
 from .common.execution import Runtime
 from .common.pool import cores
 from .common.published import check_published
@@ -30,6 +34,7 @@ from .sessions import OnnxSession, openvino, trial, with_onnx, with_openvino
 ENDING = ".onnx"
 KEY = "ubr"
 """Of the metadata that are this project's."""
+_MARK, _BLANK = b'"crc32": "', b"????????"
 REMEDY = "export the weights again: ubr-pretrain export FILE --to onnx --out FILE.onnx"
 
 
@@ -38,9 +43,33 @@ class _About(Shape):
     inputs: dict[str, Any]
     licence: str
     weights_sha256: str
-    # Files of earlier versions have neither.
+    # Files of earlier versions have none of these.
     provenance: Provenance = Provenance()
     scores: Annotated[list[FiniteFloat], Field(min_length=1, max_length=CPU_BATCH)] | None = None
+    crc32: str | None = None
+
+
+def metadata_of(about: Mapping[str, Any]) -> str:
+    """The text for the metadata of a model that is to be sealed."""
+    return json.dumps({**about, "crc32": _BLANK.decode()})
+
+
+def sealed(model: bytes) -> bytes:
+    """A model with its checksum in place of the question marks."""
+    at = model.rindex(_MARK + _BLANK) + len(_MARK)
+    return b"".join([model[:at], f"{zlib.crc32(model):08x}".encode(), model[at + len(_BLANK) :]])
+
+
+def _check_seal(path: Path, model: bytes, about: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where the checksum is wrong. Files of earlier versions have none."""
+    if "crc32" not in about and "scores" not in about:
+        say_unverified("the exported weights")
+        return
+    digits = str(about.get("crc32")).encode()
+    at = model.rfind(_MARK + digits) + len(_MARK)
+    blank = b"".join([model[:at], _BLANK, model[at + len(_BLANK) :]])
+    if f"{zlib.crc32(blank):08x}".encode() != digits:
+        raise ValueError(f"{path}: its checksum is wrong: the file is damaged; {REMEDY}")
 
 
 @dataclass(frozen=True)
@@ -85,6 +114,7 @@ class Exported:
             )
         about = doors.from_json(session.metadata[KEY], f"{path}: the metadata", REMEDY)
         doors.check(about, _About, f"{path}: the metadata", REMEDY)
+        _check_seal(path, model, about)
         try:
             inputs = InputSpec.from_dict(about["inputs"])
         except ValueError as error:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ubr.weights.exported import metadata_of, sealed
 from ubr.weights.inputs import InputSpec
 from ubr.weights.sessions import trial
 
@@ -64,7 +65,10 @@ def onnx_file(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     about = about_of() if about is ... else about
+    has_scores = isinstance(about, dict) and "scores" in about
     if about is not None:
-        helper.set_model_props(model, {"ubr": json.dumps(about)})
-    path.write_bytes(model.SerializeToString())
+        text = metadata_of(about) if has_scores else json.dumps(about)
+        helper.set_model_props(model, {"ubr": text})
+    content = model.SerializeToString()
+    path.write_bytes(sealed(content) if has_scores else content)
     return path

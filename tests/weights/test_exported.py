@@ -18,6 +18,7 @@ from ubr.weights.scorable import opened
 from ubr.weights.sessions import trial
 
 from ..made.exported import SHA256, about_of, onnx_file
+from ..made.flips import flipped
 from ..made.networks import weights_of
 from ..made.scores import INPUTS, darkness
 
@@ -102,6 +103,19 @@ def test_exported__that_names_another_file_is_refused(
     assert (tmp_path / "beside.bin").exists()
     with pytest.raises(ValueError, match="not a readable ONNX model"):
         Exported.load(path)
+
+
+def test_exported__a_flipped_bit_is_refused(tmp_path: Path) -> None:
+    path = onnx_file(tmp_path / "w.onnx")
+    read = 0
+    for content in flipped(path.read_bytes(), 300):
+        path.write_bytes(content)
+        try:
+            Exported.load(path)
+            read += 1
+        except ValueError as error:
+            assert "\n" not in str(error) and "w.onnx" in str(error)
+    assert read == 0
 
 
 def test_exported__that_gives_other_scores_than_torch_did_is_refused(tmp_path: Path) -> None:

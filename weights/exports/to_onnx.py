@@ -6,7 +6,6 @@ the contract is in the metadata, by which `ubr.weights.exported` scores without 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from ..artifact import Weights
 from ..common.optional import optional
+from ..exported import KEY, metadata_of, sealed
 from ..inputs import reference_slice
 from ..network import PARITY, apart
 from ..receipts import TransferError
@@ -70,8 +70,8 @@ def _write_onnx(weights: Weights, layout: None, part: Path, path: Path) -> str:
         "scores": scores,
     }
     forget_the_machine(model.graph)
-    onnx.helper.set_model_props(model, {"ubr": json.dumps(about)})
-    onnx.save(model, part)
+    onnx.helper.set_model_props(model, {KEY: metadata_of(about)})
+    part.write_bytes(sealed(model.SerializeToString()))
     session = onnxruntime.InferenceSession(part, providers=["CPUExecutionProvider"])
     for some in (batch, batch[:1], torch.cat([batch] * 3)[:7]):
         with torch.no_grad():

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.common.citations import STARTS, citation_of
-from benchmarks.common.cohort import Cohort, may_be_released
+from benchmarks.common.cohort import Cohort, is_head, may_be_released
 from benchmarks.common.released_regions import THIGH, Made
 from ubr.pretrain.data.store import SeriesRow
 from ubr.pretrain.reading.intervals import highest_coverage
@@ -38,6 +38,8 @@ The landmarks of these were used for the regions, and the network did not learn 
 
 {}
 """
+FEW_HEADS = """* Head and neck: its real scans are of trunks, few of which show the neck, so the
+  mandible, the border between head and neck, is the landmark that it finds worst."""
 TEXT = """# {name}: body-part regression weights that come with ubr-pretrain
 
 {body}
@@ -76,6 +78,7 @@ Landmarks were read by eye, to within two slices. The thigh begins 60 mm below t
 femoral head. The dome of the liver moves with the breath.
 
 ## Where it fails
+{heads}
 * Regions of which few patients were seen: pelvis and thigh, and raised arms beside or above the
   head. The numbers of patients above say how few.
 * Fields of view that cut the body, such as one lung or the heart alone, and series shorter than
@@ -131,6 +134,7 @@ def released_card(
             regions_only=REGIONS_ONLY.format(sources(cohort, only_labels)) if only_labels else "",
             left_out=left_out(cohort, real),
             results=results(rows),
+            heads=FEW_HEADS if sum(is_head(cohort.names[row.key]) for row in real) < 10 else "",
             accuracy=f"{100 * made.accuracy:.1f}",
             slices=f"{made.slices:,}",
             levels=levels(made),

@@ -201,10 +201,9 @@ def level(options: Options, words: Sequence[str]) -> None:
     )
     options.offer(same_level, {"scores", "regions"})
     given = options.read(words)
-    file = given["regions"]
-    given["regions"] = Regions.load(file) if file else own_regions(given["scores"])
+    given["regions"] = Regions.load(given["regions"]) if given["regions"] else None
     rows = same_level(**given)
-    why = no_interval(given["regions"], given["coverage"])
+    why = no_interval(given["regions"] or own_regions(given["scores"]), given["coverage"])
     show(table(rows, with_flags(why, options.flags())))
 
 

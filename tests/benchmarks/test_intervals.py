@@ -49,8 +49,9 @@ def test_interval__is_as_wide_as_that_of_the_normal_distribution() -> None:
 
 
 def test_patients__of_the_rows_are_told_by_their_files() -> None:
-    files = {row["file"] for row in read("learning")}
-    assert len(files) == 134 and len({patient_of(file) for file in files}) == 126
+    whole = [row for row in read("learning") if row["config"] == "bd81f0a2310f"]
+    files = {row["file"] for row in whole}
+    assert len(files) == 132 and len({patient_of(file) for file in files}) == 125
     assert patient_of("torso/cmb_crc_01068_sag.nii.gz").startswith("torso/colon_CMB-CRC")
     assert patient_of("dicom/lungdx_chest_8mm") == "torso/dashvtk_Lung_Dx-A0002_chest_8mm.nii.gz"
 

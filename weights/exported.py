@@ -188,9 +188,9 @@ def _openvino_model(model: bytes) -> Any:
 def _opened(path: Path, model: bytes) -> OnnxSession:
     try:
         return with_onnx(model, 1)
-    except (ValueError, MemoryError):
-        raise
     except Exception as error:  # of a damaged model ONNX Runtime raises its own classes
+        if type(error) is ValueError or isinstance(error, MemoryError):
+            raise
         raise ValueError(
             f"{path}: not a readable ONNX model ({type(error).__name__}); {REMEDY}"
         ) from None

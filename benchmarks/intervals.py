@@ -26,6 +26,11 @@ Statistic = Callable[[Rows], float]
 
 RUNS = {"bd81f0a2310f": "`default`", "2567a061a2f2": "half, seed 0", "763ef5ee0e2a": "half, seed 1"}
 """By configuration: trainings of `learning.csv`."""
+JUDGES = {
+    "da2cac739758": "sound computed series that are suspected",
+    "287f6a3a1064": "the same by `released-1`",
+}
+"""By digest: weights of `faults.csv`."""
 DRAWS = 5000
 LONG_MM, LOW_R, AIM_MM = 200.0, 0.95, 20.0
 
@@ -128,9 +133,12 @@ def shares_table() -> list[str]:
 
 def shares() -> list[tuple[str, int, int]]:
     """What is counted, how often, and of how many, from `faults.csv` and `coverage.csv`."""
-    sound = [row for row in read("faults") if row["kind"] == "none"]
-    hits = sum(float(row["suspected"]) * int(row["n"]) for row in sound)
-    found = [("sound computed series that are suspected", hits, sum(int(r["n"]) for r in sound))]
+    found = []
+    for config, name in JUDGES.items():
+        sound = [r for r in read("faults") if r["kind"] == "none" and r["config"] == config]
+        hits = sum(float(row["suspected"]) * int(row["n"]) for row in sound)
+        if sound:
+            found.append((name, hits, sum(int(row["n"]) for row in sound)))
     for row in read("coverage"):
         enough = int(row["tests"]) >= 10 and row["volumes_from"] == "unseen"
         if enough and row["config"] in RUNS:

@@ -75,5 +75,4 @@ def test_list__holds_only_what_a_machine_cannot_install_by_itself() -> None:
         "detectron2 is not installed",
         "no real CT beside the checkout",
         "no real DeepLesion beside the checkout",
-        "no released weights in this checkout",
     ]

@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: env demo test quick-test check docs evidence wheel clean
+.PHONY: env demo test quick-test check docs evidence wheel scorer clean
 
 env: $(VENV)/installed
 
@@ -54,5 +54,9 @@ wheel: env  ## build the wheel, install it elsewhere, use it from outside the tr
 	  assert len(r.versions()) == $(words $(wildcard weights/packaged/*.safetensors)), r.versions(); \
 	  c.main(["--help"])'
 
+scorer: env  ## the wheel of ubr-score in dist/, with the released weights
+	rm -f dist/ubr_score-*.whl
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist ./scorer
+
 clean:
-	rm -rf build dist demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf build dist scorer/build scorer/*.egg-info demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -34,7 +34,7 @@ from ubr.pretrain.data.store import SeriesRow
 from ubr.pretrain.reading.context import MM_PER_UNIT
 from ubr.weights import Regressor
 from ubr.weights.body import showing
-from ubr.weights.scorer import filled
+from ubr.weights.network import filled
 
 STEP_MM = 5.0
 EPOCHS, RATE, DECAY, WIDTH = 40, 2e-3, 0.02, 48

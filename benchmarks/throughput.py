@@ -42,7 +42,8 @@ from ubr.weights import Backbone, Intervals, Regressor, load, start
 from ubr.weights.common.devices import to_device
 from ubr.weights.common.optimizer import pick_precision
 from ubr.weights.common.pool import cores
-from ubr.weights.runtimes import BATCH, chosen_runtime
+from ubr.weights.network import BATCH
+from ubr.weights.runtimes import chosen_runtime
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -106,5 +106,5 @@ def _score(
     """The score of a slice `[1, y, x]`, or of one between its neighbours, at (z, y, x) mm."""
     hu = planes.round().astype(np.int16)
     inputs = regressor.inputs
-    grid = inputs.to_grid(torch.from_numpy(hu), spacing_mm[1:], body_boxes(hu, spacing_mm))
+    grid = torch.from_numpy(inputs.to_grid(hu, spacing_mm[1:], body_boxes(hu, spacing_mm)))
     return float(score_grid(regressor, grid if len(grid) == 1 else grid[None])[0])

@@ -25,6 +25,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .components import components
+
 THRESHOLD_HU = -400
 WORK_MM = 4.0
 """In-plane pixel size of the averaged image."""
@@ -33,8 +35,6 @@ SMALLEST_CM2 = 6.0
 OUTSIDE_HU = -880
 """Mattresses have medians up to -900 HU; lungs lie above -870 HU, except in severe emphysema."""
 SMALLEST_LUNG_CM2 = 15.0
-IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3], bool)
-"""Neighbours within the slice only, so that one call labels every slice separately."""
 
 
 def body_boxes(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> NDArray[np.int16]:
@@ -47,22 +47,18 @@ def body_boxes(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) ->
     Returns:
         `[z, 4]` int16: y0, y1, x0, x1 in pixels, half-open; all zero where a slice holds no body.
     """
-    from scipy import ndimage
-
     step_y, step_x = (max(1, round(WORK_MM / s)) for s in spacing_mm[1:])
     small = _block_mean(hu, step_y, step_x)
     block_cm2 = step_y * spacing_mm[1] * step_x * spacing_mm[2] / 100
     mask = np.pad(small > THRESHOLD_HU, ((0, 0), (2, 2), (2, 2)), mode="edge")
-    mask = ndimage.binary_opening(mask, np.ones((1, 3, 3), bool))[:, 2:-2, 2:-2]
+    mask = _opened(mask)[:, 2:-2, 2:-2]
     mask |= _lung(small, mask, SMALLEST_LUNG_CM2 / block_cm2)
-    labels, count = ndimage.label(mask, IN_PLANE)
+    found = components(mask)
     boxes = np.zeros((len(hu), 4), np.int16)
-    if not count:
+    if not found.count:
         return boxes
-    blocks = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    area_cm2: NDArray[np.float64] = blocks * np.float64(block_cm2)
-    where = ndimage.find_objects(labels)
-    parts = np.array([(s[0].start, s[1].start, s[1].stop, s[2].start, s[2].stop) for s in where])
+    area_cm2: NDArray[np.float64] = found.areas() * np.float64(block_cm2)
+    parts = found.boxes()
     midline = _midline(parts, area_cm2)
     for z in range(len(hu)):
         here = np.flatnonzero((parts[:, 0] == z) & (area_cm2 >= SMALLEST_CM2))
@@ -111,13 +107,11 @@ def shown_boxes(boxes: NDArray[np.int16]) -> NDArray[np.int16]:
     It is the union of the slice's own box and those of the two adjacent slices, so that a box that
     is too small in a single slice cuts nothing off.
     """
-    from scipy import ndimage
-
     sign = np.array([1, -1, 1, -1], np.int16)  # the union is then a minimum
     found = boxes[:, 1:2] > 0
-    lowest = ndimage.minimum_filter1d(
-        np.where(found, boxes * sign, np.iinfo(np.int16).max), 3, axis=0, mode="nearest"
-    )
+    own = np.where(found, boxes * sign, np.iinfo(np.int16).max)
+    beside = np.concatenate([own[:1], own, own[-1:]])
+    lowest = np.minimum(own, np.minimum(beside[:-2], beside[2:]))
     return np.where(found, lowest * sign, 0).astype(np.int16)
 
 
@@ -138,14 +132,22 @@ def _lung(
     small: NDArray[np.float32], tissue: NDArray[np.bool_], smallest: float
 ) -> NDArray[np.bool_]:
     """Regions without tissue, of at least `smallest` blocks, whose median is denser than air."""
-    from scipy import ndimage
+    found = components(~tissue)
+    size, outside = found.areas(), found.areas(small < OUTSIDE_HU)
+    return found.pixels((size >= smallest) & (outside < size / 2))
 
-    labels, count = ndimage.label(~tissue, IN_PLANE)
-    size = np.bincount(labels.ravel(), minlength=count + 1)
-    outside = np.bincount(labels[small < OUTSIDE_HU], minlength=count + 1)
-    lung = (size >= smallest) & (outside < size / 2)
-    lung[0] = False
-    return np.asarray(lung[labels], np.bool_)
+
+def _opened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """An opening by 3 x 3 pixels; outside of the slices nothing is set."""
+    eroded = _of_three(mask, np.logical_and)
+    return _of_three(np.pad(eroded, ((0, 0), (2, 2), (2, 2))), np.logical_or)
+
+
+def _of_three(mask: NDArray[np.bool_], rule: np.ufunc) -> NDArray[np.bool_]:
+    """A rule of each pixel and its eight neighbours; one pixel less on each side."""
+    rows = rule(rule(mask[:, :-2], mask[:, 1:-1]), mask[:, 2:])
+    found: NDArray[np.bool_] = rule(rule(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
+    return found
 
 
 def _midline(parts: NDArray[np.int64], area_cm2: NDArray[np.float64]) -> float:

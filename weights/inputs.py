@@ -12,8 +12,8 @@ The first stage is geometry: which part of the slice, at which resolution, with 
 slices. Its result can be stored. The second stage is intensity and runs on the device. HU are
 resampled before they are windowed, so that augmentation can work in HU between the stages.
 
-Methods import torch themselves, because options are made from the contract, and help must not wait
-for torch.
+The first stage is NumPy. Methods of the second import torch themselves, because options are made
+from the contract, and help must not wait for torch.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from .body import series_box, shown_boxes
 from .common import doors
 from .common.hu import AIR_HU
+from .resample import resampled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,13 +94,13 @@ class InputSpec:
 
     def to_grid(
         self,
-        hu: Tensor,
+        hu: NDArray[Any],
         spacing_mm: tuple[float, float],
         boxes: NDArray[np.int16] | None = None,
         *,
         size_px: int | None = None,
         slices: NDArray[np.intp] | None = None,
-    ) -> Tensor:
+    ) -> NDArray[np.int16]:
         """Resample the slices of a series to the square grid.
 
         Args:
@@ -115,8 +116,6 @@ class InputSpec:
         Returns:
             `[n, S, S]` int16 HU. Pixels outside the slice are air.
         """
-        import torch
-
         top, bottom, left, right = 0, hu.shape[1], 0, hu.shape[2]
         shown: list[list[int]] | None = None
         if self.field == "body":
@@ -138,12 +137,12 @@ class InputSpec:
         height_px, width_px = (
             max(1, round(side * size / field_mm)) for side in (height_mm, width_mm)
         )
-        grid = torch.empty(len(hu), size, size, dtype=torch.int16, device=hu.device)
+        grid = np.empty((len(hu), size, size), np.int16)
         for first in range(0, len(hu), _AT_ONCE):
-            some = hu[first : first + _AT_ONCE, top:bottom, left:right].float()
+            some = hu[first : first + _AT_ONCE, top:bottom, left:right].astype(np.float32)
             if shown is not None:
                 _to_air(some, shown[first : first + _AT_ONCE], top, left)
-            grid[first : first + _AT_ONCE] = _resampled(some, size, height_px, width_px)
+            grid[first : first + _AT_ONCE] = resampled(some, size, height_px, width_px)
         return grid
 
     def needed(self, z_mm: NDArray[np.float64], slices: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -157,8 +156,11 @@ class InputSpec:
         return np.unique(np.concatenate([slices, *(one for two in between for one in two)]))
 
     def with_neighbours(
-        self, grid: Tensor, z_mm: NDArray[np.float64], slices: NDArray[np.intp] | None = None
-    ) -> Tensor:
+        self,
+        grid: NDArray[np.int16],
+        z_mm: NDArray[np.float64],
+        slices: NDArray[np.intp] | None = None,
+    ) -> NDArray[np.int16]:
         """Stack each slice of a series with its neighbours, if the contract has neighbours.
 
         Args:
@@ -173,16 +175,14 @@ class InputSpec:
         """
         if self.neighbours_mm is None:
             return grid
-        import torch
-
         wanted = np.arange(len(z_mm)) if slices is None else slices
         held = self.needed(z_mm, wanted)
         planes = []
         for bounds, share in self._between(z_mm, wanted):
-            lower, upper = (grid[torch.from_numpy(np.searchsorted(held, one))] for one in bounds)
-            weight = torch.from_numpy(share).float()[:, None, None]
-            planes.append((lower * (1 - weight) + upper * weight).round_().to(torch.int16))
-        return torch.stack(planes, dim=1)
+            lower, upper = (grid[np.searchsorted(held, one)] for one in bounds)
+            weight = share.astype(np.float32)[:, None, None]
+            planes.append(np.rint(lower * (1 - weight) + upper * weight).astype(np.int16))
+        return np.stack(planes, axis=1)
 
     def _between(
         self, z_mm: NDArray[np.float64], slices: NDArray[np.intp]
@@ -268,46 +268,33 @@ class InputSpec:
 
 
 def reference_slice(inputs: InputSpec) -> Tensor:
+    """`reference_hu` as a tensor."""
+    import torch
+
+    return torch.from_numpy(reference_hu(inputs))
+
+
+def reference_hu(inputs: InputSpec) -> NDArray[np.int16]:
     """The synthetic slice on which the features of two networks are compared.
 
     An ellipse of waves that cover the window and a little beyond, surrounded by air.
-    `[1, S, S]` int16 HU.
+    `[1, S, S]` HU.
     """
-    import torch
-
     low, high = inputs.window_hu
-    y, x = torch.meshgrid(
-        *[torch.linspace(-1, 1, inputs.size_px, dtype=torch.float64)] * 2, indexing="ij"
-    )
-    waves = (torch.sin(9 * x + 4 * y) * torch.cos(7 * y - 3 * x) + 1) / 2
+    y, x = np.meshgrid(*[np.linspace(-1, 1, inputs.size_px)] * 2, indexing="ij")
+    waves = (np.sin(9 * x + 4 * y) * np.cos(7 * y - 3 * x) + 1) / 2
     hu = low + (high - low) * (1.2 * waves - 0.1)
     inside = (x / 0.9) ** 2 + (y / 0.7) ** 2 < 1
-    return torch.where(inside, hu, AIR_HU).round().clamp(-32768, 32767).to(torch.int16)[None]
+    return np.rint(np.where(inside, hu, AIR_HU)).clip(-32768, 32767).astype(np.int16)[None]
 
 
 _AT_ONCE = 16
 """Slices that are resampled at a time: they stay in the cache, and a series is never copied."""
 
 
-def _to_air(hu: Tensor, shown: list[list[int]], top: int, left: int) -> None:
+def _to_air(hu: NDArray[np.float32], shown: list[list[int]], top: int, left: int) -> None:
     """Set everything outside each body to air, in slices cropped at `top` and `left`."""
     for plane, (y0, y1, x0, x1) in zip(hu, shown, strict=True):
         if y1 > y0:
             y0, y1, x0, x1 = (max(0, k) for k in (y0 - top, y1 - top, x0 - left, x1 - left))
             plane[:y0], plane[y1:], plane[:, :x0], plane[:, x1:] = AIR_HU, AIR_HU, AIR_HU, AIR_HU
-
-
-def _resampled(hu: Tensor, size: int, height_px: int, width_px: int) -> Tensor:
-    """`[n, y, x]` float HU at so many pixels, in the middle of a square of `size`. int16."""
-    import torch
-    from torch.nn import functional as F
-
-    grid = hu[:, None]
-    if (height_px, width_px) != tuple(hu.shape[1:]):
-        grid = F.interpolate(
-            grid, (height_px, width_px), mode="bilinear", antialias=True, align_corners=False
-        )
-    top, left = (size - height_px) // 2, (size - width_px) // 2
-    # Negative padding crops: one call centres a field that is smaller or larger than the grid.
-    grid = F.pad(grid, (left, size - width_px - left, top, size - height_px - top), value=AIR_HU)
-    return grid[:, 0].round_().clamp_(-32768, 32767).to(torch.int16)

@@ -15,12 +15,14 @@ NEWEST = "released"
 """The name of the newest version."""
 WEIGHTS, REGIONS, CARD, SCORES = ".safetensors", ".regions.json", ".md", ".scores.csv"
 """What the names of its files end in."""
+EXPORTED = ".onnx"
+"""What takes the place of the weights file in the scorer, which has no torch to read that."""
 
 
 def versions() -> tuple[str, ...]:
     """The names of the versions in this installation, oldest first: released-1, released-2."""
-    found = [path.stem for path in FOLDER.glob(f"released-*{WEIGHTS}") if _number(path.stem)]
-    return tuple(sorted(found, key=_number))
+    paths = (path for ending in (WEIGHTS, EXPORTED) for path in FOLDER.glob(f"released-*{ending}"))
+    return tuple(sorted({path.stem for path in paths if _number(path.stem)}, key=_number))
 
 
 def resolve(path: str | Path, ending: str = WEIGHTS) -> Path:
@@ -47,7 +49,10 @@ def resolve(path: str | Path, ending: str = WEIGHTS) -> Path:
         raise ValueError(
             f"no weights called {path} in this installation; it has: {', '.join(there)}"
         )
-    return FOLDER / f"{there[-1] if path == NEWEST else path}{ending}"
+    file = FOLDER / f"{there[-1] if path == NEWEST else path}{ending}"
+    if ending == WEIGHTS and not file.exists():
+        return file.with_suffix(EXPORTED)
+    return file
 
 
 def beside(name: str | None, ending: str) -> Path | None:

@@ -170,6 +170,8 @@ def _plain() -> list[Door]:
         Door("store secret", "ubr-pretrain ingest dicom --store store --workers 1",
              ("store", "dicom"), "store/private/secret", "", text=True, answer=("store/series",)),
         Door("weights", SCORE, SCORED, WEIGHTS, "safetensors", checked=True),
+        Door("weights exported to ONNX", SCORE.replace("run", "run.onnx"), ("run.onnx", "store"),
+             "run.onnx", "", checked=True),
         Door("weights inspected", "ubr-pretrain inspect run --json", ("run",), WEIGHTS,
              "safetensors", checked=True, answer=()),
         Door("weights exported", "ubr-pretrain export run --to timm --out out", ("run",), WEIGHTS,

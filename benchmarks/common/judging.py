@@ -21,7 +21,8 @@ from ubr.pretrain.reading.parts import classify, thresholds
 from ubr.pretrain.reading.reference import Reference, reference_of
 from ubr.weights import Regressor
 from ubr.weights.body import showing
-from ubr.weights.scorer import filled, score_grid
+from ubr.weights.network import filled
+from ubr.weights.scorer import score_grid
 
 
 @dataclass(frozen=True)

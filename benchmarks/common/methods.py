@@ -26,7 +26,7 @@ from ubr.pretrain.reading.parts import classify, thresholds
 from ubr.pretrain.recipes import Recipe
 from ubr.weights import Regressor
 from ubr.weights.common.callbacks import Diverged
-from ubr.weights.runtimes import BATCH
+from ubr.weights.network import BATCH
 from ubr.weights.scorer import score_grid
 
 PAIRS = 20

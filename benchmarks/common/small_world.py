@@ -168,6 +168,7 @@ MAKERS: dict[str, tuple[tuple[str, ...], Callable[[Path], None]]] = {
             "--device cpu"
         ),
     ),
+    "run.onnx": (("run",), _by("ubr-pretrain export run --to onnx --out run.onnx")),
     "start": (("run",), _start),
     "lesions": (
         ("nii", "patients.csv"),

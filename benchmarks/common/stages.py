@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from ubr.pretrain.data.gridding import Slices, slices_of
 from ubr.pretrain.data.scans import UnreadScan, is_store, scans_in_files, scans_in_store
-from ubr.pretrain.scores.read import LAST
 from ubr.pretrain.scores.series import SeriesScores
+from ubr.pretrain.scores.slices import LAST
 from ubr.pretrain.scores.write import TableOptions, write_tables
 from ubr.weights import Regressor
 from ubr.weights.common.disk import scratch
 from ubr.weights.common.working import Working
-from ubr.weights.runtimes import Chosen, Network, network_of, torch_threads
-from ubr.weights.scorer import score_series
+from ubr.weights.network import Chosen, Network, score_series
+from ubr.weights.runtimes import network_of, torch_threads
 
 STAGES = ("read", "decode", "resample", "network", "write")
 

@@ -20,13 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ubr.weights import InputSpec
-from ubr.weights.common import disk
-from ubr.weights.common.checks import check_choice
-from ubr.weights.common.checksums import say_unverified
-from ubr.weights.common.execution import Place
-from ubr.weights.common.progress import progress_bar
-
+from ...weights import InputSpec
+from ...weights.common import disk
+from ...weights.common.checks import check_choice
+from ...weights.common.checksums import say_unverified
+from ...weights.common.execution import Place
+from ...weights.common.progress import progress_bar
 from .gridfiles import open_grid, write_grid
 from .store import SeriesRow, Store
 
@@ -36,10 +35,8 @@ def to_grid(store: Store, row: SeriesRow, inputs: InputSpec, size_px: int | None
 
     `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours.
     """
-    hu = torch.from_numpy(store.read(row.key))
-    return inputs.with_neighbours(
-        inputs.to_grid(hu, row.spacing_mm[1:], row.body, size_px=size_px), row.z_mm
-    )
+    grid = inputs.to_grid(store.read(row.key), row.spacing_mm[1:], row.body, size_px=size_px)
+    return torch.from_numpy(inputs.with_neighbours(grid, row.z_mm))
 
 
 def grid_folder(store: Store, inputs: InputSpec, size_px: int | None = None) -> Path:

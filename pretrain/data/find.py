@@ -21,9 +21,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ubr.weights.common.disk import is_part
-from ubr.weights.common.progress import progress_bar
-
+from ...weights.common.disk import is_part
+from ...weights.common.progress import progress_bar
 from . import dicom, itk, nifti
 from .deeplesion import images
 from .deeplesion import series as deeplesion

@@ -8,12 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ubr.weights import InputSpec
-from ubr.weights.body import body_boxes, showing
-
+from ...weights.body import body_boxes, showing
+from ...weights.inputs import InputSpec
 from .dicom import Some, read_some
 from .find import silence
 from .overviews import rows_of
@@ -54,7 +52,7 @@ def slices_of(
         if every_mm is not None and unread.origin.kind == "dicom":
             with silence():
                 return _of_dicom(inputs, every_mm, unread, unread.origin, overview)
-        return _of_volume(inputs, every_mm, unread.read().volume, overview)
+        return of_volume(inputs, every_mm, unread.read().volume, overview)
     except Exception as error:  # one series must not end the others
         return why_unread(error)
 
@@ -83,11 +81,11 @@ def _stored(
     needed = inputs.needed(row.z_mm, taken)
     some = None if len(needed) == len(row.z_mm) else needed
     hu = store.read(row.key, None if some is None else some.tolist())
-    grid = inputs.to_grid(torch.from_numpy(hu), row.spacing_mm[1:], row.body, slices=some)
+    grid = inputs.to_grid(hu, row.spacing_mm[1:], row.body, slices=some)
     grid = inputs.with_neighbours(grid, row.z_mm, taken)
     shown = rows_of(hu[np.isin(needed, taken)], row.spacing_mm[2]) if overview else None
     warnings = (*row.warnings, *_blank(asked, taken))
-    return Slices(grid.numpy(), row.z_mm, warnings, taken, shown)
+    return Slices(grid, row.z_mm, warnings, taken, shown)
 
 
 def _of_dicom(
@@ -96,13 +94,14 @@ def _of_dicom(
     """Only the slices that are needed are decoded, where each stands for itself."""
     some = read_some(series, lambda z_mm: inputs.needed(z_mm, spaced(z_mm, every_mm)))
     if some is None:
-        return _of_volume(inputs, every_mm, unread.read().volume, overview)
+        return of_volume(inputs, every_mm, unread.read().volume, overview)
     return _of_needed(inputs, some, spaced(some.z_mm, every_mm), overview)
 
 
-def _of_volume(
+def of_volume(
     inputs: InputSpec, every_mm: float | None, volume: Volume, overview: bool = False
 ) -> Slices:
+    """A volume's slices, as `slices_of`."""
     taken = spaced(volume.z_mm, every_mm)
     needed = inputs.needed(volume.z_mm, taken)
     hu = volume.hu if len(needed) == len(volume.hu) else volume.hu[needed]
@@ -117,11 +116,11 @@ def _of_needed(inputs: InputSpec, some: Some, taken: NDArray[np.intp], overview:
     asked, taken = taken, read[showing(boxes, np.searchsorted(read, taken))]
     held = np.searchsorted(read, inputs.needed(some.z_mm, taken))
     hu = some.hu if len(held) == len(read) else some.hu[held]
-    grid = inputs.to_grid(torch.from_numpy(hu), some.spacing_mm[1:], boxes, slices=held)
+    grid = inputs.to_grid(hu, some.spacing_mm[1:], boxes, slices=held)
     grid = inputs.with_neighbours(grid, some.z_mm, taken)
     shown = rows_of(hu[np.isin(read[held], taken)], some.spacing_mm[2]) if overview else None
     warnings = (*some.warnings, *_blank(asked, taken))
-    return Slices(grid.numpy(), some.z_mm, warnings, taken, shown)
+    return Slices(grid, some.z_mm, warnings, taken, shown)
 
 
 def _blank(asked: NDArray[np.intp], taken: NDArray[np.intp]) -> tuple[str, ...]:

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common.hu import AIR_HU, HU_RANGE
-
+from ...weights.common.hu import AIR_HU, HU_RANGE
 from .volume import UnusableError
 
 AIR_AT_MOST = -200

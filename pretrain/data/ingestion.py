@@ -17,12 +17,11 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from ubr.weights.body import body_boxes
-from ubr.weights.common.claims import claim_folder
-from ubr.weights.common.disk import make_folder
-from ubr.weights.common.notes import note
-from ubr.weights.common.pool import cores
-
+from ...weights.body import body_boxes
+from ...weights.common.claims import claim_folder
+from ...weights.common.disk import make_folder
+from ...weights.common.notes import note
+from ...weights.common.pool import cores
 from .digests import files_digest
 from .find import read_volume, search
 from .index import Index, remove

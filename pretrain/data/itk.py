@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common.optional import optional
-
+from ...weights.common.optional import optional
 from . import nrrd
 from .affine import SIZE_OFF, SURPLUS, hu_grid_to_volume, shape_3d
 from .volume import Series, UnusableError, Volume

@@ -26,8 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common.hu import AIR_HU
-
+from ...weights.common.hu import AIR_HU
 from .volume import UnusableError, Volume
 
 OBLIQUE_DEG = 2.0
@@ -259,8 +258,6 @@ def _straighten(stack: Stack, z_mm: Float) -> tuple[NDArray[np.int16], Float, fl
 
 def _resample(stack: Stack, z_mm: Float, step_mm: float) -> tuple[NDArray[np.int16], Float]:
     """The stack on a grid along the patient's axes: the same extent and centre, even steps."""
-    from scipy.ndimage import map_coordinates
-
     n, rows, columns = stack.hu.shape
     z_out = np.arange(round(z_mm[-1] / step_mm) + 1) * step_mm
     dy, dx = stack.pixel_mm
@@ -278,5 +275,34 @@ def _resample(stack: Stack, z_mm: Float, step_mm: float) -> tuple[NDArray[np.int
         slices[(depth < 0) & (depth > -step_mm / 2)] = 0
         slices[(depth > z_mm[-1]) & (depth < z_mm[-1] + step_mm / 2)] = n - 1
         where = [slices, along[1] / dy + (rows - 1) / 2, along[2] / dx + (columns - 1) / 2]
-        map_coordinates(stack.hu, where, output=out[k], order=1, mode="constant", cval=AIR_HU)
+        out[k] = _between(stack.hu, where)
     return out, z_out
+
+
+def _between(hu: NDArray[np.int16], where: list[Float]) -> NDArray[np.int16]:
+    """HU at fractional indices (z, y, x), each `[rows, columns]`, linear between voxels.
+
+    Outside of the voxels' centres there is air.
+    """
+    sides = hu.shape
+    inside = np.logical_and.reduce(
+        [(at >= 0) & (at <= side - 1) for at, side in zip(where, sides, strict=True)]
+    )
+    low = [
+        at[inside].astype(np.intp).clip(0, max(0, side - 2))
+        for at, side in zip(where, sides, strict=True)
+    ]
+    shares = [at[inside] - below for at, below in zip(where, low, strict=True)]
+    total = np.zeros(int(inside.sum()))
+    for corner in np.ndindex(2, 2, 2):
+        weight = np.ones_like(total)
+        for above, share in zip(corner, shares, strict=True):
+            weight *= share if above else 1 - share
+        at = tuple(
+            np.minimum(below + above, side - 1)
+            for below, above, side in zip(low, corner, sides, strict=True)
+        )
+        total += weight * hu[at]
+    plane = np.full(inside.shape, AIR_HU, np.int16)
+    plane[inside] = np.rint(total)
+    return plane

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ubr.weights.common.checksums import file_crc32
+from ...weights.common.checksums import file_crc32
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from ubr.weights.common.optional import optional
-from ubr.weights.common.pool import Died, ProcessPool
-from ubr.weights.common.progress import progress_bar
+from ...weights.common.optional import optional
+from ...weights.common.pool import Died, ProcessPool
+from ...weights.common.progress import progress_bar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -6,16 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ubr.weights.common.notes import note
-from ubr.weights.released import REGIONS, beside
-
+from ...weights.common.notes import note
+from ...weights.released import REGIONS, beside
 from .regions import Level, Regions
 
 if TYPE_CHECKING:
-    from ubr.weights import Weights
+    from ...weights.scorable import Scorable
 
 
-def chosen_regions(given: str | Path | Regions | None, weights: Weights) -> Regions | None:
+def chosen_regions(given: str | Path | Regions | None, weights: Scorable) -> Regions | None:
     """The regions to read the scores of these weights by.
 
     Regions of the parent are taken where they are given, if the head was kept and it is known how

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common.optional import optional
+from ...weights.common.optional import optional
 
 INVERSE_PENALTY = 0.1
 """scikit-learn's C, on features of mean 0 and variance 1.

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .line import theil_sen
+
 Floats = NDArray[np.float64]
 
 STEP_MM = 30.0
@@ -147,8 +149,6 @@ def kink_of(curve: LevelCurve) -> tuple[int, float]:
     """Where two lines fit best, and the logarithm of how much steeper the second is; 0 where the
     series is too short.
     """
-    from scipy.stats import theilslopes
-
     thin = max(1, len(curve.z) // 200)
     level, z = curve.level[::thin], curve.z[::thin]
     best, found = math.inf, (0, 0.0)
@@ -156,7 +156,7 @@ def kink_of(curve: LevelCurve) -> tuple[int, float]:
         if k < 5 or len(z) - k < 5 or z[k] - z[0] < PART_MM or z[-1] - z[k] < PART_MM:
             continue
         (a, at_a), (b, at_b) = (
-            theilslopes(level[part], z[part])[:2] for part in (slice(0, k), slice(k, None))
+            theil_sen(level[part], z[part]) for part in (slice(0, k), slice(k, None))
         )
         loss = float(
             np.abs(level[:k] - at_a - a * z[:k]).sum() + np.abs(level[k:] - at_b - b * z[k:]).sum()

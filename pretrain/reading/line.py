@@ -36,9 +36,7 @@ def fit_line(scores: NDArray[np.floating], z_mm: NDArray[np.floating]) -> Fitted
     s, z = np.asarray(scores, np.float64)[known], np.asarray(z_mm, np.float64)[known]
     if len(s) < 2 or not (np.diff(z) > 0).all():
         return FittedLine(math.nan, math.nan, math.nan, "", False)
-    from scipy.stats import theilslopes
-
-    slope, intercept = theilslopes(s, z)[:2]
+    slope, intercept = theil_sen(s, z)
     direction = "down" if slope > 0 else "up" if slope < 0 else ""
     r = pearson_r(s, z)
     return FittedLine(
@@ -48,3 +46,13 @@ def fit_line(scores: NDArray[np.floating], z_mm: NDArray[np.floating]) -> Fitted
         direction,
         bool(r < PAPER_R),
     )
+
+
+def theil_sen(y: NDArray[np.float64], x: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope and intercept: the median slope of all pairs, and medians that lie on the line.
+
+    As `scipy.stats.theilslopes`. x: ascending, no two alike.
+    """
+    one, other = np.triu_indices(len(x), 1)
+    slope = np.median((y[other] - y[one]) / (x[other] - x[one]))
+    return float(slope), float(np.median(y) - slope * np.median(x))

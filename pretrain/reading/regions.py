@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common import doors
-from ubr.weights.common.disk import write_text
-from ubr.weights.common.stored import values_sha256
-from ubr.weights.released import REGIONS, resolve
-
+from ...weights.common import doors
+from ...weights.common.disk import write_text
+from ...weights.common.stored import values_sha256
+from ...weights.released import REGIONS, resolve
 from .classifier import Classifier
 from .context import Axis
 from .curve import passage
@@ -273,8 +272,7 @@ class Regions:
 
         Raises `ValueError` where there is none, it is damaged, or a newer version wrote it.
         """
-        from ubr.weights.common.shapes import difference
-
+        from ...weights.common.shapes import difference
         from .stored import Stored  # here, because pydantic takes a while to import
 
         path = resolve(path, REGIONS)

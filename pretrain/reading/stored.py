@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat
 
-from ubr.weights.common.shapes import Shape
+from ...weights.common.shapes import Shape
 
 
 class StoredLevel(Shape):

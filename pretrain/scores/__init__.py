@@ -3,6 +3,8 @@
 slices.parquet
     One row per slice: series, index, z_mm, score; with regions also part and position; of weights
     whose scores follow millimetres also position_mm, on the body axis.
+slices.csv
+    The same as text, in its place: what the distribution ubr-score writes.
 series.csv
     One row per series: slices, extent, Pearson r, ordered pairs, slope, range, findings, warnings;
     with regions also the parts, with position_mm also what it comes from.

@@ -10,42 +10,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights import InputSpec, Regressor
-from ubr.weights.common.execution import Runtime
-from ubr.weights.common.working import Working
-from ubr.weights.runtimes import (
-    Network,
-    chosen_runtime,
-    cpu_streams,
-    network_of,
-    torch_threads,
-)
-from ubr.weights.scorer import filled, score_series
-
+from ...weights.common.working import Working
+from ...weights.inputs import InputSpec
+from ...weights.network import Network, filled, score_series
 from ..data.gridding import Slices, slices_of
 from ..data.scans import UnreadScan
 from ..data.volume import LeftOut
 from ..data.workers import DIED, Workers, each
-from .write import TableOptions
-
-
-def network_for(
-    regressor: Regressor, choice: Runtime, todo: Iterable[UnreadScan], options: TableOptions
-) -> tuple[Network, tuple[str, ...]]:
-    """The regressor ready to score, and why not under the runtime that "auto" would take.
-
-    Raises `ValueError` for a runtime that was chosen and cannot be used.
-    """
-    by_features = options.regions is not None and options.regions.classifier is not None
-    ready = partial(network_of, regressor, features=options.features or by_features)
-    device = next(regressor.parameters()).device
-    name = chosen_runtime(choice, device, sum(job.slices_about for job in todo))
-    try:
-        return ready(name), ()
-    except ValueError as error:
-        if choice != "auto":
-            raise
-        return ready("torch"), (str(error).replace("; use 'torch'", "; torch was used"),)
 
 
 def add_all(
@@ -76,7 +47,7 @@ def add_all(
             else:
                 left_out.append(LeftOut(job.source, slices or DIED, job.key))
 
-    with torch_threads(cpu_streams()[1]), closing(results), closing(usable()) as series:
+    with closing(results), closing(usable()) as series:
         for (key, slices), scores, features in score_series(network, series):
             made = (
                 {"scores": scores} if features is None else {"scores": scores, "features": features}

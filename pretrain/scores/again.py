@@ -7,24 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ubr.weights.common.disk import scratch
-from ubr.weights.common.working import Working, setting_shown
-
+from ...weights.common.disk import scratch
+from ...weights.common.working import Working, setting_shown
 from ..data.volume import LeftOut
 from ..reading.intervals import notes
-from .read import LAST, read_features, read_rows, settings_of, weights_of
+from .read import read_features, read_rows, weights_of
 from .scored import Scored
 from .series import SeriesScores
+from .slices import LAST, read_settings
 from .streamed import each_series
 from .write import TableOptions, write_tables
 
 CHANGES = ("regions_sha256", "coverage", "features", "with_paths")
 """Settings that do not change scores."""
-
-
-def is_scores(source: str | Path) -> bool:
-    """Whether a path is a folder of scores."""
-    return (Path(source) / LAST).is_file()
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ class Again:
 
     def _begun(self) -> dict[str, Any]:
         """The settings of the scores, if these are what is asked for."""
-        begun = settings_of(self.folder)
+        begun = read_settings(self.folder)
         weights_of(self.folder, begun)
         for name, asked in self.settings.items():
             given = name == "weights_sha256" or asked is not None
@@ -78,17 +73,12 @@ class Again:
         paths = self.options.with_paths and not begun.get("with_paths")
         if paths:
             raise ValueError(f"{self.folder} holds no paths; leave out `with_paths`")
-        if self._needs_features:
+        if self.options.by_features:
             read_features(self.folder)  # refuses where they are lacking or damaged
         return begun
 
-    @property
-    def _needs_features(self) -> bool:
-        regions = self.options.regions
-        return self.options.features or (regions is not None and regions.classifier is not None)
-
     def _series(self) -> Iterator[SeriesScores]:
-        return each_series(self.folder, features=self._needs_features)
+        return each_series(self.folder, features=self.options.by_features)
 
     def _left_out(self) -> list[LeftOut]:
         rows = read_rows(self.folder / "left_out.csv")

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common import doors
-from ubr.weights.common.checksums import file_crc32, say_unverified
-from ubr.weights.common.notes import note
-
-from ..data.tables import DamagedTable, read_table
+from ...weights.common import doors
+from ...weights.common.checksums import file_crc32
+from ..data.tables import DamagedTable
 from ..reading.context import Axis, on_axis
 from ..reading.curve import Curve
 from ..reading.finding import Finding, kinds_of
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-LAST = "slices.parquet"
-"""The table that is put in its place last: where it is, the scoring is finished."""
-AGAIN = "score again into a new folder"
-"""What can be done about a damaged table."""
-
+from .slices import (
+    AGAIN,
+    FEATURES,
+    LAST,
+    PLAIN,
+    checksums_of,
+    is_plain,
+    read_columns,
+    read_last,
+    table_name,
+)
 
 COLUMNS: Mapping[str, Mapping[str, doors.Cell]] = {
     "series.csv": {
@@ -44,11 +43,8 @@ COLUMNS: Mapping[str, Mapping[str, doors.Cell]] = {
     "left_out.csv": {"series": str, "reason": str},
 }
 """What is read of the CSV tables."""
-FEATURES = "features.npy"
 OVERVIEWS = "overviews.parquet"
 """Small coronal pictures of the series, where they were asked for."""
-CHECKSUMS = "crc32 of the others"
-"""Key in the metadata of slices.parquet: the checksum of each other file."""
 
 
 def read_rows(path: Path) -> Iterator[dict[str, str]]:
@@ -62,15 +58,13 @@ def read_rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, Any]]:
-    """The columns of slices.parquet by series, from the superior end, and the scores' settings.
+    """The columns of the table of slices by series, from the superior end, and the settings.
 
     Raises `ValueError` for a folder that `score` did not write.
     """
+    last = table_name(is_plain(Path(folder)))
     try:
-        table = _read_last(Path(folder)).sort_by([("series", "ascending"), ("index", "ascending")])
-        settings = json.loads(table.schema.metadata[b"ubr"])
-        columns = {name: table[name].to_numpy() for name in table.column_names}
-        keys = columns.pop("series")
+        keys, columns, settings = read_columns(Path(folder))
         starts = (
             np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
             if len(keys)
@@ -78,16 +72,18 @@ def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]],
         )
     except DamagedTable as error:
         raise ValueError(
-            f"{folder} is not a folder that score wrote, or its {LAST} is damaged ({error}); score "
+            f"{folder} is not a folder that score wrote, or its {last} is damaged ({error}); score "
             "again into a new folder"
         ) from None
     except Exception as error:  # of a damaged file pyarrow raises anything
+        if last == PLAIN and isinstance(error, ValueError):
+            raise
         raise ValueError(
-            f"{folder} is not a folder that score wrote: its {LAST} cannot be read "
+            f"{folder} is not a folder that score wrote: its {last} cannot be read "
             f"({type(error).__name__})"
         ) from None
-    doors.check(settings, dict[str, Any], f"{folder}: the settings in {LAST}", AGAIN)
-    _check_slices(f"{folder}: {LAST}", columns, keys)
+    doors.check(settings, dict[str, Any], f"{folder}: the settings in {last}", AGAIN)
+    _check_slices(f"{folder}: {last}", columns, keys)
     ends = [*starts[1:], len(keys)]
     return {
         str(keys[a]): {name: column[a:b] for name, column in columns.items()}
@@ -111,30 +107,6 @@ def _check_slices(where: str, columns: Mapping[str, NDArray[Any]], keys: NDArray
     for name, what in numbers.items():
         if not np.isfinite(columns[name]).all():
             raise ValueError(f"{where}: a {what} is no number; {AGAIN}")
-
-
-def _read_last(folder: Path) -> pa.Table:
-    """slices.parquet, verified where it has a checksum.
-
-    Tables that are not as `score` wrote them are noted: spreadsheets save them otherwise.
-    """
-    table, verified = read_table(folder / LAST)
-    if not verified:
-        say_unverified("the scores")
-    for name in _checksums(table):
-        if name != FEATURES and _crc32(folder / name) != _checksums(table)[name]:
-            note(f"{folder / name} is not as score wrote it: it was saved anew, or is damaged")
-    return table
-
-
-def _checksums(table: pa.Table) -> dict[str, str]:
-    """The checksum of each other file; none where an earlier version wrote them."""
-    return dict(json.loads((table.schema.metadata or {}).get(CHECKSUMS.encode(), b"{}")))
-
-
-def _crc32(path: Path) -> str:
-    """The checksum of a file; empty where there is none."""
-    return file_crc32(path) if path.is_file() else ""
 
 
 def read_curves(folder: str | Path, axis: Axis = "score") -> tuple[dict[str, Curve], str]:
@@ -174,24 +146,9 @@ def read_summaries(
     """
     rows = {row["series"]: row for row in read_rows(folder / "series.csv")}
     if rows.keys() != slices.keys():
-        raise ValueError(f"{folder}: series.csv and {LAST} hold different series; score again")
+        last = table_name(is_plain(folder))
+        raise ValueError(f"{folder}: series.csv and {last} hold different series; score again")
     return rows
-
-
-def settings_of(folder: Path) -> dict[str, Any]:
-    """The settings of a folder of scores, without its slices.
-
-    Raises `ValueError` where they cannot be read.
-    """
-    import pyarrow.parquet as pq
-
-    try:
-        settings = json.loads(pq.read_schema(folder / LAST).metadata[b"ubr"])
-    except Exception as error:  # of a damaged file pyarrow raises anything
-        raise ValueError(f"{folder / LAST} is damaged ({type(error).__name__}); {AGAIN}") from None
-    where = f"{folder}: the settings in {LAST}"
-    found: dict[str, Any] = doors.check(settings, dict[str, Any], where, AGAIN)
-    return found
 
 
 def weights_of(folder: str | Path, settings: Mapping[str, Any]) -> str:
@@ -199,7 +156,7 @@ def weights_of(folder: str | Path, settings: Mapping[str, Any]) -> str:
 
     Raises `ValueError` where they lack it.
     """
-    where = f"{folder}: the settings in {LAST}"
+    where = f"{folder}: the settings of {table_name(is_plain(Path(folder)))}"
     doors.check(settings.get("weights_sha256"), str, f"{where}: weights_sha256", AGAIN)
     return str(settings["weights_sha256"])
 
@@ -222,7 +179,7 @@ def read_findings(
         if series not in slices or not 0 <= first <= last < len(slices[series]["score"]):
             raise ValueError(
                 f"{folder}: findings.csv has slices {first} to {last} of series {series[:16]!r}, "
-                f"which {LAST} lacks; {AGAIN}"
+                f"which {table_name(is_plain(folder))} lacks; {AGAIN}"
             )
         finding = Finding(
             row["kind"],
@@ -258,7 +215,7 @@ def read_features(folder: str | Path) -> dict[str, NDArray[np.float32]]:
             f"{path} cannot be read ({type(error).__name__}); score again into a new folder"
         ) from None
     slices, _ = read_slices(folder)
-    expected = _checksums(_read_last(Path(folder))).get(FEATURES)
+    expected = checksums_of(read_last(Path(folder))).get(FEATURES)
     if expected is not None and file_crc32(path) != expected:
         raise ValueError(f"{path} is damaged: its checksum is wrong; score again into a new folder")
     ends = np.cumsum([len(one["score"]) for one in slices.values()], dtype=int)

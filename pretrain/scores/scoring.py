@@ -14,32 +14,36 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from ubr.weights.common.checks import check_choice
-from ubr.weights.common.claims import claiming
-from ubr.weights.common.disk import scratch
-from ubr.weights.common.execution import Runtime
-from ubr.weights.common.pool import cores
-from ubr.weights.common.working import Working
-
+from ...weights.common.checks import check_choice
+from ...weights.common.claims import claiming
+from ...weights.common.disk import scratch
+from ...weights.common.execution import Runtime
+from ...weights.common.pool import cores
+from ...weights.common.working import Working
+from ...weights.exported import Exported
+from ...weights.network import Ready
+from ...weights.scorable import Scorable, opened, prepared
 from ..data.scans import FoundScans, UnreadScan, found_scans, is_store
 from ..data.store.keys import hash_text
 from ..data.workers import Workers, chosen, held
 from ..reading.chosen import chosen_regions
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
-from .again import Again, is_scores
-from .read import LAST, read_rows
+from .adding import add_all
+from .again import Again
+from .read import read_rows
 from .scored import Scored
 from .series import SeriesScores
+from .slices import is_scores, table_name
 from .write import TableOptions, write_tables
 
 if TYPE_CHECKING:
-    from ubr.weights import Regressor, Weights
+    from ...weights import Weights
 
 
 @claiming("out", fills=True)
 def score(
-    weights: str | Path | Weights,
+    weights: str | Path | Weights | Exported,
     sources: Sequence[str | Path],
     out: str | Path,
     *,
@@ -58,7 +62,8 @@ def score(
     """Score every slice of a store or of scans. An interrupted call resumes where it is repeated.
 
     Args:
-        weights: a file that `fit` wrote, or "released", those of the package.
+        weights: a file that `fit` wrote, or an .onnx that `export` made of one, which is scored
+            without torch; or "released", those of the package.
         sources: one store, or any number of files and folders with DICOM, NIfTI, NRRD, MHA or
             16-bit PNG series; or one folder that these weights scored, whose tables are written
             anew with `regions`, without scoring again.
@@ -122,7 +127,7 @@ def _import_reader() -> None:
 
 
 def _read_again(
-    weights: str | Path | Weights,
+    weights: str | Path | Weights | Exported,
     sources: Sequence[str | Path],
     out: Path,
     *,
@@ -131,11 +136,9 @@ def _read_again(
     **tables: Any,
 ) -> Scored:
     """The tables of a folder of scores written anew, into another one."""
-    from ubr.weights import load
-
     if len(sources) > 1:
         raise ValueError("a folder of scores is read alone; give one, or scans")
-    weights = load(weights) if isinstance(weights, str | Path) else weights
+    weights = opened(weights)
     options = _options(weights, **tables)
     settings = _settings(weights, options, shard, every_mm)
     scored = Again(Path(sources[0]), options, settings).write(out)
@@ -143,7 +146,7 @@ def _read_again(
 
 
 def score_found(
-    weights: str | Path | Weights,
+    weights: str | Path | Weights | Exported,
     find: Callable[..., AbstractContextManager[FoundScans]],
     out: str | Path,
     *,
@@ -158,29 +161,25 @@ def score_found(
     runtime: Runtime = "auto",
     progress: bool = True,
     overviews: bool = False,
+    plain: bool = False,
 ) -> Scored:
     """`score` for callers that look for scans themselves, and have claimed `out`.
 
     find: given `workers`, opens what was found; it is called once the options are known to be good.
-    staff: who reads. overviews: also write overviews.parquet, a small picture of each series. All
-    else is as in `score`.
+    staff: who reads. overviews: also write overviews.parquet, a small picture of each series.
+    plain: write slices.csv in place of slices.parquet. All else is as in `score`.
     """
-    import torch
-
-    from ubr.weights import Regressor, load
-    from ubr.weights.common.devices import to_device
-
-    weights = load(weights) if isinstance(weights, str | Path) else weights
+    weights = opened(weights)
     share(shard)  # refuses another text before anything is looked for
     check_choice("runtime", runtime, Runtime)
     options = _options(weights, regions, coverage, features, with_paths)
-    options = replace(options, overviews=overviews)
-    working = Working(Path(out), _settings(weights, options, shard, every_mm), LAST)
+    options = replace(options, overviews=overviews, plain=plain)
+    settings = _settings(weights, options, shard, every_mm)
+    working = Working(Path(out), settings, table_name(plain))
     runtime = _as_begun(runtime, working)
-    regressor = Regressor.from_weights(weights).eval().requires_grad_(False)
-    to_device(regressor.to(memory_format=torch.channels_last), device)
+    ready = prepared(weights, device, runtime, features=options.by_features)
     with find(workers=staff) as found:
-        scored = _score(regressor, found, working, options, shard, staff, runtime, progress)
+        scored = _score(weights, ready, found, working, options, shard, staff, progress)
     return scored if regions is not None else _with_own_regions(scored, options, weights)
 
 
@@ -199,7 +198,7 @@ def share(shard: str | None) -> Callable[[str], bool]:
 
 
 def _options(
-    weights: Weights,
+    weights: Scorable,
     regions: str | Path | Regions | None,
     coverage: float | None,
     features: bool,
@@ -212,7 +211,7 @@ def _options(
     return TableOptions(regions, coverage, features, with_paths, positions=in_mm)
 
 
-def _with_own_regions(scored: Scored, options: TableOptions, weights: Weights) -> Scored:
+def _with_own_regions(scored: Scored, options: TableOptions, weights: Scorable) -> Scored:
     """With a note where the weights' own regions were read."""
     if options.regions is None:
         return scored
@@ -221,7 +220,7 @@ def _with_own_regions(scored: Scored, options: TableOptions, weights: Weights) -
 
 
 def _settings(
-    weights: Weights, options: TableOptions, shard: str | None, every_mm: float | None
+    weights: Scorable, options: TableOptions, shard: str | None, every_mm: float | None
 ) -> dict[str, object]:
     """What the scores depend on besides the series; the runtime is added when it is known.
 
@@ -258,18 +257,16 @@ def _as_begun(runtime: Runtime, working: Working) -> Runtime:
 
 
 def _score(
-    regressor: Regressor,
+    weights: Scorable,
+    ready: Ready,
     found: FoundScans,
     working: Working,
     options: TableOptions,
     shard: str | None,
     staff: Workers,
-    runtime: Runtime,
     progress: bool,
 ) -> Scored:
     """Score what is not scored yet, and write the tables once all of it is."""
-    from .adding import add_all, network_for
-
     is_mine = share(shard)
     where = {scan.key: scan.source for scan in found if is_mine(scan.key)}
     left_out = [out for out in found.left_out() if is_mine(hash_text(out.path))]
@@ -280,12 +277,12 @@ def _score(
     scored = Scored(working.folder, where, len(already), missing)
     if working.finished:
         working.tidy()
-        return replace(scored, runtime=runtime)
+        return replace(scored, runtime=str(working.begun.get("runtime", "torch")))
     todo = _Todo(found, where.keys() - already)
-    network, why_not = network_for(regressor, runtime, todo, options)
+    network, why_not = ready(todo.slices_about)
     working.settings["runtime"] = network.runtime
     left_out += add_all(
-        network, regressor.inputs, todo, working, len(already), staff, progress, options.overviews
+        network, weights.inputs, todo, working, len(already), staff, progress, options.overviews
     )
     done = sorted(where.keys() - {out.key for out in left_out})  # not by when a process was ready
     if not done and not (shard and len(found)):
@@ -298,7 +295,7 @@ def _score(
             lambda: (_finished(working, key, where[key]) for key in done),
             left_out,
             options,
-            {**working.settings, "backbone": regressor.backbone.name},
+            {**working.settings, "backbone": weights.backbone},
         )
         working.finish(made, names)
     return replace(scored, runtime=network.runtime, notes=(*missing, *why_not))
@@ -316,6 +313,10 @@ class _Todo:
 
     def __iter__(self) -> Iterator[UnreadScan]:
         return (scan for scan in self.found if scan.key in self.keys)
+
+    def slices_about(self) -> int:
+        """How many slices they have, about."""
+        return sum(scan.slices_about for scan in self)
 
 
 def _listed(folder: Path) -> set[str]:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.body import body_boxes
-from ubr.weights.common.notes import note
-
+from ...weights.body import body_boxes
+from ...weights.common.notes import note
 from ..data.find import find_one, read_volume
 from ..data.volume import Series, Volume
 from ..reading.context import on_axis, positions
@@ -24,7 +23,7 @@ TROUBLE = ("unreadable", "duplicate", "gap", "transform")
 """Codes of warnings that slices are missing, or that a header is damaged."""
 
 if TYPE_CHECKING:
-    from ubr.weights import Weights
+    from ...weights import Weights
 
 
 def score_scan(weights: Weights, source: str | Path) -> tuple[Series, Volume, NDArray[np.float64]]:
@@ -36,9 +35,9 @@ def score_scan(weights: Weights, source: str | Path) -> tuple[Series, Volume, ND
         ValueError: none or several series, or one in which no level can be looked for: fewer than
             three slices, no body, scores that are constant or fall towards the feet.
     """
-    from ubr.weights import Regressor
-    from ubr.weights.common.devices import to_device
-    from ubr.weights.scorer import score_slices
+    from ...weights import Regressor
+    from ...weights.common.devices import to_device
+    from ...weights.scorer import score_slices
 
     series = find_one(source)
     volume = read_volume(series)

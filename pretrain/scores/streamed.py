@@ -11,9 +11,10 @@ import numpy as np
 from ..data.tables import DamagedTable, read_groups
 from ..reading.context import Context
 from ..reading.finding import Finding
-from .read import AGAIN, FEATURES, LAST, OVERVIEWS, read_rows
+from .read import OVERVIEWS, read_rows
 from .scored import warnings_in
 from .series import SeriesScores
+from .slices import AGAIN, FEATURES, each_group, is_plain, table_name
 
 
 def each_series(folder: Path, *, features: bool = False) -> Iterator[SeriesScores]:
@@ -30,21 +31,22 @@ def each_series(folder: Path, *, features: bool = False) -> Iterator[SeriesScore
             Finding(row["kind"], *place, float(row["confidence"]), row["reason"])
         )
     rows = read_rows(folder / "series.csv")
+    last = table_name(is_plain(folder))
     pooled = np.load(folder / FEATURES, mmap_mode="r") if features else None
     at = 0
     try:
-        for table in read_groups(folder / LAST):
-            keys = table["series"].to_numpy()
+        for group in each_group(folder):
+            keys = group["series"]
             starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)])
             columns = {
-                name: table[name].to_numpy()
+                name: group[name]
                 for name in ("score", "z_mm", "interpolated", "position_mm")
-                if name in table.column_names
+                if name in group
             }
             for a, b in zip(starts, [*starts[1:], len(keys)], strict=True):
                 row = next(rows, {})
                 if row.get("series") != keys[a]:
-                    raise ValueError(f"{folder}: series.csv and {LAST} differ; {AGAIN}")
+                    raise ValueError(f"{folder}: series.csv and {last} differ; {AGAIN}")
                 of = {name: column[a:b] for name, column in columns.items()}
                 yield SeriesScores(
                     str(keys[a]),
@@ -60,9 +62,9 @@ def each_series(folder: Path, *, features: bool = False) -> Iterator[SeriesScore
                 )
                 at += b - a
     except (DamagedTable, KeyError, OSError) as error:
-        raise ValueError(f"{folder}: {LAST} is damaged ({error}); {AGAIN}") from None
+        raise ValueError(f"{folder}: {last} is damaged ({error}); {AGAIN}") from None
     if next(rows, None) is not None:
-        raise ValueError(f"{folder}: series.csv and {LAST} differ; {AGAIN}")
+        raise ValueError(f"{folder}: series.csv and {last} differ; {AGAIN}")
 
 
 def each_overview(folder: Path) -> Iterator[tuple[str, bytes]]:

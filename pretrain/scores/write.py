@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common.checksums import file_crc32
-
+from ...weights.common.checksums import file_crc32
 from ..data.overviews import overview_webp
 from ..data.tables import table_writer
 from ..data.volume import LeftOut, shown
@@ -26,11 +24,9 @@ from ..reading.finding import Finding
 from ..reading.intervals import landmark_rows
 from ..reading.reference import Reference, reference_of
 from ..reading.regions import Regions
-from .read import CHECKSUMS, FEATURES, LAST, OVERVIEWS
+from .read import OVERVIEWS
 from .series import SeriesScores
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from .slices import FEATURES, Columns, slices_writer, table_name
 
 SERIES_AT_ONCE = 256
 """Series whose rows are in memory when the tables are written; a row group of slices.parquet."""
@@ -50,6 +46,7 @@ class TableOptions:
     regions: parts and landmarks, with intervals of this coverage. features: of each slice.
     with_paths: where each series was read from. positions: on the body axis, of weights
     whose scores follow millimetres. overviews: a small coronal picture of each series.
+    plain: the table of slices is slices.csv.
     """
 
     regions: Regions | None = None
@@ -58,6 +55,12 @@ class TableOptions:
     with_paths: bool = False
     positions: bool = False
     overviews: bool = False
+    plain: bool = False
+
+    @property
+    def by_features(self) -> bool:
+        """Whether the tables need the features of each slice."""
+        return self.features or (self.regions is not None and self.regions.classifier is not None)
 
 
 def write_tables(
@@ -78,32 +81,40 @@ def write_tables(
         folder / "left_out.csv", ["series", "reason", *(["path"] if options.with_paths else [])]
     ) as table:
         table.writerows(sorted(left, key=lambda row: tuple(row.values())))
-    judged = partial(_judged, reference=reference, in_mm=options.positions)
-    blank = judged(_BLANK)
-    names = ["left_out.csv", "series.csv", "findings.csv", LAST]
-    schema = _slice_rows([], options).schema.with_metadata({"ubr": json.dumps(settings)})
-    with table_writer(folder / LAST, schema) as slices, ExitStack() as stack:
+    judge = partial(judged, reference=reference, in_mm=options.positions)
+    blank = judge(_BLANK)
+    last = table_name(options.plain)
+    names = ["left_out.csv", "series.csv", "findings.csv", last]
+
+    def checksums() -> dict[str, str]:
+        return {name: file_crc32(folder / name) for name in names if name != last}
+
+    empty = slice_rows([], options)
+    with (
+        slices_writer(folder, options.plain, empty, settings, checksums) as add,
+        ExitStack() as stack,
+    ):
         summaries = stack.enter_context(
-            _csv(folder / "series.csv", list(_series_row(blank, options)))
+            _csv(folder / "series.csv", list(series_row(blank, options)))
         )
         faults = stack.enter_context(
             _csv(folder / "findings.csv", ["series", *(field.name for field in fields(Finding))])
         )
         if options.regions:
-            columns = list(_landmark_rows(blank, options.regions, options.coverage)[0])
+            columns = list(landmarks_of(blank, options.regions, options.coverage)[0])
             landmarks = stack.enter_context(_csv(folder / "landmarks.csv", columns))
             names.append("landmarks.csv")
         remaining = series()
-        while batch := [judged(one) for one in islice(remaining, SERIES_AT_ONCE)]:
-            slices.write_table(_slice_rows(batch, options).cast(schema))
-            summaries.writerows(_series_row(one, options) for one in batch)
+        while batch := [judge(one) for one in islice(remaining, SERIES_AT_ONCE)]:
+            add(slice_rows(batch, options))
+            summaries.writerows(series_row(one, options) for one in batch)
             faults.writerows(
                 {"series": one.key, **asdict(finding)} for one in batch for finding in one.findings
             )
             if options.regions:
                 regions, coverage = options.regions, options.coverage
                 landmarks.writerows(
-                    row for one in batch for row in _landmark_rows(one, regions, coverage)
+                    row for one in batch for row in landmarks_of(one, regions, coverage)
                 )
         stack.close()
         if options.features:
@@ -112,12 +123,10 @@ def write_tables(
         if options.overviews:
             _write_overviews(folder / OVERVIEWS, series)
             names.append(OVERVIEWS)
-        checksums = {name: file_crc32(folder / name) for name in names if name != LAST}
-        slices.add_key_value_metadata({CHECKSUMS: json.dumps(checksums)})
     return names
 
 
-def _judged(one: SeriesScores, reference: Reference, in_mm: bool) -> SeriesScores:
+def judged(one: SeriesScores, reference: Reference, in_mm: bool) -> SeriesScores:
     """The series with its findings, and with the positions that they allow."""
     found = findings(one.scores, one.z_mm, reference=reference)
     if not in_mm:
@@ -130,35 +139,23 @@ def _read_by(one: SeriesScores, regions: Regions) -> NDArray[np.floating]:
     return on_axis(regions.axis, one.scores, one.position_mm)
 
 
-def _landmark_rows(one: SeriesScores, regions: Regions, coverage: float) -> list[dict[str, object]]:
+def landmarks_of(one: SeriesScores, regions: Regions, coverage: float) -> list[dict[str, object]]:
+    """Rows of landmarks.csv."""
     return landmark_rows(regions, one.key, _read_by(one, regions), one.z_mm, coverage)
 
 
-def _slice_rows(series: Sequence[SeriesScores], options: TableOptions) -> pa.Table:
-    """Rows of slices.parquet."""
-    import pyarrow as pa
-
+def slice_rows(series: Sequence[SeriesScores], options: TableOptions) -> Columns:
+    """Rows of the table of slices."""
     lengths = [len(one.scores) for one in series]
-    scores = np.concatenate([np.empty(0, np.float32), *(one.scores for one in series)])
-    return pa.table(
-        {
-            "series": pa.array(
-                np.repeat(np.array([one.key for one in series], np.str_), lengths), pa.string()
-            ),
-            "index": pa.array(
-                np.concatenate([np.arange(n, dtype=np.int32) for n in [0, *lengths]])
-            ),
-            "z_mm": pa.array(
-                np.concatenate([np.empty(0, np.float64), *(one.z_mm for one in series)])
-            ),
-            "score": pa.array(scores),
-            **({"position_mm": pa.array(_positions(series))} if options.positions else {}),
-            "interpolated": pa.array(_interpolated(series)),
-            **{
-                name: pa.array(column) for name, column in _columns(series, options.regions).items()
-            },
-        }
-    )
+    return {
+        "series": np.repeat(np.array([one.key for one in series], np.str_), lengths),
+        "index": np.concatenate([np.arange(n, dtype=np.int32) for n in [0, *lengths]]),
+        "z_mm": np.concatenate([np.empty(0, np.float64), *(one.z_mm for one in series)]),
+        "score": np.concatenate([np.empty(0, np.float32), *(one.scores for one in series)]),
+        **({"position_mm": _positions(series)} if options.positions else {}),
+        "interpolated": _interpolated(series),
+        **_columns(series, options.regions),
+    }
 
 
 def _interpolated(series: Sequence[SeriesScores]) -> NDArray[np.bool_]:
@@ -193,7 +190,7 @@ def _columns(series: Sequence[SeriesScores], regions: Regions | None) -> dict[st
     return regions.columns(np.concatenate(read), features)
 
 
-def _series_row(one: SeriesScores, options: TableOptions) -> dict[str, object]:
+def series_row(one: SeriesScores, options: TableOptions) -> dict[str, object]:
     """A row of series.csv."""
     regions = options.regions
     parts = regions.summary(_read_by(one, regions), one.z_mm) if regions else {}

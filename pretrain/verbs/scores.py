@@ -29,7 +29,9 @@ def score(options: Options, words: Sequence[str]) -> None:
         "Machine": ("device", "runtime", "workers", "scheduler", "shard"),
         "Output": ("with_paths", "json"),
     }
-    options.add_argument("weights", metavar="WEIGHTS", help=WEIGHTS)
+    options.add_argument(
+        "weights", metavar="WEIGHTS", help=f"{WEIGHTS}; or an .onnx that export made"
+    )
     options.add_argument(
         "sources",
         nargs="+",

@@ -16,30 +16,29 @@ import torch
 from numpy.typing import NDArray
 
 from ubr.pretrain.reading.regions import Level, Regions
-from ubr.pretrain.scores import adding
-from ubr.weights import InputSpec, Regressor, Weights, build, scorer
-from ubr.weights.runtimes import Network
+from ubr.weights import InputSpec, Regressor, Weights, build, runtimes, scorer
+from ubr.weights.network import Network
 
 from .dicom import expected
 
 INPUTS = InputSpec(size_px=32, window_hu=(-1000.0, 1000.0))
 
 
-def darkness(_regressor: Any, grid: torch.Tensor) -> NDArray[np.float32]:
+def darkness(_regressor: Any, grid: torch.Tensor | NDArray[np.int16]) -> NDArray[np.float32]:
     """Stands in for `scorer.score_grid`."""
-    return (-grid.float().mean(dim=(1, 2)) / 10).numpy()
+    return (-torch.as_tensor(grid).float().mean(dim=(1, 2)) / 10).numpy()
 
 
 def dark_network(*_: Any, **__: Any) -> Network:
     """Stands in for `runtimes.network_of`."""
-    return Network("torch", 16, 1, lambda grid: (darkness(None, torch.from_numpy(grid)), None))
+    return Network("torch", 16, 1, lambda grid: (darkness(None, grid), None))
 
 
 @contextmanager
 def scored_by_darkness() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scorer, "score_grid", darkness)
-        patch.setattr(adding, "network_of", dark_network)
+        patch.setattr(runtimes, "network_of", dark_network)
         yield
 
 
@@ -59,9 +58,7 @@ def between(upper: int) -> float:
     from ubr.weights.body import body_boxes
 
     hu = expected()
-    scores = darkness(
-        None, INPUTS.to_grid(torch.from_numpy(hu), (4.0, 4.0), body_boxes(hu, (5.0, 4.0, 4.0)))
-    )
+    scores = darkness(None, INPUTS.to_grid(hu, (4.0, 4.0), body_boxes(hu, (5.0, 4.0, 4.0))))
     assert (np.diff(scores) > 0).all()
     return float(scores[upper : upper + 2].mean())
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from ubr.weights.body import body_boxes, series_box
+from ubr.weights.body import _opened, body_boxes, series_box, shown_boxes
 
 SPACING = (5.0, 1.5, 1.5)
 AIR, FAT, MUSCLE, LUNG, FOAM = -1000, -100, 40, -840, -920
@@ -192,3 +193,26 @@ def test_block_mean__is_that_of_each_block(steps: tuple[int, int]) -> None:
             )
             block = hu[:, rows][:, :, columns].astype(np.float64)
             np.testing.assert_array_equal(small[:, y, x], block.mean((1, 2)).astype(np.float32))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.97, 1.0])
+def test_opening__is_that_of_scipy(share: float) -> None:
+    mask = np.random.default_rng(0).random((4, 20, 31)) < share
+    expected = ndimage.binary_opening(mask, np.ones((1, 3, 3), bool))
+    np.testing.assert_array_equal(_opened(mask), expected)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_shown_boxes__are_the_union_with_both_neighbours(n: int) -> None:
+    rng = np.random.default_rng(n)
+    boxes = np.sort(rng.integers(1, 90, (n, 2, 2)), axis=2).reshape(n, 4).astype(np.int16)
+    boxes[n // 2 :: 4] = 0
+    for k, shown in enumerate(shown_boxes(boxes)):
+        near = boxes[max(0, k - 1) : k + 2]
+        near = near[near[:, 1] > 0]
+        union = (
+            [near[:, 0].min(), near[:, 1].max(), near[:, 2].min(), near[:, 3].max()]
+            if len(near)
+            else []
+        )
+        assert shown.tolist() == (union if boxes[k, 1] > 0 else [0] * 4)

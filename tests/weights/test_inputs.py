@@ -31,12 +31,12 @@ def test_to_input__windows_and_normalises_by_the_formula() -> None:
 
 
 def test_to_grid__keeps_a_slice_that_already_fits() -> None:
-    hu = torch.randint(-1024, 3071, (4, 32, 32), dtype=torch.int16)
-    assert torch.equal(InputSpec(size_px=32).to_grid(hu, (0.7, 0.7)), hu)
+    hu = np.random.default_rng(0).integers(-1024, 3071, (4, 32, 32)).astype(np.int16)
+    np.testing.assert_array_equal(InputSpec(size_px=32).to_grid(hu, (0.7, 0.7)), hu)
 
 
 def test_to_grid__a_slice_that_is_not_square_is_padded_with_air_not_stretched() -> None:
-    hu = torch.full((1, 32, 64), 40, dtype=torch.int16)
+    hu = np.full((1, 32, 64), 40, np.int16)
     grid = InputSpec(size_px=64).to_grid(hu, (1.0, 1.0))
     assert (
         (grid[0, 16:48] == 40).all()
@@ -48,11 +48,11 @@ def test_to_grid__a_slice_that_is_not_square_is_padded_with_air_not_stretched() 
 
 def test_to_grid__averages_when_it_shrinks() -> None:
     """Antialiased: one bright pixel in a field of 64 is not lost nor kept as it is."""
-    hu = torch.zeros(1, 128, 128, dtype=torch.int16)
+    hu = np.zeros((1, 128, 128), np.int16)
     hu[0, 64, 64] = 3000
     grid = InputSpec(size_px=16).to_grid(hu, (1, 1))
     assert 5 < grid.max() < 200
-    assert grid.float().mean().item() == pytest.approx(3000 / 128**2, abs=0.1)
+    assert grid.mean() == pytest.approx(3000 / 128**2, abs=0.1)
 
 
 @pytest.mark.parametrize(("field_mm", "expected"), [(64, (16, 48)), (16, (0, 64))])
@@ -60,9 +60,9 @@ def test_to_grid__mm_per_px_fixes_the_size_of_the_body(
     field_mm: int, expected: tuple[int, int]
 ) -> None:
     """A 32 mm square: half of a 64 mm field, and all of a 16 mm one (the rest is cut)."""
-    hu = torch.full((1, 40, 40), 40, dtype=torch.int16)
+    hu = np.full((1, 40, 40), 40, np.int16)
     grid = InputSpec(size_px=64, mm_per_px=field_mm / 64).to_grid(hu, (0.8, 0.8))
-    inside = (grid[0, 32] == 40).nonzero()[:, 0]
+    inside = np.flatnonzero(grid[0, 32] == 40)
     assert (int(inside[0]), int(inside[-1]) + 1) == expected
 
 
@@ -71,7 +71,7 @@ def boxes(*rows: tuple[int, int, int, int]) -> NDArray[np.int16]:
 
 
 def test_to_grid__body_field_shows_the_box_only() -> None:
-    hu = torch.full((2, 60, 60), -1000, dtype=torch.int16)
+    hu = np.full((2, 60, 60), -1000, np.int16)
     hu[:, 10:30, 20:50] = 40
     grid = InputSpec(size_px=30, field="body").to_grid(
         hu, (1, 1), boxes((10, 30, 20, 50), (10, 30, 20, 50))
@@ -80,7 +80,7 @@ def test_to_grid__body_field_shows_the_box_only() -> None:
     whole = InputSpec(size_px=60, field="body").to_grid(
         hu, (1, 1), boxes((0, 0, 0, 0), (0, 0, 0, 0))
     )  # no body was found: the whole slice
-    assert torch.equal(whole, hu)
+    np.testing.assert_array_equal(whole, hu)
     for given in (None, boxes((10, 30, 20, 50))):
         with pytest.raises(
             ValueError, match="field 'body' needs the body's box in each of the 2 slices"
@@ -93,7 +93,7 @@ def test_to_grid__beside_the_body_is_air() -> None:
 
     the arms go, the head, the shoulders and the field stay.
     """
-    hu = torch.full((6, 60, 60), -1000, dtype=torch.int16)
+    hu = np.full((6, 60, 60), -1000, np.int16)
     hu[:3, 20:40, 20:40] = 40
     hu[:3, 20:40, 2:12] = 50
     hu[3:, 20:40] = 60
@@ -110,13 +110,13 @@ def test_to_grid__beside_the_body_is_air() -> None:
 
 
 def test_to_grid__finer_grid_shows_the_same_field() -> None:
-    y, x = torch.meshgrid(torch.arange(80), torch.arange(80), indexing="ij")
-    hu = (600 * torch.sin(x / 9) * torch.cos(y / 13))[None].to(torch.int16)
+    y, x = np.mgrid[:80, :80]
+    hu = (600 * np.sin(x / 9) * np.cos(y / 13))[None].astype(np.int16)
     spec = InputSpec(size_px=32, mm_per_px=2.0)
     fine = spec.to_grid(hu, (1, 1), size_px=64)
-    halved = torch.nn.functional.avg_pool2d(fine[:, None].float(), 2)[:, 0]
-    coarse = spec.to_grid(hu, (1, 1)).float()
-    assert torch.corrcoef(torch.stack([halved.flatten(), coarse.flatten()]))[0, 1] > 0.999
+    halved = fine.reshape(1, 32, 2, 32, 2).mean(axis=(2, 4))
+    coarse = spec.to_grid(hu, (1, 1))
+    assert np.corrcoef(halved.ravel(), coarse.ravel())[0, 1] > 0.999
 
 
 def test_with_neighbours__are_so_far_above_and_below_in_mm() -> None:
@@ -125,20 +125,21 @@ def test_with_neighbours__are_so_far_above_and_below_in_mm() -> None:
     the channels are z - 3, z and z + 3, clipped at the ends.
     """
     z = np.array([0.0, 2.0, 4.0, 9.0, 12.0])
-    grid = torch.from_numpy(10 * z).to(torch.int16)[:, None, None].expand(5, 16, 16)
+    grid = np.broadcast_to((10 * z).astype(np.int16)[:, None, None], (5, 16, 16))
     assert InputSpec(size_px=16).with_neighbours(grid, z) is grid
     spec = InputSpec(
         size_px=16, neighbours_mm=3.0, window_hu=(0, 120), mean=(0, 0, 0), std=(1, 1, 1)
     )
     found = spec.with_neighbours(grid, z)
-    assert found.shape == (5, 3, 16, 16) and found.dtype == torch.int16
+    assert found.shape == (5, 3, 16, 16) and found.dtype == np.int16
     expected = np.stack([10 * (z + away).clip(0, 12) for away in (-3, 0, 3)], axis=1)
     np.testing.assert_array_equal(found[:, :, 3, 4], expected)
     torch.testing.assert_close(
-        spec.to_input(found)[:, :, 3, 4], torch.from_numpy(expected / 120).float()
+        spec.to_input(torch.from_numpy(found))[:, :, 3, 4], torch.from_numpy(expected / 120).float()
     )
+    alone = torch.from_numpy(grid.copy())
     torch.testing.assert_close(
-        spec.to_input(grid), spec.to_input(grid[:, None].expand(-1, 3, -1, -1))
+        spec.to_input(alone), spec.to_input(alone[:, None].expand(-1, 3, -1, -1))
     )
 
 
@@ -178,13 +179,13 @@ def test_spec__refuses(wrong: dict[str, object], reason: str) -> None:
 @pytest.mark.parametrize("n", [1, 16, 37])
 def test_to_grid__some_slices_at_a_time_equal_all_at_once(n: int, mm_per_px: float | None) -> None:
     rng = np.random.default_rng(n)
-    hu = torch.from_numpy(rng.integers(-1000, 1500, (n, 70, 90)).astype(np.int16))
+    hu = rng.integers(-1000, 1500, (n, 70, 90)).astype(np.int16)
     boxes = np.array([[5 + k % 3, 60, 10, 70 + k % 5] for k in range(n)], np.int16)
     boxes[n // 2] = (0, 0, 0, 0) if n > 1 else boxes[0]
     inputs = InputSpec(size_px=32, field="body", mm_per_px=mm_per_px)
     # Once more, on the whole series: air outside each body, then one crop, one call, one pad.
     top, bottom, left, right = series_box(boxes)
-    shown = hu.clone()
+    shown = torch.from_numpy(hu.copy())
     for plane, (y0, y1, x0, x1) in zip(shown, shown_boxes(boxes).tolist(), strict=True):
         outside = torch.ones_like(plane, dtype=torch.bool)
         outside[y0:y1, x0:x1] = False
@@ -198,19 +199,22 @@ def test_to_grid__some_slices_at_a_time_equal_all_at_once(n: int, mm_per_px: flo
     up, before = (32 - y) // 2, (32 - x) // 2
     small = F.pad(small, (before, 32 - x - before, up, 32 - y - up), value=-1024)
     found = inputs.to_grid(hu, (2.0, 1.5), boxes)
-    assert torch.equal(found, small[:, 0].round().to(torch.int16))
+    # PyTorch's number, rounded; it may be rounded the other way where it lies between two.
+    assert np.abs(found - small[:, 0].numpy()).max() <= 0.5 + 1e-3
     some = np.arange(0, n, 3)
-    assert torch.equal(inputs.to_grid(hu[some], (2.0, 1.5), boxes, slices=some), found[some])
+    np.testing.assert_array_equal(
+        inputs.to_grid(hu[some], (2.0, 1.5), boxes, slices=some), found[some]
+    )
 
 
 @pytest.mark.parametrize("neighbours", [None, 4.0, 7.5, 30.0])
 def test_with_neighbours__of_some_slices_needs_few_and_equals_all(neighbours: float | None) -> None:
     inputs = InputSpec(size_px=16, neighbours_mm=neighbours)
     z_mm = np.array([0, 2.5, 5, 7.5, 10, 15, 17.5, 20, 22.5, 25, 27.5, 30])
-    grid = torch.randint(-1000, 1000, (12, 16, 16), dtype=torch.int16)
+    grid = np.random.default_rng(0).integers(-1000, 1000, (12, 16, 16)).astype(np.int16)
     wanted = np.array([0, 4, 5, 11])
     needed = inputs.needed(z_mm, wanted)
     assert set(wanted) <= set(needed.tolist()) <= set(range(12))
     assert len(needed) == {None: 4, 4.0: 11, 7.5: 8, 30.0: 4}[neighbours]
     whole = inputs.with_neighbours(grid, z_mm)
-    assert torch.equal(inputs.with_neighbours(grid[needed], z_mm, wanted), whole[wanted])
+    np.testing.assert_array_equal(inputs.with_neighbours(grid[needed], z_mm, wanted), whole[wanted])

@@ -14,8 +14,8 @@ import torch
 from tests.made.networks import weights_of
 from ubr.weights import Regressor, runtimes
 from ubr.weights.common.execution import Runtime
-from ubr.weights.runtimes import chosen_runtime, cpu_streams, network_of, torch_threads
-from ubr.weights.scorer import score_series
+from ubr.weights.network import Chosen, cpu_streams, score_series
+from ubr.weights.runtimes import chosen_runtime, network_of, torch_threads
 
 CPU = torch.device("cpu")
 
@@ -85,7 +85,7 @@ def test_network__that_a_runtime_does_not_know_is_refused(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("runtime", ["openvino", pytest.param("onnx", marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("neighbours", [None, 7.0])
 def test_runtimes__give_torchs_scores_and_features(
-    runtime: runtimes.Chosen, neighbours: float | None
+    runtime: Chosen, neighbours: float | None
 ) -> None:
     for module in runtimes.NEEDS[runtime]:
         pytest.importorskip(module)
@@ -125,7 +125,8 @@ def test_streams__use_all_threads_of_torch(
     threads: int, streams: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert cpu_streams() == streams
+    assert cpu_streams(threads) == streams
+    assert network_of(regressor_of(), "torch").streams == streams[0]
 
 
 def test_openvino__sends_no_statistics_of_use() -> None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from tests.made.networks import weights_of
 from ubr.weights import Regressor, scorer
 from ubr.weights.body import body_boxes
-from ubr.weights.runtimes import Network, network_of
-from ubr.weights.scorer import filled, score_grid, score_series, score_slices
+from ubr.weights.network import Network, filled, score_series
+from ubr.weights.runtimes import network_of
+from ubr.weights.scorer import score_grid, score_slices
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_score_slices__resamples_and_adds_neighbours(regressor: Regressor) -> No
     for neighbours in (None, 7.0):
         inputs = replace(regressor.inputs, neighbours_mm=neighbours)
         one = Regressor(regressor.backbone, inputs, regressor.head).eval()
-        grid = inputs.to_grid(torch.from_numpy(hu), spacing[1:], body_boxes(hu, spacing))
+        grid = inputs.to_grid(hu, spacing[1:], body_boxes(hu, spacing))
         expected = score_grid(one, inputs.with_neighbours(grid, z_mm))
         np.testing.assert_array_equal(score_slices(one, hu, spacing, z_mm), expected)
         assert expected.shape == (4,)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import messages
+from .distribution import DISTRIBUTION
 from .notes import Note
 
 if TYPE_CHECKING:
@@ -47,10 +48,7 @@ def main(program: str, about: str, verbs: Mapping[str, Verb], argv: Sequence[str
         print(_list(program, about, verbs))
         return 0
     if words[0] == "--version":
-        from importlib.metadata import version
-
-        print(version("ubr-pretrain"))
-        return 0
+        return _show_version()
     if words[0] not in verbs:
         near = difflib.get_close_matches(words[0], verbs, n=1)
         nearest = f"; nearest: {near[0]}" if near else ""
@@ -58,6 +56,23 @@ def main(program: str, about: str, verbs: Mapping[str, Verb], argv: Sequence[str
         print(f"{program}: unknown verb {words[0]!r}; allowed: {allowed}{nearest}", file=sys.stderr)
         return 2
     return _run(f"{program} {words[0]}", verbs[words[0]], words[1:], debug)
+
+
+def main_of_one(program: str, verb: Verb, argv: Sequence[str] | None) -> int:
+    """Run a command without verbs. Returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--version"]:
+        return _show_version()
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    return _run(program, verb, words or ["--help"], debug)
+
+
+def _show_version() -> int:
+    from importlib.metadata import version
+
+    print(version(DISTRIBUTION))
+    return 0
 
 
 def _run(name: str, verb: Verb, words: Sequence[str], debug: bool) -> int:

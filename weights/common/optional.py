@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from .distribution import DISTRIBUTION
+
 
 def optional(module: str, *, extra: str, purpose: str) -> Any:
     """Import a module of an optional package.
@@ -23,5 +25,5 @@ def optional(module: str, *, extra: str, purpose: str) -> Any:
         if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
             raise  # the package is there, and something that it needs is not
         raise ValueError(
-            f'{purpose} needs {error.name}: pip install "ubr-pretrain[{extra}]"'
+            f'{purpose} needs {error.name}: pip install "{DISTRIBUTION}[{extra}]"'
         ) from None

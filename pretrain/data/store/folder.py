@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common import disk
-from ubr.weights.common.checksums import say_unverified
-
+from ....weights.common import disk
+from ....weights.common.checksums import say_unverified
 from ..tables import DamagedTable, read_table, write_table
 from ..volume import Series, Volume, shown
 from .catalog import (

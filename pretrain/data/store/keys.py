@@ -8,7 +8,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
-from ubr.weights.common import disk
+from ....weights.common import disk
 
 
 def hash_text(text: str, *, secret: bytes = b"", size: int = 8) -> str:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common import disk
-
+from ....weights.common import disk
 from .rows import StoreError
 
 _DAMAGED = (RuntimeError, ValueError, TypeError, SyntaxError, MemoryError, AttributeError)

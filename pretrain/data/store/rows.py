@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.weights.common.hu import HU_RANGE
-
+from ....weights.common.hu import HU_RANGE
 from ..digests import volume_digest
 from ..orient import check_spacing
 from ..volume import WARNINGS, UnusableError, Volume, check_positions

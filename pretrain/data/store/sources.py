@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ubr.weights.common import disk
-
+from ....weights.common import disk
 from ..tables import DamagedTable, read_table, write_table
 from ..volume import shown
 from .keys import hash_text

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from ubr.weights.common import disk
+from ....weights.common import disk
 
 _CRC32 = "crc32"
 

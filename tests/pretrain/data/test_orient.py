@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
 
 from ubr.pretrain.data import find
-from ubr.pretrain.data.orient import step_warnings
+from ubr.pretrain.data.orient import _between, step_warnings
 from ubr.pretrain.data.volume import UnusableError
 
 from ...made.dicom import Made, X, Y, Z, body, expected, places, write
@@ -152,6 +153,17 @@ def test_oblique_series_are_resampled_to_the_patients_axes(tmp_path: Path, axis:
     )
     assert soft.sum() > 1000
     assert np.abs(volume.hu[soft].astype(int) - expected()[soft]).max() <= 1
+
+
+def test_between_voxels__is_scipys_linear_interpolation() -> None:
+    rng = np.random.default_rng(0)
+    hu = rng.integers(-1000, 3000, (5, 12, 9)).astype(np.int16)
+    where = [rng.uniform(-0.5, side - 0.5, (30, 40)) for side in hu.shape]
+    where[0][:3], where[1][2:5], where[2][4:6] = 4.0, 11.0, 0.0
+    expected = map_coordinates(hu.astype(float), where, order=1, mode="constant", cval=-1024)
+    assert np.abs(_between(hu, where) - expected).max() <= 0.5 + 1e-9
+    single = map_coordinates(hu[:1].astype(float), [where[0] * 0, *where[1:]], order=1, cval=-1024)
+    assert np.abs(_between(hu[:1], [where[0] * 0, *where[1:]]) - single).max() <= 0.5 + 1e-9
 
 
 def test_two_degrees_are_left_alone(tmp_path: Path) -> None:

@@ -54,9 +54,9 @@ def test_score__a_folder_of_scores_gives_the_tables_of_scans(
 def test_score__again_takes_no_scan_and_no_network(
     world: Path, regions: Regions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ubr.pretrain.scores import adding
+    from ubr.weights import runtimes
 
-    monkeypatch.delattr(adding, "network_of")
+    monkeypatch.delattr(runtimes, "network_of")
     score(world / "w.safetensors", [world / "whole"], tmp_path / "again", regions=regions)
     with pytest.raises(ValueError, match="was begun with regions"):
         score(world / "w.safetensors", [world / "whole"], tmp_path / "again")

@@ -25,10 +25,9 @@ from ubr.pretrain.data.scans import scans_of
 from ubr.pretrain.data.store.values import write_values
 from ubr.pretrain.reading.classifier import Classifier
 from ubr.pretrain.reading.regions import Level, Regions
-from ubr.pretrain.scores import adding
 from ubr.pretrain.scores.read import read_features, read_slices, usual_axis
 from ubr.pretrain.scores.scoring import score, share
-from ubr.weights import Regressor, Weights
+from ubr.weights import Regressor, Weights, runtimes
 from ubr.weights.common import pool
 from ubr.weights.common.stored import values_sha256
 from ubr.weights.common.working import Working
@@ -365,7 +364,7 @@ def test_score__threads_that_read_a_store_change_no_byte(
 def test_runtime__that_is_not_equal_is_left_and_said(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ready, asked = adding.network_of, []
+    ready, asked = runtimes.network_of, []
 
     def unequal(regressor: Any, runtime: str, **options: Any) -> Any:
         asked.append(runtime)
@@ -373,8 +372,8 @@ def test_runtime__that_is_not_equal_is_left_and_said(
             raise ValueError("scores under runtime 'openvino' differ by 3; use 'torch'")
         return ready(regressor, runtime, **options)
 
-    monkeypatch.setattr(adding, "network_of", unequal)
-    monkeypatch.setattr(adding, "chosen_runtime", lambda *_: "openvino")
+    monkeypatch.setattr(runtimes, "network_of", unequal)
+    monkeypatch.setattr(runtimes, "chosen_runtime", lambda *_: "openvino")
     scored = run(world, tmp_path / "s")
     assert asked == ["openvino", "torch"] and scored.runtime == "torch"
     assert "differ by 3; torch was used" in scored.table() and "by torch" in scored.table()
@@ -395,7 +394,7 @@ def test_runtime__of_a_folder_stays_when_it_is_resumed(
         run(world, tmp_path / "s", runtime="onnx")
     # As an earlier version began it.
     (tmp_path / "s" / "settings.json").write_text(json.dumps(settings))
-    monkeypatch.setattr(adding, "chosen_runtime", lambda choice, *_: choice)  # "auto" would fail
+    monkeypatch.setattr(runtimes, "chosen_runtime", lambda choice, *_: choice)  # "auto" would fail
     scored = run(world, tmp_path / "s")
     assert scored.already == 2 and scored.runtime == "torch"
     assert run(world, tmp_path / "s").runtime == "torch"

@@ -226,19 +226,27 @@ def annotate(options: Options, words: Sequence[str]) -> None:
     from ..uses.annotation import annotate
 
     options.description = (
-        "Report the body parts and landmarks of a DICOM series as a DICOM Structured Report, in "
-        "a new folder. The series is only read. The report belongs to the study and names its "
-        "patient."
+        "Report the body parts and landmarks of DICOM series as DICOM Structured Reports, in a new "
+        "folder. The series are only read. A report belongs to the study and names its patient."
     )
-    options.add_argument("folder", metavar="DICOM_FOLDER", help="the files of one series")
+    options.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="files and folders with DICOM series, searched to any depth; each series has a report "
+        "of its own",
+    )
     options.add_argument("--weights", required=True, metavar="FILE", help=WEIGHTS)
     options.add_argument("--regions", metavar="FILE", help=REGIONS)
     options.add_argument(
-        "--out", required=True, metavar="FOLDER", help="a new folder for sr.dcm and copies/"
+        "--out",
+        required=True,
+        metavar="FOLDER",
+        help="a new folder for sr.dcm and copies/; of several series each has a folder in it",
     )
     options.add_argument(
         "--copies",
         action="store_true",
         help="also copy the images, as a new series with BodyPartExamined set",
     )
-    show(annotate(**options.read(words)).line())
+    show(annotate(**options.read(words)).table())

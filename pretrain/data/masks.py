@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ class MaskGrid:
     it (`--ml`).
     """
 
-    values: NDArray[np.generic]
+    values: NDArray[Any]
     lps: NDArray[np.float64]
     names: Mapping[int, str]
 

@@ -187,10 +187,11 @@ def _labels(
 ) -> LabelsOf:
     if (labels is None) == (from_masks is None):
         raise ValueError("labels come from a table or `from_masks`; give one of the two")
-    if labels is not None and mask_names is not None:
-        raise ValueError("`mask_names` names masks; give `from_masks`")
-    if from_masks is not None:
+    if labels is None:
+        assert from_masks is not None
         return mask_labels(from_masks, scores, mask_names).labelled
+    if mask_names is not None:
+        raise ValueError("`mask_names` names masks; give `from_masks`")
     return partial(read_labels, labels)
 
 

@@ -59,7 +59,6 @@ BORDERS = ("vertex", "mandible", "lung_apex", "liver_dome", "iliac_crest", "isch
 PARTS = ("head", "neck", "chest", "abdomen", "pelvis", "thigh")
 """The parts between the borders."""
 REMEDY = "give the columns landmark, mask, end"
-NAMING = "call each folder of masks like the file or folder of its scan"
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,8 @@ def mask_labels(
         raise ValueError(f"{scores} keeps no paths, which `from_masks` needs; score `with_paths`")
     if not Path(folder).is_dir():
         raise ValueError(f"{folder} is no folder; give one with masks for `from_masks`")
-    cases = _cases(Path(folder), rules, {Path(path) for path in paths.values() if path})
+    scans = {Path(path).resolve() for path in paths.values() if path}
+    cases = _cases(Path(folder), rules, scans)
     if not cases:
         raise ValueError(f"{folder} holds no NIfTI masks called as {', '.join(_masks(rules)[:3])}")
     fitting = _fitting(cases, paths)
@@ -144,7 +144,7 @@ def mask_labels(
             marks.pop(key, None)
             why[str(error)] += 1
     if lone := len(cases) - sum(map(len, fitting.values())):
-        why[f"they fit no scan, or several; {NAMING}"] += lone
+        why["they fit no scan, or several; call their folder like that of the scan"] += lone
     said = "; ".join(f"{count} of {len(cases)}: {reason}" for reason, count in why.items())
     if not any(math.isfinite(mm) for one in marks.values() for mm in one.values()):
         raise ValueError(f"{folder}: no masks give a landmark ({said or 'all are empty or cut'})")
@@ -201,7 +201,9 @@ class _Case:
 def _cases(folder: Path, rules: Rules, scans: set[Path]) -> list[_Case]:
     wanted, found = set(_masks(rules)), []
     for place in sorted({path.parent for path in folder.rglob("*") if mask_name(path)}):
-        files = sorted(path for path in place.iterdir() if mask_name(path) and path not in scans)
+        files = sorted(
+            path for path in place.iterdir() if mask_name(path) and path.resolve() not in scans
+        )
         names = place.relative_to(folder).parts or (folder.resolve().name,)
         single = tuple(path for path in files if mask_name(path) in wanted)
         if single:
@@ -212,16 +214,23 @@ def _cases(folder: Path, rules: Rules, scans: set[Path]) -> list[_Case]:
 
 
 def _fitting(cases: Sequence[_Case], paths: Mapping[str, str]) -> dict[str, list[_Case]]:
-    """The cases of each series: its path holds a name that only they have among the cases."""
-    common = Counter(name for case in cases for name in {*case.names})
+    """The cases of each series: its path holds their names.
+
+    A name that comes up in different folders, such as `ct` or `segmentations`, tells nothing.
+    """
+    above: dict[str, set[tuple[str, ...]]] = {}
+    for case in cases:
+        for k, name in enumerate(case.names):
+            above.setdefault(name, set()).add(case.names[:k])
     called = {
         key: {key, mask_name(Path(path)) or Path(path).name, *Path(path).parts}
         for key, path in paths.items()
     }
     found: dict[str, list[_Case]] = {}
     for case in cases:
-        own = [name for name in case.names if common[name] == 1] or case.names
-        keys = {key for key, names in called.items() if names & {*own}}
+        own = [name for name in case.names if len(above[name]) == 1]
+        fits = [{key for key, names in called.items() if name in names} for name in own]
+        keys = set.intersection(*(filter(None, fits))) if any(fits) else set()
         if len(keys) == 1:
             found.setdefault(keys.pop(), []).append(case)
     return found
@@ -315,9 +324,10 @@ class _Placed:
     @cached_property
     def affine(self) -> NDArray[np.float64]:
         """`[4, 4]`, from the indices of the masks to column, row and mm below the first slice."""
-        below = [[0, 0, 0, 1]]
-        place = np.vstack([self.volume.place, below])
-        return np.asarray(np.linalg.inv(place) @ np.vstack([self.grid.lps, below]))
+        below, place = [0, 0, 0, 1], self.volume.place
+        assert place is not None  # `_volume` sees to it
+        lps = np.vstack([self.grid.lps, below])
+        return np.asarray(np.linalg.inv(np.vstack([place, below])) @ lps)
 
     def extent(self, label: int | None) -> _Extent | None:
         """Raises `UnusableError` where the masks do not lie in the scan."""

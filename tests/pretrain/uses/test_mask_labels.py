@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,37 @@ def test_marks__masks_beside_the_scan_or_without_one_are_told(
     save_masks(tmp_path / "unknown", masks, far)
     with pytest.warns(Note, match="1 of 3: masks lie beside .*; 1 of 3: they fit no scan"):
         assert set(marks_of(world, tmp_path)) == {"whole"}
+
+
+@pytest.mark.parametrize(
+    ("names", "scan"),
+    [
+        ("whole", "whole"),
+        ("whole/segmentations", "whole"),
+        ("whole/ct", "whole"),  # a name that all scans have
+        ("site/whole/total", "whole"),
+        ("unknown/ct", ""),
+        ("ct", ""),
+    ],
+)
+def test_marks__masks_belong_to_the_scan_that_has_their_folders_name(
+    world: Path,
+    computed: dict[str, tuple[Phantom, Masks]],
+    tmp_path: Path,
+    names: str,
+    scan: str,
+) -> None:
+    made, masks = computed["whole"]
+    save_masks(tmp_path / "masks" / names, {LIVER: masks[LIVER]}, affine(made))
+    for name in ("segmentations", "ct", "total"):  # of another scan
+        trunk, others = computed["trunk"]
+        save_masks(tmp_path / "masks" / "trunk" / name, {HIP: others[HIP]}, affine(trunk))
+    with warnings.catch_warnings(action="ignore"):
+        found = marks_of(world, tmp_path / "masks")
+    assert {name for name, marks in found.items() if "liver_dome" in marks} == {
+        *filter(None, [scan])
+    }
+    assert "iliac_crest" in found["trunk"]
 
 
 def test_marks__one_file_of_labels_named_in_its_header_or_by_the_user(

@@ -147,9 +147,7 @@ def calibrate(
     if scale is not None:
         check_scale(labelled, landmarks, scale)
     classifier, by_features = _by_features(labelled, order, scores) if features else (None, None)
-    by_thresholds = _held_out(
-        labelled, order, lambda one, others: _by_thresholds(one, others, order)
-    )
+    by_thresholds = _held_out(labelled, order, partial(_by_thresholds, order=order))
     regions = Regions(
         weights_sha256,
         order,
@@ -160,9 +158,6 @@ def calibrate(
         pairs_mm(labelled),
         axis,
     )
-    by_scores = None
-    if axis == "position":
-        by_scores = _levels(_labelled(scores, labels_of, "score")[0], order)
     return Calibrated(
         regions.save(out),
         regions,
@@ -171,7 +166,7 @@ def calibrate(
         _mean(by_thresholds),
         len(by_thresholds),
         by_features,
-        by_scores,
+        _levels(_labelled(scores, labels_of, "score")[0], order) if axis == "position" else None,
     )
 
 

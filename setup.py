@@ -26,7 +26,8 @@ setup(
     ],
     package_data={
         "ubr.pretrain.uses.audit": ["*.html", "*.css", "*.js"],
-        "ubr.pretrain.uses.report": ["*.html", "*.css", "*.js"],
+        "ubr.pretrain.uses.pages": ["*.html", "*.css", "*.js"],
+        "ubr.pretrain.uses.report": ["*.html", "*.js"],
         "ubr.weights": ["packaged/*"],
         "ubr.weights.exports": ["licences/*.txt"],
     },

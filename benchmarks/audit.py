@@ -19,8 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.common.archives import Truth, archive
-from benchmarks.common.commandline import new_parser
-from benchmarks.common.computed_regions import LABELLED, learned_regions
+from benchmarks.common.computed_regions import LABELLED, computed_parser, learned_regions
 from benchmarks.common.intervals import wilson
 from benchmarks.common.machine import provenance
 from benchmarks.common.rows import append
@@ -176,14 +175,9 @@ def _ends(pairs: Sequence[Pair]) -> list[dict[str, object]]:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
-    parser = new_parser(__doc__)
-    parser.add_argument(
-        "--weights", type=Path, required=True, help="trained on phantoms of other seeds"
-    )
-    parser.add_argument("--work", type=Path, required=True, help="folder for the archive")
+    parser = computed_parser(__doc__, 70_000)
     parser.add_argument("--series", type=int, default=60)
     parser.add_argument("--every-mm", type=float, default=EVERY_MM, metavar="MM")
-    parser.add_argument("--seed", type=int, default=70_000, help="of the first patient")
     return parser.parse_args(argv)
 
 

@@ -20,8 +20,7 @@ import numpy as np
 from pydicom.uid import generate_uid
 
 from benchmarks.common.archives import PARTS, Rng, borders_mm, write_series
-from benchmarks.common.commandline import new_parser
-from benchmarks.common.computed_regions import learned_regions
+from benchmarks.common.computed_regions import computed_parser, learned_regions
 from benchmarks.common.intervals import wilson
 from benchmarks.common.machine import provenance
 from benchmarks.common.rows import append
@@ -129,13 +128,8 @@ def _series(
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
-    parser = new_parser(__doc__)
-    parser.add_argument(
-        "--weights", type=Path, required=True, help="trained on phantoms of other seeds"
-    )
-    parser.add_argument("--work", type=Path, required=True, help="folder for the studies")
+    parser = computed_parser(__doc__, 90_000)
     parser.add_argument("--studies", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=90_000, help="of the first patient")
     return parser.parse_args(argv)
 
 

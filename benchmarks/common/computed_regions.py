@@ -1,19 +1,34 @@
-"""Regions of weights that know computed CT, learned from a few computed patients."""
+"""Programs that judge audits of computed CT: their options, and the regions that they need.
+
+The weights know computed CT, and the regions are learned from a few computed patients.
+"""
 
 from __future__ import annotations
 
+import argparse
 import csv
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.common.archives import computed, write_series
+from benchmarks.common.commandline import new_parser
 from ubr.pretrain.phantom.scan import image
 from ubr.pretrain.scores.scoring import score
 from ubr.pretrain.uses.calibration import calibrate
 
 LABELLED = 12
 """Patients that are labelled."""
+
+
+def computed_parser(about: str | None, seed: int) -> argparse.ArgumentParser:
+    """A parser of what these programs share. seed: the first patient's, by default."""
+    parser = new_parser(about)
+    trained = "trained on phantoms of other seeds"
+    parser.add_argument("--weights", type=Path, required=True, help=trained)
+    parser.add_argument("--work", type=Path, required=True, help="folder for what is computed")
+    parser.add_argument("--seed", type=int, default=seed, help="of the first patient")
+    return parser
 
 
 def learned_regions(weights: Path, folder: Path, seed: int) -> Path:

@@ -32,39 +32,53 @@ def score_scan(weights: Weights, source: str | Path) -> tuple[Series, Volume, ND
     Where slices are missing or the header is damaged, a warning says so.
 
     Raises:
-        ValueError: none or several series, or one in which no level can be looked for: fewer than
-            three slices, no body, scores that are constant or fall towards the feet.
+        ValueError: none or several series, or one in which no level can be looked for
+            (`score_series`).
+    """
+    series = find_one(source)
+    return (series, *score_series(weights, series, str(source)))
+
+
+def score_series(
+    weights: Weights, series: Series, called: str
+) -> tuple[Volume, NDArray[np.float64]]:
+    """The volume of a series, and the score of each slice; see `score_scan`.
+
+    called: what the series is called in warnings and errors.
+
+    Raises:
+        ValueError: no level can be looked for in it: fewer than three slices, no body, scores that
+            are constant or fall towards the feet.
     """
     from ...weights import Regressor
     from ...weights.common.devices import to_device
     from ...weights.scorer import score_slices
 
-    series = find_one(source)
     volume = read_volume(series)
     for warning in volume.warnings:
         if warning.startswith(TROUBLE):
-            note(f"{source}: {warning}")
+            note(f"{called}: {warning}")
     if len(volume.hu) < 3:
         raise ValueError(
-            f"{source} has {len(volume.hu)} slices; a level is looked for in at least three"
+            f"{called} has {len(volume.hu)} slices; a level is looked for in at least three"
         )
     if not body_boxes(volume.hu, volume.spacing_mm).any():
-        raise ValueError(f"{source} shows no body in any of its {len(volume.hu)} slices")
+        raise ValueError(f"{called} shows no body in any of its {len(volume.hu)} slices")
     regressor = Regressor.from_weights(weights).eval()
     to_device(regressor, "auto")
     scores = score_slices(regressor, volume.hu, volume.spacing_mm, volume.z_mm).astype(np.float64)
     r = pearson_r(scores, volume.z_mm)
     if math.isnan(r):
         raise ValueError(
-            f"all {len(scores)} slices of {source} have the same score, {scores[0]:g}: these "
+            f"all {len(scores)} slices of {called} have the same score, {scores[0]:g}: these "
             "weights cannot tell them apart"
         )
     if r <= 0:
         raise ValueError(
-            f"the scores of {source} fall towards the feet (r {r:.2f}): it lies upside-down, or "
+            f"the scores of {called} fall towards the feet (r {r:.2f}): it lies upside-down, or "
             "these weights do not know its kind"
         )
-    return series, volume, scores
+    return volume, scores
 
 
 def read_by(

@@ -1,16 +1,18 @@
-"""Writing what scores say of a DICOM series as DICOM: a Structured Report of its parts and
-landmarks, and copies that name the body part.
+"""Writing what scores say of DICOM series as DICOM: a Structured Report of the parts and landmarks
+of each, and copies that name the body part.
 
 **A report identifies the patient.** DICOM files it in the study that it is about. So it repeats the
 study's patient and the UIDs of the images, and so do the copies. Everything is written to a new
-folder; the series itself is only read. Writing needs highdicom (the extra `[dicom]`).
+folder; the series themselves are only read. Writing needs highdicom (the extra `[dicom]`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
-from dataclasses import dataclass
+import shutil
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +23,14 @@ from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import whole
 from ubr.weights.common.optional import optional
 
-from ..data.dicom.images import images_of
-from ..data.find import find_one, silence
+from ..data.dicom.images import SliceImage, images_of
+from ..data.find import silence
+from ..data.scans import UnreadScan, scans_of
+from ..data.volume import Series
 from ..reading.chosen import chosen_regions
 from ..reading.curve import passage
 from ..reading.regions import BODY_PART_EXAMINED, Regions
-from ..scores.single import read_by, score_scan
+from ..scores.single import read_by, score_series
 from .dicom_copies import write_copies
 from .dicom_report import structured_report
 
@@ -38,15 +42,16 @@ TERMS = {term: set(parts) for parts, term in BODY_PART_EXAMINED.items()}
 
 
 @dataclass(frozen=True)
-class Annotated:
-    """What `annotate` wrote.
+class Report:
+    """What is reported of a series.
 
-    folder: with sr.dcm, and copies/ if asked for. parts: those that the series covers. landmarks:
-    those that it shows. body_part: the term proposed for BodyPartExamined, "" where DICOM has none.
-    stated: the term in the files, "" where there is none or it is not one of `TERMS`.
-    copies: number of images copied.
+    series: its key. folder: with sr.dcm, and copies/ if asked for. parts: those that the series
+    covers. landmarks: those that it shows. body_part: the term proposed for BodyPartExamined, ""
+    where DICOM has none. stated: the term in the files, "" where there is none or it is not one of
+    `TERMS`. copies: number of images copied.
     """
 
+    series: str
     folder: Path
     parts: tuple[str, ...]
     landmarks: tuple[str, ...]
@@ -67,31 +72,57 @@ class Annotated:
         return f"{self.folder}: sr.dcm ({what}); {proposed}; {self.copies} images copied"
 
 
+@dataclass(frozen=True)
+class Annotated:
+    """What `annotate` wrote.
+
+    folder: of all reports. reports: in the order of the files. left_out: of the series without a
+    report, the key and the reason.
+    """
+
+    folder: Path
+    reports: tuple[Report, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    def table(self) -> str:
+        """A line for each report; of many their number, and why others have none."""
+        if len(self.reports) + len(self.left_out) == 1:
+            return self.reports[0].line()
+        lines = [
+            f"{len(self.reports):,} of {len(self.reports) + len(self.left_out):,} series reported "
+            f"on; in {self.folder}"
+        ]
+        terms = Counter(one.body_part or "no term of DICOM" for one in self.reports)
+        lines += [f"{count:7,}  {term}" for term, count in terms.most_common()]
+        return "\n".join([*lines, *(f"{key:16}  left out: {why}" for key, why in self.left_out)])
+
+
 @claiming("out")
 def annotate(
-    folder: str | os.PathLike[str],
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     weights: str | Path | Weights,
     regions: str | Path | Regions | None,
     out: str | os.PathLike[str],
     *,
     copies: bool,
 ) -> Annotated:
-    """Write a Structured Report of the body parts and landmarks of a DICOM series.
+    """Write a Structured Report of the body parts and landmarks of each DICOM series.
 
     It repeats the study's patient, as DICOM requires.
 
     Args:
-        folder: the folder with the files of one series, which stay as they are.
+        sources: files and folders with DICOM series, which stay as they are.
         weights: a file that `fit` wrote, or "released".
         regions: a file that `calibrate` wrote for these weights; None for released weights, which
             bring their own.
-        out: a new folder for sr.dcm and copies/.
+        out: a new folder for sr.dcm and copies/ of one series; of several, each has a folder in
+            it, called by its key.
         copies: also write copies of the images, in a new series, with BodyPartExamined set; pixels
             as they are.
 
     Raises:
-        ValueError: highdicom is not installed, the series is not DICOM or cannot be reported on, or
-            `out` exists.
+        ValueError: highdicom is not installed, no series is DICOM or can be reported on, or `out`
+            exists. Of several series those without a report are left out.
     """
     from ubr.weights import load
 
@@ -105,16 +136,50 @@ def annotate(
         raise ValueError(
             "a report needs `regions`, which calibrate makes; only released weights bring their own"
         )
-    if find_one(Path(folder)).kind != "dicom":
-        raise ValueError(f"{folder} is not DICOM; a report belongs to a DICOM study")
-    series, volume, scores = score_scan(weights, Path(folder))
+    given = [sources] if isinstance(sources, str | os.PathLike) else sources
+    found = scans_of([Path(source) for source in given]).unread
+    reports, left_out = [], []
+    with whole(target) as part:
+        part.mkdir()
+        for unread in found:
+            alone = len(found) == 1
+            called = str(given[0]) if alone else f"series {unread.key}"
+            folder = part if alone else part / unread.key
+            try:
+                report = _report(unread, called, weights, regions, folder, copies=copies)
+            except ValueError as error:
+                if alone:
+                    raise
+                shutil.rmtree(folder, ignore_errors=True)
+                left_out.append((unread.key, str(error)))
+                continue
+            reports.append(replace(report, folder=target if alone else target / unread.key))
+        if not reports:
+            raise ValueError(f"none of {len(found)} series has a report: {left_out[0][1]}")
+    return Annotated(target, tuple(reports), tuple(left_out))
+
+
+def _report(
+    unread: UnreadScan,
+    called: str,
+    weights: Weights,
+    regions: Regions,
+    folder: Path,
+    *,
+    copies: bool,
+) -> Report:
+    """Write the report of one series, which is named `called` in errors."""
+    if not isinstance(unread.origin, Series) or unread.origin.kind != "dicom":
+        raise ValueError(f"{called} is not DICOM; a report belongs to a DICOM study")
+    volume, scores = score_series(weights, unread.origin, called)
     levels = read_by(regions, scores, volume.z_mm)
-    images = images_of(series, volume.place, volume.z_mm)
+    images = images_of(unread.origin, volume.place, volume.z_mm)
+    _check_images(images)
     parts = _slices_of_parts(regions, levels, volume.z_mm)
     landmarks = _slices_of_landmarks(regions, levels, volume.z_mm)
     if not parts and not landmarks:
         raise ValueError(
-            f"{folder} shows none of the parts and landmarks of the regions, so there is nothing "
+            f"{called} shows none of the parts and landmarks of the regions, so there is nothing "
             "to report"
         )
     body_part = regions.summary(levels, volume.z_mm).get("body_part_examined", "")
@@ -124,12 +189,24 @@ def annotate(
     if copies:
         _check_term(body_part, stated, parts)
     copied = list(dict.fromkeys(image.path for image in images)) if copies else []
-    with whole(target) as part, silence():  # highdicom logs names that it finds odd
-        part.mkdir()
+    with silence():  # highdicom logs names that it finds odd
         report = structured_report(images, parts, landmarks, volume.z_mm, scores, weights)
-        report.save_as(part / "sr.dcm", enforce_file_format=True)
-        write_copies(copied, body_part, part / "copies")
-    return Annotated(target, tuple(parts), tuple(landmarks), body_part, stated, len(copied))
+        folder.mkdir(exist_ok=True)
+        report.save_as(folder / "sr.dcm", enforce_file_format=True)
+        write_copies(copied, body_part, folder / "copies")
+    return Report(
+        unread.key, folder, tuple(parts), tuple(landmarks), body_part, stated, len(copied)
+    )
+
+
+def _check_images(images: Sequence[SliceImage]) -> None:
+    """Raise `ValueError` where a reference would not tell which image is meant."""
+    names = {(str(image.header.SOPInstanceUID), image.frame) for image in images}
+    if len(names) < len(images):
+        raise ValueError(
+            f"{len(images)} images of the series have {len(names)} SOPInstanceUIDs, so a report "
+            "cannot tell them apart; give each its own"
+        )
 
 
 def _slices_of_parts(

@@ -1,12 +1,14 @@
 """Calibration: from a few labelled volumes to thresholds between parts and levels of landmarks.
 
-Two volumes suffice for thresholds; intervals need more.
+Labels are made by hand, or come from masks of organs. Two volumes suffice for thresholds; intervals
+need more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from ubr.weights.common.claims import claiming
 from ..reading.classifier import Classifier, fit_classifier
 from ..reading.context import MM_PER_UNIT, Axis
 from ..reading.contradictions import check_parts, check_scale, order_of_parts
+from ..reading.curve import Curve
 from ..reading.intervals import highest_coverage
 from ..reading.labelled import (
     Labelled,
@@ -31,6 +34,7 @@ from ..reading.parts import classify, thresholds
 from ..reading.regions import Level, Regions
 from ..scores.read import read_curves, read_features, usual_axis
 from .labels import read_labels
+from .mask_labels import mask_labels
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,11 @@ class Calibrated:
 @claiming("out")
 def calibrate(
     scores: str | Path,
-    labels: str | Path,
+    labels: str | Path | None,
     out: str | Path,
     *,
+    from_masks: str | Path | None = None,
+    mask_names: str | Path | None = None,
     parts: Sequence[str] | None = None,
     scale: tuple[str, str] | None = None,
     features: bool = False,
@@ -109,7 +115,12 @@ def calibrate(
     Args:
         scores: a folder that `score` wrote.
         labels: a CSV file with the columns series, index, and part, landmark or both; an index is a
-            slice or a range such as 12-57.
+            slice or a range such as 12-57. None with `from_masks`.
+        from_masks: in place of labels, a folder with masks of organs and bones of the scored scans:
+            for each scan a folder of NIfTI files called as TotalSegmentator calls them, or one file
+            of numbered labels. The folder is called like the scan. The scores must keep paths.
+        mask_names: for masks that are called otherwise, a CSV file with the columns landmark, mask,
+            end (top, bottom or middle).
         out: a new file, regions.json.
         parts: the parts from superior to inferior; by default the labelled ones in the order of
             their median scores.
@@ -121,23 +132,22 @@ def calibrate(
 
     Raises:
         ValueError: no scores, or none of the features or positions asked for; labels that name
-            what the scores lack, contradict each other or leave a part out; scores that are
-            constant.
+            what the scores lack, contradict each other or leave a part out; neither labels nor
+            masks, or both; masks that fit no scan or give no landmark; scores that are constant.
     """
     if Path(out).exists():
         raise ValueError(f"{out} exists; give a new `out`")
     check_choice("axis", axis, Axis | None)
     axis = axis or usual_axis(scores)
-    labelled, weights_sha256 = _labelled(scores, labels, axis)
+    labels_of = _labels(scores, labels, from_masks, mask_names)
+    labelled, weights_sha256 = _labelled(scores, labels_of, axis)
     order = order_of_parts(labelled, parts)
     check_parts(labelled, order)
     landmarks = _landmarks(labelled)
     if scale is not None:
         check_scale(labelled, landmarks, scale)
     classifier, by_features = _by_features(labelled, order, scores) if features else (None, None)
-    by_thresholds = _held_out(
-        labelled, order, lambda one, others: _by_thresholds(one, others, order)
-    )
+    by_thresholds = _held_out(labelled, order, partial(_by_thresholds, order=order))
     regions = Regions(
         weights_sha256,
         order,
@@ -148,9 +158,6 @@ def calibrate(
         pairs_mm(labelled),
         axis,
     )
-    by_scores = None
-    if axis == "position":
-        by_scores = _levels(_labelled(scores, labels, "score")[0], order)
     return Calibrated(
         regions.save(out),
         regions,
@@ -159,14 +166,34 @@ def calibrate(
         _mean(by_thresholds),
         len(by_thresholds),
         by_features,
-        by_scores,
+        _levels(_labelled(scores, labels_of, "score")[0], order) if axis == "position" else None,
     )
 
 
-def _labelled(scores: str | Path, labels: str | Path, axis: Axis) -> tuple[list[Labelled], str]:
+LabelsOf = Callable[[Mapping[str, Curve]], list[Labelled]]
+"""Labels, once the curves are known."""
+
+
+def _labels(
+    scores: str | Path,
+    labels: str | Path | None,
+    from_masks: str | Path | None,
+    mask_names: str | Path | None,
+) -> LabelsOf:
+    if (labels is None) == (from_masks is None):
+        raise ValueError("labels come from a table or `from_masks`; give one of the two")
+    if labels is None:
+        assert from_masks is not None
+        return mask_labels(from_masks, scores, mask_names).labelled
+    if mask_names is not None:
+        raise ValueError("`mask_names` names masks; give `from_masks`")
+    return partial(read_labels, labels)
+
+
+def _labelled(scores: str | Path, labels_of: LabelsOf, axis: Axis) -> tuple[list[Labelled], str]:
     """The labelled volumes as told by scores or positions, and the digest of the weights."""
     curves, weights_sha256 = read_curves(scores, axis)
-    labelled = read_labels(labels, curves)
+    labelled = labels_of(curves)
     if np.ptp(np.concatenate([one.curve.scores for one in labelled])) == 0:
         raise ValueError(
             "the labelled volumes have one and the same score everywhere, so it tells nothing "

@@ -1,10 +1,11 @@
 """The best series of each study for a range of the body, from the rows of an audit.
 
-Series are compared by, in this order: how much of the range they show; severe faults (missing
-slices, slices out of order, reversed, no body that is known); the kernel, if one is asked for;
-whether an end of the range is not surely inside; uneven steps; the distance of slices; other
-faults; the thickness of slices. Lengths that differ by less than 20 mm are equal: scores err as
-much.
+Series are compared by, in this order: how much of the range they show, with a margin at both ends;
+severe faults (missing slices, slices out of order, reversed, no body that is known); the kernel, if
+one is asked for; uneven steps; the distance of slices; other faults; whether an end of the range is
+not surely inside; the thickness of slices. Lengths that differ by less than 20 mm are equal: scores
+err as much. A series that ends at the very end of the range may for the same reason lack some of
+it, hence the margin.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ Kernel = Literal["soft", "sharp"]
 Covers = Literal["yes", "unsure", "partly", "no"]
 SAME_MM = 20.0
 """Lengths of a range that differ by less are told by the scores' errors."""
+MARGIN_MM = 10.0
+"""Of what lies beyond an end of the range as much counts as if it were wanted."""
 SEVERE = {"reversed", "gap", "glued", "swapped", "repeated", "out_of_range", "spacing"}
 """Findings that come before the distance of slices; "abnormal" may be what was looked for."""
 
@@ -155,8 +158,8 @@ def _best(
 ) -> Chosen:
     """The best series of a study."""
     candidates = _candidates(rows, parts)
-    most = max(one.mm for one in candidates)
-    first, *others = sorted(candidates, key=lambda one: [*one.rank(kernel, most).values()])
+    least = min(one.lacks_mm for one in candidates)
+    first, *others = sorted(candidates, key=lambda one: [*one.rank(kernel, least).values()])
     if first.covers == "no" or (first.covers == "partly" and not partial):
         shown = f"; {first.key} shows {first.mm:.0f} mm" if first.mm else ""
         reason = f"no series shows {' and '.join(parts)}{shown}"
@@ -168,7 +171,7 @@ def _best(
         first.covers,
         first.has(),
         second.key if second else "",
-        second.lacks(first, kernel, most) if second else "",
+        second.lacks(first, kernel, least) if second else "",
         str(first.row.get("path") or ""),
     )
 
@@ -179,14 +182,32 @@ def _candidates(rows: Sequence[Row], parts: Sequence[str]) -> list[_Candidate]:
     One that shows as much of the range as another that shows all, but for the error of scores, is
     not surely cut.
     """
-    found = [_Candidate(row, _covers(row, parts), _mm(row, parts)) for row in rows]
-    whole = [one.mm for one in found if one.covers in ("yes", "unsure")]
+    most = max(_mm(row, parts) for row in rows)
+    found = [
+        _Candidate(row, _covers(row, parts), _mm(row, parts), _lacks_mm(row, parts, most))
+        for row in rows
+    ]
+    whole = [one.lacks_mm for one in found if one.covers in ("yes", "unsure")]
     return [
         replace(one, covers="unsure")
-        if one.covers == "partly" and any(mm - one.mm < SAME_MM for mm in whole)
+        if one.covers == "partly" and any(one.lacks_mm - mm < SAME_MM for mm in whole)
         else one
         for one in found
     ]
+
+
+def _lacks_mm(row: Row, parts: Sequence[str], most: float) -> float:
+    """How much of the range and of the margins a series does not show.
+
+    most: of the range that a series of the study shows. Where both ends lie inside the scan nothing
+    lacks: that the range then seems shorter than elsewhere is an error of scores.
+    """
+    known = [part for part in PARTS if f"{part}_mm" in row]
+    beyond = known[: known.index(parts[0])], known[known.index(parts[-1]) + 1 :]
+    spare = [_mm(row, several) if several else None for several in beyond]
+    inside = all(mm is not None and mm > 0 for mm in spare)
+    margins = sum(max(MARGIN_MM - mm, 0.0) for mm in spare if mm is not None)
+    return margins + (0.0 if inside else most - _mm(row, parts))
 
 
 def _covers(row: Row, parts: Sequence[str]) -> Covers:
@@ -211,28 +232,32 @@ def _number(row: Row, name: str) -> float:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A series of a study. covers, mm: whether it shows the range, and how much of it."""
+    """A series of a study.
+
+    covers, mm: whether it shows the range, and how much of it. lacks_mm: see `_lacks_mm`.
+    """
 
     row: Row
     covers: Covers
     mm: float
+    lacks_mm: float
 
     @property
     def key(self) -> str:
         return str(self.row["series"])
 
-    def rank(self, kernel: Kernel | None, most_mm: float) -> dict[str, float | str]:
-        """What series are sorted by, the smaller the better. most_mm: that any of them shows."""
+    def rank(self, kernel: Kernel | None, least_mm: float) -> dict[str, float | str]:
+        """What series are sorted by, the smaller the better. least_mm: that any of them lacks."""
         of_kernel = self.row["kernel"]
         return {
             "range": {"partly": 1, "no": 2}.get(self.covers, 0),
-            "length": (most_mm - self.mm) // SAME_MM,
+            "length": (self.lacks_mm - least_mm) // SAME_MM,
             "severe": len(self.severe()),
             "kernel": 0 if kernel in (None, of_kernel) else 1 if not of_kernel else 2,
-            "unsure": self.covers == "unsure",
             "uneven": bool(self.row["uneven"]),
             "spacing": round(_number(self.row, "spacing_mm") or math.inf, 2),
             "faults": len(self.minor()),
+            "unsure": self.covers == "unsure",
             "thickness": _number(self.row, "thickness_mm"),
             "key": self.key,
         }
@@ -271,10 +296,10 @@ class _Candidate:
         ]
         return ", ".join(said)
 
-    def lacks(self, best: _Candidate, kernel: Kernel | None, most_mm: float) -> str:
+    def lacks(self, best: _Candidate, kernel: Kernel | None, least_mm: float) -> str:
         """The first thing in which it is behind the best one."""
-        mine, its = (one.rank(kernel, most_mm) for one in (self, best))
-        less = best.mm - self.mm
+        mine, its = (one.rank(kernel, least_mm) for one in (self, best))
+        less = self.lacks_mm - best.lacks_mm
         said = {
             "range": f"shows {less:.0f} mm less" if less >= 1 else "an end is cut",
             "length": f"shows {less:.0f} mm less",

@@ -110,17 +110,33 @@ def calibrate(options: Options, words: Sequence[str]) -> None:
     from ..uses.calibration import calibrate
 
     options.description = (
-        "Learn body parts and landmarks from a few labelled volumes, for score --regions."
+        "Learn body parts and landmarks from a few labelled volumes, or from masks of organs, for "
+        "score --regions."
     )
     options.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
     options.add_argument(
         "labels",
+        nargs="?",
+        default=None,
         metavar="LABELS",
         help="CSV file with the columns series (key in series.csv, its beginning, or the path of "
         "the scan), index (a slice, 0 at the superior end, or several as 12-57), and part, "
-        "landmark or both",
+        "landmark or both; none with --from-masks",
     )
     options.add_argument("--out", required=True, metavar="FILE", help="a new file, regions.json")
+    options.add_argument(
+        "--from_masks",
+        metavar="DIR",
+        help="in place of labels: NIfTI masks of organs and bones, called as TotalSegmentator "
+        "calls them, in a folder for each scan that is called like it; the scores need "
+        "--with-paths",
+    )
+    options.add_argument(
+        "--mask_names",
+        metavar="FILE",
+        help="for masks that are called otherwise: CSV file with the columns landmark, mask (name "
+        "of a file, or name or number of a label) and end (top, bottom or middle)",
+    )
     options.add_argument(
         "--parts",
         nargs="+",
@@ -212,19 +228,27 @@ def annotate(options: Options, words: Sequence[str]) -> None:
     from ..uses.annotation import annotate
 
     options.description = (
-        "Report the body parts and landmarks of a DICOM series as a DICOM Structured Report, in "
-        "a new folder. The series is only read. The report belongs to the study and names its "
-        "patient."
+        "Report the body parts and landmarks of DICOM series as DICOM Structured Reports, in a new "
+        "folder. The series are only read. A report belongs to the study and names its patient."
     )
-    options.add_argument("folder", metavar="DICOM_FOLDER", help="the files of one series")
+    options.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="files and folders with DICOM series, searched to any depth; each series has a report "
+        "of its own",
+    )
     options.add_argument("--weights", default="released", metavar="FILE", help=WEIGHTS)
     options.add_argument("--regions", metavar="FILE", help=REGIONS)
     options.add_argument(
-        "--out", required=True, metavar="FOLDER", help="a new folder for sr.dcm and copies/"
+        "--out",
+        required=True,
+        metavar="FOLDER",
+        help="a new folder for sr.dcm and copies/; of several series each has a folder in it",
     )
     options.add_argument(
         "--copies",
         action="store_true",
         help="also copy the images, as a new series with BodyPartExamined set",
     )
-    show(annotate(**options.read(words)).line())
+    show(annotate(**options.read(words)).table())

@@ -1,5 +1,4 @@
 // The table of series: sorted, filtered, each with its picture and the bands of its parts.
-const mmPerPx = 4;
 const columns = [
   ["picture"], ["series", "series"], ["stated", "stated"], ["seen", "seen"],
   ["agreement", "agreement"], ["slices", "complete"], ["direction", "direction"],
@@ -9,26 +8,10 @@ const columns = [
 const bad = { agreement: ["no"], complete: ["missing"], direction: ["reversed"] };
 let sorted = null;
 
-function overview(one, zoom) {
-  if (!one.picture) return null;
-  const node = make("div", { class: "overview" + (zoom > 1 ? " large" : "") });
-  const image = make("img", { src: one.picture, loading: "lazy",
-    alt: "series " + one.series + " from the front" });
-  image.addEventListener("load", () => {
-    image.style.height = image.naturalHeight * zoom + "px";
-    image.style.width = image.naturalWidth * zoom + "px";
-  }, { once: true });
-  node.append(image);
-  const y = mm => (mm / mmPerPx * zoom).toFixed(1);
-  for (const [part, first, last] of one.bands) {
-    const style = `top:${y(first)}px;height:${y(last - first)}px;`;
-    const fill = colour(data.parts.indexOf(part));
-    node.append(make("div", { class: "band", title: part, style: style + "background:" + fill }));
-    if (zoom <= 1) continue;
-    node.append(make("div", { class: "edge", style: `top:${y(first)}px` }),
-      make("span", { class: "name", style: `top:${y(first)}px` }, part));
-  }
-  return node;
+function front(one, zoom) {
+  const bands = one.bands.map(([part, first, last]) =>
+    [part, first, last, colour(data.parts.indexOf(part))]);
+  return overview(one.picture, one.series, bands, zoom);
 }
 
 function detail(one) {
@@ -36,7 +19,7 @@ function detail(one) {
   const facts = Object.entries(one).filter(([name]) => !hidden.includes(name)).flatMap(
     ([name, value]) => [make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, String(value))]);
   const cell = make("td", { colspan: columns.length }, make("div", { class: "detail" },
-    overview(one, 2), make("dl", { class: "facts" }, ...facts)));
+    front(one, 2), make("dl", { class: "facts" }, ...facts)));
   return make("tr", { class: "opened" }, cell);
 }
 
@@ -50,7 +33,7 @@ function verdict(one, name) {
 }
 
 function content(one, key, [label, name, digits]) {
-  if (label === "picture") return overview(one, .5);
+  if (label === "picture") return front(one, .5);
   if (name === "series") return key;
   if (name in bad) return verdict(one, name);
   if (digits !== undefined) return one[name] === undefined ? "" : one[name].toFixed(digits);

@@ -2,13 +2,12 @@
 series and its parts as bands.
 
 The page names series by their keys and shows nothing of a header but classes; paths are on it only
-where they were asked for. Its parts are `page.html` and `audit.css` and `audit.js`, beside the
-style and `curves.js` of the report, which are copied into it.
+where they were asked for. Its parts are `page.html`, `audit.css` and `audit.js`, beside those that
+all pages share (`pages/`).
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from ubr.weights.common.disk import write_text
 
 from ...reading.regions import Regions
 from ...scores.streamed import each_overview
+from ..pages.filling import data_uri, filled
 from .rows import Band, Row
 from .summary import Summary
 
@@ -78,30 +78,20 @@ def write_page(
     path: Path, page: PageRows, summary: Summary, regions: Regions | None, scores: Path
 ) -> None:
     """Write the page. scores: the folder with the pictures."""
-    from jinja2 import Environment, FileSystemLoader
-    from markupsafe import Markup
-
-    here = Path(__file__).parent
-    report = here.parent / "report"
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-
-    def copied(*files: Path) -> Markup:
-        return Markup("\n".join(file.read_text("utf-8").rstrip("\n") for file in files))
-
     series = page.shown()
     by_key = {one["series"]: one for one in series}
     for key, webp in each_overview(scores):
         if key in by_key:
-            by_key[key]["picture"] = "data:image/webp;base64," + base64.b64encode(webp).decode()
-    text = environment.get_template("page.html").render(
-        style=copied(report / "style.css", here / "audit.css"),
-        script=copied(report / "curves.js", here / "audit.js"),
+            by_key[key]["picture"] = data_uri(webp)
+    here = Path(__file__).parent
+    text = filled(
+        here / "page.html",
+        styles=[here / "audit.css"],
+        scripts=[here / "audit.js"],
+        data={"series": series, "parts": list(regions.parts) if regions else []},
         summary=summary.text(),
-        series=series,
+        shown=len(series),
         of=page.series,
-        parts=list(regions.parts) if regions else [],
         paths=any("path" in one for one in series),
     )
     write_text(path, text)

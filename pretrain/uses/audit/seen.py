@@ -27,6 +27,8 @@ MARGIN_MM = 50.0
 """As much of a part that is not stated may be shown, where half of it is shorter."""
 ERROR_MM = 20.0
 """Standard error of a border where the labelled volumes do not tell it."""
+LEAST_ERROR_MM = 10.0
+"""No border is known better in a new patient, however well two or three volumes happen to agree."""
 SURE = 0.8
 """Probability from which on an end of a part is said to lie inside or outside."""
 TRUNK = {"chest", "abdomen", "pelvis"}
@@ -144,8 +146,8 @@ class _End:
 def error_of(level: Level, slope: float) -> float:
     """Standard error in mm with which a level is found in a new series."""
     if len(level.residuals_mm) > 1:
-        return max(float(np.sqrt(np.mean(np.square(level.residuals_mm)))), 1.0)
-    return max(level.std / slope, 1.0) if level.std else ERROR_MM
+        return max(float(np.sqrt(np.mean(np.square(level.residuals_mm)))), LEAST_ERROR_MM)
+    return max(level.std / slope, LEAST_ERROR_MM) if level.std else ERROR_MM
 
 
 def shown(seen: Sequence[PartSeen], extent_mm: float) -> tuple[PartSeen, ...]:

@@ -84,8 +84,13 @@ def read_series(folder: Path) -> tuple[list[SeriesCurve], dict[str, Any]]:
     ], settings
 
 
-def about(one: SeriesCurve, parts: Sequence[str], thumbnails: Thumbnails | None) -> dict[str, Any]:
-    """What the page's row and curve of a series need. parts: those of all series."""
+def about(
+    one: SeriesCurve, parts: Sequence[str], thumbnails: Thumbnails | None, front: str = ""
+) -> dict[str, Any]:
+    """What the page's row and curve of a series need.
+
+    parts: those of all series. front: its picture from the front; "" lets the thumbnails make one.
+    """
     findings = [
         {
             "kind": found.kind,
@@ -118,6 +123,7 @@ def about(one: SeriesCurve, parts: Sequence[str], thumbnails: Thumbnails | None)
         "kinds": sorted({found.kind for found in one.findings}),
         "findings": findings,
         "pictures": thumbnails.of_series(one.key, len(one.scores)) if thumbnails else [],
+        "front": front or (thumbnails.overview(one.key, one.z_mm) if thumbnails else ""),
         "curve": [
             [i, round(float(one.scores[i]), 3), *_position(one, i)]
             for i in spread(0, len(one.scores) - 1, POINTS)

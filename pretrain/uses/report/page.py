@@ -2,9 +2,9 @@
 equal scores (the paper's Fig. 2, 3a and 4). A click marks a slice for `calibrate`.
 
 The page is one file that needs no internet. It names series by their keys and shows nothing of a
-header; paths are on it only where they were scored `with_paths`. Its parts are `page.html` (the
-template), `style.css`, and the scripts `table.js`, `curves.js`, `labels.js` and `histogram.js`,
-which are copied into it.
+header; paths are on it only where they were scored `with_paths`. Its parts are `page.html` and the
+scripts `table.js`, `curves.js`, `labels.js` and `histogram.js`, beside those that all pages share
+(`pages/`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from ...data.store import Store
 from ...reading.context import MM_PER_UNIT, Axis, on_axis
 from ...reading.finding import KINDS
 from ...reading.line import PAPER_R
+from ...scores.read import OVERVIEWS
+from ...scores.streamed import each_overview
+from ..pages.filling import data_uri, filled
 from ..pictures import at_levels
 from .contents import SeriesCurve, about, common_scale, histogram, parts_of, read_series
 from .thumbnails import Thumbnails
@@ -47,7 +50,8 @@ def report(
     Args:
         scores: a folder that `score` wrote.
         out: the .html file; its folder is made where there is none.
-        store: the store that was scored, for pictures of slices; without it there are none.
+        store: the store that was scored, for pictures of slices and of series from the front;
+            without it there are only those from the front that the scores of an audit keep.
         overwrite: replace an earlier page at the same path.
 
     Returns:
@@ -66,39 +70,39 @@ def report(
     series, settings = read_series(Path(scores))
     scored = {one.key: len(one.scores) for one in series}
     thumbnails = Thumbnails(Store.open(store), scored) if store is not None else None
-    write_text(path, _render(series, settings, thumbnails))
+    kept = (Path(scores) / OVERVIEWS).is_file()
+    fronts = {key: data_uri(webp) for key, webp in each_overview(Path(scores))} if kept else {}
+    write_text(path, _render(series, settings, thumbnails, fronts))
     return path
 
 
 def _render(
-    series: Sequence[SeriesCurve], settings: Mapping[str, Any], thumbnails: Thumbnails | None
+    series: Sequence[SeriesCurve],
+    settings: Mapping[str, Any],
+    thumbnails: Thumbnails | None,
+    fronts: Mapping[str, str],
 ) -> str:
-    """The template, filled."""
-    from jinja2 import Environment, FileSystemLoader
-    from markupsafe import Markup
-
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-
-    def copied(*files: str) -> Markup:
-        return Markup("\n".join((folder / file).read_text("utf-8").rstrip("\n") for file in files))
-
+    """The template, filled. fronts: pictures from the front that the scores keep."""
     kinds = [kind for kind in KINDS if any(f.kind == kind for one in series for f in one.findings)]
     defined = [one.r for one in series if not math.isnan(one.r)]
     parts = parts_of(series)
-    return environment.get_template("page.html").render(
-        style=copied("style.css"),
-        script=copied(*SCRIPTS),
-        series=[about(one, parts, thumbnails) for one in series],
+    rows = [about(one, parts, thumbnails, fronts.get(one.key, "")) for one in series]
+    here = Path(__file__).parent
+    return filled(
+        here / "page.html",
+        scripts=[here / file for file in SCRIPTS],
+        data={
+            **{"series": rows, "parts": parts, "kinds": kinds, "histogram": histogram(series)},
+            **{"scale": common_scale(series), "paperR": PAPER_R},
+            "pictures": thumbnails is not None,
+        },
+        series=len(series),
         kinds=[
             (kind, sum(any(f.kind == kind for f in one.findings) for one in series))
             for kind in kinds
         ],
         parts=parts,
         scale=common_scale(series),
-        histogram=histogram(series),
         levels=_levels(series, thumbnails) if thumbnails else [],
         positions=_have_positions(series),
         slices=sum(len(one.scores) for one in series),
@@ -108,6 +112,7 @@ def _render(
         without_r=len(series) - len(defined),
         with_findings=sum(bool(one.findings) for one in series),
         pictures=thumbnails is not None,
+        fronts=any(row["front"] for row in rows),
         paths=any(one.row.get("path") for one in series),
         weights=str(settings["weights_sha256"])[:12],
         backbone=settings.get("backbone"),

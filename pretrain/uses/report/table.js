@@ -1,10 +1,13 @@
 // The table of series, and what it shows of one.
 const columns = [
-  ["series", "key"], ["slice"], ["slices", "slices", 0], ["mm", "extent", 0], ["r", "r", 4],
-  ["score / mm", "slope", 4], ["parts", "parts"], ["findings", "kinds"], ["curve"]
+  ["series", "key"], ["slices", "slices", 0], ["mm", "extent", 0], ["r", "r", 4],
+  ["score / mm", "slope", 4], ["parts", "parts"], ["findings", "kinds"], ["front"], ["images"],
+  ["curve"]
 ].filter(([label]) => (label !== "parts" || data.parts.length)
-  && (label !== "slice" || data.pictures));
-let sorted = { name: "r", up: true };
+  && (label !== "images" || data.pictures)
+  && (label !== "front" || data.series.some(one => one.front)));
+const glances = 3;
+let sorted = { name: "kinds", up: true };
 
 function slices(one, pictures) {
   return make("div", { class: "slices" }, ...pictures.map(([index, source]) => make("button",
@@ -54,22 +57,35 @@ function detail(one) {
   if (lines) list.push(make("li", { class: "soft" }, lines));
   if (one.warnings) list.push(make("li", { class: "soft" }, "Volume: " + one.warnings));
   const curve = make("div", {}, make("div", { class: "scroll" }, large(one)), exact(one));
+  const picture = front(one, 2);
   const cell = make("td", { colspan: columns.length },
-    make("div", { class: "detail" }, curve, make("ul", {}, ...list)), slices(one, one.pictures));
+    make("div", { class: "detail" }, picture, curve, make("ul", {}, ...list)),
+    slices(one, one.pictures));
   const node = make("tr", { class: "opened" }, cell);
   showMarked(node);
   return node;
 }
 
-function picture(one) {
-  if (!one.pictures.length) return null;
-  const [, src] = one.pictures[Math.floor(one.pictures.length / 2)];
-  return make("img", { class: "glance", src, alt: "", loading: "lazy" });
+// From the front, with parts at its left and findings at its right.
+function front(one, zoom) {
+  const mm = (first, last) => [position(one, first), position(one, Math.min(last + 1, one.slices - 1))];
+  return overview(one.front, one.key, [
+    ...one.runs.map(([first, last, part]) => [data.parts[part], ...mm(first, last), colour(part)]),
+    ...one.findings.map(f => [f.kind, ...mm(f.first, f.last), "var(--fault)", "right"])
+  ], zoom);
+}
+
+function thumbs(one) {
+  const at = Array.from({ length: glances }, (_, i) => (i + .5) / glances * one.pictures.length);
+  const shown = [...new Set(at.map(Math.floor))].filter(i => i < one.pictures.length);
+  return make("div", { class: "thumbs" }, ...shown.map(i =>
+    make("img", { class: "glance", src: one.pictures[i][1], alt: "", loading: "lazy" })));
 }
 
 function content(one, key, [label, name, digits]) {
   if (label === "series") return [key, make("span", { class: "path" }, one.path)];
-  if (label === "slice") return [picture(one)];
+  if (label === "front") return [front(one, .5)];
+  if (label === "images") return [thumbs(one)];
   if (label === "findings") return one.kinds.map(kind => make("span", { class: "kind" }, kind));
   if (label === "curve") return [small(one)];
   if (digits === undefined) return [one[name]];
@@ -96,11 +112,7 @@ function row(one) {
 
 const rows = document.getElementById("rows");
 const text = document.getElementById("text"), kind = document.getElementById("kind");
-const made = new Map(data.series.map(one => [one, row(one)]));
-
-function value(one, name) {
-  return name === "kinds" ? one.kinds.length + one.kinds.join() : one[name];
-}
+const made = new Map();
 
 function matches(one, words) {
   const path = document.body.classList.contains("paths") ? one.path : "";
@@ -109,21 +121,43 @@ function matches(one, words) {
   return (chosen[kind.value] ?? one.kinds.includes(kind.value)) && words.every(word => found.includes(word));
 }
 
-function compare(a, b) {
-  const [u, v] = [value(a, sorted.name), value(b, sorted.name)];
-  // What has no value comes last, in either direction.
-  if (u === null || v === null) return (u === null) - (v === null);
-  return (u < v ? -1 : u > v ? 1 : 0) * (sorted.up ? 1 : -1);
+function by(name, up) {
+  return (a, b) => {
+    const [u, v] = [a[name], b[name]];
+    // What has no value comes last, in either direction.
+    if (u === null || v === null) return (u === null) - (v === null);
+    return (u < v ? -1 : u > v ? 1 : 0) * (up ? 1 : -1);
+  };
+}
+
+function rowOf(one) {
+  if (!made.has(one)) made.set(one, row(one));
+  return made.get(one);
+}
+
+// The rows of each finding under its name; of a series with several the first counts.
+function grouped(series) {
+  const below = "no finding, r below " + data.paperR, sound = "nothing found";
+  const groups = new Map([...data.kinds, below, sound].map(name => [name, []]));
+  for (const one of series.sort(by("r", true))) {
+    const kind = data.kinds.find(kind => one.kinds.includes(kind));
+    groups.get(kind ?? (one.suspect ? below : sound)).push(one);
+  }
+  const found = [...groups].filter(([, of]) => of.length);
+  return (sorted.up ? found : found.reverse()).flatMap(([name, of]) => [
+    make("tr", { class: "group" }, make("th", { colspan: columns.length, scope: "rowgroup" },
+      `${name}: ${of.length} series`)), ...of.map(rowOf)]);
 }
 
 function show() {
   const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
-  const chosen = data.series.filter(one => matches(one, words)).sort(compare);
+  const chosen = data.series.filter(one => matches(one, words));
   const count = chosen.length + " of " + data.series.length + " series";
   rows.querySelectorAll("[aria-expanded=true]").forEach(key => key.click());
-  rows.replaceChildren(...chosen.map(one => made.get(one)));
+  rows.replaceChildren(...(sorted.name === "kinds" ? grouped(chosen)
+    : chosen.sort(by(sorted.name, sorted.up)).map(rowOf)));
   document.getElementById("count").textContent = count;
-  document.querySelectorAll("th").forEach((th, i) => {
+  document.querySelectorAll("#heads th").forEach((th, i) => {
     if (columns[i][1] !== sorted.name) th.removeAttribute("aria-sort");
     else th.setAttribute("aria-sort", sorted.up ? "ascending" : "descending");
   });

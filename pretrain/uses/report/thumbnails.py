@@ -1,16 +1,20 @@
-"""Slices of a store as small pictures that a page can hold."""
+"""Slices of a store, and series from the front, as small pictures that a page can hold."""
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ubr.weights.common.notes import note
 
+from ...data.overviews import overview_webp, rows_of
 from ...data.store import Store, StoreError
 from ...reading.finding import Finding
+from ..pages.filling import data_uri
 from ..pictures import slice_picture, spread
 
 if TYPE_CHECKING:
@@ -25,6 +29,10 @@ MOST_OF_SERIES = 5000
 """Pictures of series on a page: 5 to 16 MB. The more series there are, the fewer slices of each."""
 STRIP = 40
 """Slices that are shown of a series at most."""
+RAYS = 64
+"""Slices that the picture from the front is made of at most; of a thousand series they take a
+minute or two to read.
+"""
 
 
 class Thumbnails:
@@ -51,6 +59,18 @@ class Thumbnails:
         share = max(1, MOST_OF_SERIES // len(self.spacing_mm))
         return self.of(key, spread(0, slices - 1, min(STRIP, share)))
 
+    def overview(self, key: str, z_mm: NDArray[np.float64]) -> str:
+        """A series from the front; "" where the store lacks it or its pixels."""
+        if key not in self.spacing_mm:
+            return ""
+        indices = spread(0, len(z_mm) - 1, RAYS)
+        try:
+            hu = self.store.read(key, indices)
+        except StoreError:  # told of by `of`
+            return ""
+        rows = rows_of(hu, self.spacing_mm[key][2])
+        return data_uri(overview_webp(rows, z_mm[indices], float(z_mm[-1])))
+
     def of_finding(self, key: str, found: Finding) -> list[tuple[int, str]]:
         """(index, picture) of a few slices of a finding."""
         made = self.of(key, spread(found.first, found.last, SHOWN)[: max(0, self.left)])
@@ -68,10 +88,10 @@ class Thumbnails:
             return []
         spacing_yx = self.spacing_mm[key][1:]
         pictures = (slice_picture(one, spacing_yx, THUMBNAIL_PX) for one in hu)
-        return [(i, _data_uri(picture)) for i, picture in zip(indices, pictures, strict=True)]
+        return [(i, _webp(picture)) for i, picture in zip(indices, pictures, strict=True)]
 
 
-def _data_uri(picture: Image) -> str:
+def _webp(picture: Image) -> str:
     stream = io.BytesIO()
     picture.save(stream, "webp", quality=70)
-    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+    return data_uri(stream.getvalue())

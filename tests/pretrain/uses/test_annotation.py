@@ -5,6 +5,7 @@ series as it was.
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import subprocess
 import sys
@@ -62,7 +63,10 @@ def made(tmp_path: Path) -> list[pydicom.Dataset]:
 
 
 def done(tmp_path: Path, which: Regions = REGIONS, *, copies: bool = False) -> Any:
-    return annotate(tmp_path / "series", WEIGHTS, which, tmp_path / "out", copies=copies)
+    told = annotate(tmp_path / "series", WEIGHTS, which, tmp_path / "out", copies=copies)
+    (report,) = told.reports
+    assert told.table() == report.line() and report.folder == told.folder == tmp_path / "out"
+    return report
 
 
 def groups(tmp_path: Path) -> dict[str, Any]:
@@ -408,3 +412,66 @@ def test_report__images_are_those_at_the_positions_and_scores_stay_scores(
     at = [str(ds.SOPInstanceUID) for ds in made].index(image)
     assert at in (6, 7), "232.5 mm lies between the two"
     assert number(group)[1] == pytest.approx(float(scores[at]), abs=1e-3)
+
+
+# Several series in one call
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> list[list[pydicom.Dataset]]:
+    """Two series that can be reported on, one without a study, and a NIfTI file."""
+    found = [Made().datasets(PatientID="SECRET"), Made().datasets(), Made(study="").datasets()]
+    for name, datasets in zip("abc", found, strict=True):
+        write(tmp_path / "series" / name, datasets)
+    nib.save(nib.Nifti1Image(grid(), CANONICAL), tmp_path / "series" / "d.nii")
+    return found
+
+
+def test_several__each_has_a_report_of_its_own_images(
+    tmp_path: Path, several: list[list[pydicom.Dataset]]
+) -> None:
+    sources = [tmp_path / "series" / name for name in ("a", "b")]
+    told = annotate(sources, WEIGHTS, REGIONS, tmp_path / "out", copies=True)
+    assert not told.left_out and len(told.reports) == 2
+    assert {path.name for path in told.folder.iterdir()} == {one.series for one in told.reports}
+    for report, datasets in zip(told.reports, several, strict=False):
+        assert report.folder == tmp_path / "out" / report.series
+        assert len([*(report.folder / "copies").iterdir()]) == report.copies == len(Z)
+        written = sr.srread(report.folder / "sr.dcm")
+        assert written.StudyInstanceUID == datasets[0].StudyInstanceUID
+        (part, *_) = written.content.get_image_measurement_groups()
+        assert shown(part) == [str(ds.SOPInstanceUID) for ds in datasets[5:15]]
+    assert "2 of 2 series reported on" in told.table()
+
+
+def test_several__those_that_cannot_be_reported_on_are_left_out(
+    tmp_path: Path,
+    several: list[list[pydicom.Dataset]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    WEIGHTS.save(tmp_path / "w.safetensors")
+    REGIONS.save(tmp_path / "regions.json")
+    given = ["--weights", str(tmp_path / "w.safetensors"), "--out", str(tmp_path / "out")]
+    given += ["--regions", str(tmp_path / "regions.json")]
+    assert main(["annotate", str(tmp_path / "series"), *given]) == 0
+    shown = capsys.readouterr().out
+    assert "2 of 4 series reported on" in shown and re.search(r"2 +ABDOMEN", shown)
+    assert "no StudyInstanceUID, which a report refers to" in shown
+    assert "is not DICOM; a report belongs to a DICOM study" in shown
+    assert "SECRET" not in shown and str(tmp_path / "series") not in shown
+    assert len([*(tmp_path / "out").iterdir()]) == 2
+    only = [str(tmp_path / "series" / name) for name in ("c", "d.nii")]
+    given[3] = str(tmp_path / "other")
+    assert main(["annotate", *only, *given]) == 2
+    assert "none of 2 series has a report" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_mistakes__images_that_share_their_uid(tmp_path: Path) -> None:
+    made = Made().datasets()
+    for ds in made[:3]:
+        ds.SOPInstanceUID = made[0].SOPInstanceUID
+    write(tmp_path / "series", made)
+    with pytest.raises(ValueError, match="20 images of the series have 18 SOPInstanceUIDs"):
+        done(tmp_path)
+    assert not (tmp_path / "out").exists()

@@ -29,6 +29,7 @@ def row(series: str, **values: Any) -> dict[str, object]:
         **{"tilt_deg": None, "chest_mm": 60.0, "chest_top": "no", "chest_bottom": "yes"},
         **{"abdomen_mm": 240.0, "abdomen_top": "yes", "abdomen_bottom": "yes"},
         **{"pelvis_mm": 220.0, "pelvis_top": "yes", "pelvis_bottom": "yes"},
+        **{"thigh_mm": 40.0, "thigh_top": "yes", "thigh_bottom": ""},
     }
     return {**usual, **values}
 
@@ -45,15 +46,20 @@ def best(tmp_path: Path, *rows: dict[str, object], **options: Any) -> Chosen:
     return chosen
 
 
-SHORT = {"pelvis_bottom": "no", "pelvis_mm": 100.0}
+CUT = {"pelvis_bottom": "no", "thigh_mm": 0.0}
+SHORT = {**CUT, "pelvis_mm": 100.0}
+NEAR = {"pelvis_bottom": "unsure", "thigh_mm": 2.0}
+"""It ends 2 mm beyond the pelvis, by scores that err by more."""
 
 
 @pytest.mark.parametrize(
     ("worse", "why"),
     [
-        ({"pelvis_bottom": "no", "pelvis_mm": 180.0, "spacing_mm": 1.0}, "shows 40 mm less"),
-        ({"pelvis_bottom": "unsure", "spacing_mm": 1.0}, "an end is not sure"),
-        ({"pelvis_bottom": "no", "pelvis_mm": 205.0, "spacing_mm": 1.0}, "an end is not sure"),
+        ({**CUT, "pelvis_mm": 180.0, "spacing_mm": 1.0}, "shows 50 mm less"),
+        # 12 mm are within the error of scores, with the margin of 10 mm they are not.
+        ({**CUT, "pelvis_mm": 208.0, "spacing_mm": 1.0}, "shows 22 mm less"),
+        (NEAR, "an end is not sure"),
+        ({**CUT, "pelvis_mm": 215.0}, "an end is not sure"),
         ({"complete": "missing", "missing": 4, "spacing_mm": 1.0}, "4 slices missing"),
         ({"direction": "reversed", "spacing_mm": 1.0}, "reversed"),
         ({"findings": "abnormal; glued", "spacing_mm": 1.0}, "glued"),
@@ -74,6 +80,42 @@ def test_select__the_better_of_two(tmp_path: Path, worse: dict[str, Any], why: s
         assert (chosen.series, chosen.runner_up, chosen.runner_up_reason) == (good, bad, why)
         assert chosen.covers == "yes"
         assert chosen.reason.startswith("shows all of it, even steps")
+
+
+def test_select__an_end_within_the_error_of_scores_comes_after_faults_and_steps(
+    tmp_path: Path,
+) -> None:
+    for better in ({}, {"spacing_mm": 1.0}):
+        near = row("b", **NEAR, **better)
+        worse = {} if better else {"uneven": True, "spacing_mm": 2.5}
+        chosen = best(tmp_path, near, row("a", **worse))
+        assert (chosen.series, chosen.covers) == ("b", "unsure")
+    assert best(tmp_path, row("b", **NEAR), row("a", direction="reversed")).series == "b"
+
+
+def test_select__what_lies_between_two_ends_inside_has_no_length_to_compare(
+    tmp_path: Path,
+) -> None:
+    longer = {"abdomen_mm": 280.0, "spacing_mm": 1.0}  # by an error of scores
+    for fault in ({"direction": "reversed"}, {"complete": "missing", "missing": 3}):
+        assert best(tmp_path, row("a", **longer, **fault), row("b")).series == "b"
+    # Where an end lies outside, less of the range is shown indeed.
+    short = row("b", **{**CUT, "pelvis_mm": 210.0})
+    assert best(tmp_path, row("a", **longer), short).series == "a"
+
+
+def test_select__a_range_at_the_end_of_what_the_regions_know_is_told_by_its_length(
+    tmp_path: Path,
+) -> None:
+    outermost = {"thigh_bottom": "", "thigh_mm": 90.0, "spacing_mm": 1.0}
+    folder = tmp_path / "thigh"
+    folder.mkdir()
+    rows = [row("a", **outermost), row("b", thigh_mm=140.0)]
+    columns = {name: float if name.endswith(("_mm", "_deg")) else str for name in rows[0]}
+    columns |= {"missing": int, "twice": int, "uneven": bool}
+    write_tables(rows, columns, folder / "audit.csv", folder / "audit.parquet")
+    (chosen,) = select(folder, want="thigh").chosen
+    assert (chosen.series, chosen.runner_up_reason) == ("b", "shows 50 mm less")
 
 
 def test_select__a_finer_series_with_another_kernel_only_where_none_is_asked_for(
@@ -110,7 +152,7 @@ def test_select__series_without_a_study_stand_alone(tmp_path: Path) -> None:
     found = select(folder, want="Becken")
     assert found.want == ("pelvis",)
     assert [(one.study, one.series) for one in found.chosen] == [("", "a"), ("", "b"), ("s", "c")]
-    with pytest.raises(ValueError, match=r"want head, which .* they know chest, abdomen, pelvis"):
+    with pytest.raises(ValueError, match=r"want head, which .* they know chest, .*, thigh"):
         select(folder, want="head to pelvis")
     with pytest.raises(ValueError, match="want names no part, got 'knee'; allowed: head, neck"):
         select(folder, want="knee")
@@ -156,8 +198,7 @@ def test_select__links_or_copies_are_of_the_chosen_series_alone(
     with (tmp_path / "out" / "selection.csv").open(newline="") as file:
         (chosen,) = csv.DictReader(file)
     assert chosen["series"] == unread_scan(series).key and chosen["runner_up"]
-    # Its border lies 15 mm from its end; with an error of 20 mm that is not sure.
-    assert chosen["runner_up_reason"] == "an end is not sure"
+    assert chosen["runner_up_reason"] == "steps of 10.00 mm"
     names = {path.name for path in (tmp_path / "out").rglob("*.dcm")}
     assert names == {f"{k:05d}.dcm" for k in range(1, 21)}
     assert main([*words, "--out", str(tmp_path / "out")]) == 2  # it exists

@@ -48,6 +48,28 @@ def test_parts_seen__an_end_near_that_of_the_scan_is_unsure() -> None:
         assert abdomen.bottom == said and abdomen.top == "no", (mm, last)
 
 
+@pytest.mark.parametrize(
+    ("std", "residuals", "unsure_mm"),
+    [
+        (0.001, (), 7),  # two volumes that agree by chance, and give no residual
+        (0.2, (), 12),  # 20 mm
+        (None, (), 12),  # a single volume
+        (0.001, (0.5, 0.2), 7),
+        (0.001, (20.0, 20.0), 12),
+    ],
+)
+def test_parts_seen__an_end_is_no_surer_than_scores_are(
+    std: float | None, residuals: tuple[float, ...], unsure_mm: float
+) -> None:
+    """Ends of a part are said to be sure 1.4 errors from the scan's, but never within 8 mm."""
+    level = Level(4.5, std, 3, (4.5,) * len(residuals), residuals)
+    found = Regions("a" * 64, ("chest", "abdomen"), (level,), {})
+    z = np.arange(0, 100.5, 1.0)
+    for mm, said in ((unsure_mm, "unsure"), (-unsure_mm, "unsure"), (25, "yes"), (-25, "no")):
+        seen = parts_seen((z + 450 - 100 + mm) / 100, z, found, 0.01)
+        assert seen[0].bottom == said, mm
+
+
 def test_parts_seen__the_outermost_ends_are_not_known() -> None:
     head, *_, thigh = scan(50, 1000)
     assert head.top == thigh.bottom == "" and head.bottom == thigh.top == "yes"

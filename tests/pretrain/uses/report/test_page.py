@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import html
+import io
 import json
 import re
 import urllib.parse
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from tests.made.browser import in_browser
 from tests.made.scores import scored_by_darkness, weights
 from tests.made.toys import toy_store
+from ubr.pretrain.data.overviews import OVERVIEW_MM
 from ubr.pretrain.data.store import Store
+from ubr.pretrain.data.tables import table_writer
 from ubr.pretrain.scores.read import read_curves
 from ubr.pretrain.scores.scoring import score
 from ubr.pretrain.uses.calibration import calibrate
 from ubr.pretrain.uses.labels import read_labels
+from ubr.pretrain.uses.pages.filling import data_uri
 from ubr.pretrain.uses.report.contents import POINTS
 from ubr.pretrain.uses.report.page import report
 from ubr.pretrain.uses.report.thumbnails import MOST_OF_FINDINGS, Thumbnails
@@ -322,7 +328,8 @@ def test_page__says_how_many_are_below_the_papers_limit_and_of_which_weights(
     )
     text = report(scores, page, overwrite=True).read_text()
     assert "Weights 0123456789ab, timm/resnet18." in text and "0123456789abc" not in text
-    dom = in_browser(page, "document.querySelector('.key').click()")  # sorted by r
+    by_r = "document.querySelectorAll('#heads button')[3].click();"
+    dom = in_browser(page, by_r + "document.querySelector('.key').click()")
     assert "r 0.7700 is below 0.99, where the paper suspects a fault" in dom
     assert dom.count(">below 0.99<") == 1 and "No fault was found" not in dom
 
@@ -371,6 +378,104 @@ def test_page__shows_slices_of_every_series(tmp_path: Path, store: Store) -> Non
     many.spacing_mm |= {f"{i}": (3.0, 1.0, 1.0) for i in range(997)}
     shown = [index for index, _ in many.of_series(keys[0], 30)]
     assert shown == [0, 7, 14, 22, 29]
+
+
+def test_page__shows_each_series_from_the_front(tmp_path: Path, store: Store) -> None:
+    """From the store, or where the scores keep such pictures from these."""
+    keys = sorted(row.key for row in store.rows())
+    scores = write_scores(tmp_path / "scores", keys, part=True)
+    assert all(not one["front"] for one in data_of(report(scores, tmp_path / "no.html"))["series"])
+    series = data_of(report(scores, tmp_path / "r.html", store=store.path))["series"]
+    for one, row in zip(series, sorted(store.rows(), key=lambda row: row.key), strict=True):
+        picture = Image.open(io.BytesIO(base64.b64decode(one["front"].split(",")[1])))
+        columns = store.read(row.key).shape[2]
+        assert picture.width == pytest.approx(columns * row.spacing_mm[2] / OVERVIEW_MM, abs=1)
+        assert picture.height == round(87 / OVERVIEW_MM) + 1
+    dom = in_browser(tmp_path / "r.html", "document.querySelector('.key').click()")
+    assert dom.count('class="overview"') == 3 and dom.count('class="overview large"') == 1
+    # Two parts of each series and one finding, and again where the first is opened.
+    assert dom.count('class="band"') == 2 * 4 and dom.count('class="band right"') == 2
+    assert dom.count('class="glance"') == 3 * 3
+    kept = pa.table({"series": keys[:2], "webp": [b"one", None]})
+    with table_writer(scores / "overviews.parquet", kept.schema) as table:
+        table.write_table(kept)
+    fronts = [one["front"] for one in data_of(report(scores, tmp_path / "k.html"))["series"]]
+    assert fronts == ["data:image/webp;base64,b25l", "", ""]
+
+
+def test_browser__series_are_grouped_by_finding_until_another_column_sorts_them(
+    tmp_path: Path,
+) -> None:
+    keys = [name * 16 for name in "abcde"]
+    scores = write_scores(tmp_path / "scores", keys)
+    lines = (scores / "series.csv").read_text().splitlines()
+    for k, r in ((2, "0.8"), (3, "0.95"), (4, "0.9")):  # of b, c, d
+        lines[k] = lines[k].replace(",1.0,", f",{r},").replace("False", "True")
+    lines[2] = lines[2].replace("True,,", "True,reversed; gap,")
+    lines[5] = lines[5].replace("False,,", "False,gap,")
+    (scores / "series.csv").write_text("\n".join(lines) + "\n")
+    found = (scores / "findings.csv").read_text()
+    (scores / "findings.csv").write_text(
+        f"{found}{keys[1]},reversed,0,29,0.9,up\n{keys[1]},gap,3,4,0.9,a\n{keys[4]},gap,3,4,0.9,a\n"
+    )
+    page = report(scores, tmp_path / "r.html")
+    told = """
+const shown = () => [...document.querySelectorAll("#rows tr")].map(row => row.className === "group"
+  ? row.textContent : row.querySelector(".key").textContent[0]).join(" | ");
+const heads = [...document.querySelectorAll("#heads button")];
+const press = name => heads.find(head => head.textContent === name).click();
+const first = shown();
+press("findings");
+const turned = shown();
+press("r");
+document.title = [first, turned, shown()].join(" / ");
+"""
+    title = re.search(r"<title>(.*?)</title>", in_browser(page, told))
+    assert title
+    groups = {
+        "reversed: 1 series": "b",
+        "gap: 2 series": "a | e",
+        "no finding, r below 0.99: 2 series": "d | c",
+    }
+    in_order = [f"{name} | {of}" for name, of in groups.items()]
+    assert title[1].split(" / ") == [
+        " | ".join(in_order),
+        " | ".join(in_order[::-1]),
+        "b | d | c | a | e",
+    ]
+
+
+@pytest.mark.heavy
+def test_page__of_a_thousand_series_with_pictures_is_small_and_opens(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"{i:016x}" for i in range(1000)]
+    scores = write_scores(tmp_path / "scores", keys, slices=300, part=True)
+    rng = np.random.default_rng(0)
+
+    class Noise:
+        """Pictures as noisy as they may be, as many as there would be."""
+
+        spacing_mm: ClassVar = dict.fromkeys(keys, (3.0, 2.0, 2.0))
+        left = MOST_OF_FINDINGS
+        of_series, of_finding = Thumbnails.of_series, Thumbnails.of_finding
+
+        def of(self, _: str, indices: list[int]) -> list[tuple[int, str]]:
+            return [(i, self.picture(96, 96)) for i in indices]
+
+        def overview(self, _: str, __: Any) -> str:
+            return self.picture(225, 100, noise=6)  # a pixel is the mean of a ray
+
+        def picture(self, *shape: int, noise: int = 30) -> str:
+            stream = io.BytesIO()
+            grey = rng.normal(128, noise, shape).clip(0, 255).astype(np.uint8)
+            Image.fromarray(grey).save(stream, "webp", quality=60)
+            return data_uri(stream.getvalue())
+
+    monkeypatch.setattr("ubr.pretrain.uses.report.page.Thumbnails", lambda *_: Noise())
+    page = report(scores, tmp_path / "r.html", store=store.path)
+    assert 5e6 < page.stat().st_size < 30e6
+    assert "1000 of 1000 series" in in_browser(page)
 
 
 def test_page__shows_positions_where_the_scores_have_them(tmp_path: Path, store: Store) -> None:

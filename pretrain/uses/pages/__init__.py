@@ -1,0 +1,1 @@
+"""Pages for a browser without internet: what the report and the audit share."""

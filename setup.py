@@ -25,9 +25,11 @@ setup(
         )
     ],
     package_data={
+        "ubr.downstream.prediction": ["*.html", "*.css"],
         "ubr.pretrain.uses.audit": ["*.html", "*.css", "*.js"],
         "ubr.pretrain.uses.report": ["*.html", "*.css", "*.js"],
         "ubr.weights": ["released/*"],
+        "ubr.weights.common": ["*.css"],
         "ubr.weights.exports": ["licences/*.txt"],
     },
     install_requires=[

@@ -19,7 +19,7 @@ from ubr.pretrain.data.dicom.reports import measurement_report, references
 from ubr.pretrain.data.find import silence
 from ubr.pretrain.data.volume import Series
 
-from .linking import Finding
+from .linking import Finding, surest
 from .tables import SeriesFindings, lps
 
 HOW_WRITTEN = {"with_paths", "sr", "coco"}
@@ -100,9 +100,7 @@ def _outline(one: Finding, found: SeriesFindings, image: SliceImage) -> np.ndarr
     """The surest box of a finding in its image, which may be turned against the volume: corners
     (column, row) `[5, 2]`, the first one again at the end.
     """
-    members = np.array(one.members)
-    best = members[int(found.boxes.scores[members].argmax())]
-    x1, y1, x2, y2 = found.boxes.edges[best]
+    x1, y1, x2, y2 = found.boxes.edges[surest(one, found.boxes)]
     z = found.z_mm[one.best]
     corners = [(x1, y1, z), (x2, y1, z), (x2, y2, z), (x1, y2, z), (x1, y1, z)]
     outline = image.pixels(lps(found.place, np.array(corners)))

@@ -97,7 +97,10 @@ def _about(one: SeriesFindings) -> dict[str, Any]:
 
 
 def _overview(one: SeriesFindings, drawn: Sequence[tuple[int, Finding]]) -> dict[str, Any]:
-    """The series from the front, with the places of findings. Rows of the picture lie around the mm that they show."""
+    """The series from the front, with the places of findings.
+
+    Rows of the picture lie around the mm that they show.
+    """
     from PIL import Image
 
     webp = one.pictures["overview"]

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ubr.pretrain.data.gridding import spaced
 from ubr.pretrain.data.overviews import OVERVIEW_MM, overview_webp, rows_of
 from ubr.pretrain.data.volume import Volume
 
@@ -76,6 +75,8 @@ def drawn(kept: Mapping[str, NDArray[np.generic]]) -> dict[str, bytes]:
 
 
 def _overview(volume: Volume) -> bytes:
+    from ubr.pretrain.data.gridding import spaced
+
     taken = spaced(volume.z_mm, OVERVIEW_MM)
     rows = [rows_of(volume.hu[i : i + 1], volume.spacing_mm[2]) for i in taken]
     return overview_webp(np.concatenate(rows), volume.z_mm[taken], float(volume.z_mm[-1]))

@@ -37,7 +37,8 @@ def pictures(
     """
     height, width = volume.hu.shape[1:]
     whole: Region = (0, 0, width, height)
-    made, windows = {"overview": _overview(volume)}, []
+    made = {"overview": _overview(volume)}
+    windows: list[tuple[int, int]] = []
     for number, one in enumerate(findings[:DRAWN], 1):
         hu = volume.hu[one.best]
         near = around(boxes.edges[surest(one, boxes)], volume.spacing_mm, (height, width))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +30,7 @@ Region = tuple[int, int, int, int]
 """(x1, y1, x2, y2) of whole pixels, the ends not included."""
 
 
-def pictures(
-    volume: Volume, boxes: Boxes, findings: Sequence[Finding]
-) -> dict[str, NDArray[np.uint8]]:
+def pictures(volume: Volume, boxes: Boxes, findings: Sequence[Finding]) -> dict[str, NDArray[Any]]:
     """WebP pictures by name, as bytes: `overview`, and `slice_1`, `near_1` ... of the surest
     findings. `windows` `[k, 2]` says which HU are black and white in those.
     """
@@ -67,7 +66,7 @@ def around(
     return int(first[0]), int(first[1]), int(last[0]), int(last[1])
 
 
-def drawn(kept: Mapping[str, NDArray[np.generic]]) -> dict[str, bytes]:
+def drawn(kept: Mapping[str, NDArray[Any]]) -> dict[str, bytes]:
     """The pictures among a series' arrays, by name; none of a series that an earlier version
     looked at.
     """

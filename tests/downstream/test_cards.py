@@ -29,8 +29,8 @@ ABOUT: dict[str, Any] = {
 
 
 def rows(text: str) -> dict[str, str]:
-    cells = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    return dict(cells)
+    lines = [line for line in text.splitlines() if line.startswith("| ") and line != "| | |"]
+    return dict(line[2:-2].split(" | ") for line in lines)
 
 
 def test_card__of_a_training(world: Path, weights: Weights, tmp_path: Path) -> None:

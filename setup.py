@@ -25,10 +25,12 @@ setup(
         )
     ],
     package_data={
+        "ubr.downstream.prediction": ["*.html", "*.css"],
         "ubr.pretrain.uses.audit": ["*.html", "*.css", "*.js"],
         "ubr.pretrain.uses.pages": ["*.html", "*.css", "*.js"],
         "ubr.pretrain.uses.report": ["*.html", "*.js"],
         "ubr.weights": ["packaged/*"],
+        "ubr.weights.common": ["*.css"],
         "ubr.weights.exports": ["licences/*.txt"],
     },
     install_requires=[

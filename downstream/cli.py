@@ -32,7 +32,9 @@ VERBS = {
         DETECTOR,
         resumes=True,
     ),
-    "export": Verb(prediction.export, "write a trained detector as ONNX", DETECTOR),
+    "export": Verb(
+        prediction.export, "write a trained detector as ONNX or for torchvision", DETECTOR
+    ),
 }
 
 

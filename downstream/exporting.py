@@ -1,7 +1,11 @@
-"""A trained detector as ONNX: HU in, boxes and scores out, for images of any size.
+"""A trained detector for others, proven to find the same there.
 
-The intensity contract is part of the graph. The view is not: whoever runs it has to give slices
-with its neighbours, at its pixel size. It stands in the file's metadata, under `ubr`.
+* ONNX: HU in, boxes and scores out, for images of any size. The intensity contract is part of the
+  graph.
+* torchvision: its tensors, and Python that builds the model (`plain_torchvision`).
+
+The view is part of neither: whoever runs them has to give slices with its neighbours, at its pixel
+size. It stands in ONNX's metadata, under `ubr`, and in the Python's first lines.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,9 +30,10 @@ if TYPE_CHECKING:
     from .detector import Detector
     from .slices import View
 
-Target = Literal["onnx"]
+Target = Literal["onnx", "torchvision"]
+ENDINGS: dict[Target, str] = {"onnx": ".onnx", "torchvision": ".pth"}
 BOX_PX, SCORE = 0.05, 1e-3
-"""Largest difference of boxes and scores under onnxruntime that is accepted."""
+"""Largest difference of boxes and scores that is accepted."""
 
 
 @claiming("path")
@@ -43,50 +49,91 @@ def export(
 
     Args:
         run: a run folder of `ubr-detect train`.
-        path: a new .onnx file. Folders above it are made.
+        path: a new .onnx file; for torchvision a .pth file, beside which a .py file is written that
+            builds the detector without this package. Folders above it are made.
         to: the format.
         which: "best" (by recall on the validation images) or "last".
         overwrite: replace an earlier export at the same path.
 
     Returns:
-        A snippet that runs the file.
+        A snippet that runs it.
 
     Raises:
         ValueError: there is no run, the detector takes positions, a package is missing, the path
             has the wrong ending, or something exists there.
-        TransferError: the file finds something else than the detector.
+        TransferError: the export finds something else than the detector.
     """
-    from ubr.weights.artifact import tensors_sha256
     from ubr.weights.exports import check_place
-    from ubr.weights.exports.to_onnx import WRITER, forget_the_machine
 
     from .evaluation import load_detector
 
     run, path = Path(run), Path(path).absolute()  # so that the snippet works from any folder
     check_choice("to", to, Target)
-    onnx, _ = (
+    for name in ("onnx", "onnxruntime") if to == "onnx" else ():
         optional(name, extra="onnx", purpose="exporting to ONNX")
-        for name in ("onnx", "onnxruntime")
-    )
-    check_place(path, WRITER, overwrite)
+    check_place(path, ENDINGS[to], overwrite)
     detector, recipe, inputs = load_detector(run, which)
     if recipe.position:
         raise ValueError(f"the detector in {run} takes positions, which an export cannot give it")
+    with disk.whole(path) as part:
+        if to == "onnx":
+            return _to_onnx(detector, inputs, recipe.view, part, path)
+        return _to_torchvision(detector, _backbone(run), inputs, recipe.view, part, path, overwrite)
+
+
+def _backbone(run: Path) -> str:
+    from ubr.weights.common import runs
+
+    from .files import Config
+
+    return str(runs.read_config(run, Config)["start"]["backbone"])
+
+
+def _to_onnx(detector: Detector, inputs: InputSpec, view: View, part: Path, path: Path) -> str:
+    import onnx
+    import onnxruntime
+
+    from ubr.weights.artifact import tensors_sha256
+    from ubr.weights.exports.to_onnx import forget_the_machine
+
     about = {
         "inputs": inputs.to_dict(),
-        "view": dataclasses.asdict(recipe.view),
+        "view": dataclasses.asdict(view),
         "detector_sha256": tensors_sha256(detector.state_dict()),
     }
-    with disk.whole(path) as part:
-        examples = _examples(inputs, recipe.view)
-        _write(detector, inputs, examples[0], part)
-        model = onnx.load(part)
-        forget_the_machine(model.graph)
-        onnx.helper.set_model_props(model, {"ubr": json.dumps(about)})
-        onnx.save(model, part)
-        for hu in examples:
-            _compare(detector, inputs, hu, part)
-    return _snippet(path, recipe.view)
+    examples = _examples(inputs, view)
+    _write(detector, inputs, examples[0], part)
+    model = onnx.load(part)
+    forget_the_machine(model.graph)
+    onnx.helper.set_model_props(model, {"ubr": json.dumps(about)})
+    onnx.save(model, part)
+    session = onnxruntime.InferenceSession(part, providers=["CPUExecutionProvider"])
+    for hu in examples:
+        found = session.run(["boxes", "scores"], {"hu": hu.numpy()})
+        _compare(detector, inputs, hu, found, "onnxruntime")
+    return _snippet(path, view)
+
+
+def _to_torchvision(
+    detector: Detector,
+    backbone: str,
+    inputs: InputSpec,
+    view: View,
+    part: Path,
+    path: Path,
+    overwrite: bool,
+) -> str:
+    from ubr.weights.artifact import tensors_sha256
+    from ubr.weights.exports import put_beside
+
+    from . import plain_torchvision as plain
+
+    plain.write(detector, backbone, inputs, view, tensors_sha256(detector.state_dict()), part)
+    examples = _examples(inputs, view)
+    for hu, found in zip(examples, plain.found_without_us(part, examples), strict=True):
+        _compare(detector, inputs, hu, [one.numpy() for one in found], "plain torchvision")
+    put_beside([(plain.code_beside(part), plain.code_beside(path))], overwrite)
+    return plain.snippet(path, view)
 
 
 def _write(detector: Detector, inputs: InputSpec, hu: Tensor, part: Path) -> None:
@@ -138,26 +185,28 @@ def _examples(inputs: InputSpec, view: View) -> list[Tensor]:
     ]
 
 
-def _compare(detector: Detector, inputs: InputSpec, hu: Tensor, file: Path) -> None:
-    """Raise `TransferError` where the file finds something else in an image."""
-    import onnxruntime
+def _compare(
+    detector: Detector, inputs: InputSpec, hu: Tensor, found: Sequence[Any], where: str
+) -> None:
+    """Raise `TransferError` where something else is found in an image.
+
+    found: boxes and scores, NumPy's.
+    """
     import torch
 
     from ubr.weights.receipts import TransferError
 
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     with torch.no_grad():
         boxes, scores = (one.numpy() for one in _found(detector.eval(), inputs, hu))
-    found: list[Any] = session.run(["boxes", "scores"], {"hu": hu.numpy()})
     if len(found[0]) != len(boxes):
         raise TransferError(
-            f"under onnxruntime {len(found[0])} boxes are found in an image of "
+            f"under {where} {len(found[0])} boxes are found in an image of "
             f"{' x '.join(map(str, hu.shape[1:]))} px, not {len(boxes)}"
         )
     far = float(abs(found[0] - boxes).max(initial=0)), float(abs(found[1] - scores).max(initial=0))
     if not (far[0] <= BOX_PX and far[1] <= SCORE):
         raise TransferError(
-            f"boxes under onnxruntime differ by {far[0]:.2g} px and scores by {far[1]:.2g} "
+            f"boxes under {where} differ by {far[0]:.2g} px and scores by {far[1]:.2g} "
             f"(allowed: {BOX_PX:g} and {SCORE:g})"
         )
 

@@ -24,6 +24,7 @@ from ubr.weights.common.stored import values_sha256
 from ubr.weights.common.trainer import is_first_process
 from ubr.weights.common.training import Training
 
+from .cards import card
 from .dataset import DeepLesion
 from .detector import faster_rcnn, measure_norms
 from .files import read_about, save_detector
@@ -153,7 +154,7 @@ class Finetuning(Training[LesionDetection]):
             measure_norms(module.detector, _spread(self.train, self.recipe.batch))
 
     def finish(self, module: LesionDetection, trainer: L.Trainer) -> None:
-        """Draw recall over steps, and write the detector."""
+        """Draw recall over steps, and write the card and the detector."""
         about = {
             **self.config,
             **runs.provenance(trainer),
@@ -164,6 +165,10 @@ class Finetuning(Training[LesionDetection]):
             points = [(line["step"], line["val/recall5"], math.nan, math.nan) for line in lines]
             with disk.whole(self.folder / "recall.png") as part:
                 recall_curves({"validation": points}).savefig(part, dpi=120)
+        best = self.folder / "best.pth"
+        chosen = read_about(best) if best.exists() else None
+        text = card(self.weights, self.recipe, self.train, self.val, about, chosen)
+        disk.write_text(self.folder / "card.md", text)
         save_detector(module.detector, self.folder / self.result, about)
 
     def _check_data(self) -> None:
@@ -243,7 +248,7 @@ def finetune(
 
     A half-done run is resumed from its last checkpoint; a finished one is returned as it is. The
     folder holds config.yaml, metrics.jsonl, receipt.txt, tensorboard/, checkpoints/last.ckpt,
-    best.pth, last.pth and recall.png.
+    best.pth, last.pth, card.md and recall.png.
 
     Args:
         weights: the start, of this project or `starting_weights(...)`.

@@ -20,8 +20,8 @@ def card(weights: Weights) -> str:
         if weights.head
         else "none: these weights give features, no scores",
         "input": _field(weights.inputs),
-        "intensity": _intensity(weights.inputs),
-        "start": _start(p.start),
+        "intensity": intensity(weights.inputs, _channels(weights.inputs)),
+        "start": start_in_words(p.start),
         **({"parent": f"{p.parent}"} if p.parent else {}),
         "data": _data(p.data),
         "quality, no label used": _quality(p.held_out or HeldOut()),
@@ -31,10 +31,10 @@ def card(weights: Weights) -> str:
         "license": weights.license,
         "SHA-256 of the content": weights.sha256(),
     }
-    table = "\n".join(f"| {name} | {_line(value)} |" for name, value in rows.items())
-    return f"""# Body-part regression weights, {_line(weights.backbone)}
+    table = "\n".join(f"| {name} | {cell(value)} |" for name, value in rows.items())
+    return f"""# Body-part regression weights, {cell(weights.backbone)}
 
-{_line(p.method)}. A score for every axial CT slice, learned without labels
+{cell(p.method)}. A score for every axial CT slice, learned without labels
 from the order and spacing of slices. The trunk is a start for detectors and other networks on CT.
 
 | | |
@@ -68,22 +68,26 @@ def _field(inputs: InputSpec) -> str:
     return f"axial slice, the {shown}, {size}, {scale}"
 
 
-def _intensity(inputs: InputSpec) -> str:
+def _channels(inputs: InputSpec) -> str:
+    if inputs.neighbours_mm:
+        return f"the slices {inputs.neighbours_mm:g} mm above and below beside it"
+    return "one slice copied to three channels"
+
+
+def intensity(inputs: InputSpec, channels: str) -> str:
+    """How HU become input, in words. channels: what the three channels are, if not folded."""
     low, high = inputs.window_hu
     if inputs.channels == "folded":
         return (
             f"three channels: HU clipped to {low:g}..{high:g}, zeros, ones; nothing else is "
             "subtracted or divided"
         )
-    if inputs.neighbours_mm:
-        channels = f"the slices {inputs.neighbours_mm:g} mm above and below beside it"
-    else:
-        channels = "one slice copied to three channels"
     scale = f"minus {list(inputs.mean)}, over {list(inputs.std)}"
     return f"HU {low:g}..{high:g} to 0..1, clipped; {channels}; {scale}"
 
 
-def _start(start: Start | None) -> str:
+def start_in_words(start: Start | None) -> str:
+    """What a training began with."""
     if start is None:
         return "unstated"
     whose = f", {start.name}" if start.name else ""
@@ -125,6 +129,6 @@ def _training(p: Provenance) -> str:
     )
 
 
-def _line(text: str) -> str:
+def cell(text: str) -> str:
     """Words of a file as one cell of a table: no lines of their own, and no markup."""
     return re.sub(r"([|<>`]|\](?=\())", r"\\\1", " ".join(text.split()))

@@ -1,9 +1,10 @@
 """Findings of a DICOM series as a Structured Report: TID 1500 with a group for each finding.
 
 A group holds the finding's surest box as a region of its image (TID 1410, planar ROI), its
-diameter, its extent along the body, and its score. **A report identifies the patient**, as DICOM
-files it in the study that it is about. Its UIDs derive from the series, the detector and the
-settings: the same command gives the same report, and only its time differs.
+diameter, its extent along the body, its score, and as its site the part of the body, if known. **A
+report identifies the patient**, as DICOM files it in the study that it is about. Its UIDs derive
+from the series, the detector and the settings: the same command gives the same report, and only its
+time differs.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from ubr.pretrain.data.dicom.images import SliceImage, images_of
-from ubr.pretrain.data.dicom.reports import measurement_report, references
+from ubr.pretrain.data.dicom.reports import measurement_report, references, site
 from ubr.pretrain.data.find import silence
 from ubr.pretrain.data.volume import Series
 
-from .linking import Finding
+from .linking import Finding, surest
 from .tables import SeriesFindings, lps
 
 HOW_WRITTEN = {"with_paths", "sr", "coco"}
@@ -73,6 +74,7 @@ def _group(
     from pydicom.sr.codedict import codes
 
     ((header, frames),) = references([images[one.best]])
+    part = found.whereabouts(one).get("part")
     score = sr.CodedConcept("DETECTIONSCORE", "99UBR", "Score of a detector, 0 to 1")
     extent = sr.CodedConcept("CRANIOCAUDAL", "99UBR", "Extent along the body")
     mm = codes.UCUM.Millimeter
@@ -85,6 +87,7 @@ def _group(
         ),
         finding_category=codes.SCT.MorphologicallyAbnormalStructure,
         finding_type=codes.SCT.Lesion,
+        finding_sites=[site(part)] if part else None,
         algorithm_id=sr.AlgorithmIdentification(
             name="ubr-detect", version=str(settings["detector_sha256"])[:12]
         ),
@@ -100,9 +103,7 @@ def _outline(one: Finding, found: SeriesFindings, image: SliceImage) -> np.ndarr
     """The surest box of a finding in its image, which may be turned against the volume: corners
     (column, row) `[5, 2]`, the first one again at the end.
     """
-    members = np.array(one.members)
-    best = members[int(found.boxes.scores[members].argmax())]
-    x1, y1, x2, y2 = found.boxes.edges[best]
+    x1, y1, x2, y2 = found.boxes.edges[surest(one, found.boxes)]
     z = found.z_mm[one.best]
     corners = [(x1, y1, z), (x2, y1, z), (x2, y2, z), (x1, y2, z), (x1, y1, z)]
     outline = image.pixels(lps(found.place, np.array(corners)))

@@ -52,6 +52,12 @@ class Finding:
         return (x1 + x2) / 2, (y1 + y2) / 2, sum(self.z_mm) / 2
 
 
+def surest(finding: Finding, boxes: Boxes) -> int:
+    """Which of a scan's boxes is a finding's surest."""
+    members = np.array(finding.members)
+    return int(members[int(boxes.scores[members].argmax())])
+
+
 def link(
     boxes: Boxes,
     z_mm: NDArray[np.float64],

@@ -1,19 +1,18 @@
-"""A trained detector on scans: every slice looked at, boxes linked, tables in a folder.
+"""A trained detector on scans: every slice looked at, boxes linked, tables and a page in a folder.
 
-However often it is interrupted, the tables equal those of an uninterrupted call.
+However often it is interrupted, the files equal those of an uninterrupted call.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ubr.pretrain.data.scans import Scans, UnreadScan, scans_of, why_unread
 from ubr.pretrain.data.volume import LeftOut, Series, Volume
@@ -25,9 +24,10 @@ from ubr.weights.common.optional import optional
 from ubr.weights.common.progress import progress_bar
 from ubr.weights.common.working import Working
 
-from .boxes import Boxes, joined
 from .coco import COCO, coco_writer
-from .linking import GAP_MM, MIN_SCORE, OVERLAP, link
+from .keeping import keep, kept_series
+from .linking import GAP_MM, MIN_SCORE, OVERLAP
+from .page import PAGE, Ranking, write_page
 from .tables import LAST, TABLES, Predicted, SeriesFindings, read_table, write_tables
 
 if TYPE_CHECKING:
@@ -134,9 +134,12 @@ def _predict(
         if working.settings["coco"]:
             more.append(COCO)
             found = _with_coco(made / COCO, found)
+        ranking = Ranking()
         names = looker.body.names if looker.body else ()
-        write_tables(made, found, left_out, working.settings, names)
-        working.finish(made, [*more, *TABLES])
+        write_tables(made, ranking.over(found), left_out, working.settings, names)
+        shown = (kept_series(working, jobs[key], looker.body) for key in ranking.shown())
+        write_page(made / PAGE, shown, ranking, len(left_out), working.settings)
+        working.finish(made, [*more, PAGE, *TABLES])
     return predicted
 
 
@@ -209,7 +212,6 @@ def _add_all(
 
     left_out = []
     every_mm = cast(float | None, working.settings["every_mm"])
-    least = cast(float, working.settings["min_score"])
     # Decompressing a store leaves the interpreter. Decoding files does not, and may crash.
     stored = bool(todo) and isinstance(todo[0].origin, tuple)
     results = each(_read, todo, staff, name="predict", progress=False, threads=stored)
@@ -230,41 +232,8 @@ def _add_all(
             slices = shown[spaced(volume.z_mm[shown], every_mm)] if len(shown) else shown
             bar.total += len(slices) - job.slices_about
             more = {} if scores is None else {"body_scores": scores}
-            _keep(working, job.key, volume, slices.tolist(), looker, least, bar, more)
+            keep(working, job.key, volume, slices.tolist(), looker, bar, more)
     return left_out
-
-
-def _keep(
-    working: Working,
-    key: str,
-    volume: Volume,
-    slices: Sequence[int],
-    looker: Looker,
-    least: float,
-    bar: Any,
-    more: Mapping[str, NDArray[Any]],
-) -> None:
-    """Look at a series and keep what is found, with what the tables need to know of it."""
-    from .looking import BATCH
-
-    parts = []
-    for number, part in enumerate(looker.look(volume, slices, least)):
-        parts.append(part)
-        bar.update(len(slices[number * BATCH : (number + 1) * BATCH]))
-    boxes = joined(parts)
-    working.add(
-        key,
-        index=boxes.index,
-        edges=boxes.edges,
-        scores=boxes.scores,
-        slices=np.array(slices, np.intp),
-        z_mm=volume.z_mm,
-        spacing_mm=np.array(volume.spacing_mm),
-        size=np.array(volume.hu.shape[1:]),
-        place=np.empty((0, 4)) if volume.place is None else volume.place,
-        warnings=np.array(volume.warnings, np.str_),
-        **more,
-    )
 
 
 def _with_coco(path: Path, series: Iterator[SeriesFindings]) -> Iterator[SeriesFindings]:
@@ -279,7 +248,7 @@ def _with_report(
     made: Path, reports: list[str], working: Working, job: UnreadScan, body: Body | None
 ) -> SeriesFindings:
     """What was kept of a series; its report is written, and its path below `made` added."""
-    found = _series(working, job, body)
+    found = kept_series(working, job, body)
     if not working.settings["sr"] or not found.findings:
         return found
     if not isinstance(job.origin, Series) or job.origin.kind != "dicom":
@@ -295,27 +264,3 @@ def _with_report(
     report.save_as(made / name, enforce_file_format=True)
     reports.append(name)
     return replace(found, report=name)
-
-
-NEEDED = ("index", "edges", "scores", "slices", "z_mm", "spacing_mm", "size", "place", "warnings")
-
-
-def _series(working: Working, job: UnreadScan, body: Body | None) -> SeriesFindings:
-    """What was kept of a series, linked."""
-
-    kept = working.read(job.key, *NEEDED, *(["body_scores"] if body else []))
-    boxes = Boxes(kept["index"], kept["edges"], kept["scores"])
-    slices, z_mm = kept["slices"].tolist(), kept["z_mm"]
-    findings = link(boxes, z_mm, kept["spacing_mm"].tolist(), slices)
-    return SeriesFindings(
-        job.key,
-        boxes,
-        findings[: cast(int | None, working.settings["top"])],
-        z_mm,
-        slices,
-        (int(kept["size"][0]), int(kept["size"][1])),
-        kept["place"] if len(kept["place"]) else None,
-        kept["warnings"].tolist(),
-        job.source,
-        where=body.columns(kept["body_scores"], z_mm) if body else {},
-    )

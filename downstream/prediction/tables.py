@@ -43,10 +43,11 @@ class SeriesFindings:
     """What was found in a series.
 
     key: its hash. boxes: in slices. findings: the surest first. z_mm: `[n]`, where its slices lie.
-    slices: those that the detector saw. size: (rows, columns) of a slice. place: of its volume
-    (`Volume.place`), or none. warnings: of its volume. source: where it was read from; it is
-    written out only where paths were asked for. report: the file of its report, or why there is
-    none. where: what is known of where in the body its slices lie, name -> `[n]`.
+    slices: those that the detector saw. size: (rows, columns) of a slice. spacing_mm: (z, y, x).
+    place: of its volume (`Volume.place`), or none. warnings: of its volume. source: where it was
+    read from; it is written out only where paths were asked for. report: the file of its report, or
+    why there is none. where: what is known of where in the body its slices lie, name -> `[n]`.
+    pictures: WebP by name, and windows_hu those of its findings (`drawing.pictures`).
     """
 
     key: str
@@ -55,11 +56,14 @@ class SeriesFindings:
     z_mm: NDArray[np.float64]
     slices: Sequence[int]
     size: tuple[int, int]
+    spacing_mm: Sequence[float]
     place: NDArray[np.float64] | None
     warnings: Sequence[str]
     source: str
     report: str = ""
     where: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    windows_hu: Sequence[Sequence[int]] = ()
 
     def numbers(self) -> NDArray[np.int32]:
         """`[m]`, of each box the number of its finding, 0 for none."""
@@ -67,6 +71,10 @@ class SeriesFindings:
         for number, one in enumerate(self.findings, 1):
             found[list(one.members)] = number
         return found
+
+    def whereabouts(self, finding: Finding) -> dict[str, str]:
+        """What is known of where in the body a finding's surest slice lies, name -> text."""
+        return {name: _cell(name, values[finding.best]) for name, values in self.where.items()}
 
 
 def write_tables(
@@ -114,11 +122,11 @@ def _finding_rows(one: SeriesFindings) -> Iterator[list[object]]:
             *(f"{edge:.2f}" for edge in found.edges),
             *(f"{mm:.2f}" for mm in (*found.z_mm, *found.size_mm, found.diameter_mm)),
             *("" if np.isnan(mm) else f"{mm:.2f}" for mm in centre),
-            *(_cell(name, values[found.best]) for name, values in one.where.items()),
+            *one.whereabouts(found).values(),
         ]
 
 
-def _cell(name: str, value: Any) -> object:
+def _cell(name: str, value: Any) -> str:
     return str(value) if name == "part" else f"{float(value):.4g}"
 
 

@@ -74,12 +74,14 @@ def export(options: Options, words: Sequence[str]) -> None:
     from ..exporting import export
 
     options.description = (
-        "Write a trained detector as ONNX, HU in and boxes out, and prove that it finds the same "
-        "under onnxruntime. Prints how to run it."
+        "Write a trained detector as ONNX or for torchvision, HU in and boxes out, and prove that "
+        "it finds the same there. Prints how to run it."
     )
     options.called = {"path": "out"}
     options.add_argument("run", metavar="RUN", help="a run folder of ubr-detect train")
-    options.add_argument("--out", required=True, metavar="FILE", help="an .onnx file")
+    options.add_argument(
+        "--out", required=True, metavar="FILE", help="an .onnx file, or a .pth file for torchvision"
+    )
     options.add_argument(
         "--overwrite", action="store_true", help="replace what an earlier export wrote there"
     )

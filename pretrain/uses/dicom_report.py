@@ -14,20 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dicom.images import SliceImage
-from ..data.dicom.reports import measurement_report, references
+from ..data.dicom.reports import measurement_report, references, site
 
 if TYPE_CHECKING:
     from ubr.weights import Weights
 
-PARTS = {
-    "head": "Head",
-    "neck": "Neck",
-    "chest": "Chest",
-    "abdomen": "Abdomen",
-    "pelvis": "Pelvis",
-    "thigh": "Thigh",
-}
-"""Part -> keyword of its SNOMED CT code in pydicom's dictionary."""
 LANDMARKS = {
     "mandible": ("Mandible", None),
     "lung_apex": ("ApexOfLung", None),
@@ -120,10 +111,9 @@ def _site(name: str) -> Any:
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
-    known = {**{part: (keyword, None) for part, keyword in PARTS.items()}, **LANDMARKS}
-    if name.lower() not in known:
-        return sr.FindingSite(sr.CodedConcept(name, "99UBR", name.replace("_", " ")[:64]))
-    keyword, modifier = known[name.lower()]
+    if name.lower() not in LANDMARKS:
+        return site(name)
+    keyword, modifier = LANDMARKS[name.lower()]
     return sr.FindingSite(
         getattr(codes.SCT, keyword),
         topographical_modifier=getattr(codes.SCT, modifier) if modifier else None,

@@ -1,8 +1,12 @@
-"""Detectors as ONNX: the same boxes, what stands in the file, and what is refused."""
+"""Detectors as ONNX and for torchvision: the same boxes, what stands in the files, what is
+refused.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +17,15 @@ from numpy.typing import NDArray
 
 from tests.made.lesions import lesion_world, tiny_recipe
 from ubr.downstream import exporting
+from ubr.downstream import plain_torchvision as plain
 from ubr.downstream.cli import main
-from ubr.downstream.detector import starting_weights
+from ubr.downstream.dataset import to_image
+from ubr.downstream.detector import bare_detector, starting_weights
 from ubr.downstream.evaluation import load_detector
 from ubr.downstream.exporting import export
 from ubr.downstream.slices import View
 from ubr.downstream.training import finetune
-from ubr.weights import InputSpec
+from ubr.weights import InputSpec, build
 from ubr.weights.common.claims import claim
 from ubr.weights.receipts import TransferError
 
@@ -27,6 +33,9 @@ from .helpers import QUIET, sets
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
+
+INPUTS = InputSpec(size_px=32, window_hu=(-200.0, 500.0))
+FOLDED = dataclasses.replace(INPUTS, channels="folded", mean=(0.0,) * 3, std=(1.0,) * 3)
 
 LOW, HIGH = -200.0, 500.0
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -135,3 +144,76 @@ def test_export__of_a_detector_with_positions_is_refused(
     with pytest.raises(ValueError, match="takes positions, which an export cannot give it"):
         export(run, tmp_path / "d.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_torchvision__finds_what_the_detector_finds_in_hu(run: Path, tmp_path: Path) -> None:
+    snippet = export(run, tmp_path / "new" / "d.pth", to="torchvision")
+    assert {p.name for p in (tmp_path / "new").iterdir()} == {"d.pth", "d.py"}
+    detector, recipe, _ = load_detector(run)
+    lesions = runpy.run_path(str(tmp_path / "new" / "d.py"))
+    model = lesions["detector"]()
+    assert type(model).__module__.startswith("torchvision.")
+    for height, width in ((64, 96), (75, 51)):
+        hu = slices(recipe.view.channels, height, width)
+        image = np.clip((hu - LOW) / (HIGH - LOW), 0, 1)
+        image = np.broadcast_to(image, (3, height, width)).copy()
+        with torch.no_grad():
+            (wanted,) = detector([torch.from_numpy(image)])
+            (found,) = model([lesions["image"](torch.from_numpy(hu))])
+        assert len(found["boxes"]) == len(wanted["boxes"]) > 0
+        assert (found["boxes"] - wanted["boxes"]).abs().max() < 0.01
+        assert (found["scores"] - wanted["scores"]).abs().max() < 1e-4
+    with pytest.raises(ValueError, match=r"hu must be \[., H, W\], got"):  # a view of other slices
+        lesions["image"](torch.from_numpy(slices(recipe.view.channels + 1, 64, 64)))
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    assert names["boxes"].shape[1] == 4
+    text = (tmp_path / "new" / "d.py").read_text()
+    assert "ubr" not in text and str(run) not in text
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("backbone", "options", "inputs"),
+    [
+        ("timm/test_resnet", {"pyramid": 32}, INPUTS),  # frozen norms
+        ("timm/test_vit", {}, INPUTS),  # made for one size of image
+        ("timm/test_efficientnet", {"norms": "measured", "box_head": "paper"}, INPUTS),
+        ("alexnet", {}, FOLDED),
+    ],
+)
+def test_torchvision__of_other_trunks_and_heads(
+    backbone: str, options: dict[str, Any], inputs: InputSpec, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    detector = bare_detector(build(backbone, any_size=True), inputs, **options).eval()
+    plain.write(detector, backbone, inputs, View(longest_px=96), "0" * 64, tmp_path / "d.pth")
+    hu = torch.from_numpy(slices(1, 75, 51))
+    ((boxes, scores),) = plain.found_without_us(tmp_path / "d.pth", [hu])
+    with torch.no_grad():
+        (wanted,) = detector([to_image(hu, inputs)])
+    assert len(boxes) == len(wanted["boxes"]) > 0
+    assert torch.allclose(boxes, wanted["boxes"], atol=0.01)
+    assert torch.allclose(scores, wanted["scores"], atol=1e-4)
+
+
+def test_torchvision__that_finds_something_else_or_nothing_is_refused_and_leaves_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(plain, "_image", lambda *_: ["import ubr"])
+        with pytest.raises(TransferError, match=r"does not run the detector: .*ubr"):
+            export(run, tmp_path / "d.pth", to="torchvision")
+    monkeypatch.setattr(plain, "_image", lambda *_: ["return hu.expand(3, -1, -1) / 1000"])
+    with pytest.raises(TransferError, match="under plain torchvision"):
+        export(run, tmp_path / "d.pth", to="torchvision")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_torchvision__replaces_nobodys_python(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "d.py").write_text("mine")
+    with pytest.raises(ValueError, match=r"d\.py exists; give another path, or set `overwrite`"):
+        export(run, tmp_path / "d.pth", to="torchvision")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("d.py", "mine")]
+    with pytest.raises(ValueError, match=r"must end with \.pth"):
+        export(run, tmp_path / "d.onnx", to="torchvision")

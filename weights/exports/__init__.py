@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import filecmp
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -69,51 +69,55 @@ def export(
     if to == "onnx" and fold:
         raise ValueError("an onnx file takes HU as they are; `fold` is for the other targets")
     writer: Writer = import_module(f".to_{to}", __name__).WRITER
-    check_place(path, writer, overwrite)
+    check_place(path, writer.ending, overwrite, writer.contents)
     weights.build()  # raises unless they are complete and give the features of the file
     if fold:
         weights = folded(weights)
     with disk.whole(path) as part:
         snippet = writer.write(weights, layout, part, path)
         # What belongs beside the file appears before the file itself.
-        pairs = list(zip(writer.beside(part), writer.beside(path), strict=True))
-        if not overwrite:
-            _check_beside(pairs)
-        for made, final in pairs:
-            with disk.whole(final) as beside:
-                made.replace(beside)
+        put_beside(zip(writer.beside(part), writer.beside(path), strict=True), overwrite)
         if path.is_dir():
             shutil.rmtree(path)
     return snippet
 
 
-def _check_beside(pairs: Sequence[tuple[Path, Path]]) -> None:
-    """Raise `ValueError` if a file beside an export would replace another one.
-
-    The same bytes are those of an export that was interrupted before its own file stood.
+def put_beside(pairs: Iterable[tuple[Path, Path]], overwrite: bool) -> None:
+    """Move what belongs beside an export to its place.
 
     pairs: what was made, and where it will be.
+
+    Raises `ValueError`, with nothing moved, if it would replace another file and that is not asked
+    for. The same bytes are those of an export that was interrupted before its own file stood.
     """
-    for made, final in pairs:
+    pairs = list(pairs)
+    for made, final in pairs if not overwrite else []:
         if final.exists() and not (final.is_file() and filecmp.cmp(made, final, shallow=False)):
             raise ValueError(f"{final} exists; give another path, or set `overwrite`")
+    for made, final in pairs:
+        with disk.whole(final) as beside:
+            made.replace(beside)
 
 
-def check_place(path: Path, writer: Writer, overwrite: bool) -> None:
+def check_place(
+    path: Path, ending: str, overwrite: bool, contents: Collection[str] = frozenset()
+) -> None:
     """Raise `ValueError` if nothing may be written to `path`.
 
     An existing folder may be replaced only if it holds nothing but an export.
+
+    ending: of the file; empty for a folder, with `contents`.
     """
-    if writer.ending and path.suffix != writer.ending:
-        raise ValueError(f"{path}: the name of this export must end with {writer.ending}")
+    if ending and path.suffix != ending:
+        raise ValueError(f"{path}: the name of this export must end with {ending}")
     if path.exists() and not overwrite:
         raise ValueError(f"{path} exists; give another path, or set `overwrite`")
-    if path.exists() and path.is_dir() == bool(writer.ending):
+    if path.exists() and path.is_dir() == bool(ending):
         raise ValueError(
             f"{path} is a {'folder' if path.is_dir() else 'file'} and will not be replaced; give "
             "another path"
         )
-    if path.is_dir() and not {p.name for p in path.iterdir()} <= writer.contents:
+    if path.is_dir() and not {p.name for p in path.iterdir()} <= set(contents):
         raise ValueError(
             f"{path} holds other files than an export and will not be replaced; give another path"
         )

@@ -27,6 +27,28 @@ MAY_BE_EMPTY = (
 COPIED = (*MAY_BE_EMPTY, "ReferringPhysicianName", "SpecificCharacterSet")
 """What a report repeats of the series' headers besides UIDs."""
 
+PARTS = {
+    "head": "Head",
+    "neck": "Neck",
+    "chest": "Chest",
+    "abdomen": "Abdomen",
+    "pelvis": "Pelvis",
+    "thigh": "Thigh",
+}
+"""Part of the body -> keyword of its SNOMED CT code in pydicom's dictionary; all are in PS3.16 CID
+4031 (Common Anatomic Regions).
+"""
+
+
+def site(place: str) -> Any:
+    """The finding site of a part of the body; of any other place one of the scheme 99UBR."""
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    if place.lower() in PARTS:
+        return sr.FindingSite(getattr(codes.SCT, PARTS[place.lower()]))
+    return sr.FindingSite(sr.CodedConcept(place, "99UBR", place.replace("_", " ")[:64]))
+
 
 def measurement_report(
     images: Sequence[SliceImage],
@@ -52,6 +74,7 @@ def measurement_report(
     for name in MAY_BE_EMPTY:
         if name not in evidence[0]:
             setattr(evidence[0], name, "")
+    _without_unsaid_method(evidence[0])
     build = partial(_report, evidence, groups, maker, description, uids)
     try:
         return build()
@@ -99,6 +122,17 @@ def _report(
         is_complete=True,
         series_description=description,
     )
+
+
+def _without_unsaid_method(header: Any) -> None:
+    """Take the statement that the patient's identity was removed out of a header that does not say
+    how: the standard has no such statement, and highdicom would repeat it in the report.
+    """
+    how = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
+    if not any(header.get(name) for name in how):
+        for name in ("PatientIdentityRemoved", *how):
+            if name in header:
+                delattr(header, name)
 
 
 def _at_fault(header: Any, build: Callable[[], object]) -> list[str]:

@@ -13,6 +13,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from tests.made import scores as known
 from tests.made.detectors import use_bright
 from tests.made.dicom import Made, enhanced, write
 from ubr.downstream.prediction.predicting import predict
@@ -114,6 +115,48 @@ def test_report__is_read_back_and_belongs_to_the_study(run: Path, tmp_path: Path
     assert group.roi.graphic_type.value == "POLYLINE" and len(group.get_measurements()) == 3
     others = [p for p in (tmp_path / "found").iterdir() if p.name != "sr"]
     assert not any(b"Secret" in p.read_bytes() or b"SECRET" in p.read_bytes() for p in others)
+
+
+def test_report__says_in_which_part_of_the_body_a_finding_lies(run: Path, tmp_path: Path) -> None:
+    """Read back by highdicom, and by its codes: Chest and others are in CID 4031 of PS3.16."""
+    write(tmp_path / "series", with_lesion(Made()))
+    of = known.weights()
+    of.save(tmp_path / "w.safetensors")
+    regions = known.regions(of).save(tmp_path / "regions.json")
+    body = {"body": str(tmp_path / "w.safetensors"), "regions": str(regions)}
+    with known.scored_by_darkness():
+        report = reported(run, tmp_path / "series", tmp_path / "found", **body)
+    (row,) = rows(tmp_path / "found" / "findings.csv")
+    assert row["part"] in ("chest", "abdomen", "pelvis")
+    sct = {"chest": "816094009", "abdomen": "818981001", "pelvis": "816092008"}
+    (group,) = items(only(report, "126010"), "125007")
+    (place,) = only(group, "363698007").ConceptCodeSequence  # Finding Site
+    assert (place.CodeValue, place.CodingSchemeDesignator) == (sct[row["part"]], "SCT")
+    (path,) = (tmp_path / "found" / "sr").iterdir()
+    (read,) = sr.srread(path).content.get_planar_roi_measurement_groups(
+        finding_site=sr.CodedConcept(place.CodeValue, "SCT", place.CodeMeaning)
+    )
+    assert read.finding_type.meaning == "Lesion"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"PatientIdentityRemoved": "YES", "DeidentificationMethod": ""}, set()),
+        ({"PatientIdentityRemoved": "YES"}, set()),
+        (
+            {"PatientIdentityRemoved": "YES", "DeidentificationMethod": "by hand"},
+            {"PatientIdentityRemoved", "DeidentificationMethod"},
+        ),
+    ],
+)
+def test_report__repeats_that_identity_was_removed_only_with_the_method(
+    said: dict[str, str], kept: set[str], run: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "series", with_lesion(Made(), **said))
+    report = reported(run, tmp_path / "series", tmp_path / "found")
+    about = ("PatientIdentityRemoved", "DeidentificationMethod")
+    assert {name for name in about if name in report} == kept
 
 
 TURNED = {

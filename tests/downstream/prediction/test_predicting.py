@@ -25,7 +25,10 @@ from ubr.pretrain.data.ingestion import ingest
 from ubr.weights.common.working import Working
 
 QUIET: dict[str, Any] = {"workers": 0, "progress": False, "device": "cpu"}
-FILES = {"settings.json", "left_out.csv", "series.csv", "findings.csv", "boxes.parquet"}
+FILES = {
+    *("settings.json", "left_out.csv", "series.csv", "findings.csv", "boxes.parquet"),
+    "findings.html",
+}
 STEP, ROW, COLUMN = 4.0, 0.8, 1.25
 RAS = np.array([[COLUMN, 0, 0, -40.0], [0, ROW, 0, -30.0], [0, 0, STEP, -200.0], [0, 0, 0, 1]])
 """Columns to the patient's right, rows to the front, slices from foot to head."""

@@ -87,16 +87,13 @@ with torch.no_grad():
 boxes, scores = found["boxes"], found["scores"]"""
 
 
-def _code(detector: Detector, backbone: str, inputs: InputSpec, view: View, digest: str) -> str:
-    """The Python file. What it says of the detector is read from the detector itself."""
-    trunk, rpn, roi = detector.backbone, detector.rpn, detector.roi_heads
-    pool = roi.box_roi_pool
+def _about(view: View, digest: str) -> str:
+    """The beginning of the Python file: what it is, and what it needs."""
     neighbours = (
         f"{view.channels} slices {view.distance_mm:g} mm apart, from head to foot"
         if view.channels > 1
         else "one slice"
     )
-    low, high = inputs.window_hu
     return f'''"""A lesion detector for axial CT, by torch, torchvision and timm alone.
 
     model = detector()
@@ -123,7 +120,15 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
+'''
 
+
+def _code(detector: Detector, backbone: str, inputs: InputSpec, view: View, digest: str) -> str:
+    """The Python file. What it says of the detector is read from the detector itself."""
+    trunk, rpn, roi = detector.backbone, detector.rpn, detector.roi_heads
+    pool = roi.box_roi_pool
+    low, high = inputs.window_hu
+    return f"""{_about(view, digest)}
 class Trunk(nn.Module):
     out_channels = {trunk.out_channels}
 
@@ -166,7 +171,7 @@ def detector():
     tensors = torch.load(Path(__file__).with_suffix(".pth"), weights_only=True)
     model.load_state_dict(tensors)
     return model.eval()
-'''
+"""
 
 
 def _indented(lines: Sequence[str], columns: int) -> str:

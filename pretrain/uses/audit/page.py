@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ubr.weights.common.disk import write_text
+from ubr.weights.common.pages import webp_uri
 
 from ...reading.regions import Regions
 from ...scores.streamed import each_overview
-from ..pages.filling import data_uri, filled
+from ..pages.filling import filled
 from .rows import Band, Row
 from .summary import Summary
 
@@ -82,7 +83,7 @@ def write_page(
     by_key = {one["series"]: one for one in series}
     for key, webp in each_overview(scores):
         if key in by_key:
-            by_key[key]["picture"] = data_uri(webp)
+            by_key[key]["picture"] = webp_uri(webp)
     here = Path(__file__).parent
     text = filled(
         here / "page.html",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ubr.weights.common.pages import STYLE, joined, template_in
+
 HERE = Path(__file__).parent
-STYLE, SCRIPTS = HERE / "style.css", (HERE / "drawing.js", HERE / "overview.js")
+STYLES, SCRIPTS = (STYLE, HERE / "style.css"), (HERE / "drawing.js", HERE / "overview.js")
 
 
 def filled(
@@ -28,24 +29,6 @@ def filled(
         data: what the scripts read, plain values.
         values: what the template reads.
     """
-    from jinja2 import Environment, FileSystemLoader
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader([template.parent, HERE]),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return template_in([template.parent, HERE], template.name).render(
+        style=joined((*STYLES, *styles)), script=joined((*SCRIPTS, *scripts)), data=data, **values
     )
-
-    def copied(files: Sequence[Path]) -> Markup:
-        return Markup("\n".join(file.read_text("utf-8").rstrip("\n") for file in files))
-
-    return environment.get_template(template.name).render(
-        style=copied((STYLE, *styles)), script=copied((*SCRIPTS, *scripts)), data=data, **values
-    )
-
-
-def data_uri(webp: bytes) -> str:
-    """A picture as text that a page can hold."""
-    return "data:image/webp;base64," + base64.b64encode(webp).decode()

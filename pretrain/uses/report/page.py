@@ -19,6 +19,7 @@ import numpy as np
 
 from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import write_text
+from ubr.weights.common.pages import webp_uri
 
 from ...data.store import Store
 from ...reading.context import MM_PER_UNIT, Axis, on_axis
@@ -26,7 +27,7 @@ from ...reading.finding import KINDS
 from ...reading.line import PAPER_R
 from ...scores.read import OVERVIEWS
 from ...scores.streamed import each_overview
-from ..pages.filling import data_uri, filled
+from ..pages.filling import filled
 from ..pictures import at_levels
 from .contents import SeriesCurve, about, common_scale, histogram, parts_of, read_series
 from .thumbnails import Thumbnails
@@ -71,7 +72,7 @@ def report(
     scored = {one.key: len(one.scores) for one in series}
     thumbnails = Thumbnails(Store.open(store), scored) if store is not None else None
     kept = (Path(scores) / OVERVIEWS).is_file()
-    fronts = {key: data_uri(webp) for key, webp in each_overview(Path(scores))} if kept else {}
+    fronts = {key: webp_uri(webp) for key, webp in each_overview(Path(scores))} if kept else {}
     write_text(path, _render(series, settings, thumbnails, fronts))
     return path
 

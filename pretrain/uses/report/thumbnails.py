@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ubr.weights.common.notes import note
+from ubr.weights.common.pages import webp_uri
 
 from ...data.overviews import overview_webp, rows_of
 from ...data.store import Store, StoreError
 from ...reading.finding import Finding
-from ..pages.filling import data_uri
 from ..pictures import slice_picture, spread
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Thumbnails:
         except StoreError:  # told of by `of`
             return ""
         rows = rows_of(hu, self.spacing_mm[key][2])
-        return data_uri(overview_webp(rows, z_mm[indices], float(z_mm[-1])))
+        return webp_uri(overview_webp(rows, z_mm[indices], float(z_mm[-1])))
 
     def of_finding(self, key: str, found: Finding) -> list[tuple[int, str]]:
         """(index, picture) of a few slices of a finding."""
@@ -94,4 +94,4 @@ class Thumbnails:
 def _webp(picture: Image) -> str:
     stream = io.BytesIO()
     picture.save(stream, "webp", quality=70)
-    return data_uri(stream.getvalue())
+    return webp_uri(stream.getvalue())

@@ -28,10 +28,10 @@ from ubr.pretrain.scores.read import read_curves
 from ubr.pretrain.scores.scoring import score
 from ubr.pretrain.uses.calibration import calibrate
 from ubr.pretrain.uses.labels import read_labels
-from ubr.pretrain.uses.pages.filling import data_uri
 from ubr.pretrain.uses.report.contents import POINTS
 from ubr.pretrain.uses.report.page import report
 from ubr.pretrain.uses.report.thumbnails import MOST_OF_FINDINGS, Thumbnails
+from ubr.weights.common.pages import webp_uri
 
 REASON = "</script><b>leaves & the line</b>"
 
@@ -470,7 +470,7 @@ def test_page__of_a_thousand_series_with_pictures_is_small_and_opens(
             stream = io.BytesIO()
             grey = rng.normal(128, noise, shape).clip(0, 255).astype(np.uint8)
             Image.fromarray(grey).save(stream, "webp", quality=60)
-            return data_uri(stream.getvalue())
+            return webp_uri(stream.getvalue())
 
     monkeypatch.setattr("ubr.pretrain.uses.report.page.Thumbnails", lambda *_: Noise())
     page = report(scores, tmp_path / "r.html", store=store.path)

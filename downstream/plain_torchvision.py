@@ -91,26 +91,8 @@ def _code(detector: Detector, backbone: str, inputs: InputSpec, view: View, dige
     """The Python file. What it says of the detector is read from the detector itself."""
     trunk, rpn, roi = detector.backbone, detector.rpn, detector.roi_heads
     pool = roi.box_roi_pool
-    neighbours = (
-        f"{view.channels} slices {view.distance_mm:g} mm apart, from head to foot"
-        if view.channels > 1
-        else "one slice"
-    )
     low, high = inputs.window_hu
-    return f'''"""A lesion detector for axial CT, by torch, torchvision and timm alone.
-
-    model = detector()
-    with torch.no_grad():
-        (found,) = model([image(hu)])  # boxes, scores, labels
-
-hu: float [{view.channels}, H, W], Hounsfield units of {neighbours}, at
-{view.mm_per_px:g} mm per pixel, the longer side at most {view.longest_px} pixels. Rows run from
-front to back, columns from the patient's right to the left. It was trained on no other view.
-boxes: x1, y1, x2, y2 in pixels; 0 is the left edge of the first one.
-
-Research only; not a medical device. SHA-256 of the tensors: {digest}
-"""
-
+    return f"""{_about(view, digest)}
 from collections import OrderedDict
 from pathlib import Path
 
@@ -166,6 +148,29 @@ def detector():
     tensors = torch.load(Path(__file__).with_suffix(".pth"), weights_only=True)
     model.load_state_dict(tensors)
     return model.eval()
+"""
+
+
+def _about(view: View, digest: str) -> str:
+    """The first lines: how it is used, and the view."""
+    neighbours = (
+        f"{view.channels} slices {view.distance_mm:g} mm apart, from head to foot"
+        if view.channels > 1
+        else "one slice"
+    )
+    return f'''"""A lesion detector for axial CT, by torch, torchvision and timm alone.
+
+    model = detector()
+    with torch.no_grad():
+        (found,) = model([image(hu)])  # boxes, scores, labels
+
+hu: float [{view.channels}, H, W], Hounsfield units of {neighbours}, at
+{view.mm_per_px:g} mm per pixel, the longer side at most {view.longest_px} pixels. Rows run from
+front to back, columns from the patient's right to the left. It was trained on no other view.
+boxes: x1, y1, x2, y2 in pixels; 0 is the left edge of the first one.
+
+Research only; not a medical device. SHA-256 of the tensors: {digest}
+"""
 '''
 
 

@@ -34,7 +34,8 @@ def with_flags(text: str, flags: Mapping[str, str]) -> str:
 
     A name is replaced where it cannot be mistaken for a word:
 
-    - everywhere in backquotes, as `` `out` ``, and directly before a value, as `steps=0`;
+    - everywhere in backquotes, as `` `out` ``, and directly before a value, as `steps=0`; in
+      backquotes also names with an underscore that belong to another verb (score `with_paths`);
     - everywhere, if it holds an underscore or a dot (`validate_every`, `inputs.size_px`), except
       within quotes, file names and paths;
     - at the beginning of the text, before "must" or a quoted value, alone or in a list: `m must`,
@@ -58,6 +59,7 @@ def with_flags(text: str, flags: Mapping[str, str]) -> str:
     if start:
         text = re.sub(whole, flag, start[0]) + text[start.end() :]
     text = re.sub(rf"`({name})`", flag, text)
+    text = re.sub(r"`([a-z]+(?:_[a-z]+)+)`", lambda m: f"--{m[1].replace('_', '-')}", text)
     text = re.sub(rf"(?<![\w./'\"-])({name})=(?=\S)", lambda m: f"{flags[m[1]]} ", text)
     return re.sub(whole, lambda m: flags[m[1]] if "_" in m[1] or "." in m[1] else m[0], text)
 

@@ -319,6 +319,7 @@ FLAGS = {
         ("x exists; give a new `out`", "x exists; give a new --out"),
         ("fewer than m=6 slices", "fewer than --m 6 slices"),
         ("lower validate_every.", "lower --validate-every."),
+        ("no paths; score again `with_paths`", "no paths; score again --with-paths"),  # another's
         # what is not the name of an option, or could be a word
         ("mm_per_px must be above 0", "mm_per_px must be above 0"),
         ("unknown start 'a.pth'", "unknown start 'a.pth'"),

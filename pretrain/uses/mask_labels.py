@@ -126,9 +126,7 @@ def mask_labels(
     rules = RULES if names is None else read_rules(names)
     paths = {row["series"]: row.get("path", "") for row in read_rows(Path(scores) / "series.csv")}
     if not any(paths.values()):
-        raise ValueError(
-            f"{scores} keeps no paths, which `from_masks` needs; score again `with_paths`"
-        )
+        raise ValueError(f"{scores} keeps no paths, which `from_masks` needs; score `with_paths`")
     if not Path(folder).is_dir():
         raise ValueError(f"{folder} is no folder; give one with masks for `from_masks`")
     scans = {Path(path).resolve() for path in paths.values() if path}

@@ -1,7 +1,7 @@
 """Slices per volume against accuracy, with and without the distance loss (the paper, Fig. 3b).
 
     python -m benchmarks.sampling --data phantom --work /scratch/table1 \\
-        [--recipe quick|paper --start random --seeds 0 1 2]
+        [--recipe quick|lite|paper --start random --seeds 0 1 2 --m 4 16]
 
 Rows go to results/sampling.csv. g x m stays what it is in the recipe (96 in the paper) as far as
 there are volumes, and the losses are the paper's. Accuracy is measured as in `benchmarks.table1`,
@@ -25,8 +25,13 @@ SLICES = (2, 4, 6, 8, 12, 16, 24)
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train what has no row, test, append."""
-    options = labelled_options(labelled_parser(__doc__).parse_args(argv))
-    for chosen in (variant for recipe in options.recipes for variant in variants(recipe)):
+    parser = labelled_parser(__doc__)
+    parser.add_argument(
+        "--m", type=int, nargs="+", choices=SLICES, default=SLICES, help="slices per volume"
+    )
+    given = parser.parse_args(argv)
+    options = labelled_options(given)
+    for chosen in (variant for recipe in options.recipes for variant in variants(recipe, given.m)):
         row = options.columns(chosen)
         if has_row("sampling", row):
             continue
@@ -46,10 +51,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"{name}  {row['accuracy']:.4f}", flush=True)
 
 
-def variants(recipe: Recipe) -> Iterator[Recipe]:
-    """The recipe with the paper's losses, for every m."""
+def variants(recipe: Recipe, slices: Sequence[int]) -> Iterator[Recipe]:
+    """The recipe with the paper's losses, for each of these m."""
     total = recipe.g * recipe.m
-    for m in SLICES:
+    for m in slices:
         for distance in (0.0, 1.0) if m > 2 else (0.0,):
             yield dataclasses.replace(
                 with_papers_losses(recipe),

@@ -1,7 +1,7 @@
 """The paper's Table 1, body parts of slices, and the scores of each part (Fig. 3a).
 
     python -m benchmarks.table1 --data phantom --work /scratch/table1 \\
-        [--recipe quick|default|paper --steps N --seeds 0 1 2 --only "supervised"]
+        [--recipe quick|default|lite|paper --steps N --seeds 0 1 2 --only "supervised"]
 
 Rows go to results/table1.csv, one per method, and results/histogram.csv. Every method learns from
 the same patients and is tested on the labelled slices of the others. `many` are all labelled
@@ -10,10 +10,10 @@ pairs for every method, and accuracy is the mean over them. The interval is over
 (bootstrap), and over the pairs where there are some. Methods that have rows are skipped; a training
 that was interrupted resumes. A method that diverges gets a row without an accuracy.
 
-UBR is the recipe's. Of `quick` and `default` it differs from the paper's in the position loss
-instead of the distance loss, twice the paper's scale in the order loss, volumes balanced by size,
-steps in mm, and random views with crops. A line of its own has the paper's losses instead, and
-nothing else changed. `--recipe paper` has none of these.
+UBR is the recipe's. Those of `quick`, `default` and `lite` differ from the paper's in the position
+loss instead of the distance loss, twice the paper's scale in the order loss, volumes balanced by
+size, steps in mm, and random views with crops. A line of its own has the paper's losses instead,
+and nothing else changed. `--recipe paper` has none of these.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from ubr.pretrain.recipes import Recipe, default, paper
+from ubr.pretrain.recipes import Recipe, default, lite, paper
 from ubr.pretrain.uses.demo import MILD
 
 
@@ -20,4 +20,9 @@ def with_papers_losses(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, order_scale=1.0, distance_weight=1.0, position_weight=0.0)
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"quick": quick, "default": default, "paper": paper}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "quick": quick,
+    "default": default,
+    "lite": lite,
+    "paper": paper,
+}

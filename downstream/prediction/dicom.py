@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ubr.pretrain.data.dicom.images import SliceImage, images_of
-from ubr.pretrain.data.dicom.reports import measurement_report, references, site
+from ubr.pretrain.data.dicom.reports import measurement_report, references, site, uid_of
 from ubr.pretrain.data.find import silence
 from ubr.pretrain.data.volume import Series
 
@@ -56,9 +56,7 @@ def findings_report(series: Series, found: SeriesFindings, settings: Mapping[str
 
 
 def _uid(about: str, what: str) -> str:
-    from pydicom.uid import generate_uid
-
-    return str(generate_uid(entropy_srcs=["ubr-detect", about, what]))
+    return uid_of("ubr-detect", about, what)
 
 
 def _group(

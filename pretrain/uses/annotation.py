@@ -12,9 +12,9 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,21 @@ class Report:
             f"{self.stated or 'no known term'} in the files"
         )
         return f"{self.folder}: sr.dcm ({what}); {proposed}; {self.copies} images copied"
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A report in memory.
+
+    document: the data set, which names the patient. images: of the series. parts, landmarks,
+    body_part: as of `Report`.
+    """
+
+    document: Any = field(repr=False)
+    images: Sequence[SliceImage] = field(repr=False)
+    parts: tuple[str, ...]
+    landmarks: tuple[str, ...]
+    body_part: str
 
 
 @dataclass(frozen=True)
@@ -169,6 +184,30 @@ def _report(
     copies: bool,
 ) -> Report:
     """Write the report of one series, which is named `called` in errors."""
+    told = reported(unread, called, weights, regions)
+    # A damaged header may hold anything, a name too.
+    stated = str(told.images[0].header.get("BodyPartExamined") or "").upper()
+    stated = stated if stated in TERMS else ""
+    if copies:
+        _check_term(told.body_part, stated, told.parts)
+    copied = list(dict.fromkeys(image.path for image in told.images)) if copies else []
+    with silence():
+        folder.mkdir(exist_ok=True)
+        told.document.save_as(folder / "sr.dcm", enforce_file_format=True)
+        write_copies(copied, told.body_part, folder / "copies")
+    return Report(
+        unread.key, folder, told.parts, told.landmarks, told.body_part, stated, len(copied)
+    )
+
+
+def reported(unread: UnreadScan, called: str, weights: Weights, regions: Regions) -> Reported:
+    """Report on one series. Its UIDs derive from the images, the weights and the regions.
+
+    called: what the series is called in errors.
+
+    Raises:
+        ValueError: it is not DICOM, cannot be scored, or shows nothing that the regions know.
+    """
     if not isinstance(unread.origin, Series) or unread.origin.kind != "dicom":
         raise ValueError(f"{called} is not DICOM; a report belongs to a DICOM study")
     volume, scores = score_series(weights, unread.origin, called)
@@ -183,20 +222,11 @@ def _report(
             "to report"
         )
     body_part = regions.summary(levels, volume.z_mm).get("body_part_examined", "")
-    # A damaged header may hold anything, a name too.
-    stated = str(images[0].header.get("BodyPartExamined") or "").upper()
-    stated = stated if stated in TERMS else ""
-    if copies:
-        _check_term(body_part, stated, parts)
-    copied = list(dict.fromkeys(image.path for image in images)) if copies else []
     with silence():  # highdicom logs names that it finds odd
-        report = structured_report(images, parts, landmarks, volume.z_mm, scores, weights)
-        folder.mkdir(exist_ok=True)
-        report.save_as(folder / "sr.dcm", enforce_file_format=True)
-        write_copies(copied, body_part, folder / "copies")
-    return Report(
-        unread.key, folder, tuple(parts), tuple(landmarks), body_part, stated, len(copied)
-    )
+        document = structured_report(
+            images, parts, landmarks, volume.z_mm, scores, weights, regions.sha256()
+        )
+    return Reported(document, images, tuple(parts), tuple(landmarks), body_part)
 
 
 def _check_images(images: Sequence[SliceImage]) -> None:

@@ -2,11 +2,13 @@
 
 A measurement group per part holds the images that show it and its length. One per landmark holds
 the image nearest to it and the score there. Concepts are SNOMED CT's where DICOM lists one (PS3.16
-CID 4031 and others), else codes of this project's own scheme, 99UBR.
+CID 4031 and others), else codes of this project's own scheme, 99UBR. All UIDs derive from the
+images, the weights and the regions: the same again is the same report, and only its time differs.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dicom.images import SliceImage
-from ..data.dicom.reports import measurement_report, references, site
+from ..data.dicom.reports import measurement_report, references, site, uid_of
 
 if TYPE_CHECKING:
     from ubr.weights import Weights
@@ -36,6 +38,7 @@ def structured_report(
     z_mm: NDArray[np.float64],
     scores: NDArray[np.float64],
     weights: Weights,
+    regions_sha256: str,
 ) -> Any:
     """Build the report.
 
@@ -46,19 +49,26 @@ def structured_report(
         z_mm: `[n]`, where each slice lies.
         scores: `[n]`, of the slices.
         weights: those that made the scores.
+        regions_sha256: digest of what told parts and landmarks.
 
     Raises:
         ValueError: the series' headers do not make a valid report.
     """
-    from pydicom.uid import generate_uid
-
+    first = images[0].header
+    names = sorted((str(image.header.SOPInstanceUID), image.frame or 0) for image in images)
+    series = [str(first.StudyInstanceUID), str(first.SeriesInstanceUID), names]
+    about = json.dumps([series, weights.sha256(), regions_sha256])
     return measurement_report(
         images,
-        _groups(images, parts, landmarks, z_mm, scores, weights),
+        _groups(images, parts, landmarks, z_mm, scores, weights, about),
         maker=weights.sha256(),
         description="Body parts and landmarks (UBR)",
-        uids=(generate_uid(), generate_uid()),
+        uids=(_uid(about, "series"), _uid(about, "report")),
     )
+
+
+def _uid(about: str, what: str) -> str:
+    return uid_of("ubr-pretrain", about, what)
 
 
 def _groups(
@@ -68,11 +78,11 @@ def _groups(
     z_mm: NDArray[np.float64],
     scores: NDArray[np.float64],
     weights: Weights,
+    about: str,
 ) -> list[Any]:
     """The measurement groups: one per part with its length, one per landmark with its score."""
     from highdicom import sr
     from pydicom.sr.codedict import codes
-    from pydicom.uid import generate_uid
 
     algorithm = sr.AlgorithmIdentification(
         name="Unsupervised Body-part Regression", version=weights.sha256()[:12]
@@ -82,7 +92,7 @@ def _groups(
         name: str, shown: Sequence[int], site: Any, measured: Any, value: float, unit: Any
     ) -> Any:
         return sr.MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=sr.TrackingIdentifier(uid=generate_uid(), identifier=name),
+            tracking_identifier=sr.TrackingIdentifier(uid=_uid(about, name), identifier=name),
             finding_type=codes.SCT.AnatomicalStructure,
             finding_sites=[site],
             algorithm_id=algorithm,

@@ -86,6 +86,13 @@ def measurement_report(
         ) from error
 
 
+def uid_of(*texts: str) -> str:
+    """A UID that derives from texts."""
+    from pydicom.uid import generate_uid
+
+    return str(generate_uid(entropy_srcs=list(texts)))
+
+
 def _report(
     evidence: Sequence[Any],
     groups: Sequence[Any],
@@ -96,10 +103,9 @@ def _report(
     """The report about images, by their headers."""
     from highdicom import sr
     from pydicom.sr.codedict import codes
-    from pydicom.uid import generate_uid
 
     device = sr.DeviceObserverIdentifyingAttributes(
-        uid=generate_uid(entropy_srcs=["ubr-pretrain", maker]),
+        uid=uid_of("ubr-pretrain", maker),
         name="ubr-pretrain",
         model_name=version("ubr-pretrain"),
     )

@@ -140,6 +140,27 @@ def test_report__belongs_to_the_study_and_is_a_measurement_report(
     assert WEIGHTS.sha256()[:12] in str(report)
 
 
+def uids(tmp_path: Path, which: Regions = REGIONS) -> set[str]:
+    """Every UID that the report of tmp_path/series has of its own."""
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    done(tmp_path, which)
+    report = pydicom.dcmread(tmp_path / "out" / "sr.dcm")
+    tracked = [str(group.tracking_uid) for group in groups(tmp_path).values()]
+    found = {str(report.SOPInstanceUID), str(report.SeriesInstanceUID), *tracked}
+    assert len(found) == 2 + len(tracked)
+    return found
+
+
+def test_report__uids_are_the_same_for_the_same_images_and_regions_alone(tmp_path: Path) -> None:
+    made = Made()
+    write(tmp_path / "series", made.datasets()[:-1])
+    first = uids(tmp_path)
+    assert uids(tmp_path) == first
+    assert uids(tmp_path, dataclasses.replace(REGIONS, landmarks={})).isdisjoint(first)
+    write(tmp_path / "series", [made.dataset(len(Z) - 1)])  # the series grows
+    assert uids(tmp_path).isdisjoint(first)
+
+
 def test_originals__neither_bytes_nor_times_change(tmp_path: Path) -> None:
     write(tmp_path / "series", Made().datasets())
     before = {

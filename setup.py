@@ -60,6 +60,7 @@ setup(
     extras_require={
         "cluster": ["distributed>=2024.8"],
         "dicom": ["highdicom>=0.25"],
+        "dicomweb": ["dicomweb-client>=0.60"],
         "fast": ["openvino>=2025.0"],
         "idc": ["idc-index-data>=25"],
         "itk": ["SimpleITK>=2.3"],
@@ -67,7 +68,7 @@ setup(
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
         "docs": ["mkdocs>=1.6,<2"],
         "dev": [
-            "ubr-pretrain[cluster,dicom,docs,fast,itk,labels,onnx]",
+            "ubr-pretrain[cluster,dicom,dicomweb,docs,fast,itk,labels,onnx]",
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pycocotools>=2.0.8",

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from ubr.weights.common import commandline
 from ubr.weights.common.commandline import Verb
 
-from .verbs import audit, data, scores, training, weights
+from .verbs import audit, data, dicomweb, scores, training, weights
 
-FIRST, USES, WEIGHTS = "First steps", "Use scores", "Weights"
+FIRST, USES, SERVER, WEIGHTS = "First steps", "Use scores", "DICOMweb", "Weights"
 
 VERBS = {
     "demo": Verb(data.demo, "every step on computed CT, in minutes", FIRST, resumes=True),
@@ -39,6 +39,12 @@ VERBS = {
     "level": Verb(scores.level, "find the level of a slice in other exams", USES),
     "annotate": Verb(
         scores.annotate, "report parts and landmarks of a DICOM series as DICOM", USES
+    ),
+    "fetch": Verb(
+        dicomweb.fetch, "fetch CT series from a DICOMweb server into a folder", SERVER, resumes=True
+    ),
+    "watch": Verb(
+        dicomweb.watch, "report on each CT series of a DICOMweb server", SERVER, resumes=True
     ),
     "export": Verb(
         weights.export, "write the weights for torchvision, timm, detectron2 or ONNX", WEIGHTS

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...weights.body import body_boxes
 from ...weights.common.notes import note
 from ..data.find import find_one, read_volume
-from ..data.volume import Series, Volume
+from ..data.volume import Series, UnusableError, Volume
 from ..reading.context import on_axis, positions
 from ..reading.curve import pearson_r
 from ..reading.faults import findings
@@ -47,8 +47,8 @@ def score_series(
     called: what the series is called in warnings and errors.
 
     Raises:
-        ValueError: no level can be looked for in it: fewer than three slices, no body, scores that
-            are constant or fall towards the feet.
+        UnusableError: no level can be looked for in it: fewer than three slices, no body, scores
+            that are constant or fall towards the feet.
     """
     from ...weights import Regressor
     from ...weights.common.devices import to_device
@@ -59,22 +59,22 @@ def score_series(
         if warning.startswith(TROUBLE):
             note(f"{called}: {warning}")
     if len(volume.hu) < 3:
-        raise ValueError(
+        raise UnusableError(
             f"{called} has {len(volume.hu)} slices; a level is looked for in at least three"
         )
     if not body_boxes(volume.hu, volume.spacing_mm).any():
-        raise ValueError(f"{called} shows no body in any of its {len(volume.hu)} slices")
+        raise UnusableError(f"{called} shows no body in any of its {len(volume.hu)} slices")
     regressor = Regressor.from_weights(weights).eval()
     to_device(regressor, "auto")
     scores = score_slices(regressor, volume.hu, volume.spacing_mm, volume.z_mm).astype(np.float64)
     r = pearson_r(scores, volume.z_mm)
     if math.isnan(r):
-        raise ValueError(
+        raise UnusableError(
             f"all {len(scores)} slices of {called} have the same score, {scores[0]:g}: these "
             "weights cannot tell them apart"
         )
     if r <= 0:
-        raise ValueError(
+        raise UnusableError(
             f"the scores of {called} fall towards the feet (r {r:.2f}): it lies upside-down, or "
             "these weights do not know its kind"
         )

@@ -26,7 +26,7 @@ from ubr.weights.common.optional import optional
 from ..data.dicom.images import SliceImage, images_of
 from ..data.find import silence
 from ..data.scans import UnreadScan, scans_of
-from ..data.volume import Series
+from ..data.volume import Series, UnusableError
 from ..reading.chosen import chosen_regions
 from ..reading.curve import passage
 from ..reading.regions import BODY_PART_EXAMINED, Regions
@@ -139,18 +139,11 @@ def annotate(
         ValueError: highdicom is not installed, no series is DICOM or can be reported on, or `out`
             exists. Of several series those without a report are left out.
     """
-    from ubr.weights import load
-
     optional("highdicom", extra="dicom", purpose="annotate")
     target = Path(out).absolute()
     if target.exists():
         raise ValueError(f"{out} exists; give a new `out`")
-    weights = load(weights) if isinstance(weights, str | Path) else weights
-    regions = chosen_regions(regions, weights)
-    if regions is None:
-        raise ValueError(
-            "a report needs `regions`, which calibrate makes; only released weights bring their own"
-        )
+    weights, regions = opened(weights, regions)
     given = [sources] if isinstance(sources, str | os.PathLike) else sources
     found = scans_of([Path(source) for source in given]).unread
     reports, left_out = [], []
@@ -172,6 +165,24 @@ def annotate(
         if not reports:
             raise ValueError(f"none of {len(found)} series has a report: {left_out[0][1]}")
     return Annotated(target, tuple(reports), tuple(left_out))
+
+
+def opened(
+    weights: str | Path | Weights, regions: str | Path | Regions | None
+) -> tuple[Weights, Regions]:
+    """The weights and regions of reports.
+
+    Raises `ValueError` where there are no regions for the weights.
+    """
+    from ubr.weights import load
+
+    weights = load(weights) if isinstance(weights, str | Path) else weights
+    regions = chosen_regions(regions, weights)
+    if regions is None:
+        raise ValueError(
+            "a report needs `regions`, which calibrate makes; only released weights bring their own"
+        )
+    return weights, regions
 
 
 def _report(
@@ -206,10 +217,10 @@ def reported(unread: UnreadScan, called: str, weights: Weights, regions: Regions
     called: what the series is called in errors.
 
     Raises:
-        ValueError: it is not DICOM, cannot be scored, or shows nothing that the regions know.
+        UnusableError: it is not DICOM, cannot be scored, or shows nothing that the regions know.
     """
     if not isinstance(unread.origin, Series) or unread.origin.kind != "dicom":
-        raise ValueError(f"{called} is not DICOM; a report belongs to a DICOM study")
+        raise UnusableError(f"{called} is not DICOM; a report belongs to a DICOM study")
     volume, scores = score_series(weights, unread.origin, called)
     levels = read_by(regions, scores, volume.z_mm)
     images = images_of(unread.origin, volume.place, volume.z_mm)
@@ -217,7 +228,7 @@ def reported(unread: UnreadScan, called: str, weights: Weights, regions: Regions
     parts = _slices_of_parts(regions, levels, volume.z_mm)
     landmarks = _slices_of_landmarks(regions, levels, volume.z_mm)
     if not parts and not landmarks:
-        raise ValueError(
+        raise UnusableError(
             f"{called} shows none of the parts and landmarks of the regions, so there is nothing "
             "to report"
         )
@@ -230,10 +241,10 @@ def reported(unread: UnreadScan, called: str, weights: Weights, regions: Regions
 
 
 def _check_images(images: Sequence[SliceImage]) -> None:
-    """Raise `ValueError` where a reference would not tell which image is meant."""
+    """Raise `UnusableError` where a reference would not tell which image is meant."""
     names = {(str(image.header.SOPInstanceUID), image.frame) for image in images}
     if len(names) < len(images):
-        raise ValueError(
+        raise UnusableError(
             f"{len(images)} images of the series have {len(names)} SOPInstanceUIDs, so a report "
             "cannot tell them apart; give each its own"
         )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..find import silence
-from ..volume import Series
+from ..volume import Series, UnusableError
 from .headers import Slice, read_header
 from .series import first_at_each_position
 
@@ -45,12 +45,12 @@ def images_of(
 ) -> list[SliceImage]:
     """The image of each slice of a series' volume, found by its place along the normal.
 
-    Raises `ValueError` where its slices are none of the images, or these have no UIDs.
+    Raises `UnusableError` where its slices are none of the images, or these have no UIDs.
     """
     import pydicom
 
     if place is None:
-        raise ValueError(
+        raise UnusableError(
             "the series' slices are oblique and were resampled, so none of its images is a slice "
             "that was scored"
         )
@@ -60,7 +60,9 @@ def images_of(
         with silence():
             header = with_identity(pydicom.dcmread(path, stop_before_pixels=True, force=True))
         if missing := [name for name in REQUIRED if not header.get(name)]:
-            raise ValueError(f"files of the series have no {missing[0]}, which a report refers to")
+            raise UnusableError(
+                f"files of the series have no {missing[0]}, which a report refers to"
+            )
         frames = read_header(path).slices
         slices += frames
         images += [
@@ -72,7 +74,7 @@ def images_of(
     mm = (corners - place[:, 3]) @ place[:, 2]
     nearest = np.abs(mm[:, None] - z_mm).argmin(axis=0)
     if np.abs(mm[nearest] - z_mm).max() > SAME_MM:
-        raise ValueError(
+        raise UnusableError(
             "the images of the series lie elsewhere than the slices that were scored; is a "
             "header damaged?"
         )

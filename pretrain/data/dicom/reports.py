@@ -12,6 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+from ..volume import UnusableError
 from .images import SliceImage
 
 MAY_BE_EMPTY = (
@@ -68,7 +69,7 @@ def measurement_report(
         uids: of the report's series, and of the report.
 
     Raises:
-        ValueError: the series' headers do not make a valid report.
+        UnusableError: the series' headers do not make a valid report.
     """
     evidence = list({image.path: image.header for image in images}.values())
     for name in MAY_BE_EMPTY:
@@ -81,7 +82,7 @@ def measurement_report(
     except Exception as error:  # its text can quote the patient's data, so it is only chained
         named = _at_fault(evidence[0], build)
         what = f"not by the standard: {', '.join(named)}" if named else type(error).__name__
-        raise ValueError(
+        raise UnusableError(
             f"the series' headers do not make a valid report ({what}); correct them first"
         ) from error
 

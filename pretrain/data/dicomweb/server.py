@@ -199,8 +199,8 @@ class Server:
             raise ServerError(f"{self.url} answers {what} with {status}{hint}") from error
         except requests.exceptions.SSLError as error:
             raise RefusedError(
-                f"the certificate of {self.url} is not trusted; give the file of its authority as "
-                "`ca`"
+                f"{self.url} is no https, or its certificate is not trusted; give that of its "
+                "authority as `ca`"
             ) from error
         except requests.exceptions.InvalidJSONError as error:
             raise ServerError(

@@ -1,0 +1,213 @@
+"""Watching a DICOMweb server: each CT series that is complete is scored, and a Structured Report of
+its parts and landmarks is stored beside it.
+
+OUT/watched.json    what came of each series, by its key
+
+A series is complete once its number of images stays the same for some minutes, over two searches at
+least. It is noted only after its report was seen on the server. A report's UIDs derive from the
+images, the weights and the regions, so whoever starts again before the note makes the report that
+is there, sees it and stores none. Pixels lie in a hidden folder of OUT while a series is scored.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ubr.weights.common import doors
+from ubr.weights.common.claims import claiming
+from ubr.weights.common.disk import scratch, write_text
+from ubr.weights.common.optional import optional
+
+from ..data.dicomweb.server import AwayError, Listed, RefusedError, Server, ServerError
+from ..data.scans import UnreadScan, scans_in_files, why_unread
+from ..reading.regions import Regions
+from .annotation import opened, reported
+
+if TYPE_CHECKING:
+    from ubr.weights import Weights
+
+TRIES = 3
+"""How often a series is asked for that the server does not give."""
+
+
+@claiming("out", fills=True)
+def watch(
+    url: str,
+    out: str | Path,
+    *,
+    weights: str | Path | Weights = "released",
+    regions: str | Path | Regions | None = None,
+    stable: float = 10.0,
+    every: float = 60.0,
+    since: str | None = None,
+    once: bool = False,
+    ca: str | Path | None = None,
+    tell: Callable[[str], None],
+) -> None:
+    """Report on each CT series of a DICOMweb server once it is complete, and go on watching.
+
+    A series that grows after its report gets another one. An interrupted call resumes where it is
+    repeated: each series has one report, whenever the process was killed.
+
+    Args:
+        url: the root of the server's DICOMweb services.
+        out: a folder for what came of each series, or one that the same call began.
+        weights: a file that `fit` wrote, or "released", those of the package.
+        regions: a file that `calibrate` wrote for these weights; released weights bring their own.
+        stable: minutes for which a series must not have grown.
+        every: seconds between two searches.
+        since: date, as 2026-01-31, of the oldest study to look at.
+        once: end when every series there is has been reported on or left out.
+        ca: a file of certificates that are trusted in place of the usual ones.
+        tell: is given a line for each series and each trouble, without identity.
+
+    Raises:
+        ValueError: dicomweb-client or highdicom is not installed; the server is none, does not
+            answer when the call begins, or refuses the login; `out` was begun with other weights
+            or regions.
+    """
+    if not (0 <= stable < float("inf") and 0 < every < float("inf")):
+        raise ValueError(f"stable={stable:g} must be 0 or more, and every={every:g} more than 0")
+    server = Server(url, ca)
+    optional("highdicom", extra="dicom", purpose="watch")
+    weights, regions = opened(weights, regions)
+    notes = _Notes(Path(out) / "watched.json", weights, regions)
+    watcher = _Watcher(server, notes, weights, regions, 60 * stable, tell)
+    answered = False
+    while True:
+        try:
+            there = server.series(since=since)
+            if not answered:
+                tell(
+                    f"{len(there):,} CT series, {sum(map(notes.has, there)):,} of them done before"
+                )
+            answered, waiting = True, watcher.look_at(there)
+        except RefusedError:
+            raise
+        except ServerError as error:
+            if once or not answered:
+                raise
+            tell(f"{error}; asked again in {every:g} s")
+        else:
+            if once and not waiting:
+                break
+        time.sleep(every)
+    if failed := len(watcher.failed):
+        raise ServerError(f"{failed} series could not be reported on; repeat the command later")
+
+
+class _Notes:
+    """What came of each series, on disk after each. Raises `ValueError` for another call's."""
+
+    def __init__(self, path: Path, weights: Weights, regions: Regions) -> None:
+        self.path = path
+        self._series: dict[str, dict[str, Any]] = {}
+        self._begun = {"weights": weights.sha256(), "regions": regions.sha256()}
+        if not path.exists():
+            return
+        shape, remedy = dict[str, Any], "delete it: a report that is on the server is not repeated"
+        found = doors.read_json(path, shape, remedy)
+        doors.check(found.get("series"), dict[str, dict[str, int | str]], path, remedy)
+        for name, value in self._begun.items():
+            if found.get(name) != value:
+                raise ValueError(f"{path.parent} was begun with other {name}; give a new `out`")
+        self._series = found["series"]
+
+    def has(self, one: Listed) -> bool:
+        """Whether a series is done, with all images that it has now."""
+        return bool(self._series.get(one.key, {}).get("images") == one.images)
+
+    def add(self, one: Listed, said: str) -> None:
+        """Note what came of a series."""
+        self._series[one.key] = {"images": one.images, "said": said}
+        write_text(self.path, json.dumps({**self._begun, "series": self._series}, indent=1))
+
+
+@dataclass
+class _Watcher:
+    """What is known of series that are not done.
+
+    seen: since when a series has how many images. failed: of those that the server did not give,
+    with how many images and how often.
+    """
+
+    server: Server
+    notes: _Notes
+    weights: Weights
+    regions: Regions
+    stable_s: float
+    tell: Callable[[str], None]
+    seen: dict[str, tuple[int, float]] = field(default_factory=dict)
+    failed: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def look_at(self, there: list[Listed]) -> int:
+        """Report on the series that are complete. Returns how many of the others may follow.
+
+        Raises:
+            AwayError: the server has stopped answering.
+            RefusedError: it refuses the login.
+        """
+        waiting = 0
+        for one in there:
+            if self.notes.has(one) or self.failed.get(one.key) == (one.images, TRIES):
+                continue
+            if not self._is_complete(one) or not self._is_done(one):
+                waiting += 1
+        return waiting
+
+    def _is_complete(self, one: Listed) -> bool:
+        images, since = self.seen.get(one.key, (-1, 0.0))
+        if images != one.images:
+            self.seen[one.key] = (one.images, time.monotonic())
+            return False
+        return time.monotonic() - since >= self.stable_s
+
+    def _is_done(self, one: Listed) -> bool:
+        """Report on a series. Returns whether it is not to be tried again."""
+        try:
+            said = self._reported(one)
+        except (AwayError, RefusedError):
+            raise
+        except ServerError as error:
+            images, tries = self.failed.get(one.key, (one.images, 0))
+            tries = 1 if images != one.images else tries + 1
+            self.failed[one.key] = (one.images, tries)
+            again = "is tried again" if tries < TRIES else f"failed {tries} times, not tried again"
+            self.tell(f"{one.key}: {error}; {again}")
+            return tries == TRIES
+        self.notes.add(one, said)
+        self.seen.pop(one.key)
+        self.failed.pop(one.key, None)
+        self.tell(f"{one.key}: {said}")
+        return True
+
+    def _reported(self, one: Listed) -> str:
+        """Fetch a series, score it and store its report; of a mixed series, one for each stack.
+
+        Returns what came of it. Raises `ServerError` where the server does not do its part.
+        """
+        with scratch(self.notes.path.parent, one.key) as made:
+            self.server.fetch(one, made)
+            found, left_out = scans_in_files([made])
+            if not found:
+                return f"left out: {left_out[0].reason}"
+            return "; ".join(map(self._stored, found))
+
+    def _stored(self, unread: UnreadScan) -> str:
+        try:
+            told = reported(unread, f"series {unread.key}", self.weights, self.regions)
+        except Exception as error:
+            return f"left out: {why_unread(error)}"
+        what = (
+            f"parts {', '.join(told.parts) or 'none'}, landmarks "
+            f"{', '.join(told.landmarks) or 'none'}"
+        )
+        if self.server.holds(told.document):
+            return f"its report was there: {what}"
+        self.server.store(told.document)
+        return f"reported: {what}"

@@ -46,7 +46,7 @@ def watch(
     every: float = 60.0,
     since: str | None = None,
     once: bool = False,
-    ca: str | Path | None = None,
+    ca: str | None = None,
     tell: Callable[[str], None],
 ) -> None:
     """Report on each CT series of a DICOMweb server once it is complete, and go on watching.
@@ -83,10 +83,10 @@ def watch(
         try:
             there = server.series(since=since)
             if not answered:
-                tell(
-                    f"{len(there):,} CT series, {sum(map(notes.has, there)):,} of them done before"
-                )
-            answered, waiting = True, watcher.look_at(there)
+                done = sum(map(notes.has, there))
+                tell(f"{len(there):,} CT series on the server, {done:,} of them done before")
+            answered = True
+            waiting = watcher.look_at(there)
         except RefusedError:
             raise
         except ServerError as error:

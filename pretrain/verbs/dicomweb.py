@@ -12,8 +12,23 @@ from .scores import REGIONS, WEIGHTS
 if TYPE_CHECKING:
     from ubr.weights.common.options import Options
 
-URL = "the root of the server's DICOMweb services, as https://pacs.example.org/dicom-web"
+SERVER = ("url", "since", "ca")
 LOGIN = "User and password are taken from UBR_DICOMWEB_USER and UBR_DICOMWEB_PASSWORD."
+
+
+def _offer_server(options: Options) -> None:
+    """Offer `SERVER`."""
+    options.add_argument(
+        "url",
+        metavar="URL",
+        help="the root of the server's DICOMweb services, as https://pacs.example.org/dicom-web",
+    )
+    options.add_argument(
+        "--since", metavar="DATE", help="only studies of this date, as 2026-01-31, and later"
+    )
+    options.add_argument(
+        "--ca", metavar="FILE", help="certificates that are trusted in place of the usual ones"
+    )
 
 
 def fetch(options: Options, words: Sequence[str]) -> None:
@@ -25,7 +40,7 @@ def fetch(options: Options, words: Sequence[str]) -> None:
         f"read. {LOGIN} Repeat the command to resume it."
     )
     options.called = {"studies": "study"}
-    options.add_argument("url", metavar="URL", help=URL)
+    _offer_server(options)
     options.add_argument(
         "--out",
         required=True,
@@ -35,7 +50,7 @@ def fetch(options: Options, words: Sequence[str]) -> None:
     options.add_argument(
         "--study", nargs="+", default=[], metavar="UID", help="only the series of these studies"
     )
-    options.offer(fetch, {"url", "out", "studies"})
+    options.offer(fetch, {*SERVER, "out", "studies"})
     given = options.read(words)
     given["studies"] = given.pop("study")
     show(fetch(**given).table())
@@ -52,7 +67,7 @@ def watch(options: Options, words: Sequence[str]) -> None:
         f"is complete, as a DICOM Structured Report beside it. {LOGIN} Repeat the command to "
         "resume it."
     )
-    options.add_argument("url", metavar="URL", help=URL)
+    _offer_server(options)
     options.add_argument(
         "--out",
         required=True,
@@ -67,7 +82,7 @@ def watch(options: Options, words: Sequence[str]) -> None:
         action="store_true",
         help="end when every series there is has been reported on or left out",
     )
-    options.offer(watch, {"url", "out", "weights", "regions", "once", "tell"})
+    options.offer(watch, {*SERVER, "out", "weights", "regions", "once", "tell"})
     given = options.read(words)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it removes the pixels
     watch(**given, tell=show)

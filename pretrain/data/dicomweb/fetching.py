@@ -47,7 +47,7 @@ def fetch(
     *,
     studies: Sequence[str] = (),
     since: str | None = None,
-    ca: str | Path | None = None,
+    ca: str | None = None,
     progress: bool = True,
 ) -> Fetched:
     """Fetch the CT series of a DICOMweb server into a folder, one folder for each.

@@ -73,7 +73,7 @@ class Server:
             a user without a password.
     """
 
-    def __init__(self, url: str, ca: str | Path | None = None) -> None:
+    def __init__(self, url: str, ca: str | None = None) -> None:
         web = optional("dicomweb_client.web", extra="dicomweb", purpose="DICOMweb")
         import requests
 
@@ -83,8 +83,8 @@ class Server:
         session.auth = _login(self.url)
         if ca is not None:
             if not Path(ca).is_file():
-                raise ValueError(f"ca must be a file of certificates, got {str(ca)!r}")
-            session.verify = str(ca)
+                raise ValueError(f"ca must be a file of certificates, got {ca!r}")
+            session.verify = ca
         self._client = web.DICOMwebClient(self.url, session, timeout=ANSWERS_S, permissive_uid=True)
         self._client.set_http_retry_params(retry=False)
 
@@ -104,34 +104,28 @@ class Server:
             filters["StudyDate"] = f"{_dicom_date(since)}-"
         found: dict[str, Listed] = {}
         for study in studies or (None,):
-            for row in self._pages(study, filters):
-                one = Listed(
-                    str(_value(row, "StudyInstanceUID") or study or ""),
-                    str(_value(row, "SeriesInstanceUID") or ""),
-                    int(_value(row, "NumberOfSeriesRelatedInstances") or 0),
-                )
-                if one.study and one.uid and _value(row, "Modality") == "CT":
-                    found[one.uid] = one
+            found |= self._found(study, filters)
         counted = (one if one.images else self._counted(one) for one in found.values())
         return sorted(counted, key=lambda one: one.key)
 
-    def _pages(self, study: str | None, filters: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
-        """The rows of a search. A server that knows no offset answers with the same ones again."""
-        seen: set[str] = set()
+    def _found(self, study: str | None, filters: Mapping[str, str]) -> dict[str, Listed]:
+        """What a search finds, by its UID. A server may answer with a part of it, and one that
+        knows no offset with the same part again.
+        """
+        found: dict[str, Listed | None] = {}
         while True:
             with self._asking("the search for series", search=True):
                 rows = self._client.search_for_series(
                     study,
                     limit=AT_ONCE,
-                    offset=len(seen),
+                    offset=len(found),
                     fields=["NumberOfSeriesRelatedInstances"],
                     search_filters=filters,
                 )
-                new = {str(_value(row, "SeriesInstanceUID")): row for row in rows}
-            if new.keys() <= seen:
-                return
-            yield from (row for uid, row in new.items() if uid not in seen)
-            seen |= new.keys()
+                new = {str(_value(row, "SeriesInstanceUID")): _listed(row, study) for row in rows}
+            if new.keys() <= found.keys():
+                return {uid: one for uid, one in found.items() if one is not None}
+            found |= new
 
     def _counted(self, one: Listed) -> Listed:
         """A series with the number of its images, where the search for series does not tell it."""
@@ -247,6 +241,14 @@ def _dicom_date(text: str) -> str:
         return date.fromisoformat(text).strftime("%Y%m%d")
     except ValueError:
         raise ValueError(f"since must be a date like 2026-01-31, got {text!r}") from None
+
+
+def _listed(row: Mapping[str, Any], study: str | None) -> Listed | None:
+    """A row of a search, None for what is no CT: a server may not know that filter."""
+    of, uid = _value(row, "StudyInstanceUID") or study, _value(row, "SeriesInstanceUID")
+    if not of or not uid or _value(row, "Modality") != "CT":
+        return None
+    return Listed(str(of), str(uid), int(_value(row, "NumberOfSeriesRelatedInstances") or 0))
 
 
 def _value(row: Mapping[str, Any], keyword: str) -> Any:

@@ -12,10 +12,10 @@ is there, sees it and stores none. Pixels lie in a hidden folder of OUT while a 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from ubr.weights.common import doors
@@ -96,7 +96,7 @@ def watch(
         else:
             if once and not waiting:
                 break
-        time.sleep(every)
+        sleep(every)
     if failed := len(watcher.failed):
         raise ServerError(f"{failed} series could not be reported on; repeat the command later")
 
@@ -163,9 +163,9 @@ class _Watcher:
     def _is_complete(self, one: Listed) -> bool:
         images, since = self.seen.get(one.key, (-1, 0.0))
         if images != one.images:
-            self.seen[one.key] = (one.images, time.monotonic())
+            self.seen[one.key] = (one.images, monotonic())
             return False
-        return time.monotonic() - since >= self.stable_s
+        return monotonic() - since >= self.stable_s
 
     def _is_done(self, one: Listed) -> bool:
         """Report on a series. Returns whether it is not to be tried again."""

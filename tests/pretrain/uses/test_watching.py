@@ -1,0 +1,302 @@
+"""Against a real Orthanc: each complete series has one report, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.uid import RLELossless
+
+from benchmarks.common import orthanc as servers
+from benchmarks.common.orthanc import PASSWORD, URL, USER, Orthanc, running
+from ubr.pretrain.cli import main
+from ubr.pretrain.data.dicomweb.server import AwayError, RefusedError, Server, ServerError
+from ubr.pretrain.data.scans import read_scan
+from ubr.pretrain.data.store.keys import hash_text
+from ubr.pretrain.uses import watching
+from ubr.pretrain.uses.watching import watch
+
+from ...made.dicom import Made
+from ...made.scores import regions, scored_by_darkness, weights
+
+pytest.importorskip("highdicom", reason="reports need highdicom (the extra dicom)")
+pytest.importorskip("dicomweb_client", reason="DICOMweb needs the extra dicomweb")
+
+WEIGHTS = weights()
+REGIONS = regions(WEIGHTS)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def known_scores() -> Iterator[None]:
+    with scored_by_darkness():
+        yield
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    if why := servers.lacking():
+        pytest.skip(why)
+    with running(tmp_path_factory.mktemp("orthanc")) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UBR_DICOMWEB_USER", USER)
+    monkeypatch.setenv("UBR_DICOMWEB_PASSWORD", PASSWORD)
+
+
+DAYS = count(date(2040, 1, 1).toordinal())
+
+
+@pytest.fixture
+def since() -> date:
+    """The date of a test's studies, later than those of earlier tests."""
+    return date.fromordinal(next(DAYS))
+
+
+@pytest.fixture
+def made(server: Orthanc, since: date) -> Made:
+    """A series on the server."""
+    made = Made()
+    server.put(made.datasets(StudyDate=f"{since:%Y%m%d}"))
+    return made
+
+
+def images_of(report: Any) -> set[str]:
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    return {
+        str(image.ReferencedSOPInstanceUID)
+        for series in study.ReferencedSeriesSequence
+        for image in series.ReferencedSOPSequence
+    }
+
+
+def reports_on(server: Orthanc, made: Made) -> list[Any]:
+    return [one for one in server.reports() if one.StudyInstanceUID == made.study]
+
+
+class Meanwhile(list[Callable[[], object]]):
+    """What happens instead of waiting between two searches."""
+
+    def __call__(self, _: float) -> None:
+        if self:
+            self.pop(0)()
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    acts = Meanwhile()
+    monkeypatch.setattr(watching, "sleep", acts)
+    return acts
+
+
+def watched(tmp_path: Path, since: date, **options: Any) -> list[str]:
+    """What a watch says; it ends when nothing waits."""
+    said: list[str] = []
+    given = {"weights": WEIGHTS, "regions": REGIONS, "stable": 0.0, "once": True}
+    given |= {"since": str(since), "tell": said.append}
+    watch(URL, tmp_path / "out", **{**given, **options})
+    return said
+
+
+def test_watch__stores_a_report_beside_each_series_once_and_reads_no_reports(
+    server: Orthanc, since: date, made: Made, meanwhile: Meanwhile, tmp_path: Path
+) -> None:
+    before = server.count()
+    assert before >= len(made.corners)
+    said = watched(tmp_path, since)
+    assert f"{hash_text(made.series)}: reported: parts abdomen, landmarks dome, crest" in said
+    (report,) = reports_on(server, made)
+    assert report.Modality == "SR" and len(images_of(report)) == len(made.corners)
+    assert said[0] == "1 CT series on the server, 0 of them done before"
+    assert watched(tmp_path, since) == ["1 CT series on the server, 1 of them done before"]
+    assert server.count() == before + 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["watched.json"]
+    told = (tmp_path / "out" / "watched.json").read_text() + "".join(said)
+    assert not re.search(rf"ecret|SECRET|{made.series}|{made.study}|{since:%Y%m%d}", told)
+
+
+@pytest.mark.parametrize("at", ["before it is stored", "before it is noted"])
+def test_watch__killed_at_a_report_stores_it_once(
+    at: str,
+    server: Orthanc,
+    since: date,
+    made: Made,
+    meanwhile: Meanwhile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((Server, "store") if "stored" in at else (watching._Notes, "add")), killed)
+        for _ in range(2):
+            with pytest.raises(Killed):
+                watched(tmp_path, since)
+    watched(tmp_path, since)
+    assert len(reports_on(server, made)) == 1
+
+
+def test_watch__a_series_that_grows_before_its_report_has_one_and_after_it_another(
+    server: Orthanc, since: date, meanwhile: Meanwhile, tmp_path: Path
+) -> None:
+    made = Made()
+    images = made.datasets(StudyDate=f"{since:%Y%m%d}")
+    server.put(images[:-2])
+    meanwhile.append(lambda: server.put(images[-2:-1]))
+    watched(tmp_path, since)
+    assert [len(images_of(one)) for one in reports_on(server, made)] == [len(images) - 1]
+    server.put(images[-1:])
+    watched(tmp_path, since)
+    assert sorted(len(images_of(one)) for one in reports_on(server, made)) == [
+        len(images) - 1,
+        len(images),
+    ]
+
+
+def test_watch__waits_for_the_minutes_asked_for(
+    server: Orthanc, since: date, made: Made, meanwhile: Meanwhile, tmp_path: Path
+) -> None:
+    def none_yet() -> None:
+        assert reports_on(server, made) == []
+
+    def enough() -> None:
+        raise KeyboardInterrupt
+
+    meanwhile += [none_yet, none_yet, enough]
+    with pytest.raises(KeyboardInterrupt):
+        watched(tmp_path, since, stable=1.0)
+    assert reports_on(server, made) == []
+
+
+def test_watch__goes_on_after_the_server_was_away(
+    server: Orthanc, since: date, made: Made, meanwhile: Meanwhile, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    def enough() -> None:
+        raise KeyboardInterrupt
+
+    meanwhile += [server.stop, server.start, enough]
+    with pytest.raises(KeyboardInterrupt):
+        watched(tmp_path, since, once=False, every=0.5, tell=said.append)
+    assert f"{URL} does not answer (ConnectionError); asked again in 0.5 s" in said
+    assert len(reports_on(server, made)) == 1
+
+
+def test_watch__what_cannot_be_reported_on_is_said_once_without_identity(
+    server: Orthanc, since: date, meanwhile: Meanwhile, tmp_path: Path
+) -> None:
+    made = Made()
+    server.put(made.datasets(StudyDate=f"{since:%Y%m%d}", PixelSpacing=None))
+    short = Made()
+    server.put(short.datasets(StudyDate=f"{since:%Y%m%d}")[:2])
+    said = watched(tmp_path, since)
+    assert f"{hash_text(made.series)}: left out: " in "\n".join(said)
+    (line,) = [line for line in said if hash_text(short.series) in line]
+    assert re.search("left out: .* has 2 slices; a level is looked for in at least three", line)
+    assert len(watched(tmp_path, since)) == 1
+
+
+def test_watch__other_weights_need_another_folder(
+    server: Orthanc, since: date, made: Made, meanwhile: Meanwhile, tmp_path: Path
+) -> None:
+    watched(tmp_path, since)
+    other = weights(seed=1)
+    with pytest.raises(ValueError, match="was begun with other weights; give a new `out`"):
+        watched(tmp_path, since, weights=other, regions=regions(other))
+
+
+def test_watch__a_damaged_note_can_be_deleted(
+    server: Orthanc, since: date, made: Made, meanwhile: Meanwhile, tmp_path: Path
+) -> None:
+    watched(tmp_path, since)
+    notes = tmp_path / "out" / "watched.json"
+    notes.write_text(json.dumps({**json.loads(notes.read_text()), "series": 3}))
+    with pytest.raises(ValueError, match="delete it: a report that is on the server is not"):
+        watched(tmp_path, since)
+    notes.unlink()
+    assert f"{hash_text(made.series)}: its report was there" in "\n".join(watched(tmp_path, since))
+    assert len(reports_on(server, made)) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "says"), [(ServerError, "3 times, not tried again"), (AwayError, "")]
+)
+def test_watch__a_series_that_the_server_does_not_give(
+    error: type[ServerError],
+    says: str,
+    server: Orthanc,
+    since: date,
+    made: Made,
+    meanwhile: Meanwhile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+
+    def fails(*_: Any) -> None:
+        raise error("it fails")
+
+    monkeypatch.setattr(Server, "fetch", fails)
+    with pytest.raises(error, match="could not be reported on" if says else "it fails"):
+        watched(tmp_path, since, tell=said.append)
+    assert says in "\n".join(said) and reports_on(server, made) == []
+
+
+def test_fetch__takes_files_as_they_are_and_resumes(
+    server: Orthanc, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Made()
+    images = made.datasets()
+    for image in images:
+        image.compress(RLELossless, generate_instance_uid=False)
+    server.put(images[:-1])
+    words = ["fetch", URL, "--study", made.study, "--out", str(tmp_path / "got")]
+    assert main(words) == 0 and "1 series fetched, 0 were there" in capsys.readouterr().out
+    assert main(words) == 0 and "0 series fetched, 1 were there" in capsys.readouterr().out
+    server.put(images[-1:])
+    assert main(words) == 0 and "1 series fetched, 0 were there" in capsys.readouterr().out
+    folder = tmp_path / "got" / hash_text(made.series)
+    got = {str(ds.SOPInstanceUID): ds for ds in map(pydicom.dcmread, folder.iterdir())}
+    assert got.keys() == {str(image.SOPInstanceUID) for image in images}
+    assert {ds.file_meta.TransferSyntaxUID for ds in got.values()} == {RLELossless}
+    assert all(got[str(image.SOPInstanceUID)].PixelData == image.PixelData for image in images)
+    assert read_scan(folder).volume.hu.shape[0] == len(images)
+
+
+def test_search__takes_the_studies_and_dates_asked_for(
+    server: Orthanc, since: date, made: Made
+) -> None:
+    one = Server(URL)
+    assert [listed.uid for listed in one.series(studies=[made.study])] == [made.series]
+    assert [listed.images for listed in one.series(studies=[made.study])] == [len(made.corners)]
+    assert made.series in {listed.uid for listed in one.series(since=str(since))}
+    assert one.series(since=str(since + timedelta(1))) == []
+
+
+def test_login__a_wrong_one_is_refused_in_one_line(
+    server: Orthanc,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("UBR_DICOMWEB_PASSWORD", "wrong")
+    with pytest.raises(RefusedError):
+        Server(URL).series()
+    assert main(["fetch", URL, "--out", str(tmp_path / "got")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "refuses the search for series (401); set UBR_DICOMWEB_USER and" in line
+    assert not (tmp_path / "got").exists()

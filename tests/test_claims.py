@@ -15,7 +15,19 @@ from ubr.downstream import cli as detect
 from ubr.pretrain import cli as pretrain
 from ubr.weights.common.claims import claim, claim_folder
 
-FILLED = {"audit", "demo", "fit", "ingest", "phantom", "plant", "predict", "score", "train"}
+FILLED = {
+    "audit",
+    "demo",
+    "fetch",
+    "fit",
+    "ingest",
+    "phantom",
+    "plant",
+    "predict",
+    "score",
+    "train",
+    "watch",
+}
 """Verbs that fill a folder step by step; those of the others appear whole."""
 WORDS = {
     "annotate": "{any} --weights {any} --regions {any} --out {out}",
@@ -26,6 +38,7 @@ WORDS = {
     "demo": "--out {out}",
     "evaluate": "{any} {lesions} --out {out}",
     "export": "{weights} --out {out}",
+    "fetch": "{any} --out {out}",
     "fit": "{store} --out {out} --backbone timm/test_resnet --inputs.size-px 32 --accelerator cpu",
     "ingest": "{any} --store {out}",
     "level": "{any} --series a --index 0 --out {out}",
@@ -37,6 +50,7 @@ WORDS = {
     "score": "{any} {any} --out {out}",
     "select": "{any} --want chest --out {out}",
     "train": "{lesions} --out {out} --backbone timm/test_resnet --accelerator cpu",
+    "watch": "{any} --out {out}",
 }
 CLIS = (pretrain, detect)
 

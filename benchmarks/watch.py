@@ -167,7 +167,12 @@ class Bench:
         running = forked.start(WATCH.split(), self.work, seconds=3600)
         out = running.folder / "out"
         began = time.monotonic()
-        until(lambda: out.exists() and out.read_text().count("\n") > lines, 600)
+
+        def far_enough() -> bool:
+            ended = os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            return bool(ended) or (out.exists() and out.read_text().count("\n") > lines)
+
+        until(far_enough, 600)
         each = (time.monotonic() - began) / (lines + 1)
         time.sleep(self.random.uniform(0, each))
         os.kill(running.pid, signal.SIGKILL)

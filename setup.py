@@ -60,7 +60,7 @@ setup(
     extras_require={
         "cluster": ["distributed>=2024.8"],
         "dicom": ["highdicom>=0.25"],
-        "dicomweb": ["dicomweb-client>=0.60"],
+        "dicomweb": ["dicomweb-client>=0.60", "requests>=2.31"],
         "fast": ["openvino>=2025.0"],
         "idc": ["idc-index-data>=25"],
         "itk": ["SimpleITK>=2.3"],

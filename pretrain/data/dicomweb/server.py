@@ -184,6 +184,7 @@ class Server:
             with silence():
                 yield
         except requests.HTTPError as error:
+            assert error.response is not None
             status = error.response.status_code
             if status in refusals:
                 raise RefusedError(f"{self.url} refuses {what} ({status}); {LOGIN}") from error

@@ -108,11 +108,18 @@ def watched(tmp_path: Path, since: date, **options: Any) -> list[str]:
 
 
 def test_watch__stores_a_report_beside_each_series_once_and_reads_no_reports(
-    server: Orthanc, since: date, made: Made, meanwhile: Meanwhile, tmp_path: Path
+    server: Orthanc,
+    since: date,
+    made: Made,
+    meanwhile: Meanwhile,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     before = server.count()
-    assert before >= len(made.corners)
+    caplog.set_level(0)
+    caplog.clear()
     said = watched(tmp_path, since)
+    logged = caplog.text
     assert f"{hash_text(made.series)}: reported: parts abdomen, landmarks dome, crest" in said
     (report,) = reports_on(server, made)
     assert report.Modality == "SR" and len(images_of(report)) == len(made.corners)
@@ -120,7 +127,7 @@ def test_watch__stores_a_report_beside_each_series_once_and_reads_no_reports(
     assert watched(tmp_path, since) == ["1 CT series on the server, 1 of them done before"]
     assert server.count() == before + 1
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["watched.json"]
-    told = (tmp_path / "out" / "watched.json").read_text() + "".join(said)
+    told = (tmp_path / "out" / "watched.json").read_text() + "".join(said) + logged
     assert not re.search(rf"ecret|SECRET|{made.series}|{made.study}|{since:%Y%m%d}", told)
 
 

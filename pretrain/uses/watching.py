@@ -12,6 +12,7 @@ is there, sees it and stores none. Pixels lie in a hidden folder of OUT while a 
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,7 +154,9 @@ class _Watcher:
             RefusedError: it refuses the login.
         """
         waiting = 0
-        for one in there:
+        # by chance: where a damaged file crashes its decoder, and so this process, the others
+        # get their turn after another start
+        for one in random.sample(there, len(there)):
             if self.notes.has(one) or self.failed.get(one.key) == (one.images, TRIES):
                 continue
             if not self._is_complete(one) or not self._is_done(one):

@@ -156,6 +156,36 @@ def test_watch__killed_at_a_report_stores_it_once(
     assert len(reports_on(server, made)) == 1
 
 
+def test_watch__a_series_that_ends_the_process_does_not_keep_others_from_their_turn(
+    server: Orthanc,
+    since: date,
+    meanwhile: Meanwhile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Crashed(BaseException):
+        pass
+
+    both = sorted([Made(), Made()], key=lambda made: hash_text(made.series))
+    for made in both:
+        server.put(made.datasets(StudyDate=f"{since:%Y%m%d}")[:5])
+    fetch = Server.fetch
+
+    def crashes(self: Server, one: Any, folder: Path) -> None:
+        if one.uid == both[0].series:
+            raise Crashed
+        fetch(self, one, folder)
+
+    monkeypatch.setattr(Server, "fetch", crashes)
+    notes = tmp_path / "out" / "watched.json"
+    for _ in range(30):
+        with pytest.raises(Crashed):
+            watched(tmp_path, since)
+        if notes.exists():
+            break
+    assert hash_text(both[1].series) in notes.read_text()
+
+
 def test_watch__a_series_that_grows_before_its_report_has_one_and_after_it_another(
     server: Orthanc, since: date, meanwhile: Meanwhile, tmp_path: Path
 ) -> None:

@@ -127,11 +127,18 @@ def test_recipe__says_that_a_head_is_kept_and_nothing_else_so_old_digests_hold(
 
 
 def test_onto__takes_backbone_and_contract_of_weights_of_this_project(parent: Path) -> None:
-    found, weights = onto(default(), str(parent)), load(parent)
+    found, weights = onto(default(), str(parent), new_head=True), load(parent)
     assert (found.backbone, found.inputs) == (weights.backbone, weights.inputs)
-    assert found == dataclasses.replace(
-        default(), start=str(parent), backbone=weights.backbone, inputs=weights.inputs
+    renewed = dataclasses.replace(
+        default(),
+        start=str(parent),
+        new_head=True,
+        backbone=weights.backbone,
+        inputs=weights.inputs,
     )
+    assert found == renewed
+    kept = onto(default(), str(parent))
+    assert kept == dataclasses.replace(renewed, new_head=False, steps=300, lr=1e-4, g=4)
     assert onto(default(), "imagenet") == dataclasses.replace(default(), start="imagenet")
 
 

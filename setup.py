@@ -25,11 +25,12 @@ setup(
         )
     ],
     package_data={
+        **{f"ubr.{name}": ["py.typed"] for name in ("downstream", "pretrain")},
         "ubr.downstream.prediction": ["*.html", "*.css"],
         "ubr.pretrain.uses.audit": ["*.html", "*.css", "*.js"],
         "ubr.pretrain.uses.pages": ["*.html", "*.css", "*.js"],
         "ubr.pretrain.uses.report": ["*.html", "*.js"],
-        "ubr.weights": ["packaged/*"],
+        "ubr.weights": ["packaged/*", "py.typed"],
         "ubr.weights.common": ["*.css"],
         "ubr.weights.exports": ["licences/*.txt"],
     },

@@ -1,5 +1,7 @@
-"""Transforms for MONAI's dictionaries. Images are CT in HU as `LoadImaged` and `EnsureChannelFirstd`
-give them; scale intensities afterwards.
+"""Transforms for MONAI's dictionaries.
+
+Images are CT in HU, as `LoadImaged` and `EnsureChannelFirstd` give them; scale intensities
+afterwards.
 """
 
 from __future__ import annotations

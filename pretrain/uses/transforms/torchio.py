@@ -1,4 +1,7 @@
-"""Transforms for TorchIO's subjects. Images are CT in HU; scale intensities afterwards."""
+"""Transforms for TorchIO's subjects.
+
+Images are CT in HU; scale intensities afterwards.
+"""
 
 from __future__ import annotations
 

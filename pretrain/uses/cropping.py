@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import whole
 
@@ -103,8 +105,8 @@ def crop(
     wanted.scores(regions)  # wrong levels are refused before the scan is read
     series, volume, scores = score_scan(weights, Path(scan))
     check_place(volume, str(scan))
-    levels = Curve(read_by(regions, scores, volume.z_mm), volume.z_mm)
-    kept = wanted.kept(levels, scores, regions, str(scan))
+    levels = np.asarray(read_by(regions, scores, volume.z_mm), np.float64)
+    kept = wanted.kept(Curve(levels, volume.z_mm), scores, regions, str(scan))
     first, last = kept.first, kept.last
     _write_slices(series, volume, slice(first, last + 1), target)
     mm = float(volume.z_mm[last] - volume.z_mm[first])

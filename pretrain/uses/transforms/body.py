@@ -93,7 +93,8 @@ class Body:
     def _levels(self) -> Curve:
         series = self.reading.series
         axis = "score" if self.regions is None else self.regions.axis
-        return Curve(on_axis(axis, series.scores, series.position_mm), series.z_mm)
+        levels = on_axis(axis, series.scores, series.position_mm)
+        return Curve(np.asarray(levels, np.float64), series.z_mm)
 
     def _positions(self) -> NDArray[np.float64]:
         mm = self.reading.series.position_mm
@@ -139,7 +140,7 @@ class Reader:
         volume = hu_grid_to_volume(grid.hu, grid.lps)
         check_place(volume, grid.called)
         axis, first, step = slice_axis(grid.lps, volume)
-        indices = first + step * np.arange(grid.hu.shape[axis])
+        indices = np.arange(first, first + step * grid.hu.shape[axis], step)
         return self._body(volume, grid.hu.shape, axis, indices, grid.called)
 
     def shows(self, scan: Grid | str | Path, wanted: Range) -> bool:

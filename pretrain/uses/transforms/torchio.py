@@ -14,7 +14,7 @@ import torch
 from ubr.weights.released import NEWEST
 
 from ..ranges import Range
-from .body import RAS_TO_LPS, Grid, Reader
+from .body import RAS_TO_LPS, Body, Grid, Reader
 
 try:
     import torchio as tio
@@ -67,7 +67,7 @@ class CropToLevels(tio.SpatialTransform):  # type: ignore[misc]
 
     def apply_transform(self, subject: tio.Subject) -> tio.Subject:
         """Crop it by `torchio.Crop`, which records itself."""
-        box = self.reader.read(_grid(subject, self.image_name)).box(self.range)
+        box = _read(self.reader, _grid(subject, self.image_name)).box(self.range)
         sides = zip(box, subject.spatial_shape, strict=True)
         cropping = tuple(n for part, side in sides for n in (part.start, side - part.stop))
         return tio.Crop(cropping, include=self.include, exclude=self.exclude)(subject)
@@ -109,7 +109,7 @@ class AddBodyCoordinate(tio.Transform):  # type: ignore[misc]
     def apply_transform(self, subject: tio.Subject) -> tio.Subject:
         """Add the image."""
         grid = _grid(subject, self.image_name)
-        mm = torch.from_numpy(self.reader.read(grid).position_mm())[None]
+        mm = torch.from_numpy(_read(self.reader, grid).position_mm())[None]
         affine = subject[grid.called].affine
         subject.add_image(tio.ScalarImage(tensor=mm, affine=affine), self.new_name)
         return subject
@@ -144,7 +144,7 @@ class AddBodyMetadata(tio.Transform):  # type: ignore[misc]
 
     def apply_transform(self, subject: tio.Subject) -> tio.Subject:
         """Add the value."""
-        subject["body"] = self.reader.read(_grid(subject, self.image_name)).about()
+        subject["body"] = _read(self.reader, _grid(subject, self.image_name)).about()
         subject.update_attributes()
         return subject
 
@@ -177,6 +177,12 @@ class ShowsLevels:
     def __call__(self, subject: tio.Subject) -> bool:
         """False also for what cannot be read, with a warning that says why."""
         return self.reader.shows(_grid(subject, self.image_name), self.range)
+
+
+def _read(reader: Reader, grid: Grid) -> Body:
+    """Read with NumPy's usual errors: inside a transform TorchIO makes it raise for each of them."""
+    with np.errstate(all="warn", under="ignore"):
+        return reader.read(grid)
 
 
 def _grid(subject: tio.Subject, image_name: str | None) -> Grid:

@@ -180,7 +180,7 @@ class ShowsLevels:
 
 
 def _read(reader: Reader, grid: Grid) -> Body:
-    """Read with NumPy's usual errors: inside a transform TorchIO makes it raise for each of them."""
+    """Read with NumPy's usual warnings: inside a transform TorchIO turns them into errors."""
     with np.errstate(all="warn", under="ignore"):
         return reader.read(grid)
 

@@ -45,13 +45,15 @@ from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.slices import View
 from ubr.pretrain.data.bank import to_grid
 from ubr.pretrain.data.gridding import spaced
+from ubr.pretrain.reading.classifier import INVERSE_PENALTY
 from ubr.weights import Backbone, Weights, load
 from ubr.weights.body import showing
 from ubr.weights.files import read_foreign
 
 EVERY_MM = 10.0
 """Slices nearer to each other are alike."""
-PATCH_PX = 64
+PATCH_PX = 32
+"""At 1 mm: most lesions, and what is around them."""
 BATCH = 64
 VIEW = View(mm_per_px=1.0)
 SAME = "config data_sha256 lesions_sha256 trunk weights".split()
@@ -85,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder, planted = lesion_folder(
         str(options.lesions or options.data), options.work, options.per_scan, options.studies
     )
-    about = f"{EVERY_MM} {PATCH_PX} {VIEW} {probing.FOLDS} {probing.PENALTIES.tolist()}"
+    about = f"{EVERY_MM} {PATCH_PX} {VIEW} {probing.FOLDS} {probing.PENALTIES.tolist()} {INVERSE_PENALTY}"
     shared = {
         **provenance(hashlib.sha256(about.encode()).hexdigest(), 0),
         **cohort.columns(),

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegressionCV, RidgeCV
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from ubr.pretrain.reading.classifier import INVERSE_PENALTY
 
 FOLDS = 5
 DRAWS = 1000
@@ -90,8 +92,8 @@ def read_lesions(features: Float, lesion: NDArray[np.bool_], fold: NDArray[np.in
     return _held_out(_logistic, "decision_function", features, lesion, fold)
 
 
-def _logistic() -> LogisticRegressionCV:
-    return LogisticRegressionCV(Cs=np.logspace(-4, 0, 5), cv=3, max_iter=1000)
+def _logistic() -> LogisticRegression:
+    return LogisticRegression(C=INVERSE_PENALTY, max_iter=2000)
 
 
 def _held_out(

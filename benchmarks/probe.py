@@ -87,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder, planted = lesion_folder(
         str(options.lesions or options.data), options.work, options.per_scan, options.studies
     )
-    about = f"{EVERY_MM} {PATCH_PX} {VIEW} {probing.FOLDS} {probing.PENALTIES.tolist()} {INVERSE_PENALTY}"
+    penalties = f"{probing.PENALTIES.tolist()} {INVERSE_PENALTY}"
+    about = f"{EVERY_MM} {PATCH_PX} {VIEW} {probing.FOLDS} {penalties}"
     shared = {
         **provenance(hashlib.sha256(about.encode()).hexdigest(), 0),
         **cohort.columns(),

@@ -65,10 +65,12 @@ setup(
         "idc": ["idc-index-data>=25"],
         "itk": ["SimpleITK>=2.3"],
         "labels": ["scikit-learn>=1.5"],
+        "monai": ["monai>=1.5"],
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
+        "torchio": ["torchio>=1.2"],
         "docs": ["mkdocs>=1.6,<2"],
         "dev": [
-            "ubr-pretrain[cluster,dicom,docs,fast,itk,labels,onnx]",
+            "ubr-pretrain[cluster,dicom,docs,fast,itk,labels,monai,onnx,torchio]",
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pycocotools>=2.0.8",

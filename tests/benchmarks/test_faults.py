@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -65,3 +67,11 @@ def test_counted__shares_by_kind_and_distance_to_where_the_fault_begins() -> Non
     assert (sound["suspected"], sound["recall"]) == (1.0, "")
     assert (missing["n"], missing["suspected"], missing["recall"]) == (2, 0.5, 0.5)
     assert (missing["precision"], missing["q50_mm"]) == (0.5, 20.0)
+
+
+def test_glued__slices_of_another_size_are_not_joined() -> None:
+    glue = FAULTS["glued", "100 to 300 mm back"]
+    upper, lower = body(100), body(20)
+    assert glue(upper, lower, np.random.default_rng(0)) is not None
+    lower = dataclasses.replace(lower, hu=lower.hu[:, :, :1])
+    assert glue(upper, lower, np.random.default_rng(0)) is None

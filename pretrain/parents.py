@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SERIES, SLICES = 64, 64
 """Most series that scores are compared on, and most slices of each."""
 
-FURTHER: dict[str, Any] = {"steps": 300, "lr": 1e-4, "g": 4}
+FURTHER: dict[str, Any] = {"steps": 300, "lr": 3e-5, "g": 4}
 """What a training that keeps its parent's head has instead of the recipe's. A whole training at
 the recipe's rate would forget what the parent learned from more scans (`benchmarks.going_on`).
 """

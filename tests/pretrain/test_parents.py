@@ -158,7 +158,7 @@ def test_onto__takes_backbone_and_contract_of_weights_of_this_project(parent: Pa
     )
     assert found == renewed
     kept = onto(default(), str(parent))
-    assert kept == dataclasses.replace(renewed, new_head=False, steps=300, lr=1e-4, g=4)
+    assert kept == dataclasses.replace(renewed, new_head=False, steps=300, lr=3e-5, g=4)
     assert onto(default(), "imagenet") == dataclasses.replace(default(), start="imagenet")
 
 

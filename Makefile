@@ -33,8 +33,7 @@ quick-test: env  ## without the heavy ones
 check: env  ## linter and type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	mkdir -p build/types && ln -sfn ../.. build/types/ubr
-	MYPYPATH=build/types $(BIN)/mypy -p benchmarks -p ubr.weights -p ubr.pretrain -p ubr.downstream
+	$(BIN)/mypy
 
 docs: env  ## the documentation, in build/site; --quiet would let dead links pass
 	$(BIN)/mkdocs build --strict
@@ -51,6 +50,7 @@ wheel: env  ## build the wheel, install it elsewhere, use it from outside the tr
 	cd / && PYTHONPATH=$(CURDIR)/build/elsewhere $(abspath $(BIN))/python -c 'import \
 	  ubr.weights.released as r, ubr.downstream.cli, ubr.weights.exports, ubr.pretrain.cli as c; \
 	  assert all("elsewhere" in f for f in (c.__file__, r.__file__)), c.__file__; \
+	  import pathlib; assert (pathlib.Path(c.__file__).parent / "py.typed").is_file(); \
 	  assert len(r.versions()) == $(words $(wildcard weights/packaged/*.safetensors)), r.versions(); \
 	  c.main(["--help"])'
 

@@ -25,11 +25,12 @@ setup(
         )
     ],
     package_data={
+        **{f"ubr.{name}": ["py.typed"] for name in ("downstream", "pretrain")},
         "ubr.downstream.prediction": ["*.html", "*.css"],
         "ubr.pretrain.uses.audit": ["*.html", "*.css", "*.js"],
         "ubr.pretrain.uses.pages": ["*.html", "*.css", "*.js"],
         "ubr.pretrain.uses.report": ["*.html", "*.js"],
-        "ubr.weights": ["packaged/*"],
+        "ubr.weights": ["packaged/*", "py.typed"],
         "ubr.weights.common": ["*.css"],
         "ubr.weights.exports": ["licences/*.txt"],
     },
@@ -65,10 +66,12 @@ setup(
         "idc": ["idc-index-data>=25"],
         "itk": ["SimpleITK>=2.3"],
         "labels": ["scikit-learn>=1.5"],
+        "monai": ["monai>=1.5"],
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
+        "torchio": ["torchio>=1.2"],
         "docs": ["mkdocs>=1.6,<2"],
         "dev": [
-            "ubr-pretrain[cluster,dicom,dicomweb,docs,fast,itk,labels,onnx]",
+            "ubr-pretrain[cluster,dicom,dicomweb,docs,fast,itk,labels,monai,onnx,torchio]",
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pycocotools>=2.0.8",

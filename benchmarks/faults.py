@@ -6,9 +6,8 @@ Rows go to results/faults.csv. The series are computed CT of bodies that the mod
 give weights that were trained on phantoms of other seeds. Sound are BODIES whole series, two parts
 of each, and every second slice of each. Faults are put into whole sound ones, EACH series per fault
 and strength, before bodies are looked for and slices are resampled and scored. The reference of
-sound curves is learned from all sound series and a fifth as many faulty ones. The column
-`precision` is that of the kind over all series that it is found in. q50_mm and q90_mm are between
-the slice that is named first and the one where the fault begins, in the header's z.
+sound curves is learned from all sound series and a fifth as many faulty ones
+(`benchmarks.common.fault_rows` says what is counted).
 
 score_mm and position_mm are the mean distance of slices from where they are in the reference body:
 as told by scores, and by positions, in which no fault may be smoothed away. one_line is the share
@@ -25,10 +24,11 @@ from numpy.typing import NDArray
 
 from benchmarks.common.commandline import new_parser
 from benchmarks.common.computed_truth import read_body_mm
+from benchmarks.common.fault_rows import Case, counted, faulty, scored, share_in_row
 from benchmarks.common.machine import provenance
 from benchmarks.common.painting import Rng
 from benchmarks.common.rows import append
-from benchmarks.common.series_faults import FAULTS, ComputedSeries
+from benchmarks.common.series_faults import ComputedSeries
 from ubr.pretrain.data.find import find_series, read_volume
 from ubr.pretrain.phantom import make
 from ubr.pretrain.phantom.files import phantoms
@@ -37,7 +37,6 @@ from ubr.pretrain.reading.faults import findings
 from ubr.pretrain.reading.finding import Finding
 from ubr.pretrain.reading.reference import reference_of
 from ubr.weights import Regressor, load
-from ubr.weights.scorer import score_slices
 
 BODIES = 80
 EACH = 15
@@ -58,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     bodies = _bodies(options.work / f"phantoms-{options.seed}", options.seed)
     sound = [(name, scan) for body in bodies for name, scan in _sound(body, rng)]
     scans = [("none", name, scan) for name, scan in sound] + _faulty(bodies, rng, options.seed)
-    curves = [_scored(regressor, scan) for *_, scan in scans]
-    faulty = range(len(sound), len(scans))
-    mixed = [*range(len(sound)), *rng.choice(faulty, len(sound) // 5, replace=False)]
+    curves = [scored(regressor, scan) for *_, scan in scans]
+    with_faults = range(len(sound), len(scans))
+    mixed = [*range(len(sound)), *rng.choice(with_faults, len(sound) // 5, replace=False)]
     reference = reference_of([(curves[i], scans[i][2].z_mm) for i in mixed])
     print(reference)
     found = [
@@ -69,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     placed = _placed(scans, curves, found) if weights.made().follows_mm else {}
     rows = [
-        row | placed.get((row["kind"], row["strength"]), NOT_PLACED) for row in _rows(scans, found)
+        row | placed.get((row["kind"], row["strength"]), NOT_PLACED)
+        for row in counted(scans, found)
     ]
     widths = (12, 45, 4, 7, 7, 7, 6, 6, 6, 6, 6)
     for row in rows:
@@ -105,17 +105,8 @@ def _sound(body: ComputedSeries, rng: Rng) -> list[tuple[str, ComputedSeries]]:
     ]
 
 
-def _faulty(
-    bodies: list[ComputedSeries], rng: Rng, seed: int
-) -> list[tuple[str, str, ComputedSeries]]:
-    made = []
-    for (kind, strength), fault in FAULTS.items():
-        done: list[tuple[str, str, ComputedSeries]] = []
-        for i in rng.permutation(np.repeat(np.arange(len(bodies)), 2)):
-            other = bodies[int(rng.choice(np.delete(np.arange(len(bodies)), i)))]
-            if len(done) < EACH and (scan := fault(bodies[i], other, rng)) is not None:
-                done.append((kind, strength, scan))
-        made += done
+def _faulty(bodies: list[ComputedSeries], rng: Rng, seed: int) -> list[Case]:
+    made = faulty(bodies, EACH, rng)
     # Ascites is the only one that is drawn and not put in.
     for i in range(EACH):
         case = make(seed + 1000 + i, ascites=True, top=300.0, bottom=925.0)
@@ -124,49 +115,6 @@ def _faulty(
             ("abnormal", "ascites", ComputedSeries(v.hu, v.z_mm, v.spacing_mm[1], case.body_mm))
         )
     return made
-
-
-def _scored(regressor: Regressor, scan: ComputedSeries) -> NDArray[np.float32]:
-    spacing_mm = (scan.step, scan.pixel_mm, scan.pixel_mm)
-    return score_slices(regressor, np.ascontiguousarray(scan.hu), spacing_mm, scan.z_mm)
-
-
-def _rows(
-    scans: list[tuple[str, str, ComputedSeries]], found: list[tuple[Finding, ...]]
-) -> list[dict[str, object]]:
-    correct: dict[str, list[bool]] = {}
-    for (kind, *_), those in zip(scans, found, strict=True):
-        for named in {f.kind for f in those}:
-            correct.setdefault(named, []).append(named == kind)
-    rows = []
-    for kind, strength in dict.fromkeys((k, s) for k, s, _ in scans):
-        here = [
-            (scan, those)
-            for (k, s, scan), those in zip(scans, found, strict=True)
-            if (k, s) == (kind, strength)
-        ]
-        off = [
-            min(abs(scan.z_mm[f.first] - scan.z_mm[scan.first]) for f in those if f.kind == kind)
-            for scan, those in here
-            if scan.first is not None and any(f.kind == kind for f in those)
-        ]
-        suspected = np.mean([bool(those) for _, those in here])
-        recall = np.mean([any(f.kind == kind for f in those) for _, those in here])
-        rows.append(
-            {
-                "kind": kind,
-                "strength": strength,
-                "n": len(here),
-                "suspected": _rounded(suspected),
-                "recall": "" if kind == "none" else _rounded(recall),
-                "precision": ""
-                if kind == "none"
-                else _rounded(np.mean(correct.get(kind, [False]))),
-                "q50_mm": round(float(np.quantile(off, 0.5)), 1) if off else "",
-                "q90_mm": round(float(np.quantile(off, 0.9)), 1) if off else "",
-            }
-        )
-    return rows
 
 
 def _placed(
@@ -192,13 +140,9 @@ def _placed(
         placed[kind, strength] = {
             "score_mm": round(float(off[0]), 1),
             "position_mm": round(float(off[1]), 1),
-            "one_line": _rounded(np.mean([read[i].context == "series" for i in here])),
+            "one_line": share_in_row(np.mean([read[i].context == "series" for i in here])),
         }
     return placed
-
-
-def _rounded(share: float | np.floating) -> float:
-    return round(float(share), 4)
 
 
 if __name__ == "__main__":

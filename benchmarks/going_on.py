@@ -2,7 +2,7 @@
 
     python -m benchmarks.going_on --data /data/ct --work /scratch/learning \\
         [--recipe lite --start FILE --computed 48 --fold 0] [--scans 5 20 all] \\
-        [--further-steps 300 --further-lr 1e-4 --further-g 4] [--new-head]
+        [--further-steps N --further-lr RATE --further-g G] [--new-head]
 
 A parent is the network of a fold of `benchmarks.learning`, with the same options and --work; all
 folds by default. It goes on with its head on the scans of 5 or 20 patients of its own training,
@@ -34,7 +34,7 @@ from benchmarks.common.folds import (
 )
 from benchmarks.common.judging import rows_of, summary
 from benchmarks.common.rows import append, recorded
-from ubr.pretrain.parents import onto
+from ubr.pretrain.parents import FURTHER, onto
 from ubr.pretrain.planning import plan
 from ubr.pretrain.recipes import Recipe
 from ubr.pretrain.training import fit
@@ -81,9 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--scans", nargs="+", type=_scans, default=[5, 20, 0], help="how many patients, or all"
     )
-    parser.add_argument("--further-steps", type=int, default=300, help="of the children")
-    parser.add_argument("--further-lr", type=float, default=1e-4, help="of the children")
-    parser.add_argument("--further-g", type=int, default=4, help="volumes per step of the children")
+    of, steps, lr, g = "of the children", FURTHER["steps"], FURTHER["lr"], FURTHER["g"]
+    parser.add_argument("--further-steps", type=int, default=steps, help=of)
+    parser.add_argument("--further-lr", type=float, default=lr, help=of)
+    parser.add_argument("--further-g", type=int, default=g, help=f"volumes a step {of}")
     parser.add_argument("--new-head", action="store_true", help="do not keep the parent's head")
     return parser
 
@@ -95,11 +96,10 @@ def _scans(text: str) -> int:
 def _further(recipe: Recipe, start: Path, given: argparse.Namespace) -> Recipe:
     """The recipe of the children."""
     return dataclasses.replace(
-        onto(recipe, str(start)),
+        onto(recipe, str(start), given.new_head),
         steps=given.further_steps,
         lr=given.further_lr,
         g=given.further_g,
-        new_head=given.new_head,
     )
 
 

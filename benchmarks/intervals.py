@@ -4,12 +4,14 @@
 
 Nothing is measured here: tables are made from the committed rows, and docs/benchmarks/results.md
 holds them. Figures over series have an interval by patients: all series of a patient are drawn
-together (bootstrap). Shares of single tests have Wilson's interval, which takes the tests for
+together (bootstrap). Where one line stands for several seeds, the figure is their mean, and seeds
+are drawn as well. Shares of single tests have Wilson's interval, which takes the tests for
 independent.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -17,8 +19,9 @@ from numpy.typing import NDArray
 
 from benchmarks.common.cohort import is_head, patient_of
 from benchmarks.common.commandline import new_parser
+from benchmarks.common.folds import DEVELOPMENT
 from benchmarks.common.intervals import wilson
-from benchmarks.common.landmarks import LANDMARKS
+from benchmarks.common.landmarks import BONE, LANDMARKS
 from benchmarks.common.rows import read
 
 Rows = Sequence[Mapping[str, str]]
@@ -26,19 +29,23 @@ Statistic = Callable[[Rows], float]
 
 RUNS = {"bd81f0a2310f": "`default`", "2567a061a2f2": "half, seed 0", "763ef5ee0e2a": "half, seed 1"}
 """By configuration: trainings of `learning.csv`."""
+RELEASED = "ct+144, licensed, without OpenKBP"
+"""The data of `learning.csv` that released weights are trained on."""
+READINGS = {"scores": "", "positions": "_context"}
+"""How landmarks and parts are told, and how such columns of `learning.csv` end."""
 JUDGES = {
     "da2cac739758": "sound computed series that are suspected",
     "287f6a3a1064": "the same by `released-1`",
 }
 """By digest: weights of `faults.csv`."""
-DRAWS = 5000
+DRAWS = 1000
 LONG_MM, LOW_R, AIM_MM = 200.0, 0.95, 20.0
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the tables."""
     new_parser(__doc__).parse_args(argv)
-    print("\n".join([*learning_table(), "", *shares_table()]))
+    print("\n\n".join("\n".join(table()) for table in TABLES))
 
 
 def learning_table() -> list[str]:
@@ -49,9 +56,67 @@ def learning_table() -> list[str]:
     for name, (chosen, statistic, shown) in figures().items():
         rows = [[row for row in run if chosen(row)] for run in of_run]
         count = f"{len(rows[0])}; {len({patient_of(row['file']) for row in rows[0]})}"
-        cells = [as_text(*by_patients(run, statistic), shown) for run in rows]
+        cells = [as_text(*by_patients([run], statistic), shown) for run in rows]
         lines.append(f"| {name} | {count} | " + " | ".join(cells) + " |")
     return lines
+
+
+def released_runs() -> list[Rows]:
+    """The rows of the outer folds by the recipe of the released weights, a list for each seed."""
+    rows = [r for r in read("learning") if r["data"] == RELEASED and r["fold"] != DEVELOPMENT]
+    return [[r for r in rows if r["seed"] == seed] for seed in sorted({r["seed"] for r in rows})]
+
+
+def released_series_table() -> list[str]:
+    """A line for each figure over whole series."""
+    runs = released_runs()
+    lines = [f"| unseen series | series; patients | mean of {len(runs)} seeds | single seeds |"]
+    lines.append("|---|---|---|---|")
+    names = ("heads: median r", "torsos longer than 20 cm: median r", "of these, r below 0.95")
+    of_series = {name: figures()[name] for name in names}
+    parted = figures()["three parts, thresholds from two volumes"][0]
+    for by, reading in READINGS.items():
+        of_series[f"three parts by {by}, thresholds from two volumes"] = (
+            parted,
+            functools.partial(part_accuracy, reading=reading),
+            "{:.1%}",
+        )
+    for name, (chosen, statistic, shown) in of_series.items():
+        taken = [[row for row in run if chosen(row)] for run in runs]
+        count = f"{len(taken[0])}; {len({patient_of(row['file']) for row in taken[0]})}"
+        each = ", ".join(shown.format(statistic(run)) for run in taken).replace("%", " %")
+        found = as_text(*by_patients(taken, statistic), shown)
+        lines.append(f"| {name} | {count} | {found} | {each} |")
+    return lines
+
+
+def released_landmark_table() -> list[str]:
+    """A line for each landmark, and for bone and soft ones together."""
+    columns = [f"by {by}: {name}" for by in READINGS for name in ("median", "nine of ten within")]
+    lines = ["| error in mm | landmarks; patients | " + " | ".join(columns) + " |"]
+    lines.append("|---|---|" + "---|" * len(columns))
+    kinds: dict[str, Sequence[str]] = {"bone": BONE}
+    kinds["soft"] = [name for name in LANDMARKS if name not in BONE]
+    kinds |= {name.replace("_", " "): [name] for name in LANDMARKS}
+    for name, names in kinds.items():
+        taken = [[row for row in run if _shows(names)(row)] for run in released_runs()]
+        count = f"{errors(taken[0], names).size}; {len({patient_of(r['file']) for r in taken[0]})}"
+        cells = [
+            as_text(*by_patients(taken, _error_at(names, reading, q)), "{:.0f}")
+            for reading in READINGS.values()
+            for q in (0.5, 0.9)
+        ]
+        lines.append(f"| {name} | {count} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _error_at(names: Sequence[str], reading: str, q: float) -> Statistic:
+    return lambda rows: float(np.quantile(errors(rows, names, reading), q))
+
+
+def _shows(names: Sequence[str]) -> Callable[[Mapping[str, str]], bool]:
+    """Whether a series of a torso has an error of one of these landmarks."""
+    return lambda row: not is_head(row["file"]) and errors([row], names).size > 0
 
 
 def figures() -> dict[str, tuple[Callable[[Mapping[str, str]], bool], Statistic, str]]:
@@ -60,14 +125,10 @@ def figures() -> dict[str, tuple[Callable[[Mapping[str, str]], bool], Statistic,
     def long(row: Mapping[str, str]) -> bool:
         return not is_head(row["file"]) and float(row["length_mm"]) > LONG_MM
 
-    def marked(row: Mapping[str, str]) -> bool:
-        return not is_head(row["file"]) and errors([row]).size > 0
+    marked = _shows(LANDMARKS)
 
     def parted(row: Mapping[str, str]) -> bool:
         return not is_head(row["file"]) and bool(row["part_accuracy"])
-
-    def shows(name: str) -> Callable[[Mapping[str, str]], bool]:
-        return lambda row: bool(row[f"{name}_error_mm"]) and not is_head(row["file"])
 
     def median_error(name: str) -> Statistic:
         return lambda rows: float(np.median(errors(rows, [name])))
@@ -83,14 +144,14 @@ def figures() -> dict[str, tuple[Callable[[Mapping[str, str]], bool], Statistic,
     }
     names = {name: name.replace("_", " ") for name in LANDMARKS}
     return found | {
-        f"{names[name]}: median error, mm": (shows(name), median_error(name), "{:.0f}")
+        f"{names[name]}: median error, mm": (_shows([name]), median_error(name), "{:.0f}")
         for name in LANDMARKS
     }
 
 
-def errors(rows: Rows, names: Sequence[str] = LANDMARKS) -> NDArray[np.float64]:
-    """Errors in mm of all landmarks of these series."""
-    columns = [f"{name}_error_mm" for name in names]
+def errors(rows: Rows, names: Sequence[str] = LANDMARKS, reading: str = "") -> NDArray[np.float64]:
+    """Errors in mm of all landmarks of these series, by scores or (`_context`) by positions."""
+    columns = [f"{name}_error_mm{reading}" for name in names]
     return np.array([float(row[column]) for row in rows for column in columns if row[column]])
 
 
@@ -104,22 +165,32 @@ def share_low(rows: Rows) -> float:
     return float(np.mean([float(row["r"]) < LOW_R for row in rows]))
 
 
-def part_accuracy(rows: Rows) -> float:
+def part_accuracy(rows: Rows, reading: str = "") -> float:
     """Over slices."""
     slices = np.array([int(row["part_slices"]) for row in rows])
-    return float(np.average([float(row["part_accuracy"]) for row in rows], weights=slices))
+    shares = [float(row[f"part_accuracy{reading}"]) for row in rows]
+    return float(np.average(shares, weights=slices))
 
 
-def by_patients(rows: Rows, statistic: Statistic) -> tuple[float, float, float]:
-    """A figure, and its 95 % interval from drawing patients anew."""
-    of_patient: dict[str, list[Mapping[str, str]]] = {}
-    for row in rows:
-        of_patient.setdefault(patient_of(row["file"]), []).append(row)
-    patients = list(of_patient.values())
-    drawn = np.random.default_rng(0).integers(0, len(patients), (DRAWS, len(patients)))
-    values = [statistic([row for i in draw for row in patients[i]]) for draw in drawn]
+def by_patients(runs: Sequence[Rows], statistic: Statistic) -> tuple[float, float, float]:
+    """A figure, as the mean over runs that differ in their seed, and its 95 % interval.
+
+    Patients are drawn anew, the same for all runs, and so are the runs.
+    """
+    found: list[dict[str, list[Mapping[str, str]]]] = []
+    for rows in runs:
+        found.append({})
+        for row in rows:
+            found[-1].setdefault(patient_of(row["file"]), []).append(row)
+    patients, rng = list(found[0]), np.random.default_rng(0)
+    drawn = rng.integers(0, len(patients), (DRAWS, len(patients)))
+    seeds = rng.integers(0, len(runs), (DRAWS, len(runs)))
+    values = [
+        np.mean([statistic([row for i in draw for row in found[s][patients[i]]]) for s in chosen])
+        for draw, chosen in zip(drawn, seeds, strict=True)
+    ]
     low, high = np.quantile(values, [0.025, 0.975])
-    return statistic(rows), float(low), float(high)
+    return float(np.mean([statistic(rows) for rows in runs])), float(low), float(high)
 
 
 def shares_table() -> list[str]:
@@ -153,6 +224,8 @@ def as_text(value: float, low: float, high: float, shown: str) -> str:
     text = f"{shown.format(value)} ({shown.format(low)} to {shown.format(high)})"
     return text.replace("%", " %")
 
+
+TABLES = (learning_table, released_series_table, released_landmark_table, shares_table)
 
 if __name__ == "__main__":
     main()

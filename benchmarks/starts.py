@@ -57,7 +57,6 @@ from benchmarks.common.planted import add_lesion_options, lesion_folder, seeded
 from benchmarks.common.rows import append, matching, recorded
 from ubr.downstream import finetune
 from ubr.downstream.dataset import DeepLesion
-from ubr.downstream.detector import batch_norms
 from ubr.downstream.evaluation import detect, load_detector
 from ubr.downstream.metrics import ImageResult, Recall
 from ubr.downstream.positions import Positions, body_positions
@@ -65,6 +64,7 @@ from ubr.downstream.recipes import RECIPES, DetectorRecipe
 from ubr.weights import Intervals, Machine
 from ubr.weights.common.devices import to_device
 from ubr.weights.common.runs import read_metrics
+from ubr.weights.norms import batch_norms
 
 
 def main(argv: Sequence[str] | None = None) -> None:

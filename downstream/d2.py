@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from ubr.weights import InputSpec, build, files
+from ubr.weights.norms import hold_norms
 
 from .augmentation import Augmentation
 from .dataset import DeepLesion
-from .detector import hold_norms
 from .metrics import ImageResult, report
 from .module import result
 from .slices import View

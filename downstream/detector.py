@@ -25,6 +25,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from ubr.weights import Backbone, InputSpec, Receipt, Weights, build, load_into, start
 from ubr.weights.backbones import fixed_size_px
+from ubr.weights.norms import batch_norms, hold_norms
 
 ANCHORS_PX = (16, 24, 32, 48, 96)
 """Sides of anchors at 0.8 mm pixels: the middle of DeepLesion's boxes is about 20 px."""
@@ -177,19 +178,6 @@ class Detector(FasterRCNN):  # type: ignore[misc]
         elif positions is not None:
             raise ValueError("this detector takes no positions; make it with position=True")
         return super().forward(images, targets)
-
-
-def batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
-    """BatchNorm layers that hold statistics; timm's have an activation in them and are among these,
-    frozen ones are not.
-    """
-    return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
-
-
-def hold_norms(module: nn.Module) -> None:
-    """Let BatchNorm layers use the statistics that they hold."""
-    for norm in batch_norms(module):
-        norm.eval()
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from ubr.weights.common.optimizer import build_optimizer, parameter_groups
 from ubr.weights.common.pool import cores
 from ubr.weights.common.processes import loader_options
 from ubr.weights.common.trainer import StepsFrom, TrainingModule
+from ubr.weights.norms import hold_norms
 from ubr.weights.receipts import copy_into
 
 from .data.bank import SliceBank, grid_folder, prepare
@@ -124,6 +125,16 @@ class UBR(TrainingModule):
             memory_format=torch.channels_last
         )
         self.bank: SliceBank | None = None
+        self.train()
+
+    def train(self, mode: bool = True) -> UBR:
+        """Where a parent's head is kept, its BatchNorm layers keep their statistics too: those of a
+        few new scans would shift the scores of all others.
+        """
+        super().train(mode)
+        if self.parent is not None:
+            hold_norms(self.regressor)
+        return self
 
     def prepare_data(self) -> None:
         """Resample what the grids lack; Lightning calls this in one process per machine."""

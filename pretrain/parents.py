@@ -29,20 +29,27 @@ if TYPE_CHECKING:
 SERIES, SLICES = 64, 64
 """Most series that scores are compared on, and most slices of each."""
 
+FURTHER: dict[str, Any] = {"steps": 300, "lr": 3e-5, "g": 4}
+"""What a training that keeps its parent's head has instead of the recipe's. A whole training at
+the recipe's rate would forget what the parent learned from more scans (`benchmarks.going_on`).
+"""
 
-def onto(recipe: Recipe, start: str) -> Recipe:
+
+def onto(recipe: Recipe, start: str, new_head: bool = False) -> Recipe:
     """A recipe that starts from weights of this project, with their backbone and input contract.
 
-    Any other start leaves the rest of the recipe as it is.
+    If their head is kept, it is as short and as slow as `FURTHER`. Any other start leaves the rest
+    of the recipe as it is.
     """
     from ubr.weights import load
     from ubr.weights.artifact import metadata
 
-    path, taken = resolve(start), dataclasses.replace(recipe, start=start)
+    path, taken = resolve(start), dataclasses.replace(recipe, start=start, new_head=new_head)
     if path.suffix != ".safetensors" or not path.is_file() or metadata(path) is None:
         return taken
     weights = load(start)
-    return dataclasses.replace(taken, backbone=weights.backbone, inputs=weights.inputs)
+    taken = dataclasses.replace(taken, backbone=weights.backbone, inputs=weights.inputs)
+    return dataclasses.replace(taken, **FURTHER) if taken.keeps_head() else taken
 
 
 def settle(parent: Weights, module: UBR) -> dict[str, Any] | None:

@@ -67,7 +67,7 @@ class ComputedSeries:
 
 Fault = Callable[[ComputedSeries, ComputedSeries, Rng], ComputedSeries | None]
 """A sound series, that of another body, and a generator give the faulty series; None if the sound
-one is too short.
+one is too short, or the other has slices of another size.
 """
 
 
@@ -158,6 +158,8 @@ def _glued(low_mm: float, high_mm: float) -> Fault:
     """
 
     def fault(scan: ComputedSeries, other: ComputedSeries, rng: Rng) -> ComputedSeries | None:
+        if scan.hu.shape[1:] != other.hu.shape[1:]:
+            return None
         inner, below = (
             np.flatnonzero((s.z_mm > 100) & (s.z_mm < s.z_mm[-1] - 100)) for s in (scan, other)
         )

@@ -107,6 +107,11 @@ def enough(level: Level, coverage: float) -> bool:
     return rank(len(level.without), coverage) <= len(level.without)
 
 
+def needed(coverage: float) -> int:
+    """The fewest volumes that give an interval: k / (k + 1) must reach the coverage."""
+    return max(1, math.ceil(round(coverage / (1 - coverage), 6)))
+
+
 def highest_coverage(level: Level) -> float:
     """What k volumes allow: k / (k + 1); 0 for a single one, since none can be left out."""
     return len(level.without) / (len(level.without) + 1)
@@ -120,7 +125,8 @@ def too_few(level: Level, coverage: float) -> str:
     volumes = f"{tell} labelled volume{'s' * (tell != 1)}"
     return (
         f"{volumes} allow{'s' * (tell == 1)} at most "
-        f"{100 * highest_coverage(level):.0f} %; label more, or lower the coverage"
+        f"{100 * highest_coverage(level):.0f} %; lower the coverage, or calibrate on "
+        f"{needed(coverage)} volumes"
     )
 
 

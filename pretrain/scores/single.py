@@ -58,16 +58,27 @@ def score_series(
     for warning in volume.warnings:
         if warning.startswith(TROUBLE):
             note(f"{called}: {warning}")
+    check_slices(volume, called)
+    regressor = Regressor.from_weights(weights).eval()
+    to_device(regressor, "auto")
+    scores = score_slices(regressor, volume.hu, volume.spacing_mm, volume.z_mm).astype(np.float64)
+    check_curve(scores, volume.z_mm, called)
+    return volume, scores
+
+
+def check_slices(volume: Volume, called: str) -> None:
+    """Raise `UnusableError` where no level can be looked for: fewer than three slices, or no body."""
     if len(volume.hu) < 3:
         raise UnusableError(
             f"{called} has {len(volume.hu)} slices; a level is looked for in at least three"
         )
     if not body_boxes(volume.hu, volume.spacing_mm).any():
         raise UnusableError(f"{called} shows no body in any of its {len(volume.hu)} slices")
-    regressor = Regressor.from_weights(weights).eval()
-    to_device(regressor, "auto")
-    scores = score_slices(regressor, volume.hu, volume.spacing_mm, volume.z_mm).astype(np.float64)
-    r = pearson_r(scores, volume.z_mm)
+
+
+def check_curve(scores: NDArray[np.floating], z_mm: NDArray[np.float64], called: str) -> None:
+    """Raise `UnusableError` for scores that are constant or fall towards the feet."""
+    r = pearson_r(scores, z_mm)
     if math.isnan(r):
         raise UnusableError(
             f"all {len(scores)} slices of {called} have the same score, {scores[0]:g}: these "
@@ -78,7 +89,6 @@ def score_series(
             f"the scores of {called} fall towards the feet (r {r:.2f}): it lies upside-down, or "
             "these weights do not know its kind"
         )
-    return volume, scores
 
 
 def read_by(

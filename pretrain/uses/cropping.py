@@ -11,24 +11,23 @@ they hold.
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import whole
 
 from ..data.volume import Series, Volume
 from ..reading.chosen import chosen_regions
-from ..reading.curve import Passage, passage, pearson_r
-from ..reading.regions import Regions, level_score
+from ..reading.curve import Curve, Passage, pearson_r
+from ..reading.regions import Regions
 from ..scores.single import read_by, score_scan
-from .nifti_parts import part_of_nifti, part_of_volume
+from .nifti_parts import check_place, part_of_nifti, part_of_volume
+from .ranges import Range
 
 if TYPE_CHECKING:
     from ubr.weights import Weights
@@ -100,38 +99,18 @@ def crop(
     from ubr.weights import load
 
     target = _new_nifti(out)
-    if not (math.isfinite(margin_mm) and margin_mm >= 0):
-        raise ValueError(f"margin_mm must be at least 0, got {margin_mm:g}")
+    wanted = Range(start, end, margin_mm, partial)
     weights = load(weights) if isinstance(weights, str | Path) else weights
     regions = chosen_regions(regions, weights)
-    above, below = level_score(regions, start, upper=True), level_score(regions, end, upper=False)
-    if not above < below:
-        raise ValueError(
-            f"from {start} (score {above:.3g}) does not lie above to {end} (score {below:.3g}); "
-            "change places"
-        )
+    wanted.scores(regions)  # wrong levels are refused before the scan is read
     series, volume, scores = score_scan(weights, Path(scan))
-    if volume.place is None:
-        why = "; ".join(w for w in volume.warnings if w.startswith(("oblique", "ungeometric")))
-        raise ValueError(
-            f"{scan} has no slices of its own in the patient's axes ({why}); resample it to them "
-            "first"
-        )
-    levels = read_by(regions, scores, volume.z_mm)
-    top, bottom = passage(levels, volume.z_mm, above), passage(levels, volume.z_mm, below)
-    if refusal := _not_shown((start, above, top), (end, below, bottom), partial=partial):
-        shown = _shown(scores, levels, volume.z_mm, regions)
-        raise ValueError(f"{scan} does not show {refusal[0]}: {shown}; {refusal[1]}")
-    keep = (volume.z_mm >= top.z_mm - margin_mm) & (volume.z_mm <= bottom.z_mm + margin_mm)
-    if not keep.any():
-        raise ValueError(
-            f"no slice of {scan} lies between {start} and {end}, both at {top.z_mm:.1f} mm; give "
-            "a `margin_mm`"
-        )
-    first, last = (int(i) for i in np.flatnonzero(keep)[[0, -1]])
+    check_place(volume, str(scan))
+    levels = np.asarray(read_by(regions, scores, volume.z_mm), np.float64)
+    kept = wanted.kept(Curve(levels, volume.z_mm), scores, regions, str(scan))
+    first, last = kept.first, kept.last
     _write_slices(series, volume, slice(first, last + 1), target)
     mm = float(volume.z_mm[last] - volume.z_mm[first])
-    found = ((f"from {start}", top), (f"to {end}", bottom))
+    found = ((f"from {start}", kept.top), (f"to {end}", kept.bottom))
     r = pearson_r(scores, volume.z_mm)
     return Cropped(target, first, last, len(scores), mm, found, r, _tilt(series, volume))
 
@@ -144,39 +123,6 @@ def _new_nifti(out: str | os.PathLike[str]) -> Path:
     if target.exists():
         raise ValueError(f"{out} exists; give a new `out`")
     return target
-
-
-def _not_shown(
-    top: tuple[str, float, Passage], bottom: tuple[str, float, Passage], *, partial: bool
-) -> tuple[str, str] | None:
-    """The ends (name, score, passage) that a scan must show and does not, and a hint."""
-    missing = [
-        name for name, score, found in (top, bottom) if found.outside and math.isfinite(score)
-    ]
-    # The scan ends before the range begins, or begins after the range ends.
-    apart = top[2].outside == "inferior" or bottom[2].outside == "superior"
-    if not missing or (partial and not apart):
-        return None
-    hint = "nothing of the range is in it" if apart else "set `partial` to cut to what is there"
-    return " and ".join(missing), hint
-
-
-def _shown(
-    scores: NDArray[np.float64],
-    levels: NDArray[np.floating],
-    z_mm: NDArray[np.float64],
-    regions: Regions | None,
-) -> str:
-    """What of the body a scan shows, in the words of the regions."""
-    low, high = np.percentile(scores, [2, 98])
-    of = f"it shows scores {low:.2f} to {high:.2f} (r {pearson_r(scores, z_mm):.2f})"
-    if regions is None:
-        return of
-    places = {name: passage(levels, z_mm, level.score) for name, level in regions.levels().items()}
-    shown = ", ".join(
-        f"{name} at {place.z_mm:.0f} mm" for name, place in places.items() if not place.outside
-    )
-    return f"{of}, {shown or 'none of the levels known'}"
 
 
 def _write_slices(series: Series, volume: Volume, window: slice, target: Path) -> None:

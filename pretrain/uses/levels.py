@@ -15,7 +15,7 @@ from ubr.weights.common.disk import write_text
 from ubr.weights.released import REGIONS, beside
 
 from ..reading.curve import Curve, passage
-from ..reading.intervals import chosen_coverage, rank
+from ..reading.intervals import chosen_coverage, needed, rank
 from ..reading.regions import Regions
 from ..scores.naming import find_key
 from ..scores.read import read_curves, read_slices, usual_axis
@@ -140,7 +140,7 @@ def no_interval(regions: Regions | None, coverage: float | None) -> str:
         allowed = f"allow at most {100 * volumes / (volumes + 1):.0f} %"
     return (
         f"no interval at {100 * coverage:g} %: {volumes} volumes labelled with a landmark "
-        f"{allowed}; label more, or lower the `coverage`"
+        f"{allowed}; lower the `coverage`, or calibrate on {needed(coverage)} volumes"
     )
 
 

@@ -18,6 +18,16 @@ it.
 """
 
 
+def check_place(volume: Volume, called: str) -> None:
+    """Raise `ValueError` where a volume's slices are not the file's own. called: the scan."""
+    if volume.place is None:
+        why = "; ".join(w for w in volume.warnings if w.startswith(("oblique", "ungeometric")))
+        raise ValueError(
+            f"{called} has no slices of its own in the patient's axes ({why}); resample it to them "
+            "first"
+        )
+
+
 def part_of_nifti(files: Sequence[str], volume: Volume, window: slice) -> Any:
     """Slices of a NIfTI file or pair. Stored values and header stay as they are, except size and
     origin.
@@ -27,7 +37,7 @@ def part_of_nifti(files: Sequence[str], volume: Volume, window: slice) -> Any:
 
 
 def _part(image: NiftiImage, volume: Volume, window: slice) -> Any:
-    axis, first, step = _slice_axis(nifti_lps(image.header), volume)
+    axis, first, step = slice_axis(nifti_lps(image.header), volume)
     ends = [first + step * window.start, first + step * (window.stop - 1)]
     start, stop = min(ends), max(ends) + 1
     header = image.header.copy()
@@ -53,7 +63,7 @@ def _part(image: NiftiImage, volume: Volume, window: slice) -> Any:
     return part
 
 
-def _slice_axis(lps: NDArray[np.float64], volume: Volume) -> tuple[int, int, int]:
+def slice_axis(lps: NDArray[np.float64], volume: Volume) -> tuple[int, int, int]:
     """The array axis of a grid along which the volume's slices lie, the index of the first one, and
     the step (+1 or -1) to the next one.
     """

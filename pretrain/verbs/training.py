@@ -51,9 +51,11 @@ def fit(options: Options, words: Sequence[str]) -> None:
     from ..recipes import Recipe, recipe
 
     _offer(options)
-    start = given_in(words, "--start")
+    start, new_head = given_in(words, "--start"), bool({"--new-head", "--new_head"} & {*words})
     given = options.read_with_recipe(
-        words, lambda name: onto(recipe(name), start) if start else recipe(name), "default"
+        words,
+        lambda name: onto(recipe(name), start, new_head) if start else recipe(name),
+        "default",
     )
     if given["json"] and not given["dry"]:
         raise ValueError("`json` prints the plan of `dry`; give both")

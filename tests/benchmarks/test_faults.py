@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from benchmarks.common.fault_rows import counted, faulty
 from benchmarks.common.series_faults import FAULTS, ComputedSeries
 from benchmarks.faults import _placed
 from ubr.pretrain.reading.faults import findings
+from ubr.pretrain.reading.finding import Finding
 from ubr.pretrain.reading.reference import Reference
 
 MOVING = ("reversed", "gap", "repeated", "glued", "swapped", "another level")
@@ -51,3 +55,23 @@ def test_placed__counts_the_distance_from_the_truth_by_scores_and_by_positions()
         assert placed[name]["score_mm"] == pytest.approx(16, abs=10)
         assert placed[name]["one_line"] == one_line
     assert placed["gap", "120 mm"]["position_mm"] < 40, "and not half of 120"
+
+
+def test_counted__shares_by_kind_and_distance_to_where_the_fault_begins() -> None:
+    gap = faulty([body(100), body(420)], 2, np.random.default_rng(0), [("gap", "80 mm missing")])
+    assert [names[:2] for names in gap] == [("gap", "80 mm missing")] * 2
+    scans = [("none", "whole", body(100)), *gap]
+    late = Finding("gap", (gap[0][2].first or 0) + 5, (gap[0][2].first or 0) + 6, 0.9, "late")
+    elsewhere = Finding("gap", 3, 4, 0.9, "elsewhere")
+    sound, missing = counted(scans, [(elsewhere,), (late,), ()])
+    assert (sound["suspected"], sound["recall"]) == (1.0, "")
+    assert (missing["n"], missing["suspected"], missing["recall"]) == (2, 0.5, 0.5)
+    assert (missing["precision"], missing["q50_mm"]) == (0.5, 20.0)
+
+
+def test_glued__slices_of_another_size_are_not_joined() -> None:
+    glue = FAULTS["glued", "100 to 300 mm back"]
+    upper, lower = body(100), body(20)
+    assert glue(upper, lower, np.random.default_rng(0)) is not None
+    lower = dataclasses.replace(lower, hu=lower.hu[:, :, :1])
+    assert glue(upper, lower, np.random.default_rng(0)) is None

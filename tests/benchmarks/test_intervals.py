@@ -19,7 +19,7 @@ DOCS = Path(intervals.__file__).parents[1] / "docs" / "benchmarks"
 
 def test_tables__stand_in_the_documentation_as_the_rows_give_them() -> None:
     text = (DOCS / "results.md").read_text()
-    for line in [*intervals.learning_table(), *intervals.shares_table()]:
+    for line in [line for table in intervals.TABLES for line in table()]:
         assert line in text, "run python -m benchmarks.intervals and copy its tables"
 
 
@@ -33,7 +33,7 @@ def test_interval__series_of_a_patient_are_drawn_together() -> None:
     """Ten scans of one patient and one of another: either can be drawn alone."""
     rows = [{"file": f"torso/elastix_3DCT_lung_{i}.nii.gz", "r": "0.9"} for i in range(10)]
     rows.append({"file": "torso/other.nii.gz", "r": "0.5"})
-    found = intervals.by_patients(rows, lambda r: float(np.mean([float(x["r"]) for x in r])))
+    found = intervals.by_patients([rows], lambda r: float(np.mean([float(x["r"]) for x in r])))
     assert found == (pytest.approx(9.5 / 11), 0.5, pytest.approx(0.9))
 
 
@@ -42,7 +42,7 @@ def test_interval__is_as_wide_as_that_of_the_normal_distribution() -> None:
     r = np.random.default_rng(0).normal(0.9, 0.05, 400)
     rows = [{"file": f"{i}", "r": f"{value}"} for i, value in enumerate(r)]
     value, low, high = intervals.by_patients(
-        rows, lambda drawn: float(np.mean([float(x["r"]) for x in drawn]))
+        [rows], lambda drawn: float(np.mean([float(x["r"]) for x in drawn]))
     )
     half = 1.96 * r.std(ddof=1) / np.sqrt(len(r))
     assert (value, low, high) == pytest.approx((r.mean(), value - half, value + half), abs=5e-4)

@@ -17,7 +17,6 @@ from tests.made.networks import kept
 from ubr.downstream.detector import (
     ANCHORS_PX,
     Detector,
-    batch_norms,
     faster_rcnn,
     measure_norms,
     starting_weights,
@@ -25,6 +24,7 @@ from ubr.downstream.detector import (
 from ubr.downstream.recipes import DetectorRecipe, coarse, paper, small
 from ubr.weights import InputSpec, TransferError
 from ubr.weights.inputs import reference_slice
+from ubr.weights.norms import batch_norms
 
 TARGET = {
     "boxes": torch.tensor([[20.0, 20.0, 50.0, 45.0]]),

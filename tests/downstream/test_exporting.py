@@ -7,6 +7,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,17 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return folder / "run"
 
 
+any_run = pytest.mark.parametrize("run", [next(iter(RUNS))], indirect=True)
+"""For what does not depend on the detector."""
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The detector's ONNX, in a folder that was made for it, and the snippet."""
+    path = tmp_path_factory.mktemp("exported") / "new" / "d.onnx"
+    return path, export(run, path)
+
+
 def slices(channels: int, height: int, width: int) -> NDArray[np.float32]:
     rng = np.random.default_rng(height)
     hu = rng.normal(30, 40, (channels, height, width))
@@ -66,10 +79,10 @@ def slices(channels: int, height: int, width: int) -> NDArray[np.float32]:
     return hu.astype(np.float32)
 
 
-def test_export__finds_what_the_detector_finds_in_hu(run: Path, tmp_path: Path) -> None:
-    snippet = export(run, tmp_path / "new" / "d.onnx")
+def test_export__finds_what_the_detector_finds_in_hu(run: Path, exported: tuple[Path, str]) -> None:
+    path, snippet = exported
     detector, recipe, _ = load_detector(run)
-    session = runtime.InferenceSession(tmp_path / "new" / "d.onnx")
+    session = runtime.InferenceSession(path)
     for height, width in ((64, 96), (75, 51)):
         hu = slices(recipe.view.channels, height, width)
         # The window, written out; one slice is shown in all three channels.
@@ -86,21 +99,24 @@ def test_export__finds_what_the_detector_finds_in_hu(run: Path, tmp_path: Path) 
     assert names["boxes"].shape[1] == 4
 
 
-def test_export__says_its_contract_and_nothing_of_the_machine(run: Path, tmp_path: Path) -> None:
-    export(run, tmp_path / "d.onnx")
-    model = onnx.load(tmp_path / "d.onnx")
+def test_export__says_its_contract_and_nothing_of_the_machine(
+    run: Path, exported: tuple[Path, str]
+) -> None:
+    path, _ = exported
+    model = onnx.load(path)
     onnx.checker.check_model(model)
     (about,) = (json.loads(one.value) for one in model.metadata_props if one.key == "ubr")
     _, recipe, inputs = load_detector(run)
     assert InputSpec.from_dict(about["inputs"]) == inputs and View(**about["view"]) == recipe.view
     assert len(about["detector_sha256"]) == 64
-    content = (tmp_path / "d.onnx").read_bytes()
+    content = path.read_bytes()
     assert str(run).encode() not in content and b"site-packages" not in content
-    session = runtime.InferenceSession(tmp_path / "d.onnx")
+    session = runtime.InferenceSession(path)
     with pytest.raises(Exception, match="hu"):  # a view of other slices
         session.run(None, {"hu": slices(recipe.view.channels + 1, 64, 64)})
 
 
+@any_run
 def test_export__that_finds_something_else_is_refused_and_leaves_nothing(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +126,7 @@ def test_export__that_finds_something_else_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@any_run
 def test_export__refuses_in_one_line(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +150,7 @@ def test_export__refuses_in_one_line(
     assert "onnxruntime.InferenceSession" in capsys.readouterr().out
 
 
+@any_run
 def test_export__of_a_detector_with_positions_is_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,31 +190,56 @@ def test_torchvision__finds_what_the_detector_finds_in_hu(run: Path, tmp_path: P
     assert "ubr" not in text and str(run) not in text
 
 
+OTHERS: dict[str, tuple[dict[str, Any], InputSpec]] = {
+    "timm/test_resnet": ({"pyramid": 32}, INPUTS),  # frozen norms
+    "timm/test_vit": ({}, INPUTS),  # made for one size of image
+    "timm/test_efficientnet": ({"norms": "measured", "box_head": "paper"}, INPUTS),
+    "alexnet": ({}, FOLDED),
+}
+ALL_ALONE = f"""
+import sys
+for folder in sys.argv[1:]:
+    sys.argv = ["", folder + "/d.py", folder + "/given.pt", folder + "/found.pt"]
+    exec({plain._ALONE!r})
+"""
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, torch.Tensor]]:
+    """Boxes and scores of other detectors, by the detector and by its files on their own.
+
+    One interpreter runs all files, because each takes seconds to import torch.
+    """
+    hu, found, folders = torch.from_numpy(slices(1, 75, 51)), {}, {}
+    for backbone, (options, inputs) in OTHERS.items():
+        torch.manual_seed(0)
+        detector = bare_detector(build(backbone, any_size=True), inputs, **options).eval()
+        folders[backbone] = folder = tmp_path_factory.mktemp("other")
+        plain.write(detector, backbone, inputs, View(longest_px=96), "0" * 64, folder / "d.pth")
+        torch.save([hu], folder / "given.pt")
+        with torch.no_grad():
+            (found[backbone],) = detector([to_image(hu, inputs)])
+    words = [sys.executable, "-c", ALL_ALONE, *map(str, folders.values())]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for backbone, folder in folders.items():
+        ((boxes, scores),) = torch.load(folder / "found.pt", weights_only=True)
+        found[backbone] |= {"boxes alone": boxes, "scores alone": scores}
+    return found
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize(
-    ("backbone", "options", "inputs"),
-    [
-        ("timm/test_resnet", {"pyramid": 32}, INPUTS),  # frozen norms
-        ("timm/test_vit", {}, INPUTS),  # made for one size of image
-        ("timm/test_efficientnet", {"norms": "measured", "box_head": "paper"}, INPUTS),
-        ("alexnet", {}, FOLDED),
-    ],
-)
+@pytest.mark.parametrize("backbone", OTHERS)
 def test_torchvision__of_other_trunks_and_heads(
-    backbone: str, options: dict[str, Any], inputs: InputSpec, tmp_path: Path
+    backbone: str, others: dict[str, dict[str, torch.Tensor]]
 ) -> None:
-    torch.manual_seed(0)
-    detector = bare_detector(build(backbone, any_size=True), inputs, **options).eval()
-    plain.write(detector, backbone, inputs, View(longest_px=96), "0" * 64, tmp_path / "d.pth")
-    hu = torch.from_numpy(slices(1, 75, 51))
-    ((boxes, scores),) = plain.found_without_us(tmp_path / "d.pth", [hu])
-    with torch.no_grad():
-        (wanted,) = detector([to_image(hu, inputs)])
-    assert len(boxes) == len(wanted["boxes"]) > 0
-    assert torch.allclose(boxes, wanted["boxes"], atol=0.01)
-    assert torch.allclose(scores, wanted["scores"], atol=1e-4)
+    found = others[backbone]
+    assert len(found["boxes alone"]) == len(found["boxes"]) > 0
+    assert torch.allclose(found["boxes alone"], found["boxes"], atol=0.01)
+    assert torch.allclose(found["scores alone"], found["scores"], atol=1e-4)
 
 
+@any_run
 def test_torchvision__that_finds_something_else_or_nothing_is_refused_and_leaves_nothing(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,7 +253,13 @@ def test_torchvision__that_finds_something_else_or_nothing_is_refused_and_leaves
     assert list(tmp_path.iterdir()) == []
 
 
-def test_torchvision__replaces_nobodys_python(run: Path, tmp_path: Path) -> None:
+@any_run
+def test_torchvision__replaces_nobodys_python(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the files find is compared before, in a process that takes seconds.
+    monkeypatch.setattr(plain, "found_without_us", lambda _, images: [()] * len(images))
+    monkeypatch.setattr(exporting, "_compare", lambda *_: None)
     (tmp_path / "d.py").write_text("mine")
     with pytest.raises(ValueError, match=r"d\.py exists; give another path, or set `overwrite`"):
         export(run, tmp_path / "d.pth", to="torchvision")

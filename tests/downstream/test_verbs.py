@@ -109,23 +109,11 @@ def test_train__a_yaml_file_may_name_the_recipe(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "my.yaml").write_text("recipe: paper\n")
-    assert (
-        main(
-            [
-                "train",
-                str(world),
-                "--out",
-                str(tmp_path / "x"),
-                "--backbone",
-                "vgg16",
-                "--config",
-                str(tmp_path / "my.yaml"),
-                "--dry",
-            ]
-        )
-        == 0
-    )
-    assert "vgg16 from random, recipe paper, 70000 steps of 2 images" in capsys.readouterr().out
+    argv = ["train", str(world), "--out", str(tmp_path / "x"), "--backbone", "timm/test_resnet"]
+    argv += ["--view.longest-px", "96", "--config", str(tmp_path / "my.yaml"), "--dry"]
+    assert main(argv) == 0
+    planned = "timm/test_resnet from random, recipe paper, 70000 steps of 2 images"
+    assert planned in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

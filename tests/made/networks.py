@@ -25,7 +25,11 @@ BACKBONES = [
     "timm/swin_tiny_patch4_window7_224",
     "timm/vit_tiny_patch16_224",
 ]
-FIXED = {"timm/swin_tiny_patch4_window7_224": 224, "timm/vit_tiny_patch16_224": 224}
+FIXED = {
+    "timm/swin_tiny_patch4_window7_224": 224,
+    "timm/vit_tiny_patch16_224": 224,
+    "timm/test_vit": 160,
+}
 """Networks that take one size only."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,19 @@ CANONICAL = np.array([[-4.0, 0, 0, -X[0]], [0, -4.0, 0, -Y[0]], [0, 0, -5.0, Z[0
 def grid() -> NDArray[np.int16]:
     """The body as NIfTI holds it."""
     return expected().transpose(2, 1, 0)
+
+
+def turned(
+    data: NDArray[Any], affine: NDArray[Any], axes: Sequence[int], flips: Sequence[bool]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The same voxels in the same places, with axes flipped and then in another order."""
+    affine = affine.copy()
+    for axis, flip in enumerate(flips):
+        if flip:
+            affine[:3, 3] += affine[:3, axis] * (data.shape[axis] - 1)
+            affine[:3, axis] *= -1
+            data = np.flip(data, axis)
+    return data.transpose(axes), affine[:, [*axes, 3]]
 
 
 def save_nifti(

@@ -42,6 +42,26 @@ def go_on(store: Store, parent: Path, out: Path, **changes: object) -> Run:
     return fit(store, out, recipe, holdout=0.3, **OPTIONS)  # type: ignore[arg-type]
 
 
+def test_norms__keep_the_statistics_that_the_parents_scores_rest_on(
+    store: Store, tmp_path: Path
+) -> None:
+    """Those of batches would move scores even if no number learns."""
+    resnet = {"backbone": "timm/test_resnet", "position_weight": 1.0}
+    recipe = toy_recipe(steps=10, **resnet)
+    run = fit(store, tmp_path / "parent", recipe, holdout=0.3, **OPTIONS)  # type: ignore[arg-type]
+    start, (train, _) = str(run.weights), sides(store)
+    before = np.concatenate(scores_of(load(start), store, train))
+    for new_head, same in ((False, True), (True, False)):
+        recipe = toy_recipe(start=start, steps=3, lr=1e-9, new_head=new_head, **resnet)
+        out = tmp_path / str(new_head)
+        child = load(fit(store, out, recipe, holdout=0.3, **OPTIONS).weights)  # type: ignore[arg-type]
+        after = np.concatenate(scores_of(child, store, train))
+        assert np.allclose(before, after, atol=1e-5) == same
+        means = [name for name in child.trunk if name.endswith("running_mean")]
+        kept = [(child.trunk[name] == load(start).trunk[name]).all() for name in means]
+        assert means and all(kept) == same
+
+
 def scores_of(weights: Weights, store: Store, keys: list[str]) -> list[NDArray[np.float64]]:
     regressor = Regressor.from_weights(weights).eval()
     rows = [row for row in store.usable() if row.key in keys]
@@ -127,11 +147,18 @@ def test_recipe__says_that_a_head_is_kept_and_nothing_else_so_old_digests_hold(
 
 
 def test_onto__takes_backbone_and_contract_of_weights_of_this_project(parent: Path) -> None:
-    found, weights = onto(default(), str(parent)), load(parent)
+    found, weights = onto(default(), str(parent), new_head=True), load(parent)
     assert (found.backbone, found.inputs) == (weights.backbone, weights.inputs)
-    assert found == dataclasses.replace(
-        default(), start=str(parent), backbone=weights.backbone, inputs=weights.inputs
+    renewed = dataclasses.replace(
+        default(),
+        start=str(parent),
+        new_head=True,
+        backbone=weights.backbone,
+        inputs=weights.inputs,
     )
+    assert found == renewed
+    kept = onto(default(), str(parent))
+    assert kept == dataclasses.replace(renewed, new_head=False, steps=300, lr=3e-5, g=4)
     assert onto(default(), "imagenet") == dataclasses.replace(default(), start="imagenet")
 
 

@@ -15,7 +15,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,7 @@ from ubr.weights.exports import to_onnx
 from ubr.weights.inputs import reference_slice
 from ubr.weights.layouts import layouts_of
 
+Exported = Callable[[str, str], tuple[Path, str]]
 ENDINGS = {"torchvision": ".pth", "timm": "", "detectron2": ".pkl", "onnx": ".onnx"}
 PAIRS = [(name, library) for name in BACKBONES for library in layouts_of(name, ["x"])]
 SHOWN = [(name, library) for name, library in PAIRS if library != "detectron2"]
@@ -106,37 +108,62 @@ SABOTAGE: dict[str, Callable[[dict[str, torch.Tensor]], None]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "library", "kinds"), [(*pair, (i % 7, (i + 3) % 7)) for i, pair in enumerate(PAIRS)]
-)
-def test_export__comes_back_bit_for_bit_and_is_refused_when_altered(
-    name: str, library: str, kinds: tuple[int, int], tmp_path: Path
-) -> None:
-    """Every network in every layout; of the seven kinds of sabotage, all of which `verify` is tried
-    with, two each.
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
+    """Exports a network on first use: library and name -> the path, and the snippet.
+
+    Nothing there may be changed; `linked` gives a copy.
     """
-    weights, path = kept(name), tmp_path / f"x{ENDINGS[library]}"
-    export(weights, path, to=library)  # type: ignore[arg-type]
-    back = start(name, str(file_of(path)), inputs=weights.inputs)
+    root = tmp_path_factory.mktemp("exported")
+
+    @cache
+    def export_of(name: str, library: Any) -> tuple[Path, str]:
+        path = root / name / library / f"x{ENDINGS[library]}"
+        return path, export(kept(name), path, to=library)
+
+    yield export_of
+    shutil.rmtree(root)  # more than a gigabyte
+
+
+def linked(made: Path, folder: Path) -> Path:
+    """An export under its name in another folder, in links: `damaged` replaces what it changes."""
+    for path in (made, *made.parent.glob(f"{made.name}.*")):
+        copy: Any = partial(shutil.copytree, copy_function=os.link) if path.is_dir() else os.link
+        copy(path, folder / path.name)
+    return folder / made.name
+
+
+@pytest.mark.parametrize(("name", "library"), PAIRS)
+def test_export__comes_back_bit_for_bit(name: str, library: str, exported: Exported) -> None:
+    """Every network in every layout."""
+    weights, path = kept(name), file_of(exported(name, library)[0])
+    back = start(name, str(path), inputs=weights.inputs)
     state = back.body.state_dict()
     assert set(state) == set(weights.trunk) and all(
         torch.equal(state[n], t) for n, t in weights.trunk.items()
     )
     assert back.origin == {"source": "an export of this project", "sha256": weights.sha256()}
+
+
+SMALL = "timm/efficientnet_b0"
+"""The smallest network that every library has."""
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm", "detectron2"])
+def test_export__is_refused_when_altered_or_under_another_contract(
+    library: str, exported: Exported, tmp_path: Path
+) -> None:
+    made, _ = exported(SMALL, library)
+    other = dataclasses.replace(kept(SMALL).inputs, window_hu=(-1000, 1000))
     with pytest.raises(ValueError, match="trained with window_hu, channels, mean, std"):
-        start(
-            name,
-            str(file_of(path)),
-            inputs=dataclasses.replace(weights.inputs, window_hu=(-1000, 1000)),
-        )
-    undamaged = tmp_path / "undamaged"
-    undamaged.hardlink_to(file_of(path))
-    for how in (list(SABOTAGE)[kind] for kind in kinds):
-        damaged(path, SABOTAGE[how])
+        start(SMALL, str(file_of(made)), inputs=other)
+    for how, change in SABOTAGE.items():
+        (tmp_path / how).mkdir()
+        path = linked(made, tmp_path / how)
+        damaged(path, change)
         with pytest.raises(ValueError, match="its tensors do not match its record"):
             files.read_foreign(file_of(path))
-        file_of(path).unlink()
-        file_of(path).hardlink_to(undamaged)
+    assert files.read_foreign(file_of(made))
 
 
 @pytest.mark.parametrize(
@@ -150,13 +177,13 @@ def test_export__comes_back_bit_for_bit_and_is_refused_when_altered(
 )
 @pytest.mark.parametrize("name", ["vgg16", "timm/resnet18"])
 def test_start__of_a_file_without_its_record_still_refuses_what_does_not_fit(
-    name: str, how: str, reason: str, tmp_path: Path
+    name: str, how: str, reason: str, exported: Exported, tmp_path: Path
 ) -> None:
-    export(kept(name), tmp_path / "x.pth", to="torchvision")
+    path = linked(exported(name, "torchvision")[0], tmp_path)
     (tmp_path / "x.pth.inputs.json").unlink()
-    damaged(tmp_path / "x.pth", SABOTAGE[how])
+    damaged(path, SABOTAGE[how])
     with pytest.raises(TransferError, match=reason):
-        start(name, str(tmp_path / "x.pth"))
+        start(name, str(path))
 
 
 def in_plain_python(code: str, folder: Path) -> None:
@@ -188,7 +215,9 @@ def the_map(name: str, library: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def maps(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], torch.Tensor]:
+def maps(
+    exported: Exported, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], torch.Tensor]:
     """For each network and library the map that the snippet's model gives of the reference slice.
 
     The snippets are run as printed, the slice is made an image by their own recipe, and the maps
@@ -202,7 +231,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], torc
         )
         folder.mkdir(parents=True)
         np.save(folder / "hu.npy", reference_slice(weights.inputs)[0].numpy())
-        snippet = export(weights, folder / f"x{ENDINGS[library]}", to=library)  # type: ignore[arg-type]
+        snippet = exported(name, library)[1]
         image = re.search(r"# From a slice hu \[H, W\]: +(image = .*)", snippet)
         assert image is not None
         code = [
@@ -217,9 +246,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], torc
         (folder / "snippet.py").write_text("\n".join(code))
     run_all = "import pathlib, runpy\nfor path in pathlib.Path().rglob('snippet.py'):\n"
     in_plain_python(run_all + "    runpy.run_path(str(path))", root)
-    found = {pair: torch.from_numpy(np.load(root.joinpath(*pair, "map.npy"))) for pair in SHOWN}
-    shutil.rmtree(root)  # nearly a gigabyte
-    return found
+    return {pair: torch.from_numpy(np.load(root.joinpath(*pair, "map.npy"))) for pair in SHOWN}
 
 
 @pytest.mark.heavy
@@ -236,30 +263,28 @@ def test_export__snippets_work_in_plain_python_and_give_the_trunks_map(
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", ["timm/resnet18", "vgg16"])
-def test_timm__folder_makes_a_classifier_and_a_feature_model(name: str, tmp_path: Path) -> None:
+def test_timm__folder_makes_a_classifier_and_a_feature_model(name: str, exported: Exported) -> None:
     """Uses that a timm user has for a folder:
 
     fine-tuning with another head, features of several stages, the file as a checkpoint.
     """
     weights = kept(name)
-    export(weights, tmp_path / "folder", to="timm")
-    model = timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True, num_classes=3)
+    folder, _ = exported(name, "timm")
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=3)
     own = model.state_dict()
     assert all(torch.equal(own[n], t) for n, t in weights.trunk.items())
     assert model(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
-    features = timm.create_model(
-        f"local-dir:{tmp_path / 'folder'}", pretrained=True, features_only=True
-    )
+    features = timm.create_model(f"local-dir:{folder}", pretrained=True, features_only=True)
     assert len(features(torch.zeros(1, 3, 64, 64))) >= 5
-    config = json.loads((tmp_path / "folder" / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text())
     assert config["pretrained_cfg"]["input_size"] == [3, 64, 64] and config["ubr"]["inputs"][
         "window_hu"
     ] == [-200.0, 300.0]
-    card = (tmp_path / "folder" / "README.md").read_text()
+    card = (folder / "README.md").read_text()
     assert (
         card.startswith("---\nlibrary_name: timm\nlicense: cc0-1.0\n") and weights.sha256() in card
     )
-    assert {p.name for p in (tmp_path / "folder").iterdir()} == {
+    assert {p.name for p in folder.iterdir()} == {
         "config.json",
         "model.safetensors",
         "README.md",
@@ -267,17 +292,16 @@ def test_timm__folder_makes_a_classifier_and_a_feature_model(name: str, tmp_path
     }
 
 
-def test_timm__a_damaged_folder_does_not_load_in_part(tmp_path: Path) -> None:
-    export(kept("timm/resnet18"), tmp_path / "folder", to="timm")
-    damaged(tmp_path / "folder", SABOTAGE["dropped"])
+def test_timm__a_damaged_folder_does_not_load_in_part(exported: Exported, tmp_path: Path) -> None:
+    damaged(linked(exported(SMALL, "timm")[0], tmp_path), SABOTAGE["dropped"])
     with pytest.raises(RuntimeError, match="Missing key"):
-        timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True)
+        timm.create_model(f"local-dir:{tmp_path / 'x'}", pretrained=True)
 
 
-def test_torchvision__contract_lies_beside_in_its_own_terms(tmp_path: Path) -> None:
-    weights = kept("timm/resnet18")
-    export(weights, tmp_path / "x.pth", to="torchvision")
-    contract = json.loads((tmp_path / "x.pth.inputs.json").read_text())
+def test_torchvision__contract_lies_beside_in_its_own_terms(exported: Exported) -> None:
+    weights = kept(SMALL)
+    path, _ = exported(SMALL, "torchvision")
+    contract = json.loads(path.with_name("x.pth.inputs.json").read_text())
     assert contract["image_mean"] == [0.485, 0.456, 0.406] and contract["image_std"] == [
         0.229,
         0.224,
@@ -289,13 +313,13 @@ def test_torchvision__contract_lies_beside_in_its_own_terms(tmp_path: Path) -> N
     torch.testing.assert_close(made["image"], weights.inputs.to_image(hu)[0])
 
 
-def test_detectron2__cfg_fragment_says_what_detectron2_must_know(tmp_path: Path) -> None:
+def test_detectron2__cfg_fragment_says_what_detectron2_must_know(exported: Exported) -> None:
     for name, backbone, sizes in (
         ("timm/resnet18", "build_resnet_fpn_backbone", [[16], [24], [32], [48], [96]]),
         ("vgg16", "ubr/vgg16", [[16, 24, 32, 48, 96]]),
     ):
-        export(kept(name), tmp_path / "x.pkl", to="detectron2", overwrite=True)
-        text = (tmp_path / "x.yaml").read_text()
+        path, _ = exported(name, "detectron2")
+        text = path.with_name("x.yaml").read_text()
         cfg = yaml.safe_load(text)
         model = cfg["MODEL"]
         assert model["BACKBONE"]["NAME"] == backbone and model["ANCHOR_GENERATOR"]["SIZES"] == sizes
@@ -304,9 +328,9 @@ def test_detectron2__cfg_fragment_says_what_detectron2_must_know(tmp_path: Path)
         assert (
             cfg["INPUT"]["FORMAT"] == "RGB"
             and model["WEIGHTS"] == "x.pkl"
-            and str(tmp_path) not in text
+            and str(path.parent) not in text
         )
-        with (tmp_path / "x.pkl").open("rb") as file:
+        with path.open("rb") as file:
             whole = pickle.load(file)
         assert set(whole) == {"model", "__author__", "ubr"}
         assert all(
@@ -377,15 +401,17 @@ def test_fold__refuses_where_the_features_would_not_stay(monkeypatch: pytest.Mon
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(
-    "name", ["vgg16", "timm/resnet18", "timm/efficientnet_b0", "timm/vit_tiny_patch16_224"]
+    "name", ["vgg16", "timm/test_resnet", "timm/test_efficientnet", "timm/test_vit"]
 )
-def test_onnx__scores_as_pytorch_does_for_any_number_of_slices(name: str, tmp_path: Path) -> None:
+def test_onnx__scores_as_pytorch_does_for_any_number_of_slices(
+    name: str, exported: Exported, tmp_path: Path
+) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     weights = kept(name)
-    snippet = export(weights, tmp_path / "x.onnx", to="onnx")
-    assert [p.name for p in tmp_path.iterdir()] == ["x.onnx"]
+    path, snippet = exported(name, "onnx")
+    assert [p.name for p in path.parent.iterdir()] == ["x.onnx"]
     regressor, side = Regressor.from_weights(weights).eval(), weights.inputs.size_px
-    session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for n in (1, 2, 9):
         hu = torch.randint(-1024, 1500, (n, side, side), generator=torch.Generator().manual_seed(n))
         with torch.no_grad():
@@ -408,7 +434,7 @@ def with_neighbours(name: str) -> Weights:
 @pytest.mark.heavy
 def test_onnx__takes_three_slices_where_the_contract_has_neighbours(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    weights = with_neighbours("timm/resnet18")
+    weights = with_neighbours("timm/test_resnet")
     snippet = export(weights, tmp_path / "x.onnx", to="onnx")
     session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
     side = weights.inputs.size_px
@@ -437,26 +463,44 @@ def test_exports__say_that_three_slices_make_an_image(tmp_path: Path) -> None:
         fold(weights)
 
 
-def test_onnx__refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = kept("timm/resnet18")
+@pytest.fixture(scope="module")
+def small() -> Weights:
+    return weights_of("timm/test_resnet")
+
+
+@pytest.fixture(scope="module")
+def conversions() -> list[Any]:
+    return []
+
+
+@pytest.fixture
+def converted_once(conversions: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let PyTorch convert the network `small` once for all tests of what comes after it."""
+    convert = torch.onnx.export
+
+    def once(*given: Any, **options: Any) -> Any:
+        conversions[:] = conversions or [convert(*given, **options)]
+        return conversions[0]
+
+    monkeypatch.setattr(torch.onnx, "export", once)
+
+
+def test_onnx__refusals(
+    small: Weights, converted_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ValueError, match="without the regressor's head"):
-        export(dataclasses.replace(weights, head={}), tmp_path / "x.onnx", to="onnx")
+        export(dataclasses.replace(small, head={}), tmp_path / "x.onnx", to="onnx")
     with pytest.raises(ValueError, match="takes HU as they are; `fold` is for the other"):
-        export(weights, tmp_path / "x.onnx", to="onnx", fold=True)
+        export(small, tmp_path / "x.onnx", to="onnx", fold=True)
     monkeypatch.setattr(to_onnx, "PARITY", 0.0)
     with pytest.raises(TransferError, match="scores under onnxruntime differ"):
-        export(weights, tmp_path / "x.onnx", to="onnx")
+        export(small, tmp_path / "x.onnx", to="onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(
         ValueError, match=r'exporting to ONNX needs onnxruntime: pip install "ubr-pretrain\[onnx'
     ):
-        export(weights, tmp_path / "x.onnx", to="onnx")
+        export(small, tmp_path / "x.onnx", to="onnx")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture(scope="module")
-def small() -> Weights:
-    return weights_of("timm/test_resnet")
 
 
 @pytest.mark.parametrize(
@@ -484,7 +528,12 @@ def test_export__refuses_and_writes_nothing(
     ("out", "to"), [("a/b/x.pkl", "detectron2"), ("a/timm", "timm"), ("x.onnx", "onnx")]
 )
 def test_export__makes_folders_and_tells_where_from_anywhere(
-    small: Weights, out: str, to: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Weights,
+    out: str,
+    to: Any,
+    converted_once: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if to == "onnx":
         pytest.importorskip("onnxruntime", reason="ONNX needs the extra onnx")
@@ -582,10 +631,10 @@ def test_preparation__of_windows_on_either_side_of_zero() -> None:
         torch.testing.assert_close(made["image"], spec.to_image(hu[None])[0] * 255)
 
 
-def test_onnx__holds_nothing_of_the_machine(tmp_path: Path) -> None:
+def test_onnx__holds_nothing_of_the_machine(exported: Exported) -> None:
     onnx = pytest.importorskip("onnx")
-    export(kept("timm/resnet18"), tmp_path / "x.onnx", to="onnx")
-    content = (tmp_path / "x.onnx").read_bytes()
+    path, _ = exported("timm/test_resnet", "onnx")
+    content = path.read_bytes()
     roots = {
         str(Path(torch.__path__[0]).parent),
         str(Path(files.__file__).parents[1]),
@@ -593,13 +642,15 @@ def test_onnx__holds_nothing_of_the_machine(tmp_path: Path) -> None:
     }
     assert [root for root in roots if root.encode() in content] == []
     assert b".py" not in content
-    (kept_,) = onnx.load(tmp_path / "x.onnx").metadata_props
-    assert kept_.key == "ubr" and json.loads(kept_.value)["backbone"] == "timm/resnet18"
+    (kept_,) = onnx.load(path).metadata_props
+    assert kept_.key == "ubr" and json.loads(kept_.value)["backbone"] == "timm/test_resnet"
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm", "detectron2", "onnx"])
 def test_export__a_full_disk_is_one_line_and_leaves_nothing(
     library: Literal["torchvision", "timm", "detectron2", "onnx"],
+    small: Weights,
+    converted_once: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -617,7 +668,8 @@ def test_export__a_full_disk_is_one_line_and_leaves_nothing(
     monkeypatch.setattr(pickle, "dump", full)
     monkeypatch.setattr(Path, "write_bytes", full)  # ONNX
     with pytest.raises(OSError, match=r"for want of disk space; make room|No space left on device"):
-        export(kept("timm/resnet18"), tmp_path / f"x{ENDINGS[library]}", to=library)
+        weights = small if library == "onnx" else kept(SMALL)
+        export(weights, tmp_path / f"x{ENDINGS[library]}", to=library)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -625,7 +677,7 @@ def test_export__a_full_disk_is_one_line_and_leaves_nothing(
 def test_export__interrupted_before_its_own_file_stood_is_finished(
     name: str, to: Any, tmp_path: Path
 ) -> None:
-    weights = kept("timm/resnet18")
+    weights = kept(SMALL)
     export(weights, tmp_path / name, to=to)
     expected = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert len(expected) == 2

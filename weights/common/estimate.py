@@ -108,9 +108,10 @@ def measure(
             torch.cuda.synchronize()
         return time.perf_counter() - began
 
-    began, before = time.perf_counter(), _peak(device)
-    first = step(0, 1)  # it also chooses kernels
-    one = first if first > BUDGET_S / 2 else step(1, 1)
+    before = _peak(device)
+    first = step(0, 1)  # it also chooses kernels and loads libraries, for seconds
+    began = time.perf_counter()
+    one = first if first > BUDGET_S else step(1, 1)
     factor, times = parts, [one * parts]
     if one * parts < BUDGET_S / 3:
         factor, times = 1, [step(2, parts)]

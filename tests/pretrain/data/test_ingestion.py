@@ -525,6 +525,20 @@ def test_every_real_scan_is_taken(shared: Path, tmp_path: Path) -> None:
     for row in done.taken:
         without_body = np.flatnonzero(row.body[:, 1] == 0).tolist()
         assert (store.read(row.key, without_body) < -300).all()  # nothing but air
+    # Warnings where a NIfTI file gives reason for one.
+    sources, warned = store.sources(), {}
+    nifti = {row.key: Path(sources[row.key][0]) for row in done.taken if row.kind == "nifti"}
+    there = sorted(path.name for path in (shared / "ct").rglob("*.nii.gz"))
+    assert sorted(path.name for path in nifti.values()) == there
+    for row in done.taken:
+        if row.key in nifti:
+            assert row.hu_min >= -1024
+            if row.warnings:
+                warned[nifti[row.key].name] = row.warnings
+    assert warned["ge_head_dcm_qa_ct.nii.gz"] == ("tilt: 18.5 degrees",)
+    assert all(
+        w[0].startswith("clipped") for name, w in warned.items() if not name.startswith("ge_head")
+    )
 
 
 def test_an_ingest_stopped_while_it_searched__reads_no_header_again(

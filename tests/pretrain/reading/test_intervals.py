@@ -107,10 +107,10 @@ def test_too_few_volumes__no_interval_and_one_line_that_says_what_they_allow() -
     two, one = level(100.0, (90.0, 110.0), (5.0, 5.0)), level(50.0)
     regions = Regions("0" * 64, (), (), {"dome": two, "apex": one, "carina": level(60.0)})
     assert notes(regions, 0.9) == (
-        "no interval at 90 % for apex, carina: 1 labelled volume allows at most 0 %; label more, "
-        "or lower the coverage",
-        "no interval at 90 % for dome: 2 labelled volumes allow at most 67 %; label more, or "
-        "lower the coverage",
+        "no interval at 90 % for apex, carina: 1 labelled volume allows at most 0 %; lower the "
+        "coverage, or calibrate on 9 volumes",
+        "no interval at 90 % for dome: 2 labelled volumes allow at most 67 %; lower the coverage, "
+        "or calibrate on 9 volumes",
     )
     assert len(notes(regions, 0.66)) == 1
     with pytest.raises(ValueError, match="2 labelled volumes allow at most 67 %"):

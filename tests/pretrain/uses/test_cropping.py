@@ -24,7 +24,7 @@ from ubr.pretrain.uses.cropping import crop
 from ubr.weights import scorer
 
 from ...made.dicom import Made, X, Y, Z, expected, write
-from ...made.scans import CANONICAL, grid
+from ...made.scans import CANONICAL, grid, turned
 from ...made.scores import between, in_mm, regions, scored_by_darkness, weights
 
 WEIGHTS = weights()
@@ -86,12 +86,7 @@ def test_nifti__voxels_values_and_header_stay_the_files_own(
         np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
         @ affine[:3, :3]
     )
-    for axis, flip in enumerate(flips):
-        if flip:
-            affine[:3, 3] += affine[:3, axis] * (data.shape[axis] - 1)
-            affine[:3, axis] *= -1
-            data = np.flip(data, axis)
-    data, affine = data.transpose(axes), affine[:, [*axes, 3]]
+    data, affine = turned(data, affine, axes, flips)
     with tempfile.TemporaryDirectory() as folder:
         scan = stored(
             Path(folder) / "ct.nii.gz",

@@ -98,19 +98,21 @@ def test_same_level__the_interval_is_what_pairs_of_labelled_volumes_are_apart(
 
 
 @pytest.mark.parametrize(
-    ("volumes", "coverage", "most"), [(8, 0.9, 89), (3, 0.8, 75), (1, 0.6, 50)]
+    ("volumes", "coverage", "most", "enough"),
+    [(8, 0.9, 89, 9), (3, 0.8, 75, 4), (1, 0.6, 50, 2)],
 )
 def test_same_level__too_few_labelled_volumes_give_no_interval_and_say_so(
     volumes: int,
     coverage: float,
     most: int,
+    enough: int,
     scores: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     why = (
-        f"{volumes} volumes labelled with a landmark allow at most {most} %; label more, or lower "
-        "the `coverage`"
+        f"{volumes} volumes labelled with a landmark allow at most {most} %; lower the "
+        f"`coverage`, or calibrate on {enough} volumes"
     )
     few = regions(volumes)
     with pytest.raises(ValueError, match=why):

@@ -1,0 +1,118 @@
+"""Which slices of a scan lie between two levels of the body."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..reading.curve import Curve, Passage, passage, pearson_r
+from ..reading.regions import Regions, level_score
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The slices of a range. first, last: of those kept, both included. top, bottom: where the
+    curve passes the ends.
+    """
+
+    first: int
+    last: int
+    top: Passage
+    bottom: Passage
+
+
+@dataclass(frozen=True)
+class Range:
+    """The body from one level down to another.
+
+    Args:
+        start: where it begins: a landmark, a part (its upper border), or a score.
+        end: where it ends: a landmark, a part (its lower border), or a score.
+        margin_mm: length kept beyond both ends.
+        partial: keep what a scan shows of the range. Without it, a scan that does not show all of
+            the range is refused.
+    """
+
+    start: str
+    end: str
+    margin_mm: float = 0.0
+    partial: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.margin_mm) and self.margin_mm >= 0):
+            raise ValueError(f"margin_mm must be at least 0, got {self.margin_mm:g}")
+
+    def scores(self, regions: Regions | None) -> tuple[float, float]:
+        """The scores of both ends.
+
+        Raises `ValueError` for levels that the regions do not have, or that lie in wrong order.
+        """
+        above = level_score(regions, self.start, upper=True)
+        below = level_score(regions, self.end, upper=False)
+        if not above < below:
+            raise ValueError(
+                f"from {self.start} (score {above:.3g}) does not lie above to {self.end} (score "
+                f"{below:.3g}); change places"
+            )
+        return above, below
+
+    def missing(self, levels: Curve, regions: Regions | None) -> tuple[str, str] | None:
+        """The ends that a scan must show and does not, and a hint; None where it shows enough.
+
+        levels: what the regions read of the scan.
+        """
+        ends = self.scores(regions)
+        top, bottom = (passage(*levels, score) for score in ends)
+        named = zip((self.start, self.end), ends, (top, bottom), strict=True)
+        missing = [name for name, score, at in named if at.outside and math.isfinite(score)]
+        # The scan ends before the range begins, or begins after the range ends.
+        apart = top.outside == "inferior" or bottom.outside == "superior"
+        if not missing or (self.partial and not apart):
+            return None
+        hint = "nothing of the range is in it" if apart else "set `partial` to cut to what is there"
+        return " and ".join(missing), hint
+
+    def kept(
+        self, levels: Curve, scores: NDArray[np.floating], regions: Regions | None, called: str
+    ) -> Kept:
+        """The slices of a scan that are kept.
+
+        Args:
+            levels: what the regions read of the scan.
+            scores: its scores, `[n]`.
+            regions: that know the levels by name; None between two scores.
+            called: what the scan is called in errors.
+
+        Raises:
+            ValueError: as `scores`, or the scan does not show the range.
+        """
+        above, below = self.scores(regions)
+        if refusal := self.missing(levels, regions):
+            shown = _shown(scores, levels, regions)
+            raise ValueError(f"{called} does not show {refusal[0]}: {shown}; {refusal[1]}")
+        top, bottom = passage(*levels, above), passage(*levels, below)
+        z_mm = levels.z_mm
+        keep = (z_mm >= top.z_mm - self.margin_mm) & (z_mm <= bottom.z_mm + self.margin_mm)
+        if not keep.any():
+            raise ValueError(
+                f"no slice of {called} lies between {self.start} and {self.end}, both at "
+                f"{top.z_mm:.1f} mm; give a `margin_mm`"
+            )
+        first, last = (int(i) for i in np.flatnonzero(keep)[[0, -1]])
+        return Kept(first, last, top, bottom)
+
+
+def _shown(scores: NDArray[np.floating], levels: Curve, regions: Regions | None) -> str:
+    """What of the body a scan shows, in the words of the regions."""
+    low, high = np.percentile(scores, [2, 98])
+    of = f"it shows scores {low:.2f} to {high:.2f} (r {pearson_r(scores, levels.z_mm):.2f})"
+    if regions is None:
+        return of
+    places = {name: passage(*levels, level.score) for name, level in regions.levels().items()}
+    shown = ", ".join(
+        f"{name} at {place.z_mm:.0f} mm" for name, place in places.items() if not place.outside
+    )
+    return f"{of}, {shown or 'none of the levels known'}"

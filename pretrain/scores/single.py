@@ -67,7 +67,7 @@ def score_series(
 
 
 def check_slices(volume: Volume, called: str) -> None:
-    """Raise `UnusableError` where no level can be looked for: fewer than three slices, or no body."""
+    """Raise `UnusableError` where no level can be looked for: fewer than three slices, no body."""
     if len(volume.hu) < 3:
         raise UnusableError(
             f"{called} has {len(volume.hu)} slices; a level is looked for in at least three"

@@ -48,7 +48,8 @@ class Augmentation:
                 raise ValueError(
                     f"augment.{name} must be in {low}..{high}, got {getattr(self, name)}"
                 )
-        if len(self.scale) != 2 or not 0.25 <= self.scale[0] <= self.scale[1] <= 4:
+        two = len(self.scale) == 2
+        if not two or not 0.25 <= self.scale[0] <= self.scale[1] <= 4:
             raise ValueError(
                 f"augment.scale must be (smallest, largest) in 0.25..4, got {self.scale}"
             )

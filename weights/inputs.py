@@ -87,7 +87,8 @@ class InputSpec:
             )
         if self.mm_per_px is not None and not 0.1 <= self.mm_per_px <= 20:
             raise ValueError(f"mm_per_px must be in 0.1..20 or none, got {self.mm_per_px}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        threes = len(self.mean) == len(self.std) == 3
+        if not threes or min(self.std) <= 0:
             raise ValueError(
                 f"mean and std are three numbers each, std positive; got {self.mean} and {self.std}"
             )

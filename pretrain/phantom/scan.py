@@ -205,7 +205,9 @@ def draw(seed: int, *, ascites: bool = False, **overrides: Any) -> Case:
 
     Arguments and errors are those of `make`.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+    given: object = seed
+    whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    if not whole or seed < 0:
         raise ValueError(f"seed must be a whole number from 0 on, got {seed!r}")
     own, scanned = ({f.name for f in fields(kind)} - {"seed"} for kind in (Patient, Acquisition))
     unknown = sorted(set(overrides) - own - scanned)

@@ -28,7 +28,8 @@ class Lines(Generic[Item]):
         self, items: Iterable[Item] | None, *, total: int | None, done: int, title: str, unit: str
     ) -> None:
         self.items, self.title, self.unit = items, title, unit
-        self.total = len(items) if total is None and isinstance(items, Sized) else total
+        known = isinstance(items, Sized)
+        self.total = len(items) if total is None and known else total  # type: ignore[arg-type]
         self.before = self.done = done
         self.began = self.said = time.monotonic()
 

@@ -12,8 +12,12 @@ from contextlib import redirect_stdout, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+
+from tests.made.networks import weights_of
 
 ROOT = Path(__file__).parents[1]
 CLI = {"ubr-pretrain": "ubr.pretrain.cli", "ubr-detect": "ubr.downstream.cli"}
@@ -108,6 +112,21 @@ def test_commands__the_check_can_fail() -> None:
     assert unknown(["ubr-pretrain", "fti", "store"]) == ["fti"]
     assert unknown(["ubr-pretrain", "ingest", "--stoer", "a", "--dry"]) == ["--stoer"]
     assert unknown(["make", "dcos"]) == ["dcos"]
+
+
+def test_export_page__makes_the_input_of_a_trunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The block runs as it stands, with weights where it expects them."""
+    monkeypatch.chdir(tmp_path)
+    weights_of("timm/test_resnet").save(tmp_path / "runs/first/weights.safetensors")
+    page = (ROOT / "docs/how-to/export.md").read_text()
+    block = next(b for b in re.findall(r"```python\n(.*?)```", page, re.S) if "to_grid" in b)
+    hu = np.full((3, 64, 64), -1000, np.int16)
+    hu[:, 16:48, 16:48] = 40
+    given: dict[str, Any] = {"hu": hu, "spacing_mm": (3.0, 5.0, 5.0)}
+    exec(block, given)
+    assert given["features"].shape[:2] == (3, given["trunk"].channels)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -23,6 +23,7 @@ from benchmarks.common.folds import DEVELOPMENT
 from benchmarks.common.intervals import wilson
 from benchmarks.common.landmarks import BONE, LANDMARKS
 from benchmarks.common.rows import read
+from ubr.pretrain.reading.context import MM_PER_UNIT
 
 Rows = Sequence[Mapping[str, str]]
 Statistic = Callable[[Rows], float]
@@ -93,6 +94,7 @@ def released_series_table() -> list[str]:
 def released_landmark_table() -> list[str]:
     """A line for each landmark, and for bone and soft ones together."""
     columns = [f"by {by}: {name}" for by in READINGS for name in ("median", "nine of ten within")]
+    columns.append("scores of patients apart (SD)")
     lines = ["| error in mm | landmarks; patients | " + " | ".join(columns) + " |"]
     lines.append("|---|---|" + "---|" * len(columns))
     kinds: dict[str, Sequence[str]] = {"bone": BONE}
@@ -106,6 +108,9 @@ def released_landmark_table() -> list[str]:
             for reading in READINGS.values()
             for q in (0.5, 0.9)
         ]
+        cells.append(
+            as_text(*by_patients(taken, functools.partial(apart_mm, names=names)), "{:.0f}")
+        )
         lines.append(f"| {name} | {count} | " + " | ".join(cells) + " |")
     return lines
 
@@ -153,6 +158,20 @@ def errors(rows: Rows, names: Sequence[str] = LANDMARKS, reading: str = "") -> N
     """Errors in mm of all landmarks of these series, by scores or (`_context`) by positions."""
     columns = [f"{name}_error_mm{reading}" for name in names]
     return np.array([float(row[column]) for row in rows for column in columns if row[column]])
+
+
+def apart_mm(rows: Rows, names: Sequence[str]) -> float:
+    """Standard deviation of the scores at a landmark, in mm, within the folds: each fold has a
+    network of its own, and so another zero.
+    """
+    off: list[float] = []
+    for name in names:
+        for fold in {row["fold"] for row in rows}:
+            scores = [
+                float(v) for row in rows if row["fold"] == fold and (v := row[f"{name}_score"])
+            ]
+            off += [score - float(np.mean(scores)) for score in scores]
+    return MM_PER_UNIT * float(np.sqrt(np.mean(np.square(off))))
 
 
 def median_r(rows: Rows) -> float:

@@ -125,7 +125,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--assume-scale",
         action="store_true",
-        help="take it that a file that does not state its scale was trained on that of --like",
+        help="assume that a file that does not state its scale was trained on that of --like",
     )
     return parser.parse_args(argv)
 

@@ -57,7 +57,7 @@ class Recipe:
             kept otherwise.
         start_prefix: what precedes the trunk's names in a file, as "teacher"; for a
             file that holds several trunks, or one in an unusual place.
-        assume_scale: take it that a file that does not state its scale was trained on that of
+        assume_scale: assume that a file that does not state its scale was trained on that of
             `inputs`.
         head_std: standard deviation of the head's Gaussian start; none for PyTorch's own.
         inputs: the contract that travels with the weights.
@@ -70,9 +70,9 @@ class Recipe:
             equally often (`sampler.even_sizes`).
         order_scale: factor on score differences in the order loss; 1 in the paper, 2 in the
             authors' code.
-        distance_weight: of the distance loss against the order loss; 1 in the paper.
-        position_weight: of this project's position loss (`losses.position_loss`); 0, as in the
-            paper, is without.
+        distance_weight: weight of the distance loss relative to the order loss; 1 in the paper.
+        position_weight: weight of this project's position loss (`losses.position_loss`); 0 turns it
+            off, as in the paper.
         stretch: by how much a volume may stretch the scale of the position loss, because people
             differ in height; 0.1 is 10 %.
         mean_losses: divide each loss by its number of terms (the authors' code) instead of summing
@@ -90,7 +90,7 @@ class Recipe:
         clip_norm: largest gradient norm; none does not clip.
         precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32",
             "bf16".
-        seed: of the start, the sampling and the augmentation.
+        seed: seed of the start, the sampling and the augmentation.
     """
 
     backbone: str = "vgg16"

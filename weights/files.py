@@ -119,7 +119,7 @@ class ForeignFile:
             where = f" at {prefix!r}" if prefix else ""
             raise TransferError(
                 f"{self.path}: holds no tensor of {backbone}{where}; it holds {self._contents()}; "
-                "give the backbone that it is of, or where it is as `start_prefix`"
+                "give its `backbone`, or the prefix of the trunk's names as `start_prefix`"
             )
         return location
 

@@ -56,7 +56,7 @@ def start(
         seed: of the random initialisation.
         start_prefix: what precedes the trunk's names in a file; for a file that holds
             several trunks, or one in an unusual place.
-        assume_scale: take it that a file that does not state its scale was trained on the
+        assume_scale: assume that a file that does not state its scale was trained on the
             contract's.
 
     Raises:

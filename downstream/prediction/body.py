@@ -121,8 +121,7 @@ def open_body(
     below = math.inf if end is None else level_score(chosen, end, upper=False)
     if not above < below:
         raise ValueError(
-            f"from {start} (score {above:.3g}) does not lie above to {end} (score {below:.3g}); "
-            "change places"
+            f"{start} (score {above:.3g}) must lie above {end} (score {below:.3g}); swap the two"
         )
     regressor = Regressor.from_weights(loaded).eval()
     to_device(regressor, device)

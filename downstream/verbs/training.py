@@ -163,7 +163,7 @@ def _offer_start(options: Options) -> None:
     options.add_argument(
         "--assume-scale",
         action="store_true",
-        help="take it that a file of --start that does not state its scale was trained on that of "
+        help="assume that a file of --start that does not state its scale was trained on that of "
         "the input contract",
     )
     options.add_argument(

@@ -91,8 +91,8 @@ def chosen_coverage(coverage: float | None, regions: Regions | None) -> float:
         raise ValueError(f"coverage must be above 0 and below 1, got {coverage:g}")
     if coverage is not None and regions is None:
         raise ValueError(
-            f"coverage {coverage:g} is of intervals, which come from labelled volumes; give "
-            "`regions`, or leave it out"
+            f"coverage {coverage:g} applies to intervals, which need labelled volumes; give "
+            "`regions`, or omit `coverage`"
         )
     return COVERAGE if coverage is None else coverage
 

@@ -196,7 +196,7 @@ def _labelled(scores: str | Path, labels_of: LabelsOf, axis: Axis) -> tuple[list
     labelled = labels_of(curves)
     if np.ptp(np.concatenate([one.curve.scores for one in labelled])) == 0:
         raise ValueError(
-            "the labelled volumes have one and the same score everywhere, so it tells nothing "
+            "all slices of the labelled volumes have the same score, so parts cannot be told "
             "apart; train longer"
         )
     return labelled, weights_sha256

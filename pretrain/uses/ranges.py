@@ -54,8 +54,8 @@ class Range:
         below = level_score(regions, self.end, upper=False)
         if not above < below:
             raise ValueError(
-                f"from {self.start} (score {above:.3g}) does not lie above to {self.end} (score "
-                f"{below:.3g}); change places"
+                f"{self.start} (score {above:.3g}) must lie above {self.end} (score {below:.3g}); "
+                "swap the two"
             )
         return above, below
 

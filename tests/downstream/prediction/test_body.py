@@ -146,7 +146,7 @@ def test_body__refuses(
         (["--body", str(tmp_path / "none")], "no such weights file"),
         (["--from", "chest"], "chest is read by weights of the body; give these as --body"),
         (["--body", str(file), "--from", "chest"], "'chest' is not a score; give --regions"),
-        (["--body", str(file), "--from", "3", "--to", "2"], "from 3 (score 3) does not lie above"),
+        (["--body", str(file), "--from", "3", "--to", "2"], "3 (score 3) must lie above 2"),
         (
             ["--body", str(file), "--regions", str(by_position.save(tmp_path / "p.json"))],
             "the regions read positions, and these weights were trained without",

@@ -98,7 +98,7 @@ def test_chosen_coverage__between_0_and_1_and_only_with_regions() -> None:
         with pytest.raises(ValueError, match=r"coverage must be above 0 and below 1"):
             chosen_coverage(coverage, regions)
     with pytest.raises(
-        ValueError, match=r"coverage 0\.9 is of intervals, .*; give `regions`, or leave it out"
+        ValueError, match=r"coverage 0\.9 applies to intervals, .*; give `regions`, or omit"
     ):
         chosen_coverage(0.9, None)
 

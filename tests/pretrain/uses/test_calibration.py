@@ -231,7 +231,10 @@ def test_calibrate__parts_are_ordered_as_given_or_by_median_score(
         ),
         (HEADER + "one,3-5,,liver_dome\n", "the landmark liver_dome needs one slice"),
         (HEADER + "short,0,chest,\n", "series short has 2 slices; a labelled one needs at least 3"),
-        (HEADER + "flat,0-9,chest,\nflat,10-20,abdomen,\n", "one and the same score everywhere"),
+        (
+            HEADER + "flat,0-9,chest,\nflat,10-20,abdomen,\n",
+            "volumes have the same score, so",
+        ),
         (
             HEADER + "one,0-9,abdomen,\none,10-19,chest,\none,20-39,abdomen,\n",
             "a volume has abdomen at slice 9 above chest|correct the labels",

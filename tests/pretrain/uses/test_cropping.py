@@ -328,9 +328,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"--from": "nan"}, "unknown level 'nan'"),
         (
             {"--from": "crest", "--to": "dome"},
-            r"from crest \(score .*\) does not lie above to dome \(score .*\); change places",
+            r"crest \(score .*\) must lie above dome \(score .*\); swap the two",
         ),
-        ({"--to": "dome"}, "does not lie above"),
+        ({"--to": "dome"}, "must lie above dome"),
         ({"SCAN": "two"}, "two holds 2 series; give the file or folder of one"),
         ({"SCAN": "text.json"}, "text.json holds no CT series: not DICOM, NIfTI"),
         ({"SCAN": "nowhere"}, "nowhere does not exist"),

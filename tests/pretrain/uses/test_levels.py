@@ -206,7 +206,8 @@ def test_command_line__a_table_and_a_csv_file(
         ),
         (
             ["--series", "given", "--index", "3", "--coverage", "0.8"],
-            "coverage 0.8 is of intervals, which come from labelled volumes; give --regions",
+            "coverage 0.8 applies to intervals, which need labelled volumes; give --regions, or "
+            "omit --coverage",
         ),
     ],
 )

@@ -182,7 +182,7 @@ def test_marks__masks_beside_the_scan_or_without_one_are_told(
     far = affine(made)
     far[2, 3] -= 5000
     save_masks(tmp_path / "trunk", masks, far)
-    with pytest.raises(ValueError, match=r"give a landmark .*1 of 1: masks lie beside their scan"):
+    with pytest.raises(ValueError, match=r"give a landmark .*1 of 1: the masks do not overlap"):
         mask_labels(tmp_path, world / "scores")
     save_masks(tmp_path / "whole", computed["whole"][1], affine(computed["whole"][0]))
     save_masks(tmp_path / "unknown", masks, far)

@@ -119,7 +119,7 @@ def test_refused__another_grid_levels_and_weights() -> None:
     )
     with pytest.raises(ValueError, match="unknown level 'spleen'"):
         ours.CropToLevelsd("image", "image", "spleen", "iliac_crest")
-    with pytest.raises(ValueError, match="change places"):
+    with pytest.raises(ValueError, match="swap the two"):
         ours.ShowsLevelsd("image", *LEVELS[::-1])
     with pytest.raises(ValueError, match=r"without_mm.safetensors give no positions in mm"):
         ours.AddBodyCoordinated("image", weights="without_mm.safetensors")

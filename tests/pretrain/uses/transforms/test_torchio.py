@@ -95,7 +95,7 @@ def test_refused__names_levels_and_weights() -> None:
         ours.CropToLevels(*LEVELS, image_name="mr")(subject())
     with pytest.raises(ValueError, match="unknown level 'spleen'"):
         ours.ShowsLevels("spleen", "iliac_crest")
-    with pytest.raises(ValueError, match="change places"):
+    with pytest.raises(ValueError, match="swap the two"):
         ours.CropToLevels(*LEVELS[::-1])
     with pytest.raises(ValueError, match=r"without_mm.safetensors give no positions in mm"):
         ours.AddBodyMetadata(weights="without_mm.safetensors")

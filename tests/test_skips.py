@@ -75,4 +75,5 @@ def test_list__holds_only_what_a_machine_cannot_install_by_itself() -> None:
         "detectron2 is not installed",
         "no real CT beside the checkout",
         "no real DeepLesion beside the checkout",
+        "no right to make a network of its own, in which Orthanc would run",
     ]

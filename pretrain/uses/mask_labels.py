@@ -337,7 +337,7 @@ class _Placed:
         rows, columns = self.volume.hu.shape[1:]
         lows, highs = np.zeros(3), np.array([columns - 1, rows - 1, z[-1]])
         if (at.max(axis=0) < lows).any() or (at.min(axis=0) > highs).any():
-            raise UnusableError("the masks do not overlap the scan; they belong to another")
+            raise UnusableError("the masks do not overlap the scan: they belong to another")
         found = extent_mm(self.grid.mask(label), self.affine[2])
         if found is None or found[1] < -step or found[0] > z[-1] + step:
             return None

@@ -186,7 +186,7 @@ def test_marks__masks_beside_the_scan_or_without_one_are_told(
         mask_labels(tmp_path, world / "scores")
     save_masks(tmp_path / "whole", computed["whole"][1], affine(computed["whole"][0]))
     save_masks(tmp_path / "unknown", masks, far)
-    with pytest.warns(Note, match="1 of 3: masks lie beside .*; 1 of 3: they fit no scan"):
+    with pytest.warns(Note, match="1 of 3: the masks do not overlap .*; 1 of 3: they fit no scan"):
         assert set(marks_of(world, tmp_path)) == {"whole"}
 
 

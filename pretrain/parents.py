@@ -38,8 +38,8 @@ the recipe's rate would forget what the parent learned from more scans (`benchma
 def onto(recipe: Recipe, start: str, new_head: bool = False) -> Recipe:
     """A recipe that starts from weights of this project, with their backbone and input contract.
 
-    If their head is kept, it is as short and as slow as `FURTHER`. Any other start leaves the rest
-    of the recipe as it is.
+    If their head is kept, `FURTHER` makes the training short and slow. Any other start leaves the
+    rest of the recipe as it is.
     """
     from ubr.weights import load
     from ubr.weights.artifact import metadata

@@ -18,7 +18,8 @@ Compare starts:
         --shares 0.05 0.1 0.25 1 --seeds 0 1 2 3 4]
 
 `--split benchmarks/starts_split.csv` tests on sixteen patients of the torsos that this project
-develops with; five are for validation, and seventeen are learned from.
+develops with; five are for validation, and seventeen are learned from. Choose between pretrainings
+with `--validate-only`, which does not look at the patients of the test.
 
 Rows go to results/starts.csv, one per tested patient, and results/starts_curve.csv, recall on
 validation patients by step. --data takes `phantom`, a folder of NIfTI scans or a store, in which
@@ -33,9 +34,9 @@ its own, and intervals contain what pretrainings differ by. Work is done seed by
 together, so whatever has been done when it is cut is balanced.
 
 Runs that have rows are skipped; a run that was interrupted resumes. At the end, starts are compared
-(`benchmarks.common.comparison`). The patients of both other splits are tested: nothing is chosen on
-those of validation. --position adds two detectors from --ubr whose regions also get the score of
-their slice: the true one, and scores that were shuffled among the images.
+(`benchmarks.common.comparison`). Without --split, the patients of validation are tested, too:
+nothing is chosen on them. --position adds two detectors from --ubr whose regions also get the score
+of their slice: the true one, and scores that were shuffled among the images.
 """
 
 from __future__ import annotations
@@ -93,9 +94,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                     "share": share,
                     **start_columns(starts, name),
                 }
-                if not has_rows(columns):
+                if not has_rows(columns, "starts_curve" if options.validate_only else "starts"):
                     run_one(starts, data, options, recipe, columns)
-    print(as_text(differences(matching("starts", columns, ALIKE))))
+    if not options.validate_only:
+        print(as_text(differences(matching("starts", columns, ALIKE))))
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -133,6 +135,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--points", type=int, default=4, help="how often a run is tested on validation patients"
     )
+    parser.add_argument(
+        "--validate-only",
+        action="store_true",
+        help="only write the curve on validation patients, to choose a pretraining by",
+    )
     parser.add_argument("--position", action="store_true", help="also try the position-aware head")
     parser.add_argument(
         "--only",
@@ -155,10 +162,10 @@ def recipe_of(options: argparse.Namespace, starts: Starts, seed: int) -> Detecto
     return chosen
 
 
-def has_rows(columns: Mapping[str, object]) -> bool:
+def has_rows(columns: Mapping[str, object], table: str) -> bool:
     """Whether this start was tried with this configuration, data and share."""
     same = "config seed data_sha256 share start weights intensity backbone"
-    return recorded("starts", columns, same.split())
+    return recorded(table, columns, same.split())
 
 
 def run_one(
@@ -202,13 +209,16 @@ def run_one(
         positions=positions,
     )
     minutes = round((time.monotonic() - began) / 60, 1)
+    more = {**columns, "steps": recipe.steps, "train_images": len(train), "minutes": minutes}
+    if not has_rows(columns, "starts_curve"):
+        append("starts_curve", [more | point for point in curve(finished.folder)])
+    if options.validate_only:
+        return
     detector, _, _ = load_detector(finished.folder, "last")
     device = to_device(detector, "auto")
     results: list[ImageResult] = []
-    for images in (val, test):
+    for images in (test,) if options.split else (val, test):
         results += detect(detector, images, device=device, positions=positions)
-    more = {**columns, "steps": recipe.steps, "train_images": len(train), "minutes": minutes}
-    append("starts_curve", [more | point for point in curve(finished.folder)])
     found = by_patient(results)
     append(
         "starts",

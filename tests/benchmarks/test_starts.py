@@ -253,6 +253,14 @@ def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
     assert {row["step"] for row in result_rows.read("starts_curve")} == {"1", "2", "3"}
     starts.main([*short, "--position"])
     assert result_rows.read("starts") == rows
+    curve = result_rows.read("starts_curve")
+    starts.main([*short, "--validate-only"])  # what was tested has its curve
+    assert result_rows.read("starts_curve") == curve
+    starts.main([*short[:-1], "1", "--validate-only"])
+    assert result_rows.read("starts") == rows
+    assert {row["seed"] for row in result_rows.read("starts_curve")} == {"0", "1"}
+    starts.main([*short[:-1], "1", "--only", "random", "--split", "of-the-plan.csv"])
+    assert len(result_rows.read("starts")) == len(rows) + 3  # patients of the test alone
     capsys.readouterr()
     starts.main([*short, "--only", "random"])
     assert capsys.readouterr().out.count("skipped") == 1

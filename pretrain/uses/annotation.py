@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import whole
 from ubr.weights.common.optional import optional
+from ubr.weights.released import check_there
 
 from ..data.dicom.images import SliceImage, images_of
 from ..data.find import silence
@@ -143,8 +144,9 @@ def annotate(
     target = Path(out).absolute()
     if target.exists():
         raise ValueError(f"{out} exists; give a new `out`")
-    weights, regions = opened(weights, regions)
     given = [sources] if isinstance(sources, str | os.PathLike) else sources
+    check_there(*map(Path, given))
+    weights, regions = opened(weights, regions)
     found = scans_of([Path(source) for source in given]).unread
     reports, left_out = [], []
     with whole(target) as part:
@@ -174,6 +176,7 @@ def opened(
 
     Raises `ValueError` where there are no regions for the weights.
     """
+    check_there(weights, regions)
     from ubr.weights import load
 
     weights = load(weights) if isinstance(weights, str | Path) else weights

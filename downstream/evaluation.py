@@ -191,7 +191,7 @@ def evaluate(
         scorer: for a detector with position, the weights file whose scores it was trained with.
         scans: also look at every slice of the split's scans, as `predict` does, and judge findings
             in space; `data` is what `plant` wrote with `whole`.
-        device: "auto", "cpu", "cuda", "cuda:1".
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
         progress: show a progress bar.
 
     Raises:

@@ -88,7 +88,7 @@ def predict(
         sr: also write sr/SERIES.dcm, a DICOM Structured Report (extra `dicom`), for each DICOM
             series with findings. It names the patient, as DICOM requires.
         coco: also write boxes.json in COCO's format.
-        device: "auto", "cpu", "cuda", "cuda:1".
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
         progress: show a progress bar.
 
     Raises:

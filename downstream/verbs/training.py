@@ -125,7 +125,7 @@ def _offer(options: Options) -> None:
     )
     options.offer(DetectorRecipe)
     options.offer(InputSpec, under="inputs")
-    options.offer_machine(Machine, {"place"})  # images are always read from files
+    options.offer(Machine, {"place"})  # images are always read from files
     options.offer(Intervals)
     defaults = {f"inputs.{n}": v for n, v in flat(InputSpec()).items()}
     defaults |= {

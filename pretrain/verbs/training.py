@@ -120,7 +120,7 @@ def _offer(options: Options) -> None:
     )
     options.offer(Recipe, {"new_head"})
     options.offer(plan, {"store", "recipe"})
-    options.offer_machine(Machine)
+    options.offer(Machine)
     options.offer(Intervals)
     options.add_argument(
         "--license",

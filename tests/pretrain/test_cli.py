@@ -152,7 +152,7 @@ def test_fit__dry_says_what_it_would_do_and_writes_nothing(
         (["--inputs.size-px", "16", "--backbone", "alexnet"], "alexnet cannot take slices of 16"),
         (["--start", "nowhere.pth"], "unknown start 'nowhere.pth'"),
         (["--start", "README"], "README"),  # exists, and is no weights file
-        (["--device", "mps"], "--device 'mps' needs the GPU of an Apple machine"),
+        (["--device", "mps"], "--device 'mps' is not on this machine, which has cpu"),
         (["--place", "gpu", "--device", "cpu"], "--place 'gpu' needs a GPU, the run is on cpu"),
         (["--devices", "5"], "5 processes cannot share g = 4 volumes per step; lower --devices"),
         (["--out", "store"], "store is not empty and holds no run; give a new --out"),
@@ -200,15 +200,26 @@ def test_fit__takes_the_config_of_a_run(world: Path, capsys: pytest.CaptureFixtu
 def test_device__is_one_option_of_every_verb_that_computes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for command, verb in ((main, "fit"), (main, "score"), (detect, "train"), (detect, "evaluate")):
+    told = set()
+    for command, verb in (
+        *((main, verb) for verb in ("fit", "score", "audit")),
+        *((detect, verb) for verb in ("train", "evaluate", "predict")),
+    ):
         with pytest.raises(SystemExit):
             command([verb, "--help"])
         shown = capsys.readouterr().out
-        assert "  --device " in shown and "--accelerator" not in shown
+        told |= set(re.findall(r"(?s)  --device [^\n]*\n.*?(?=\n  --|\n\n)", shown))
+        assert "--accelerator" not in shown
         for spelling in ("--device", "--accelerator"):
             with pytest.raises(SystemExit):
                 command([verb, spelling, "cpu"])
             assert f"{verb}: missing: " in capsys.readouterr().err  # not: unknown option
+        words = [verb, "a", *["b"] * (verb in ("score", "evaluate", "predict"))]
+        assert command([*words, "--out", "o", "--device", "xpu"]) == 2
+        must = "--device must be one of auto, cpu, cuda, cuda:N, mps, got 'xpu'"
+        assert must in capsys.readouterr().err
+    (told,) = told
+    assert "--device auto|cpu|cuda|cuda:N|mps" in told and "(default: auto)" in told
 
 
 def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> None:

@@ -38,7 +38,7 @@ from ubr.weights.common.trainer import StepsFrom
 from ubr.weights.provenance import Provenance
 from ubr.weights.scorer import score_grid
 
-CPU = Machine(accelerator="cpu")
+CPU = Machine(device="cpu")
 QUIET = Intervals(progress=False)
 
 
@@ -89,7 +89,7 @@ def test_fit__killed_and_run_again_equals_the_unbroken_run_bit_for_bit(
     store: Store, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {
-        "machine": Machine(accelerator="cpu"),
+        "machine": Machine(device="cpu"),
         "intervals": Intervals(4, 3, log_every=2, progress=False),
     }
     whole = fit(store, tmp_path / "whole", toy_recipe(), **options)

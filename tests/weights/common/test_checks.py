@@ -28,7 +28,7 @@ from ubr.weights.common.checks import check_choice
         (DetectorRecipe, "norms", "batch", "frozen, measured"),
         (DetectorRecipe, "optimizer", "Adam", "sgd, adamw"),
         (DetectorRecipe, "precision", "16", "auto, 32, bf16"),
-        (Machine, "accelerator", "cuda", "auto, cpu, gpu, mps"),
+        (Machine, "device", "cuda:", "auto, cpu, cuda, cuda:N, mps"),
         (Machine, "devices", "all", "auto, int"),
         (Machine, "place", "disk", "auto, gpu, ram, file"),
     ],

@@ -56,7 +56,7 @@ class DetectorRecipe:
         warmup: steps over which the rate rises from a tenth.
         drops: shares of the steps after which the rate falls by 10, as 0.5; a run of another length
             keeps them.
-        clip_norm: largest gradient norm; none does not clip.
+        clip_norm: largest gradient norm; null does not clip.
         precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32",
             "bf16".
         seed: of the heads, the proposals and the order of images; the views have `augment.seed`.

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -220,6 +221,19 @@ def test_device__is_one_option_of_every_verb_that_computes(
         assert must in capsys.readouterr().err
     (told,) = told
     assert "--device auto|cpu|cuda|cuda:N|mps" in told and "(default: auto)" in told
+
+
+@pytest.mark.parametrize(("command", "verb"), [(main, "fit"), (detect, "train")])
+def test_off__is_null_in_help_and_errors(
+    command: Callable[[list[str]], int], verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command([verb, "--help"])
+    shown = capsys.readouterr().out
+    assert re.search(r"--clip-norm NUMBER\|null +largest gradient norm; null does not clip", shown)
+    with pytest.raises(SystemExit):
+        command([verb, "a", "--out", "b", "--clip-norm", "none"])
+    assert "--clip-norm must be a number or null, got none" in capsys.readouterr().err
 
 
 def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> None:

@@ -524,7 +524,7 @@ def test_rate__cosine_warms_up_and_ends_at_a_hundredth() -> None:
         ({"g": 0}, "g must be in 1..4096, got 0"),
         ({"m": 1}, "m must be in 2..256, got 1"),
         ({"lr": 0.0}, "lr must be in"),
-        ({"head_std": 0.0}, "head_std must be above 0 or none, got 0.0"),
+        ({"head_std": 0.0}, "head_std must be above 0 or null, got 0.0"),
     ],
 )
 def test_recipe__refuses_values_out_of_range(changes: dict[str, float], reason: str) -> None:

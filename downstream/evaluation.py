@@ -110,7 +110,7 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     return detector.eval(), recipe, inputs
 
 
-def scorer_of(run: Path, scorer: str | None) -> Weights | None:
+def scorer_of(run: Path, scorer: str | Path | None) -> Weights | None:
     """The weights whose scores are the positions of a detector; none for one without positions.
 
     Raises:
@@ -173,7 +173,7 @@ def evaluate(
     which: Literal["best", "last"] = "best",
     workers: int = 1,
     pictures: int = 8,
-    scorer: str | None = None,
+    scorer: str | Path | None = None,
     scans: bool = False,
     device: str = "auto",
     progress: bool = True,

@@ -723,6 +723,11 @@ def test_fit__dry_opens_the_start(
     )
     start += ["--start-prefix", "teacher"]
     assert "set --assume-scale" in refused(start, capsys)
-    assert main([*start, "--assume-scale", "true"]) == 0
-    assert "note: the start's scale is not stated by the file, assumed" in capsys.readouterr().out
+    configs = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    configs[0].write_text("assume_scale: true\n")
+    configs[1].write_text("recipe:\n  assume_scale: true\n  steps: 2\n")
+    assumed = "note: the start's scale is not stated by the file, assumed"
+    for said in (["--assume-scale"], *(["--config", str(path)] for path in configs)):
+        assert main([*start, *said]) == 0
+        assert assumed in capsys.readouterr().out
     assert not (tmp_path / "run").exists()

@@ -202,6 +202,10 @@ DEVICE = (
     "where the network runs: auto (a GPU of CUDA or ROCm if there is one, else the CPU), cpu, "
     "cuda, cuda:N (one of several GPUs, from 0), or mps (the GPU of an Apple machine)"
 )
+ASSUME_SCALE = (
+    "assume that a file of --start that does not state its scale was trained on that of the input "
+    "contract"
+)
 
 
 # Where annotations are texts, jsonargparse runs a module's imports for type checkers to understand

@@ -63,7 +63,7 @@ setup(
         "pyyaml>=6",
         "safetensors>=0.4.3",
         "scipy>=1.12",
-        "tensorboard>=2.16",
+        "tensorboard>=2.16.2",
         "timm>=1.0.12",
         "torch>=2.6",
         "torchvision>=0.21",

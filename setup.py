@@ -86,7 +86,7 @@ setup(
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pycocotools>=2.0.8",
-            "pytest>=8",
+            "pytest>=8.2",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
         ],

@@ -9,7 +9,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="ubr-pretrain",
-    version="0.1.0",
+    version="0.2.0",
     description="Transfer learning from unlabelled CT: Unsupervised Body-part Regression, and "
     "its weights handed whole to detectors",
     long_description=Path("README.md").read_text(encoding="utf-8"),

@@ -19,7 +19,8 @@ Compare starts:
 
 `--split benchmarks/starts_split.csv` tests on sixteen patients of the torsos that this project
 develops with; five are for validation, and seventeen are learned from. Choose between pretrainings
-with `--validate-only`, which does not look at the patients of the test.
+with `--validate-only`: it does not look at the patients of the test, and its curves go to
+results/starts_choice.csv.
 
 Rows go to results/starts.csv, one per tested patient, and results/starts_curve.csv, recall on
 validation patients by step. --data takes `phantom`, a folder of NIfTI scans or a store, in which
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     "share": share,
                     **start_columns(starts, name),
                 }
-                if not has_rows(columns, "starts_curve" if options.validate_only else "starts"):
+                if not has_rows(columns, "starts_choice" if options.validate_only else "starts"):
                     run_one(starts, data, options, recipe, columns)
     if not options.validate_only:
         print(as_text(differences(matching("starts", columns, ALIKE))))
@@ -210,8 +211,9 @@ def run_one(
     )
     minutes = round((time.monotonic() - began) / 60, 1)
     more = {**columns, "steps": recipe.steps, "train_images": len(train), "minutes": minutes}
-    if not has_rows(columns, "starts_curve"):
-        append("starts_curve", [more | point for point in curve(finished.folder)])
+    table = "starts_choice" if options.validate_only else "starts_curve"
+    if not has_rows(columns, table):
+        append(table, [more | point for point in curve(finished.folder)])
     if options.validate_only:
         return
     detector, _, _ = load_detector(finished.folder, "last")

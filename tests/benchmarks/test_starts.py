@@ -253,14 +253,14 @@ def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
     assert {row["step"] for row in result_rows.read("starts_curve")} == {"1", "2", "3"}
     starts.main([*short, "--position"])
     assert result_rows.read("starts") == rows
-    curve = result_rows.read("starts_curve")
-    starts.main([*short, "--validate-only"])  # what was tested has its curve
-    assert result_rows.read("starts_curve") == curve
-    starts.main([*short[:-1], "1", "--validate-only"])
+    starts.main([*short, "--validate-only", "--only", "random"])
     assert result_rows.read("starts") == rows
-    assert {row["seed"] for row in result_rows.read("starts_curve")} == {"0", "1"}
+    chosen_by = result_rows.read("starts_choice")
+    assert [row["step"] for row in chosen_by] == ["1", "2", "3"]
+    assert chosen_by[0].items() >= {"start": "random", "share": "0.5", "seed": "0"}.items()
     starts.main([*short[:-1], "1", "--only", "random", "--split", "of-the-plan.csv"])
     assert len(result_rows.read("starts")) == len(rows) + 3  # patients of the test alone
+    assert result_rows.read("starts_choice") == chosen_by
     capsys.readouterr()
     starts.main([*short, "--only", "random"])
     assert capsys.readouterr().out.count("skipped") == 1

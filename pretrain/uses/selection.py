@@ -82,7 +82,6 @@ def select(
     audit: str | Path,
     *,
     want: str,
-    per: Literal["study"] = "study",
     kernel: Kernel | None = None,
     partial: bool = False,
     out: str | Path | None = None,
@@ -90,12 +89,12 @@ def select(
 ) -> Selection:
     """Choose the best series of each study for a range of the body.
 
+    A series whose header names no study is a study of its own.
+
     Args:
         audit: a folder that `audit` wrote with regions.
         want: the parts that the series must show, as "abdomen and pelvis"; between the first and
             the last all are wanted.
-        per: of what the best is chosen. Series whose header names no study are studies of their
-            own.
         kernel: prefer series of this kind of kernel.
         partial: also choose series that show only a part of the range, where none shows all of it.
         out: a new .csv file for the list, or a new folder for links or copies; without it the
@@ -107,7 +106,6 @@ def select(
         ValueError: no audit, one without the parts wanted or without paths that are needed, a range
             that names no part, an option that is none, files that have changed, or `out` exists.
     """
-    check_choice("per", per, Literal["study"])
     check_choice("kernel", kernel, Kernel | None)
     check_choice("form", form, Form)
     target = None if out is None else Path(out)

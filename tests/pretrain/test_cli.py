@@ -356,7 +356,7 @@ def test_score__mistakes(world: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "not a readable .safetensors file" in refused(
         ["score", str(tmp_path / "w.safetensors"), str(world / "scans"), "--out", out], capsys
     )
-    assert "no such weights file" in refused(
+    assert "does not exist" in refused(
         ["score", str(tmp_path / "none"), str(world / "scans"), "--out", out], capsys
     )
     (tmp_path / "empty").mkdir()
@@ -462,9 +462,7 @@ def test_score__regions_of_other_weights_or_damaged_ones_are_refused(
     assert "not a regions file" in refused(
         [*score, "--regions", str(tmp_path / "cut.json")], capsys
     )
-    assert "no such regions file" in refused(
-        [*score, "--regions", str(tmp_path / "none.json")], capsys
-    )
+    assert "does not exist" in refused([*score, "--regions", str(tmp_path / "none.json")], capsys)
     assert not (tmp_path / "s").exists()
 
 

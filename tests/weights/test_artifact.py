@@ -210,7 +210,7 @@ def test_load__refuses(case: str, tmp_path: Path) -> None:
 
 
 def test_load__no_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no such weights file"):
+    with pytest.raises(ValueError, match="does not exist"):
         load(tmp_path / "w.safetensors")
 
 

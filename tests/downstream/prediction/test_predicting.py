@@ -250,7 +250,7 @@ def never(*_: Any) -> Any:
         (["--every-mm", "nan"], "--every-mm must be a number or null, got nan"),
         (["--workers", "-1"], "--workers must be at least 0, got -1"),
         (["--which", "worst"], "--which must be one of best, last, got worst"),
-        (["--scorer", "none.safetensors"], "none.safetensors: no such weights file"),
+        (["--scorer", "none.safetensors"], "none.safetensors does not exist"),
         (["--device", "gpu9"], "--device 'gpu9' cannot be used here"),
     ],
 )

@@ -190,7 +190,7 @@ def test_select__links_or_copies_are_of_the_chosen_series_alone(
     audited: tuple[Path, Path], tmp_path: Path, form: str
 ) -> None:
     scans, folder = audited
-    words = ["select", str(folder), "--want", "abdomen", "--per", "study", "--as", form]
+    words = ["select", str(folder), "--want", "abdomen", "--as", form]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
     (series,), _ = find_series([tmp_path / "out"])
     assert len(series.files) == 20  # the finer one's

@@ -78,8 +78,8 @@ VERBS = {
         "ubr-pretrain level scores --series 5267 --index 7 --out out/a.csv", ("scores",)
     ),
     "annotate": Command(
-        "ubr-pretrain annotate dicom --weights run --regions regions.json --out out --copies",
-        (*USES, "dicom"),
+        "ubr-pretrain annotate dicoms --weights run --regions regions.json --out out --copies",
+        (*USES, "dicoms"),
     ),
     **{
         f"export {to}": Command(f"ubr-pretrain export run --to {to} --out out/{name}", ("run",))

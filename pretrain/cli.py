@@ -38,7 +38,10 @@ VERBS = {
     "crop": Verb(scores.crop, "cut a scan to the slices between two landmarks", USES),
     "level": Verb(scores.level, "find the level of a slice in other exams", USES),
     "annotate": Verb(
-        scores.annotate, "report parts and landmarks of a DICOM series as DICOM", USES
+        scores.annotate,
+        "report parts and landmarks of DICOM series as DICOM",
+        USES,
+        resumes=True,
     ),
     "fetch": Verb(
         dicomweb.fetch, "fetch CT series from a DICOMweb server into a folder", SERVER, resumes=True

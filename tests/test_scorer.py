@@ -150,7 +150,7 @@ def test_command__writes_the_toolkits_tables(site: Path, scans: Path, tmp_path: 
     [
         (["--weights", "bare.onnx"], "came without its input contract"),
         (["--weights", "w.safetensors"], "weights are read by PyTorch, which is not installed"),
-        (["--weights", "w.onnx", "--regions", "no.json"], "no such regions file"),
+        (["--weights", "w.onnx", "--regions", "no.json"], "no.json does not exist"),
         (["--weights", "w.onnx", "--runtime", "openvino"], r'needs openvino: pip install "ubr-sc'),
         (["--weights", "w.onnx", "--workers", "-1"], "--workers must be at least 0, got -1"),
         (["--wieghts", "w.onnx"], "unknown option --wieghts; nearest: --weights"),
@@ -192,7 +192,7 @@ def test_scorer__reads_in_memory_what_the_tables_hold(scans: Path, tmp_path: Pat
         for name in ("z_mm", "score"):
             column = [float(row[name]) for row in slices]
             np.testing.assert_allclose(reading.slices[name], column, rtol=1e-6)
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(ValueError, match="does not exist"):
         Scorer(tmp_path / "none.onnx")
 
 

@@ -36,7 +36,7 @@ from .inputs import InputSpec, reference_slice
 from .layouts import layouts_of
 from .provenance import Provenance
 from .receipts import TransferError, copy_into
-from .released import resolve
+from .released import check_there, resolve
 
 FORMAT = 1
 WEIGHTS_FILE = "weights.safetensors"
@@ -217,8 +217,13 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path}: a folder; give the weights.safetensors in it")
+    check_there(path)
     if not path.is_file():
-        raise ValueError(f"{path}: no such weights file")
+        raise ValueError(f"{path} is no file; give a weights file")
+    if path.suffix == ".onnx":
+        raise ValueError(
+            f"{path}: an ONNX export, which `score` takes; give the weights that it was made from"
+        )
     with path.open("rb") as opened:
         first = opened.read(2)
     if first in (b"PK", b"\x80\x02"):  # torch.save's zip and pickle

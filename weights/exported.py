@@ -28,7 +28,7 @@ from .common.shapes import Shape
 from .inputs import InputSpec
 from .network import CPU_BATCH, PARITY, Chosen, Network, Ready, apart, cpu_streams
 from .provenance import Provenance
-from .released import resolve
+from .released import check_there, resolve
 from .sessions import OnnxSession, openvino, trial, with_onnx, with_openvino
 
 ENDING = ".onnx"
@@ -102,8 +102,9 @@ class Exported:
         something else than this contract says, or does not match its published checksum.
         """
         path = resolve(path)
+        check_there(path)
         if not path.is_file():
-            raise ValueError(f"no such file: {path}; give an .onnx file")
+            raise ValueError(f"{path} is no file; give an .onnx file")
         check_published(path)
         model = path.read_bytes()
         session = _opened(path, model)

@@ -7,6 +7,7 @@ directory; `./released` is a file.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -64,6 +65,28 @@ def beside(name: str | None, ending: str) -> Path | None:
     """
     path = FOLDER / f"{name}{ending}"
     return path if name and _number(name) and path.is_file() else None
+
+
+def check_there(*given: object) -> None:
+    """Check that what was given exists, before what reads it is imported, which takes seconds.
+
+    given: paths, or names of released weights; all else is passed over (None, loaded weights).
+
+    Raises `ValueError` where there is nothing of a name. What cannot be reached counts as there.
+    """
+    for one in given:
+        if isinstance(one, str | Path) and not _is_there(resolve(one).expanduser()):
+            raise ValueError(f"{one} does not exist: give a file or folder that does")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _number(name: str) -> int:

@@ -112,9 +112,12 @@ def _scans(folder: Path) -> None:
     for seed in range(SERIES):
         scan = Acquisition(top=300, bottom=900, spacing_mm=20, size_px=48, phase="none")
         phantom = image(Case(seed, Patient.random(seed), scan))
-        forms: dict[str, Any] = {"dicom": "dicom", "nii_gz": "nifti", "png": "png"}
+        forms: dict[str, Any] = {
+            **{"dicom": "dicom", "dicoms": "dicom"},
+            **{"nii_gz": "nifti", "png": "png"},
+        }
         for name, form in forms.items():
-            if name == "nii_gz" or seed < 1:
+            if name in ("nii_gz", "dicoms") or seed < 1:
                 (folder / name).mkdir(exist_ok=True)
                 write_phantom(phantom, folder / name, form)
         packed = folder / "nii_gz" / f"PHANTOM-{seed:06d}.nii.gz"

@@ -23,6 +23,7 @@ from ubr.weights.common.disk import scratch
 from ubr.weights.common.optional import optional
 from ubr.weights.common.progress import progress_bar
 from ubr.weights.common.working import Working
+from ubr.weights.released import check_there
 
 from .coco import COCO, coco_writer
 from .keeping import keep, kept_series
@@ -97,9 +98,8 @@ def predict(
     """
     check_choice("which", which, Which)
     staff = chosen(workers, None, default=1, least=0)
-    _check_options(min_score, top, every_mm)
-    if sr:
-        optional("highdicom", extra="dicom", purpose="sr")
+    _check_options(min_score, top, every_mm, sr)
+    check_there(run, *map(Path, sources), scorer, body, regions)
     axis = _body(body, regions, start, end, device)
     looker, settings = _opened(Path(run), which, scorer, device)
     looker, settings = replace(looker, body=axis), settings | (axis.settings if axis else {})
@@ -156,13 +156,15 @@ def _body(
     return None
 
 
-def _check_options(min_score: float, top: int | None, every_mm: float | None) -> None:
+def _check_options(min_score: float, top: int | None, every_mm: float | None, sr: bool) -> None:
     if not 0 <= min_score < 1:
         raise ValueError(f"min_score must be at least 0 and below 1, got {min_score:g}")
     if top is not None and top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
     if every_mm is not None and not 0 < every_mm < math.inf:
         raise ValueError(f"every_mm must be above 0, got {every_mm:g}")
+    if sr:
+        optional("highdicom", extra="dicom", purpose="sr")
 
 
 def _opened(

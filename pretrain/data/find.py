@@ -23,6 +23,7 @@ from typing import Any
 
 from ...weights.common.disk import is_part
 from ...weights.common.progress import progress_bar
+from ...weights.released import check_there
 from . import dicom, itk, nifti
 from .deeplesion import images
 from .deeplesion import series as deeplesion
@@ -72,9 +73,10 @@ def search(
         UnusableError: a source does not exist, or what `keep` holds is damaged.
         OSError: the disk is full, or cannot be written to.
     """
-    for source in sources:
-        if not _is_there(os.fspath(Path(source).expanduser().absolute())):
-            raise UnusableError(f"{source} does not exist: give a file or folder that does")
+    try:
+        check_there(*map(Path, sources))
+    except ValueError as error:
+        raise UnusableError(str(error)) from None
     with told(keep), closing(Index(keep)) as index:
         with progress_bar(title="looking for CT", unit="files", show=progress) as bar:
             new = _new_files(sources, index, bar)
@@ -193,17 +195,6 @@ def _stamp(status: os.stat_result) -> Stamp:
 def _hidden(path: str) -> list[LeftOut]:
     """What is said of a hidden name: nothing, where this project itself is writing."""
     return [] if is_part(Path(path)) else [LeftOut(path, HIDDEN)]
-
-
-def _is_there(path: str) -> bool:
-    """Whether there is such a name, also where what it names cannot be reached."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _is_folder(status: os.stat_result) -> bool:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ...weights.common import doors
 from ...weights.common.disk import write_text
 from ...weights.common.stored import values_sha256
-from ...weights.released import REGIONS, resolve
+from ...weights.released import REGIONS, check_there, resolve
 from .classifier import Classifier
 from .context import Axis
 from .curve import passage
@@ -276,8 +276,7 @@ class Regions:
         from .stored import Stored  # here, because pydantic takes a while to import
 
         path = resolve(path, REGIONS)
-        if not path.exists():
-            raise ValueError(f"no such regions file: {path}; calibrate writes one")
+        check_there(path)
         try:
             found = doors.read_json(path, dict[str, Any], "calibrate writes one")
             version = found["format"]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...weights.common import doors
 from ...weights.common.checksums import file_crc32
+from ...weights.released import check_there
 from ..data.tables import DamagedTable
 from ..reading.context import Axis, on_axis
 from ..reading.curve import Curve
@@ -62,6 +63,7 @@ def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]],
 
     Raises `ValueError` for a folder that `score` did not write.
     """
+    check_there(Path(folder))
     last = table_name(is_plain(Path(folder)))
     try:
         keys, columns, settings = read_columns(Path(folder))

@@ -22,6 +22,7 @@ from ...weights.common.pool import cores
 from ...weights.common.working import Working
 from ...weights.exported import Exported
 from ...weights.network import Ready
+from ...weights.released import check_there
 from ...weights.scorable import Scorable, opened, prepared
 from ..data.scans import FoundScans, UnreadScan, found_scans, is_store
 from ..data.store.keys import hash_text
@@ -99,6 +100,7 @@ def score(
             series, or regions of other weights.
         ConnectionError: no scheduler answers.
     """
+    check_there(weights, *map(Path, sources), regions)
     staff = chosen(workers, scheduler, default=cores(), least=0)
     asked: dict[str, Any] = {
         **{"regions": regions, "coverage": coverage, "features": features, "every_mm": every_mm},
@@ -287,7 +289,7 @@ def _score(
     done = sorted(where.keys() - {out.key for out in left_out})  # not by when a process was ready
     if not done and not (shard and len(found)):
         reason = f": {left_out[0].reason}" if left_out else ""
-        raise ValueError(f"none of the {len(left_out)} sources could be scored{reason}")
+        raise ValueError(f"no CT series could be scored{reason}")
     working.begin()
     with scratch(working.path, "tables") as made:
         names = write_tables(

@@ -1,42 +1,49 @@
 """Writing what scores say of DICOM series as DICOM: a Structured Report of the parts and landmarks
 of each, and copies that name the body part.
 
+    OUT/sr.dcm, OUT/copies/    of one series; of several each has a folder OUT/KEY/ in place of OUT
+    OUT/annotated.json         what came of each series; it appears last
+
 **A report identifies the patient.** DICOM files it in the study that it is about. So it repeats the
 study's patient and the UIDs of the images, and so do the copies. Everything is written to a new
 folder; the series themselves are only read. Writing needs highdicom (the extra `[dicom]`).
+
+All UIDs derive from the images, the weights and the regions. Where a kill came between a report and
+its note, the same report is made again in its place.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ubr.weights.common import doors
 from ubr.weights.common.claims import claiming
-from ubr.weights.common.disk import whole
+from ubr.weights.common.disk import make_folder, scratch, whole, write_text
 from ubr.weights.common.optional import optional
+from ubr.weights.common.progress import progress_bar
+from ubr.weights.common.working import Working
+from ubr.weights.released import check_there
 
-from ..data.dicom.images import SliceImage, images_of
 from ..data.find import silence
-from ..data.scans import UnreadScan, scans_of
-from ..data.volume import Series, UnusableError
-from ..reading.chosen import chosen_regions
-from ..reading.curve import passage
+from ..data.scans import scans_of
 from ..reading.regions import BODY_PART_EXAMINED, Regions
-from ..scores.single import read_by, score_series
 from .dicom_copies import write_copies
-from .dicom_report import structured_report
+from .reported import Reported, opened, reported
 
 if TYPE_CHECKING:
     from ubr.weights import Weights
 
+LAST = "annotated.json"
+"""Where it is, all series are done."""
 TERMS = {term: set(parts) for parts, term in BODY_PART_EXAMINED.items()}
 """The parts that a term of BodyPartExamined names."""
 
@@ -73,21 +80,6 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Reported:
-    """A report in memory.
-
-    document: the data set, which names the patient. images: of the series. parts, landmarks,
-    body_part: as of `Report`.
-    """
-
-    document: Any = field(repr=False)
-    images: Sequence[SliceImage] = field(repr=False)
-    parts: tuple[str, ...]
-    landmarks: tuple[str, ...]
-    body_part: str
-
-
-@dataclass(frozen=True)
 class Annotated:
     """What `annotate` wrote.
 
@@ -112,7 +104,7 @@ class Annotated:
         return "\n".join([*lines, *(f"{key:16}  left out: {why}" for key, why in self.left_out)])
 
 
-@claiming("out")
+@claiming("out", fills=True)
 def annotate(
     sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     weights: str | Path | Weights,
@@ -120,10 +112,12 @@ def annotate(
     out: str | os.PathLike[str],
     *,
     copies: bool,
+    progress: bool = True,
 ) -> Annotated:
     """Write a Structured Report of the body parts and landmarks of each DICOM series.
 
-    It repeats the study's patient, as DICOM requires.
+    It repeats the study's patient, as DICOM requires. An interrupted call resumes where it is
+    repeated: a series that has its report is not read again.
 
     Args:
         sources: files and folders with DICOM series, which stay as they are.
@@ -131,151 +125,103 @@ def annotate(
         regions: a file that `calibrate` wrote for these weights; None for released weights, which
             bring their own.
         out: a new folder for sr.dcm and copies/ of one series; of several, each has a folder in
-            it, called by its key.
+            it, called by its key. Or one that the same call began.
         copies: also write copies of the images, in a new series, with BodyPartExamined set; pixels
             as they are.
+        progress: show progress bars.
 
     Raises:
         ValueError: highdicom is not installed, no series is DICOM or can be reported on, or `out`
-            exists. Of several series those without a report are left out.
+            holds something else or was begun with other options. Of several series those without a
+            report are left out.
     """
     optional("highdicom", extra="dicom", purpose="annotate")
-    target = Path(out).absolute()
-    if target.exists():
-        raise ValueError(f"{out} exists; give a new `out`")
-    weights, regions = opened(weights, regions)
     given = [sources] if isinstance(sources, str | os.PathLike) else sources
-    found = scans_of([Path(source) for source in given]).unread
-    reports, left_out = [], []
-    with whole(target) as part:
-        part.mkdir()
-        for unread in found:
-            alone = len(found) == 1
-            called = str(given[0]) if alone else f"series {unread.key}"
-            folder = part if alone else part / unread.key
+    check_there(*map(Path, given))
+    weights, regions = opened(weights, regions)
+    settings = {"weights_sha256": weights.sha256(), "regions_sha256": regions.sha256()}
+    working = Working(Path(out).absolute(), {**settings, "copies": copies}, LAST)
+    found = {one.key: one for one in scans_of([*map(Path, given)], progress=progress).unread}
+    done = working.already(found, lambda: {str(row.get("series")) for row in _rows(working)})
+    if working.finished:
+        working.tidy()
+        return _annotated(working.folder, _rows(working))
+    alone, rows = len(found) == 1, []
+    about: Any = {"title": "annotate", "unit": "series", "show": progress}
+    with progress_bar(total=len(found), done=len(done), **about) as bar:
+        for key, unread in found.items():
+            if key in done:
+                rows.append(json.loads(str(working.read(key, "row")["row"])))
+                continue
+            called = str(given[0]) if alone else f"series {key}"
             try:
-                report = _report(unread, called, weights, regions, folder, copies=copies)
+                told = reported(unread, called, weights, regions)
+                rows.append(_write(told, key, "" if alone else key, working))
             except ValueError as error:
                 if alone:
                     raise
-                shutil.rmtree(folder, ignore_errors=True)
-                left_out.append((unread.key, str(error)))
-                continue
-            reports.append(replace(report, folder=target if alone else target / unread.key))
-        if not reports:
-            raise ValueError(f"none of {len(found)} series has a report: {left_out[0][1]}")
-    return Annotated(target, tuple(reports), tuple(left_out))
+                rows.append({"series": key, "left_out": str(error)})
+            bar.update()
+    annotated = _annotated(working.folder, rows)
+    if not annotated.reports:
+        raise ValueError(f"none of {len(rows)} series has a report: {rows[0]['left_out']}")
+    with scratch(working.path, LAST) as made:
+        write_text(made / LAST, json.dumps(rows, indent=1))
+        working.finish(made, [LAST])
+    return annotated
 
 
-def opened(
-    weights: str | Path | Weights, regions: str | Path | Regions | None
-) -> tuple[Weights, Regions]:
-    """The weights and regions of reports.
+def _rows(working: Working) -> list[dict[str, Any]]:
+    """What `annotated.json` says of each series."""
+    shape, remedy = list[dict[str, str | int | list[str]]], "give a new `out`"
+    found: list[dict[str, Any]] = doors.read_json(working.folder / LAST, shape, remedy)
+    return found
 
-    Raises `ValueError` where there are no regions for the weights.
+
+def _write(told: Reported, key: str, name: str, working: Working) -> dict[str, Any]:
+    """Write the report of one series, and note it. Returns the note.
+
+    name: of the folder in `out` for sr.dcm and copies/; "" for `out` itself. What a killed call
+    left there without a note is replaced.
     """
-    from ubr.weights import load
-
-    weights = load(weights) if isinstance(weights, str | Path) else weights
-    regions = chosen_regions(regions, weights)
-    if regions is None:
-        raise ValueError(
-            "a report needs `regions`, which calibrate makes; only released weights bring their own"
-        )
-    return weights, regions
-
-
-def _report(
-    unread: UnreadScan,
-    called: str,
-    weights: Weights,
-    regions: Regions,
-    folder: Path,
-    *,
-    copies: bool,
-) -> Report:
-    """Write the report of one series, which is named `called` in errors."""
-    told = reported(unread, called, weights, regions)
     # A damaged header may hold anything, a name too.
     stated = str(told.images[0].header.get("BodyPartExamined") or "").upper()
     stated = stated if stated in TERMS else ""
+    copies = working.settings["copies"]
     if copies:
         _check_term(told.body_part, stated, told.parts)
     copied = list(dict.fromkeys(image.path for image in told.images)) if copies else []
-    with silence():
-        folder.mkdir(exist_ok=True)
-        told.document.save_as(folder / "sr.dcm", enforce_file_format=True)
-        write_copies(copied, told.body_part, folder / "copies")
-    return Report(
-        unread.key, folder, told.parts, told.landmarks, told.body_part, stated, len(copied)
-    )
+    folder = working.folder / name
+    with scratch(working.folder, key) as made:
+        with silence():
+            told.document.save_as(made / "sr.dcm", enforce_file_format=True)
+            write_copies(copied, told.body_part, told.document.SOPInstanceUID, made / "copies")
+        working.begin()
+        make_folder(folder)
+        if copied:
+            shutil.rmtree(folder / "copies", ignore_errors=True)
+        for one in sorted(made.iterdir()):
+            with whole(folder / one.name) as part:
+                one.replace(part)
+    parts = {"parts": told.parts, "landmarks": told.landmarks, "body_part": told.body_part}
+    row = {"series": key, "folder": name, **parts, "stated": stated, "copies": len(copied)}
+    working.add(key, row=np.array(json.dumps(row)))
+    return row
 
 
-def reported(unread: UnreadScan, called: str, weights: Weights, regions: Regions) -> Reported:
-    """Report on one series. Its UIDs derive from the images, the weights and the regions.
-
-    called: what the series is called in errors.
-
-    Raises:
-        UnusableError: it is not DICOM, cannot be scored, or shows nothing that the regions know.
-    """
-    if not isinstance(unread.origin, Series) or unread.origin.kind != "dicom":
-        raise UnusableError(f"{called} is not DICOM; a report belongs to a DICOM study")
-    volume, scores = score_series(weights, unread.origin, called)
-    levels = read_by(regions, scores, volume.z_mm)
-    images = images_of(unread.origin, volume.place, volume.z_mm)
-    _check_images(images)
-    parts = _slices_of_parts(regions, levels, volume.z_mm)
-    landmarks = _slices_of_landmarks(regions, levels, volume.z_mm)
-    if not parts and not landmarks:
-        raise UnusableError(
-            f"{called} shows none of the parts and landmarks of the regions, so there is nothing "
-            "to report"
-        )
-    body_part = regions.summary(levels, volume.z_mm).get("body_part_examined", "")
-    with silence():  # highdicom logs names that it finds odd
-        document = structured_report(
-            images, parts, landmarks, volume.z_mm, scores, weights, regions.sha256()
-        )
-    return Reported(document, images, tuple(parts), tuple(landmarks), body_part)
+def _annotated(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Annotated:
+    """What rows of `annotated.json` say. Raises `ValueError` where they are damaged."""
+    try:
+        left_out = tuple((row["series"], row["left_out"]) for row in rows if "left_out" in row)
+        reports = tuple(_report(folder, row) for row in rows if "left_out" not in row)
+    except (KeyError, TypeError):
+        raise ValueError(f"{folder / LAST} is damaged; give a new `out`") from None
+    return Annotated(folder, reports, left_out)
 
 
-def _check_images(images: Sequence[SliceImage]) -> None:
-    """Raise `UnusableError` where a reference would not tell which image is meant."""
-    names = {(str(image.header.SOPInstanceUID), image.frame) for image in images}
-    if len(names) < len(images):
-        raise UnusableError(
-            f"{len(images)} images of the series have {len(names)} SOPInstanceUIDs, so a report "
-            "cannot tell them apart; give each its own"
-        )
-
-
-def _slices_of_parts(
-    regions: Regions, levels: NDArray[np.floating], z_mm: NDArray[np.float64]
-) -> dict[str, list[int]]:
-    """The slices of each part that the series covers: those between the passages of its borders."""
-    found = {}
-    for part in regions.covered(levels, z_mm) if regions.parts else ():
-        upper, lower = (
-            passage(levels, z_mm, regions.level_score(part, upper=upper)).z_mm
-            for upper in (True, False)
-        )
-        found[part] = [int(i) for i in np.flatnonzero((z_mm >= upper) & (z_mm <= lower))]
-    return {part: slices for part, slices in found.items() if slices}
-
-
-def _slices_of_landmarks(
-    regions: Regions, levels: NDArray[np.floating], z_mm: NDArray[np.float64]
-) -> dict[str, int]:
-    """The slice nearest to each landmark that the series shows."""
-    passages = {
-        name: passage(levels, z_mm, level.score) for name, level in regions.landmarks.items()
-    }
-    return {
-        name: int(np.abs(z_mm - found.z_mm).argmin())
-        for name, found in passages.items()
-        if not found.outside
-    }
+def _report(folder: Path, row: Mapping[str, Any]) -> Report:
+    lists = {name: tuple(row[name]) for name in ("parts", "landmarks")}
+    return Report(**{**row, **lists, "folder": folder / row["folder"]})
 
 
 def _check_term(body_part: str, stated: str, parts: Collection[str]) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ubr.weights.common.checks import check_choice
 from ubr.weights.common.claims import claiming
+from ubr.weights.released import check_there
 
 from ..reading.classifier import Classifier, fit_classifier
 from ..reading.context import MM_PER_UNIT, Axis
@@ -180,6 +181,7 @@ def _labels(
     from_masks: str | Path | None,
     mask_names: str | Path | None,
 ) -> LabelsOf:
+    check_there(*(Path(one) for one in (labels, from_masks, mask_names) if one))
     if (labels is None) == (from_masks is None):
         raise ValueError("labels come from a table or `from_masks`; give one of the two")
     if labels is None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import whole
+from ubr.weights.released import check_there
 
 from ..data.volume import Series, Volume
 from ..reading.chosen import chosen_regions
@@ -96,10 +97,11 @@ def crop(
         ValueError: what is given does not fit together (one line says how), or the scan does not
             show the range.
     """
-    from ubr.weights import load
-
     target = _new_nifti(out)
     wanted = Range(start, end, margin_mm, partial)
+    check_there(Path(scan), weights, regions)
+    from ubr.weights import load
+
     weights = load(weights) if isinstance(weights, str | Path) else weights
     regions = chosen_regions(regions, weights)
     wanted.scores(regions)  # wrong levels are refused before the scan is read

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from ..data.dicom.images import with_identity
+from ..data.dicom.reports import uid_of
 
 UNTRUE_OF_A_COPY = ("AnatomicRegionSequence", "DigitalSignaturesSequence", "MACParametersSequence")
 
 
-def write_copies(paths: Sequence[str], body_part: str, folder: Path) -> None:
+def write_copies(paths: Sequence[str], body_part: str, report: str, folder: Path) -> None:
     """Copy images, from the head downwards, into a new series that names the body part and the
     source of each.
+
+    report: UID of their report, from which theirs derive.
     """
     import pydicom
-    from pydicom.uid import generate_uid
 
-    series = generate_uid()
+    series = uid_of("ubr-pretrain", report, "copies")
     for number, path in enumerate(paths, 1):
         ds = with_identity(pydicom.dcmread(path, force=True))
         _add_source(ds)
@@ -27,7 +29,7 @@ def write_copies(paths: Sequence[str], body_part: str, folder: Path) -> None:
         for name in UNTRUE_OF_A_COPY:
             if name in ds:
                 delattr(ds, name)
-        ds.SOPInstanceUID, ds.SeriesInstanceUID = generate_uid(), series
+        ds.SOPInstanceUID, ds.SeriesInstanceUID = uid_of(series, ds.SOPInstanceUID), series
         ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = (
             ds.SOPClassUID,
             ds.SOPInstanceUID,

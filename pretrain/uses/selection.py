@@ -11,6 +11,7 @@ it, hence the margin.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -82,7 +83,6 @@ def select(
     audit: str | Path,
     *,
     want: str,
-    per: Literal["study"] = "study",
     kernel: Kernel | None = None,
     partial: bool = False,
     out: str | Path | None = None,
@@ -90,12 +90,12 @@ def select(
 ) -> Selection:
     """Choose the best series of each study for a range of the body.
 
+    A series whose header names no study is a study of its own.
+
     Args:
         audit: a folder that `audit` wrote with regions.
         want: the parts that the series must show, as "abdomen and pelvis"; between the first and
             the last all are wanted.
-        per: of what the best is chosen. Series whose header names no study are studies of their
-            own.
         kernel: prefer series of this kind of kernel.
         partial: also choose series that show only a part of the range, where none shows all of it.
         out: a new .csv file for the list, or a new folder for links or copies; without it the
@@ -107,7 +107,6 @@ def select(
         ValueError: no audit, one without the parts wanted or without paths that are needed, a range
             that names no part, an option that is none, files that have changed, or `out` exists.
     """
-    check_choice("per", per, Literal["study"])
     check_choice("kernel", kernel, Kernel | None)
     check_choice("form", form, Form)
     target = None if out is None else Path(out)
@@ -129,9 +128,16 @@ def select(
 
 def _wanted(want: str, rows: Sequence[Row]) -> tuple[str, ...]:
     """The parts of a range. Raises `ValueError` for a text that names none, or one not audited."""
-    named = parts_in(want).parts
-    if not named:
-        raise ValueError(f"want names no part, got {want!r}; allowed: {', '.join(PARTS)}")
+    named: list[str] = []
+    for words in re.split(r",|\band\b|\bto\b|\+|/", want):
+        found = parts_in(words).parts
+        if not found:
+            raise ValueError(
+                f"want names no part in {words.strip()!r}, got {want!r}; allowed: "
+                f"{', '.join(PARTS)}"
+            )
+        named += found
+    named.sort(key=PARTS.index)
     first, last = PARTS.index(named[0]), PARTS.index(named[-1])
     parts = PARTS[first : last + 1]
     known = [part for part in PARTS if rows and f"{part}_mm" in rows[0]]

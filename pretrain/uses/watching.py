@@ -27,7 +27,7 @@ from ubr.weights.common.optional import optional
 from ..data.dicomweb.server import AwayError, Listed, RefusedError, Server, ServerError
 from ..data.scans import UnreadScan, scans_in_files, why_unread
 from ..reading.regions import Regions
-from .annotation import opened, reported
+from .reported import opened, reported
 
 if TYPE_CHECKING:
     from ubr.weights import Weights

@@ -229,7 +229,8 @@ def annotate(options: Options, words: Sequence[str]) -> None:
 
     options.description = (
         "Report the body parts and landmarks of DICOM series as DICOM Structured Reports, in a new "
-        "folder. The series are only read. A report belongs to the study and names its patient."
+        "folder. The series are only read. A report belongs to the study and names its patient. "
+        "Repeat the command to resume it."
     )
     options.add_argument(
         "sources",
@@ -244,7 +245,8 @@ def annotate(options: Options, words: Sequence[str]) -> None:
         "--out",
         required=True,
         metavar="FOLDER",
-        help="a new folder for sr.dcm and copies/; of several series each has a folder in it",
+        help="a new folder for sr.dcm and copies/, or one that an interrupted command began; of "
+        "several series each has a folder in it",
     )
     options.add_argument(
         "--copies",

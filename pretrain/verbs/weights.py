@@ -22,6 +22,7 @@ UNPUBLISHED = (
 def export(options: Options, words: Sequence[str]) -> None:
     """Weights for another library."""
     from ubr.weights import export
+    from ubr.weights.released import check_there
 
     options.description = (
         "Write the weights for another library, and prove that they arrive there. Prints how to "
@@ -50,6 +51,7 @@ def export(options: Options, words: Sequence[str]) -> None:
     )
     options.offer(export, {"weights", "path", "fold", "overwrite"})
     given = options.read(words)
+    check_there(given["weights"])
     from ubr.weights import load
 
     show(str(export(load(given.pop("weights")), given.pop("out"), **given)))
@@ -57,7 +59,7 @@ def export(options: Options, words: Sequence[str]) -> None:
 
 def inspect(options: Options, words: Sequence[str]) -> None:
     """What a weights file or a store is."""
-    from ubr.weights.released import CARD, beside, resolve
+    from ubr.weights.released import CARD, beside, check_there, resolve
 
     from ..data.scans import is_store
 
@@ -75,6 +77,7 @@ def inspect(options: Options, words: Sequence[str]) -> None:
     )
     options.offer_json("the description")
     given = options.read(words)
+    check_there(given["path"])
     path = resolve(given["path"])
     if is_store(path):
         from ..data.store.description import describe, description

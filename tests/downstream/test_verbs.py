@@ -237,7 +237,7 @@ def test_train__from_a_weights_file_and_its_mistakes(
     assert (tmp_path / "run" / "last.pth").exists()
     start = ["train", str(world), "--out", str(tmp_path / "x"), *TINY]
     assert "unknown backbone 'vgg17'; nearest" in refused([*start, "--backbone", "vgg17"], capsys)
-    assert "no such weights file" in refused([*start, "--weights", str(tmp_path / "none")], capsys)
+    assert "does not exist" in refused([*start, "--weights", str(tmp_path / "none")], capsys)
     assert "--weights bring their own" in refused(
         [*argv, "--backbone", "vgg16", "--out", str(tmp_path / "x")], capsys
     )

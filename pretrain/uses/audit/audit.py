@@ -22,6 +22,7 @@ from ubr.weights.common.claims import claiming
 from ubr.weights.common.disk import is_part, make_folder, whole, write_text
 from ubr.weights.common.pool import cores
 from ubr.weights.common.progress import progress_bar
+from ubr.weights.released import check_there
 
 from ...data.index import remove
 from ...data.scans import FoundScans, found_scans
@@ -99,6 +100,7 @@ def audit(
     Raises:
         ValueError: as `score` does; or `out` holds something else.
     """
+    check_there(*map(Path, sources), weights, regions)
     from ubr.weights import load
 
     folder = Path(out)
@@ -135,13 +137,17 @@ def _opened(
     make_folder(private, 0o700)
     names = sorted(str(Path(source).absolute()) for source in sources)
     kept = private / f"search-{hash_text(repr(names))}.sqlite"
+    empty = False
     try:
         with found_scans(
             sources, workers=staff, with_paths=with_paths, progress=progress, keep=kept
         ) as found:
+            empty = not len(found)
             yield found
         remove(kept)
     finally:
+        if empty:
+            remove(kept)
         with suppress(OSError):  # it holds what was read
             private.rmdir()
 

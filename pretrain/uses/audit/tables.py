@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ubr.weights.released import check_there
+
 from ...data.tables import DamagedTable, read_groups, table_writer
 from .rows import Row
 
@@ -42,12 +44,15 @@ def read_rows(folder: str | Path) -> Iterator[Row]:
 
     Raises `ValueError` for another folder, or a table that is damaged.
     """
+    check_there(Path(folder))
     path = Path(folder) / TABLE
     try:
         for table in read_groups(path):
             yield from table.to_pylist()
     except FileNotFoundError:
-        raise ValueError(f"{folder} is not a folder that audit wrote; give one") from None
+        raise ValueError(
+            f"{folder} is not a folder that audit wrote; give one that it wrote"
+        ) from None
     except DamagedTable as error:
         raise ValueError(f"{path} is damaged ({error}); repeat the audit") from None
 

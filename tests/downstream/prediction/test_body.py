@@ -143,7 +143,7 @@ def test_body__refuses(
             "other.json is read by weights of the body; give",
         ),
         (["--body", str(file), "--regions", str(other)], "the regions were made with weights"),
-        (["--body", str(tmp_path / "none")], "no such weights file"),
+        (["--body", str(tmp_path / "none")], "does not exist"),
         (["--from", "chest"], "chest is read by weights of the body; give these as --body"),
         (["--body", str(file), "--from", "chest"], "'chest' is not a score; give --regions"),
         (["--body", str(file), "--from", "3", "--to", "2"], "3 (score 3) must lie above 2"),

@@ -326,7 +326,8 @@ def test_mistakes__an_out_that_exists(
     tmp_path: Path, made: list[pydicom.Dataset], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").mkdir()
-    assert "exists; give a new --out" in refusal(tmp_path, capsys)
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    assert "is not empty, or a file; give a new --out" in refusal(tmp_path, capsys)
 
 
 def test_mistakes__a_series_without_a_study(
@@ -454,7 +455,9 @@ def test_several__each_has_a_report_of_its_own_images(
     sources = [tmp_path / "series" / name for name in ("a", "b")]
     told = annotate(sources, WEIGHTS, REGIONS, tmp_path / "out", copies=True)
     assert not told.left_out and len(told.reports) == 2
-    assert {path.name for path in told.folder.iterdir()} == {one.series for one in told.reports}
+    assert {path.name for path in told.folder.iterdir() if path.is_dir()} == {
+        one.series for one in told.reports
+    }
     for report, datasets in zip(told.reports, several, strict=False):
         assert report.folder == tmp_path / "out" / report.series
         assert len([*(report.folder / "copies").iterdir()]) == report.copies == len(Z)
@@ -480,7 +483,9 @@ def test_several__those_that_cannot_be_reported_on_are_left_out(
     assert "no StudyInstanceUID, which a report refers to" in shown
     assert "is not DICOM; a report belongs to a DICOM study" in shown
     assert "SECRET" not in shown and str(tmp_path / "series") not in shown
-    assert len([*(tmp_path / "out").iterdir()]) == 2
+    assert len([*(tmp_path / "out").glob("*/sr.dcm")]) == 2
+    noted = (tmp_path / "out" / "annotated.json").read_text()
+    assert "SECRET" not in noted and str(tmp_path) not in noted
     only = [str(tmp_path / "series" / name) for name in ("c", "d.nii")]
     given[3] = str(tmp_path / "other")
     assert main(["annotate", *only, *given]) == 2

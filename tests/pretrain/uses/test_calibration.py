@@ -283,7 +283,7 @@ def test_calibrate__what_is_not_scores_or_labels_is_named(scores: Path, tmp_path
     )
     with pytest.raises(ValueError, match="is not a folder that score wrote"):
         calibrate(tmp_path, path, tmp_path / "r.json")  # names no weights
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="does not exist"):
         calibrate(scores, tmp_path / "none.csv", tmp_path / "r.json")
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="cannot be read"):

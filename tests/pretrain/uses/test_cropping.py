@@ -346,7 +346,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"--weights": "other.safetensors"}, "the regions were made with weights .* calibrate"),
         ({"--weights": "ct.nii"}, "ct.nii"),
         ({"--regions": "text.json"}, "not a regions file"),
-        ({"--regions": "nowhere.json"}, "no such regions file"),
+        ({"--regions": "nowhere.json"}, "nowhere.json does not exist"),
         ({"--margin-mm": "-1"}, "--margin-mm must be at least 0, got -1"),
         (
             {"--from": str(between(9)), "--to": str(between(9) + 1e-4)},

@@ -62,8 +62,8 @@ nobody. The trunk began as: {began}.
 {regions_only}
 {left_out}
 
-The held-out series of the table at the top are the first of these. Their r says nothing of other
-parts of the body than these series show.
+The held-out series in the table at the top are among these, so their r says nothing of parts of the
+body that these do not show.
 
 ## How it was judged
 By three outer folds of patients, on none of whom the recipe was chosen. Each fold's network saw

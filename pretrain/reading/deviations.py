@@ -1,9 +1,9 @@
-"""How a curve deviates from a line: by its rate, by leaps, by departures from which it returns, by
+"""How a curve deviates from a line: by its rate, by jumps, by departures from which it returns, by
 a kink.
 
-Curves are of levels: a slice's score over the model's slope (score/mm), where in the body, in mm,
-the model takes it to lie. A level that rises by a mm a mm is right; what is left of it is the
-error.
+Curves are of levels: a slice's score divided by the network's slope (score/mm), that is the place
+in the body, in mm, at which the network puts it. A correct level rises 1 mm per mm; the residual is
+the error.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class Regions:
     def __post_init__(self) -> None:
         levels = [*self.borders, *self.landmarks.values()]
         if not levels:
-            raise ValueError("neither two parts nor a landmark")
+            raise ValueError("regions need at least two parts or one landmark")
         for name in (*self.parts, *self.landmarks):
             check_name(name)
         if len(self.borders) != max(0, len(self.parts) - 1) or len(set(self.parts)) != len(

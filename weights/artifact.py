@@ -220,6 +220,10 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
     check_there(path)
     if not path.is_file():
         raise ValueError(f"{path} is no file; give a weights file")
+    if path.suffix == ".onnx":
+        raise ValueError(
+            f"{path}: an ONNX export, which `score` takes; give the weights that it was made from"
+        )
     with path.open("rb") as opened:
         first = opened.read(2)
     if first in (b"PK", b"\x80\x02"):  # torch.save's zip and pickle

@@ -131,14 +131,13 @@ def too_few(level: Level, coverage: float) -> str:
 
 
 def notes(regions: Regions, coverage: float) -> tuple[str, ...]:
-    """One line for each reason why levels have no interval."""
-    names: dict[str, list[str]] = {}
-    for name, level in regions.levels().items():
-        if not enough(level, coverage):
-            names.setdefault(too_few(level, coverage), []).append(name)
-    return tuple(
-        f"no interval at {100 * coverage:g} % for {', '.join(which)}: {why}"
-        for why, which in names.items()
+    """A line that names the levels without an interval, if there are any."""
+    names = [name for name, level in regions.levels().items() if not enough(level, coverage)]
+    if not names:
+        return ()
+    return (
+        f"no interval at {100 * coverage:g} % for {', '.join(names)}: fewer than "
+        f"{needed(coverage)} labelled volumes show them; a lower coverage may have one",
     )
 
 

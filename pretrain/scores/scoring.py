@@ -289,7 +289,7 @@ def _score(
     done = sorted(where.keys() - {out.key for out in left_out})  # not by when a process was ready
     if not done and not (shard and len(found)):
         reason = f": {left_out[0].reason}" if left_out else ""
-        raise ValueError(f"none of the {len(left_out)} sources could be scored{reason}")
+        raise ValueError(f"no CT series could be scored{reason}")
     working.begin()
     with scratch(working.path, "tables") as made:
         names = write_tables(

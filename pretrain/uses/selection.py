@@ -11,6 +11,7 @@ it, hence the margin.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -127,9 +128,16 @@ def select(
 
 def _wanted(want: str, rows: Sequence[Row]) -> tuple[str, ...]:
     """The parts of a range. Raises `ValueError` for a text that names none, or one not audited."""
-    named = parts_in(want).parts
-    if not named:
-        raise ValueError(f"want names no part, got {want!r}; allowed: {', '.join(PARTS)}")
+    named: list[str] = []
+    for words in re.split(r",|\band\b|\bto\b|\+|/", want):
+        found = parts_in(words).parts
+        if not found:
+            raise ValueError(
+                f"want names no part in {words.strip()!r}, got {want!r}; allowed: "
+                f"{', '.join(PARTS)}"
+            )
+        named += found
+    named.sort(key=PARTS.index)
     first, last = PARTS.index(named[0]), PARTS.index(named[-1])
     parts = PARTS[first : last + 1]
     known = [part for part in PARTS if rows and f"{part}_mm" in rows[0]]

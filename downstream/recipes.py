@@ -37,9 +37,9 @@ class DetectorRecipe:
     Args:
         box_head: the paper's two layers of 4096 ("paper"), or one of 256 ("light").
         pyramid: channels of a feature pyramid on a timm trunk (256 is usual); 0 takes its last map.
-        norms: "frozen": the trunk's BatchNorm is fixed. "measured": its statistics are computed once
-            on training images, then fixed; scale and shift are trained. A random start needs the
-            latter.
+        norms: "frozen": the trunk's BatchNorm is fixed. "measured": its statistics are computed
+            once on training images, then fixed; scale and shift are trained. A random start needs
+            the latter.
         anchors_mm: sides of the anchors, with a pyramid one per level from the finest; without
             them the sides in pixels of `detector.ANCHORS_PX` or `PYRAMID_ANCHORS_PX`.
         proposals: most proposals per image that the box head is trained with.

@@ -62,7 +62,7 @@ class Recipe:
             `inputs`.
         head_std: standard deviation of the head's Gaussian start; none for PyTorch's own.
         inputs: the contract that travels with the weights.
-        augment: random views.
+        augment: random augmentation.
         g: volumes per step.
         m: slices per volume.
         unit: step between a group's slices, in slices ("index") or in "mm".
@@ -242,7 +242,7 @@ def default() -> Recipe:
     """A small ResNet at 64 pixels from a random start, for a CPU, and for archives of mixed scans.
 
     Beyond the paper: steps in mm, volumes balanced by body size, scores that follow millimetres,
-    random views. DECISIONS.md says what each brought, and what did not help.
+    random augmentation. DECISIONS.md says what each brought, and what did not help.
     """
     return Recipe(
         backbone="timm/resnet18",

@@ -185,7 +185,7 @@ def fit(
     folder = training.folder
     file = folder / training.result
     if planned.recipe.keeps_head() and (parent := load(file).made().parent):
-        notes = (*notes, f"went on from {parent}")
+        notes = (*notes, f"continued from {parent}")
     return Run(folder, file, _last_quality(folder), notes)
 
 

@@ -42,8 +42,8 @@ FEW_HEADS = """* Head and neck: its real scans are of trunks, few of which show 
   mandible, the border between head and neck, is the landmark that it finds worst."""
 AXES = {
     "score": """A level is the mean score of the landmark's slice in the labelled patients.""",
-    "position": """They read positions, which all slices of a series give together, not the scores of
-single slices: a level is the mean position of the landmark in the labelled patients. Positions
+    "position": """They read positions, which all slices of a series give together, not the scores
+of single slices: a level is the mean position of the landmark in the labelled patients. Positions
 were chosen on the patients for development. On the patients of the folds they have the larger
 median errors: docs/how-to/scores.md compares both, and says how to learn levels on scores.""",
 }

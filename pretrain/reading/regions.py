@@ -84,8 +84,8 @@ class Regions:
     landmarks: by name. scale: the landmarks that become positions 0 and 100. classifier: classifies
     slices by their features, in place of the borders. pairs_mm: for every ordered pair of labelled
     volumes and each landmark that both show, how far from the second volume's label its curve
-    passes the score that the first has at its own label; increasing. axis: what the levels are
-    told by, scores or positions; those are in units of the score, and "score" stands for both in
+    passes the score that the first has at its own label; increasing. axis: where the levels
+    lie, on scores or on positions; those are in units of the score, and "score" stands for both in
     what follows.
     """
 

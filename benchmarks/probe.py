@@ -15,8 +15,8 @@ map is averaged.
 
 All are read on patients that the reading was not fitted to, in five folds. Intervals draw patients.
 DATA has a catalog.csv of landmarks; --lesions is in DeepLesion's layout, and without it lesions are
-planted in DATA. Trunks must not have been trained on these patients: who does not know that reads
-too good a number. With `--split benchmarks/starts_split.csv` only its patients of the test are
+planted in DATA. Trunks must not have been trained on these patients; otherwise the result is
+optimistically biased. With `--split benchmarks/starts_split.csv` only its patients of the test are
 read, as in `benchmarks.starts`. Rows go to results/probe.csv, one per trunk; what has a row is
 skipped.
 """

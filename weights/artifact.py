@@ -272,7 +272,7 @@ def weights_file(path: str | Path) -> Path:
 
 
 def load(path: str | Path) -> Weights:
-    """Read a weights file, or that of a run folder, or the packaged weights `released`.
+    """Read a weights file, or that of a run folder, or the bundled weights `released`.
 
     The digest in the file shows accidents. Forgery shows only a checksum that comes from elsewhere:
     where `FILE.sha256` lies beside the file, as `sha256sum` prints it, they are compared.

@@ -29,7 +29,7 @@ from .selected_files import Form, write_selection
 Kernel = Literal["soft", "sharp"]
 Covers = Literal["yes", "unsure", "partly", "no"]
 SAME_MM = 20.0
-"""Lengths of a range that differ by less are told by the scores' errors."""
+"""Lengths of a range that differ by less differ by the scores' errors."""
 MARGIN_MM = 10.0
 """Of what lies beyond an end of the range as much counts as if it were wanted."""
 SEVERE = {"reversed", "gap", "glued", "swapped", "repeated", "out_of_range", "spacing"}
@@ -94,7 +94,7 @@ def select(
 
     Args:
         audit: a folder that `audit` wrote with regions.
-        want: the parts that the series must show, as "abdomen and pelvis"; between the first and
+        want: the parts that the series must show, e.g. "abdomen and pelvis"; between the first and
             the last all are wanted.
         kernel: prefer series of this kind of kernel.
         partial: also choose series that show only a part of the range, where none shows all of it.

@@ -552,7 +552,7 @@ def test_last_quality__is_that_of_a_validation(
     assert _last_quality(tmp_path) == {"r": 0.9, "ordered": 0.8, "error_mm": 7.5}
     text = json.dumps({k: v for k, v in {**line, **change}.items() if v is not None})
     (tmp_path / "metrics.jsonl").write_text(text + "\n")
-    with pytest.raises(ValueError, match="is no validation; the run is damaged"):
+    with pytest.raises(ValueError, match="record is invalid; the run is damaged"):
         _last_quality(tmp_path)
 
 

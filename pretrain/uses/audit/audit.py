@@ -78,7 +78,7 @@ def audit(
     device: str = "auto",
     progress: bool = True,
 ) -> Audited:
-    """Say of each series in an archive what it states and shows, and whether it is sound.
+    """Say of each series in an archive what it states and shows, and whether it is intact.
 
     An interrupted call resumes where it is repeated. Files that have not changed are not read
     again.

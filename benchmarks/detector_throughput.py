@@ -97,9 +97,7 @@ def setting_of(options: argparse.Namespace) -> Setting:
         options.data, "train", weights.inputs, view=chosen.view, augment=chosen.augment
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = pick_precision(
-        chosen.precision, options.backbone, "gpu" if device.type == "cuda" else "cpu"
-    )
+    precision = pick_precision(chosen.precision, options.backbone, device.type)
     return Setting(weights, train, chosen, device, precision)
 
 

@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs = dataclasses.replace(recipe.inputs, size_px=options.size_px)
     recipe = dataclasses.replace(recipe, inputs=inputs)
     on_gpu = torch.cuda.is_available()
-    precision = pick_precision(recipe.precision, recipe.backbone, "gpu" if on_gpu else "cpu")
+    precision = pick_precision(recipe.precision, recipe.backbone, "cuda" if on_gpu else "cpu")
     speeds: dict[str, list[tuple[float, float]]] = {"fit": [], "score": []}
     for pair, (fitting, scoring) in enumerate(measured(store, recipe, precision, options)):
         speeds["fit"].append(fitting)

@@ -110,7 +110,7 @@ def load_detector(run: Path, which: str = "best") -> tuple[Detector, DetectorRec
     return detector.eval(), recipe, inputs
 
 
-def scorer_of(run: Path, scorer: str | None) -> Weights | None:
+def scorer_of(run: Path, scorer: str | Path | None) -> Weights | None:
     """The weights whose scores are the positions of a detector; none for one without positions.
 
     Raises:
@@ -173,7 +173,7 @@ def evaluate(
     which: Literal["best", "last"] = "best",
     workers: int = 1,
     pictures: int = 8,
-    scorer: str | None = None,
+    scorer: str | Path | None = None,
     scans: bool = False,
     device: str = "auto",
     progress: bool = True,
@@ -191,7 +191,7 @@ def evaluate(
         scorer: for a detector with position, the weights file whose scores it was trained with.
         scans: also look at every slice of the split's scans, as `predict` does, and judge findings
             in space; `data` is what `plant` wrote with `whole`.
-        device: "auto", "cpu", "cuda", "cuda:1".
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
         progress: show a progress bar.
 
     Raises:

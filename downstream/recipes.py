@@ -55,7 +55,7 @@ class DetectorRecipe:
         weight_decay: on weights; biases and norms have none.
         warmup: steps over which the rate rises from a tenth.
         drops: fractions of the run after which the learning rate is divided by 10, e.g. 0.5.
-        clip_norm: largest gradient norm; none does not clip.
+        clip_norm: largest gradient norm; null does not clip.
         precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32",
             "bf16".
         seed: of the heads, the proposals and the order of images; the views have `augment.seed`.

@@ -60,7 +60,7 @@ class Recipe:
             file that holds several trunks, or one in an unusual place.
         assume_scale: assume that a file that does not state its scale was trained on that of
             `inputs`.
-        head_std: standard deviation of the head's Gaussian start; none for PyTorch's own.
+        head_std: standard deviation of the head's Gaussian start; null for PyTorch's own.
         inputs: the contract that travels with the weights.
         augment: random augmentation.
         g: volumes per step.
@@ -87,7 +87,7 @@ class Recipe:
         schedule: "constant"; "steps" divides by 10 at `drops`; "cosine" warms up over 5 % of the
             steps and falls to 1 %.
         drops: fractions of the run after which the learning rate is divided by 10, e.g. 0.5.
-        clip_norm: largest gradient norm; none does not clip.
+        clip_norm: largest gradient norm; null does not clip.
         precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32",
             "bf16".
         seed: seed of the start, the sampling and the augmentation.

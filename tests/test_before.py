@@ -81,7 +81,7 @@ def test_fit__finishes_the_half_done_run_of_an_earlier_version(before: Path) -> 
         before / "half",
         recipe,
         holdout=0.2,
-        machine=Machine(accelerator="cpu"),
+        machine=Machine(device="cpu"),
         intervals=Intervals(3, 3, log_every=3, progress=False),
     )
     lines = [json.loads(line) for line in (before / "half" / "metrics.jsonl").open()]

@@ -80,13 +80,13 @@ class InputSpec:
         if self.channels not in ("grey", "folded"):
             raise ValueError(f"channels must be 'grey' or 'folded', got {self.channels!r}")
         if self.neighbours_mm is not None and not 0.1 <= self.neighbours_mm <= 50:
-            raise ValueError(f"neighbours_mm must be in 0.1..50 or none, got {self.neighbours_mm}")
+            raise ValueError(f"neighbours_mm must be in 0.1..50 or null, got {self.neighbours_mm}")
         if self.neighbours_mm is not None and self.channels == "folded":
             raise ValueError(
                 "channels 'folded' hold one slice, got neighbours_mm; leave one of them out"
             )
         if self.mm_per_px is not None and not 0.1 <= self.mm_per_px <= 20:
-            raise ValueError(f"mm_per_px must be in 0.1..20 or none, got {self.mm_per_px}")
+            raise ValueError(f"mm_per_px must be in 0.1..20 or null, got {self.mm_per_px}")
         threes = len(self.mean) == len(self.std) == 3
         if not threes or min(self.std) <= 0:
             raise ValueError(

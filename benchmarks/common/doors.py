@@ -221,7 +221,7 @@ def _trainings() -> list[Door]:
              "--holdout 0.3 --device cpu --workers 0", SCORED, "run/config.yaml", "yaml", text=True,
              answer=("out/weights.safetensors",)),
         *(
-            Door(f"start {inner}", f"{FIT} --start start/{target} --assume-scale true",
+            Door(f"start {inner}", f"{FIT} --start start/{target} --assume-scale",
                  ("store", "start"), f"start/{inner}", form, pickled=not form,
                  answer=("out/weights.safetensors",), text=form in ("yaml", "json"))
             for target, inner, form in (

@@ -48,9 +48,9 @@ def predict(
     min_score: float = MIN_SCORE,
     top: int | None = None,
     every_mm: float | None = None,
-    scorer: str | None = None,
-    body: str | None = None,
-    regions: str | None = None,
+    scorer: str | Path | None = None,
+    body: str | Path | None = None,
+    regions: str | Path | None = None,
     start: str | None = None,
     end: str | None = None,
     workers: int = 1,
@@ -88,7 +88,7 @@ def predict(
         sr: also write sr/SERIES.dcm, a DICOM Structured Report (extra `dicom`), for each DICOM
             series with findings. It names the patient, as DICOM requires.
         coco: also write boxes.json in COCO's format.
-        device: "auto", "cpu", "cuda", "cuda:1".
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
         progress: show a progress bar.
 
     Raises:
@@ -144,7 +144,11 @@ def _predict(
 
 
 def _body(
-    weights: str | None, regions: str | None, start: str | None, end: str | None, device: str
+    weights: str | Path | None,
+    regions: str | Path | None,
+    start: str | None,
+    end: str | None,
+    device: str,
 ) -> Body | None:
     """What tells where in the body slices lie, if it is asked for."""
     if weights:
@@ -168,7 +172,7 @@ def _check_options(min_score: float, top: int | None, every_mm: float | None, sr
 
 
 def _opened(
-    run: Path, which: Which, scorer: str | None, device: str
+    run: Path, which: Which, scorer: str | Path | None, device: str
 ) -> tuple[Looker, dict[str, object]]:
     """The detector, and what makes it this one and no other."""
     from ubr.weights.artifact import tensors_sha256

@@ -125,7 +125,7 @@ def _offer(options: Options) -> None:
     )
     options.offer(DetectorRecipe)
     options.offer(InputSpec, under="inputs")
-    options.offer_machine(Machine, {"place"})  # images are always read from files
+    options.offer(Machine, {"place"})  # images are always read from files
     options.offer(Intervals)
     defaults = {f"inputs.{n}": v for n, v in flat(InputSpec()).items()}
     defaults |= {
@@ -137,6 +137,8 @@ def _offer(options: Options) -> None:
 
 
 def _offer_start(options: Options) -> None:
+    from ubr.weights.common.options import ASSUME_SCALE
+
     options.add_argument(
         "--weights",
         metavar="FILE",
@@ -160,12 +162,7 @@ def _offer_start(options: Options) -> None:
         help="what precedes the trunk's names in the file of --start, e.g. teacher; "
         "for a file that holds several trunks, or one in an unusual place",
     )
-    options.add_argument(
-        "--assume-scale",
-        action="store_true",
-        help="assume that a file of --start that does not state its scale was trained on that of "
-        "the input contract",
-    )
+    options.add_argument("--assume-scale", action="store_true", help=ASSUME_SCALE)
     options.add_argument(
         "--scorer",
         metavar="FILE",

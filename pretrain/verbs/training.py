@@ -94,6 +94,7 @@ def fit(options: Options, words: Sequence[str]) -> None:
 
 def _offer(options: Options) -> None:
     from ubr.weights import Intervals, Machine
+    from ubr.weights.common.options import ASSUME_SCALE
 
     from ..planning import plan
     from ..recipes import RECIPES, Recipe
@@ -118,9 +119,10 @@ def _offer(options: Options) -> None:
         help="begin with a new head where the start is weights of this project, whose head is "
         "kept otherwise",
     )
-    options.offer(Recipe, {"new_head"})
+    options.add_argument("--assume_scale", action="store_true", help=ASSUME_SCALE)
+    options.offer(Recipe, {"new_head", "assume_scale"})
     options.offer(plan, {"store", "recipe"})
-    options.offer_machine(Machine)
+    options.offer(Machine)
     options.offer(Intervals)
     options.add_argument(
         "--license",

@@ -9,7 +9,7 @@ from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.recipes import DetectorRecipe
 from ubr.weights import Intervals, Machine, Weights
 
-CPU = Machine(accelerator="cpu", workers=0)
+CPU = Machine(device="cpu", workers=0)
 QUIET: dict[str, Any] = {"machine": CPU, "intervals": Intervals(250, 250, 1, progress=False)}
 
 

@@ -96,7 +96,7 @@ def test_train__positions_of_a_scorer(
         "0",
     ]
     assert "positions are of scorer" in refused(judge, capsys)
-    assert "device 'gpu' cannot be used here; allowed: auto, cpu" in refused(
+    assert "--device 'gpu' is not on this machine, which has cpu" in refused(
         [*judge, "--device", "gpu"], capsys
     )
     assert "positions are of scorer" in refused(
@@ -121,7 +121,7 @@ def test_train__a_yaml_file_may_name_the_recipe(
     [
         (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'"),
         (["--start", "nowhere.pth"], "unknown start 'nowhere.pth'"),
-        (["--device", "mps"], "--device 'mps' needs the GPU of an Apple machine"),
+        (["--device", "mps"], "--device 'mps' is not on this machine, which has cpu"),
         (["--devices", "3"], "a batch of 2 images cannot be shared by 3 processes alike"),
         (["--out", "lesions"], "lesions is not empty and holds no run; give a new --out"),
         (["--out", "lesions/DL_info.csv/run"], "cannot be made below"),

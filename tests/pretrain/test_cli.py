@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -153,7 +154,7 @@ def test_fit__dry_says_what_it_would_do_and_writes_nothing(
         (["--inputs.size-px", "16", "--backbone", "alexnet"], "alexnet cannot take slices of 16"),
         (["--start", "nowhere.pth"], "unknown start 'nowhere.pth'"),
         (["--start", "README"], "README"),  # exists, and is no weights file
-        (["--device", "mps"], "--device 'mps' needs the GPU of an Apple machine"),
+        (["--device", "mps"], "--device 'mps' is not on this machine, which has cpu"),
         (["--place", "gpu", "--device", "cpu"], "--place 'gpu' needs a GPU, the run is on cpu"),
         (["--devices", "5"], "5 processes cannot share g = 4 volumes per step; lower --devices"),
         (["--out", "store"], "store is not empty and holds no run; give a new --out"),
@@ -201,15 +202,39 @@ def test_fit__takes_the_config_of_a_run(world: Path, capsys: pytest.CaptureFixtu
 def test_device__is_one_option_of_every_verb_that_computes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for command, verb in ((main, "fit"), (main, "score"), (detect, "train"), (detect, "evaluate")):
+    told = set()
+    for command, verb in (
+        *((main, verb) for verb in ("fit", "score", "audit")),
+        *((detect, verb) for verb in ("train", "evaluate", "predict")),
+    ):
         with pytest.raises(SystemExit):
             command([verb, "--help"])
         shown = capsys.readouterr().out
-        assert "  --device " in shown and "--accelerator" not in shown
+        told |= set(re.findall(r"(?s)  --device [^\n]*\n.*?(?=\n  --|\n\n)", shown))
+        assert "--accelerator" not in shown
         for spelling in ("--device", "--accelerator"):
             with pytest.raises(SystemExit):
                 command([verb, spelling, "cpu"])
             assert f"{verb}: missing: " in capsys.readouterr().err  # not: unknown option
+        words = [verb, "a", *["b"] * (verb in ("score", "evaluate", "predict"))]
+        assert command([*words, "--out", "o", "--device", "xpu"]) == 2
+        must = "--device must be one of auto, cpu, cuda, cuda:N, mps, got 'xpu'"
+        assert must in capsys.readouterr().err
+    (told,) = told
+    assert "--device auto|cpu|cuda|cuda:N|mps" in told and "(default: auto)" in told
+
+
+@pytest.mark.parametrize(("command", "verb"), [(main, "fit"), (detect, "train")])
+def test_off__is_null_in_help_and_errors(
+    command: Callable[[list[str]], int], verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command([verb, "--help"])
+    shown = capsys.readouterr().out
+    assert re.search(r"--clip-norm NUMBER\|null +largest gradient norm; null does not clip", shown)
+    with pytest.raises(SystemExit):
+        command([verb, "a", "--out", "b", "--clip-norm", "none"])
+    assert "--clip-norm must be a number or null, got none" in capsys.readouterr().err
 
 
 def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> None:
@@ -702,6 +727,11 @@ def test_fit__dry_opens_the_start(
     )
     start += ["--start-prefix", "teacher"]
     assert "set --assume-scale" in refused(start, capsys)
-    assert main([*start, "--assume-scale", "true"]) == 0
-    assert "note: the start's scale is not stated by the file, assumed" in capsys.readouterr().out
+    configs = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    configs[0].write_text("assume_scale: true\n")
+    configs[1].write_text("recipe:\n  assume_scale: true\n  steps: 2\n")
+    assumed = "note: the start's scale is not stated by the file, assumed"
+    for said in (["--assume-scale"], *(["--config", str(path)] for path in configs)):
+        assert main([*start, *said]) == 0
+        assert assumed in capsys.readouterr().out
     assert not (tmp_path / "run").exists()

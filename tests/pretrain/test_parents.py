@@ -22,7 +22,7 @@ from ubr.weights import InputSpec, Intervals, Machine, Regressor, Weights, load
 from ubr.weights.cards import card
 from ubr.weights.scorer import score_grid
 
-OPTIONS = {"machine": Machine(accelerator="cpu"), "intervals": Intervals(progress=False)}
+OPTIONS = {"machine": Machine(device="cpu"), "intervals": Intervals(progress=False)}
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ from ubr.weights.common.trainer import StepsFrom
 from ubr.weights.provenance import Provenance
 from ubr.weights.scorer import score_grid
 
-CPU = Machine(accelerator="cpu")
+CPU = Machine(device="cpu")
 QUIET = Intervals(progress=False)
 
 
@@ -90,7 +90,7 @@ def test_fit__killed_and_run_again_equals_the_unbroken_run_bit_for_bit(
     store: Store, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {
-        "machine": Machine(accelerator="cpu"),
+        "machine": Machine(device="cpu"),
         "intervals": Intervals(4, 3, log_every=2, progress=False),
     }
     whole = fit(store, tmp_path / "whole", toy_recipe(), **options)
@@ -524,7 +524,7 @@ def test_rate__cosine_warms_up_and_ends_at_a_hundredth() -> None:
         ({"g": 0}, "g must be in 1..4096, got 0"),
         ({"m": 1}, "m must be in 2..256, got 1"),
         ({"lr": 0.0}, "lr must be in"),
-        ({"head_std": 0.0}, "head_std must be above 0 or none, got 0.0"),
+        ({"head_std": 0.0}, "head_std must be above 0 or null, got 0.0"),
     ],
 )
 def test_recipe__refuses_values_out_of_range(changes: dict[str, float], reason: str) -> None:

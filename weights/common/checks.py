@@ -19,7 +19,7 @@ def check_choice(name: str, value: object, hint: Any) -> None:
     choices = [value for arm in arms if get_origin(arm) is Literal for value in get_args(arm)]
     types = tuple(arm for arm in arms if isinstance(arm, type))
     if choices and value not in choices and not isinstance(value, types):
-        allowed = [*map(str, choices), *("none" if t is type(None) else t.__name__ for t in types)]
+        allowed = [*map(str, choices), *("null" if t is type(None) else t.__name__ for t in types)]
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 

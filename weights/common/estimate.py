@@ -81,7 +81,7 @@ def measure(
     loss: Callable[[int, int], Tensor],
     parts: int,
     *,
-    accelerator: str,
+    device: torch.device,
     bf16: bool,
 ) -> Measured:
     """Train a module for a few steps. It is of no use afterwards.
@@ -90,22 +90,21 @@ def measure(
         module: with `configure_optimizers`.
         loss: of a step's number and a count: the loss over so many of the step's parts.
         parts: groups or images of a step. Where a step takes too long, one of them is measured.
-        accelerator: as Lightning calls it.
+        device: where to train.
         bf16: compute in bf16.
     """
-    device = {"gpu": "cuda"}.get(accelerator, accelerator)
     module.to(device).train()
     optimizer = module.configure_optimizers()["optimizer"]
 
     def step(number: int, count: int) -> float:
         began = time.perf_counter()
-        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             value = loss(number, count)
         optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        if device == "cuda":
-            torch.cuda.synchronize()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         return time.perf_counter() - began
 
     before = _peak(device)
@@ -126,10 +125,10 @@ def measure(
     return Measured(statistics.median(times[1:] or times), memory, weights, weights + kept)
 
 
-def _peak(device: str) -> int | None:
+def _peak(device: torch.device) -> int | None:
     """The most memory that this process has had, on a GPU if that is where it trains."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     try:
         import resource
     except ImportError:  # Windows

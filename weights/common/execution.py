@@ -6,12 +6,14 @@ both.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from .checks import check_at_least, check_choices
 
-Accelerator = Literal["auto", "cpu", "gpu", "mps"]
+DEVICES = "auto|cpu|cuda|cuda:N|mps"
+"""The names of devices. Earlier versions also said gpu for cuda, which is understood."""
 Place = Literal["auto", "gpu", "ram", "file"]
 Runtime = Literal["auto", "torch", "openvino", "onnx"]
 """What computes scores (`ubr.weights.runtimes`)."""
@@ -22,7 +24,7 @@ class Machine:
     """Where a training runs.
 
     Args:
-        accelerator: "auto", "cpu", "gpu" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
         devices: GPUs of each node, or processes on a CPU; "auto" takes all GPUs, and one process on
             a CPU.
         nodes: machines; on SLURM, the number of nodes of the job.
@@ -32,7 +34,7 @@ class Machine:
             from files.
     """
 
-    accelerator: Accelerator = "auto"
+    device: str = "auto"
     devices: int | Literal["auto"] = "auto"
     nodes: int = 1
     workers: int = 2
@@ -40,6 +42,7 @@ class Machine:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        check_device(self.device)
         check_at_least(1, nodes=self.nodes)
         if self.devices != "auto":
             check_at_least(1, devices=self.devices)
@@ -70,3 +73,9 @@ class Intervals:
             checkpoint_every=self.checkpoint_every,
             log_every=self.log_every,
         )
+
+
+def check_device(name: str) -> None:
+    """Raise `ValueError` for a name that no device has on any machine."""
+    if not re.fullmatch(r"auto|cpu|gpu|cuda(:\d{1,3})?|mps", str(name)):
+        raise ValueError(f"device must be one of {DEVICES.replace('|', ', ')}, got {name!r}")

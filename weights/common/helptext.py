@@ -115,7 +115,7 @@ def _label(hint: Any) -> str:
     if kind is Literal:
         return "|".join(map(str, inner))
     if kind in (Union, types.UnionType):
-        return "|".join(map(_label, inner))
+        return "|".join(map(_label, _shown(inner)))
     if not inner:
         return str(getattr(hint, "__name__", "TEXT")).upper()
     if kind is not tuple:  # a sequence of any length
@@ -130,8 +130,13 @@ def _expected(hint: Any) -> str:
     if kind is Literal:
         return _choices(inner)
     if kind in (Union, types.UnionType):
-        return " or ".join(map(_expected, inner))
+        return " or ".join(map(_expected, _shown(inner)))
     return f"a list {_label(hint)}" if inner else _label(hint)
+
+
+def _shown(hints: Sequence[Any]) -> list[Any]:
+    """The members of a union; a path that may also be given as text is a path."""
+    return [one for one in hints if not (one is str and Path in hints)]
 
 
 def _choices(values: Sequence[Any]) -> str:

@@ -55,9 +55,9 @@ def build_optimizer(groups: list[dict[str, Any]], recipe: TrainingRecipe) -> dic
 
 
 def pick_precision(
-    asked: Precision, backbone: str, accelerator: str
+    asked: Precision, backbone: str, device: str
 ) -> Literal["32-true", "bf16-mixed"]:
-    """The precision that a recipe's "auto" stands for on this machine, or the one asked for.
+    """The precision that a recipe's "auto" stands for on a kind of device, or the one asked for.
 
     "auto" takes bf16 where it is faster: on GPUs that compute in it (from Ampere on; older ones
     only emulate it), and for plain convolutions on a CPU with matrix units (AMX). It is slower on
@@ -65,9 +65,9 @@ def pick_precision(
     """
     if asked != "auto":
         return "bf16-mixed" if asked == "bf16" else "32-true"
-    if accelerator == "gpu":
+    if device == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         plain = any(family in backbone for family in PLAIN)
-        fast = accelerator == "cpu" and plain and torch.cpu._is_amx_tile_supported()
+        fast = device == "cpu" and plain and torch.cpu._is_amx_tile_supported()
     return "bf16-mixed" if fast else "32-true"

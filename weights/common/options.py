@@ -13,15 +13,15 @@ import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
-from typing import Any, Literal, NoReturn, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
 
 from . import doors, helptext, messages
+from .execution import DEVICES, check_device
 
 T = TypeVar("T")
-Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 
 OLD_SPELLINGS = {"licence": "license", "optimiser": "optimizer", "accelerator": "device"}
 """Names of options in earlier versions, accepted without a word."""
@@ -50,7 +50,7 @@ class Options(ArgumentParser):
     def offer(
         self, source: Callable[..., Any], without: Collection[str] = (), under: str | None = None
     ) -> None:
-        """Offer the parameters of a function or dataclass.
+        """Offer the parameters of a function or dataclass; `device` in the same words for all.
 
         Args:
             source: with annotations, and help in its docstring.
@@ -58,6 +58,9 @@ class Options(ArgumentParser):
             under: for a dataclass, the prefix of its options: `inputs` for `--inputs.size-px`.
         """
         skip: set[Any] = {*without, "progress"}
+        if "device" in {*inspect.signature(source).parameters} - skip:
+            self.add_argument("--device", default="auto", metavar=DEVICES, help=DEVICE)
+            skip.add("device")
         if isinstance(source, type):
             _give_types(source)
             skip &= set(inspect.signature(source).parameters)
@@ -83,12 +86,6 @@ class Options(ArgumentParser):
             help=f"complete configuration that the other options change: {', '.join(names)}",
         )
         self.add_argument("--config", action=ActionConfigFile, metavar="FILE", help=CONFIG)
-
-    def offer_machine(self, machine: type, without: Collection[str] = ()) -> None:
-        """Offer where a training runs; its parameter `accelerator` is --device, as elsewhere."""
-        self.called = {**self.called, "accelerator": "device"}
-        self.add_argument("--device", type=Device, default="auto", help=DEVICE)
-        self.offer(machine, {*without, "accelerator"})
 
     def read(self, words: Sequence[str]) -> dict[str, Any]:
         """Parameter -> value."""
@@ -201,7 +198,14 @@ CONFIG = (
     "YAML file with any of these options, or a run's config.yaml, of which the recipe is taken; "
     "options after it win"
 )
-DEVICE = "where to train: auto (a GPU if there is one), cpu, gpu (or cuda), or mps"
+DEVICE = (
+    "where the network runs: auto (a GPU of CUDA or ROCm if there is one, else the CPU), cpu, "
+    "cuda, cuda:N (one of several GPUs, from 0), or mps (the GPU of an Apple machine)"
+)
+ASSUME_SCALE = (
+    "assume that a file of --start that does not state its scale was trained on that of the input "
+    "contract"
+)
 
 
 # Where annotations are texts, jsonargparse runs a module's imports for type checkers to understand
@@ -246,12 +250,11 @@ def flat(configuration: Any) -> dict[str, Any]:
 
 def taken(kind: Callable[..., T], given: Mapping[str, Any]) -> T:
     """A dataclass of the values of its options; fields that were not offered keep defaults."""
-    if "device" in given:
-        device = given["device"]
-        given = {**given, "accelerator": "gpu" if device == "cuda" else device}
     names = inspect.signature(kind).parameters
     return kind(**{name: given[name] for name in names if name in given})
 
 
 def _values(parsed: Any) -> dict[str, Any]:
-    return {name: value for name, value in parsed.as_dict().items() if name != "config"}
+    values = {name: value for name, value in parsed.as_dict().items() if name != "config"}
+    check_device(values.get("device", "auto"))
+    return values

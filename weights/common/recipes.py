@@ -69,7 +69,7 @@ def check_positive(name: str, value: float | None) -> None:
         ValueError: it is not.
     """
     if value is not None and not value > 0:
-        raise ValueError(f"{name} must be above 0 or none, got {value}")
+        raise ValueError(f"{name} must be above 0 or null, got {value}")
 
 
 def stepwise_rate(step: int, steps: int, drops: Sequence[float]) -> float:

@@ -18,6 +18,7 @@ from torch.utils.data import Sampler
 
 from .callbacks import Diverged, ProgressBar, build_progress
 from .checkpoints import OVER, LastCheckpoint, Restored, WholeCheckpointIO
+from .devices import pick_device
 from .execution import Intervals, Machine
 from .interruption import Interruption, Stopped
 from .optimizer import pick_precision
@@ -88,28 +89,19 @@ def is_first_process() -> bool:
     return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
-def pick_devices(machine: Machine) -> tuple[str, int]:
-    """The accelerator and the number of devices per node that "auto" stands for.
+def pick_devices(machine: Machine) -> tuple[torch.device, int]:
+    """The device, and the number of such devices per node, that "auto" stands for.
 
     Raises:
         ValueError: the machine does not have them.
     """
-    has = {
-        "gpu": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": int(torch.backends.mps.is_available()),
-    }
-    name: str = machine.accelerator
-    if name == "auto":
-        name = next((one for one, count in has.items() if count), "cpu")
-    if name == "cpu":
-        return name, 1 if machine.devices == "auto" else machine.devices
-    if not has[name]:
-        needs = "a CUDA or ROCm GPU" if name == "gpu" else "the GPU of an Apple machine"
-        there = " or ".join(repr(one) for one in ("auto", "cpu", *has) if has.get(one, 1))
-        raise ValueError(f"accelerator {name!r} needs {needs}, and none was found; use {there}")
-    if machine.devices != "auto" and machine.devices > has[name]:
-        raise ValueError(f"devices must be at most {has[name]} here, got {machine.devices}")
-    return name, has[name] if machine.devices == "auto" else machine.devices
+    device = pick_device(machine.device)
+    if device.type == "cpu":
+        return device, 1 if machine.devices == "auto" else machine.devices
+    has = torch.cuda.device_count() if str(device) == "cuda" else 1
+    if machine.devices != "auto" and machine.devices > has:
+        raise ValueError(f"devices must be at most {has} here, got {machine.devices}")
+    return device, has if machine.devices == "auto" else machine.devices
 
 
 def last_checkpoint(folder: Path) -> Path:
@@ -141,16 +133,16 @@ def build_trainer(
         shown: metrics beside the progress bar, label -> metric.
         callbacks: beside the checkpoint's and the bar's.
     """
-    accelerator, devices = pick_devices(machine)
+    device, devices = pick_devices(machine)
     every = min(intervals.validate_every, recipe.steps)
     last = LastCheckpoint(folder, intervals.checkpoint_every, every)
     bar = [build_progress(intervals.log_every, shown or {})] if intervals.progress else []
     return L.Trainer(
-        accelerator=accelerator,
-        devices=devices,
+        accelerator=device.type,
+        devices=[device.index] if ":" in str(device) else devices,
         num_nodes=machine.nodes,
         strategy=strategy if devices * machine.nodes > 1 else "auto",
-        precision=pick_precision(recipe.precision, backbone, accelerator),
+        precision=pick_precision(recipe.precision, backbone, device.type),
         max_steps=recipe.steps,
         val_check_interval=every,
         check_val_every_n_epoch=None,

@@ -136,12 +136,12 @@ class Training(ABC, Generic[M]):
         if (self.folder / self.result).exists():
             return None
         module, trainer, _ = self._prepared()
-        accelerator, devices = pick_devices(self.machine)
+        device, devices = pick_devices(self.machine)
         measured = measure(
             module,
             lambda step, parts: self.example(module, step, parts),
             -(-self.parts // (devices * self.machine.nodes)),
-            accelerator=accelerator,
+            device=device,
             bf16=str(trainer.precision) == "bf16-mixed",
         )
         in_memory, on_disk = self.kept_bytes()

@@ -480,7 +480,7 @@ def test_calibrate__reads_positions_where_there_are_some_or_scores_if_asked(
     assert found.pairs_mm == pytest.approx(asked.pairs_mm)
     with pytest.raises(ValueError, match="these scores have no positions"):
         calibrate(plain, text, tmp_path / "no.json", axis="position")
-    with pytest.raises(ValueError, match="axis must be one of score, position, none, got 'mm'"):
+    with pytest.raises(ValueError, match="axis must be one of score, position, null, got 'mm'"):
         calibrate(folder, text, tmp_path / "no.json", axis="mm")  # type: ignore[arg-type]
     command = ["calibrate", str(folder), str(text), "--out"]
     assert main([*command, str(tmp_path / "a.json")]) == 0

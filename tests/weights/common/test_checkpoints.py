@@ -57,7 +57,7 @@ def test_trainer__checkpoints_do_not_go_through_another_disk(
         folder,
         toy_recipe(steps=2),
         "timm/test_resnet",
-        machine=Machine(accelerator="cpu", devices=1),
+        machine=Machine(device="cpu", devices=1),
         intervals=Intervals(2, 1, log_every=1, progress=False),
     )
     train_from_last(trainer, Module(), last := folder / "checkpoints" / "last.ckpt")

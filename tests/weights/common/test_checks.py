@@ -28,7 +28,7 @@ from ubr.weights.common.checks import check_choice
         (DetectorRecipe, "norms", "batch", "frozen, measured"),
         (DetectorRecipe, "optimizer", "Adam", "sgd, adamw"),
         (DetectorRecipe, "precision", "16", "auto, 32, bf16"),
-        (Machine, "accelerator", "cuda", "auto, cpu, gpu, mps"),
+        (Machine, "device", "cuda:", "auto, cpu, cuda, cuda:N, mps"),
         (Machine, "devices", "all", "auto, int"),
         (Machine, "place", "disk", "auto, gpu, ram, file"),
     ],
@@ -50,8 +50,8 @@ def test_choices__of_options_are_checked(
         (Intervals, {"validate_every": 0}, "validate_every must be at least 1, got 0"),
         (Intervals, {"checkpoint_every": 0}, "checkpoint_every must be at least 1, got 0"),
         (Intervals, {"log_every": -5}, "log_every must be at least 1, got -5"),
-        (DetectorRecipe, {"clip_norm": 0.0}, "clip_norm must be above 0 or none, got 0.0"),
-        (Recipe, {"clip_norm": -1.0}, "clip_norm must be above 0 or none, got -1.0"),
+        (DetectorRecipe, {"clip_norm": 0.0}, "clip_norm must be above 0 or null, got 0.0"),
+        (Recipe, {"clip_norm": -1.0}, "clip_norm must be above 0 or null, got -1.0"),
     ],
 )
 def test_ranges__of_options_are_checked(options: Any, changes: dict[str, Any], reason: str) -> None:
@@ -70,5 +70,5 @@ def test_check_choice__takes_the_other_types_of_a_union() -> None:
     for value in (3, "auto", None):
         check_choice("devices", value, hint)
     check_choice("lr", "anything", float)  # no choice to check
-    with pytest.raises(ValueError, match="devices must be one of auto, int, none, got 'all'"):
+    with pytest.raises(ValueError, match="devices must be one of auto, int, null, got 'all'"):
         check_choice("devices", "all", hint)

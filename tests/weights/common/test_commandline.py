@@ -63,13 +63,20 @@ class Recipe:
     view: View = field(default_factory=View)
 
 
-def train(source: str, out: Path, *, devices: int | Literal["auto"] = "auto") -> None:
+def train(
+    source: str,
+    out: Path,
+    *,
+    devices: int | Literal["auto"] = "auto",
+    parent: str | Path | None = None,
+) -> None:
     """Train.
 
     Args:
         source: of the data.
         out: the folder.
         devices: how many.
+        parent: of the file.
     """
 
 
@@ -285,7 +292,11 @@ def test_help__is_in_groups_with_type_meaning_and_default(
     assert "from and to (default: [-100,200])" in view
     assert "--devices INT|auto" in machine and "(default: auto)" in machine
     assert "-h, --help" in other and "--unit index|mm" in other and "--flip true|false" in other
-    assert "--weight-decay NUMBER|null" in other and "--ends END END" in other
+    assert (
+        "--parent PATH" in other
+        and "--weight-decay NUMBER|null" in other
+        and "--ends END END" in other
+    )
     assert "_" not in shown and max(map(len, shown.splitlines())) <= 100
     assert "(default: 9)" in help_text(capsys, "--recipe", "long")
 

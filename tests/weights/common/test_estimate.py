@@ -33,7 +33,7 @@ class Slow(nn.Module):
 
 def test_measure__takes_whole_steps_where_they_are_short() -> None:
     module = Slow(0.005)
-    found = measure(module, module.loss, 8, accelerator="cpu", bf16=False)
+    found = measure(module, module.loss, 8, device=torch.device("cpu"), bf16=False)
     assert module.counts == [1, 1, *[8] * 6]
     assert 0.04 <= found.step_s < 0.4
     numbers = 100 * 10 + 10
@@ -46,7 +46,7 @@ def test_measure__takes_a_part_where_a_step_is_long(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(estimate, "BUDGET_S", 0.3)
     module = Slow(0.02)
     began = time.perf_counter()
-    found = measure(module, module.loss, 100, accelerator="cpu", bf16=False)
+    found = measure(module, module.loss, 100, device=torch.device("cpu"), bf16=False)
     assert module.counts == [1, 1] and time.perf_counter() - began < 1
     assert 2 <= found.step_s < 20
 

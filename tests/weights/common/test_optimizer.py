@@ -44,7 +44,7 @@ def test_rates__in_closed_form() -> None:
 
 
 def test_pick_precision__does_as_asked() -> None:
-    assert pick_precision("32", "vgg16", "gpu") == "32-true"
+    assert pick_precision("32", "vgg16", "cuda") == "32-true"
     assert pick_precision("bf16", "vgg16", "cpu") == "bf16-mixed"
     assert pick_precision("auto", "timm/test_convnext", "cpu") == "32-true"
     assert pick_precision("auto", "vgg16", "mps") == "32-true"

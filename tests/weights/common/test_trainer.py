@@ -21,10 +21,13 @@ def has(patch: pytest.MonkeyPatch, gpus: int, mps: bool) -> None:
     [
         (0, False, Machine(), ("cpu", 1)),
         (0, False, Machine(devices=3), ("cpu", 3)),
-        (4, False, Machine(), ("gpu", 4)),
-        (4, False, Machine(devices=2), ("gpu", 2)),
-        (4, False, Machine(accelerator="cpu"), ("cpu", 1)),
-        (0, True, Machine(), ("mps", 1)),
+        (4, False, Machine(), ("cuda", 4)),
+        (4, False, Machine(devices=2), ("cuda", 2)),
+        (4, False, Machine(device="gpu"), ("cuda", 4)),  # as earlier versions called it
+        (4, False, Machine(device="cuda:2"), ("cuda:2", 1)),
+        (4, False, Machine(device="cpu"), ("cpu", 1)),
+        (0, True, Machine(), ("cpu", 1)),
+        (0, True, Machine(device="mps"), ("mps", 1)),
     ],
 )
 def test_pick_devices__auto_and_as_asked(
@@ -35,16 +38,18 @@ def test_pick_devices__auto_and_as_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     has(monkeypatch, gpus, mps)
-    assert pick_devices(machine) == expected
+    device, count = pick_devices(machine)
+    assert (str(device), count) == expected
 
 
 @pytest.mark.parametrize(
     ("gpus", "machine", "said"),
     [
-        (0, Machine(accelerator="gpu"), "accelerator 'gpu' needs a CUDA or ROCm GPU, .* 'auto' or"),
-        (2, Machine(accelerator="mps"), "accelerator 'mps' needs the GPU of an Apple machine, and"),
+        (0, Machine(device="cuda"), "device 'cuda' is not on this machine, which has cpu$"),
+        (2, Machine(device="mps"), "'mps' is not on .* has cpu, cuda, cuda:0, cuda:1$"),
+        (2, Machine(device="cuda:2"), "'cuda:2' is not on .* has cpu, cuda, cuda:0, cuda:1$"),
         (2, Machine(devices=3), "devices must be at most 2 here, got 3"),
-        (1, Machine(accelerator="gpu", devices=8), "devices must be at most 1 here, got 8"),
+        (2, Machine(device="cuda:1", devices=2), "devices must be at most 1 here, got 2"),
     ],
 )
 def test_pick_devices__refuses_what_the_machine_does_not_have(
@@ -55,8 +60,12 @@ def test_pick_devices__refuses_what_the_machine_does_not_have(
         pick_devices(machine)
 
 
-def test_to_device__gpu_is_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_to_device__takes_the_same_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    has(monkeypatch, 2, mps=True)
     net, asked = torch.nn.Linear(1, 1), []
     monkeypatch.setattr(net, "to", asked.append)
-    assert [to_device(net, name).type for name in ("gpu", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
-    assert asked == [torch.device("cuda"), torch.device("cuda"), torch.device("cpu")]
+    names = {"auto": "cuda", "cuda": "cuda", "gpu": "cuda", "cuda:1": "cuda:1", "mps": "mps"}
+    assert {name: str(to_device(net, name)) for name in names} == names
+    assert list(map(str, asked)) == list(names.values())
+    with pytest.raises(ValueError, match="device must be one of auto, cpu, cuda, cuda:N, mps, got"):
+        to_device(net, "xpu")

@@ -117,10 +117,14 @@ def highest_coverage(level: Level) -> float:
     return len(level.without) / (len(level.without) + 1)
 
 
+UNKNOWN = "errors are not known in any volume; label volumes on these scores"
+"""Why levels of a parent's regions have no interval."""
+
+
 def too_few(level: Level, coverage: float) -> str:
     """Why a level has no interval."""
     if level.volumes > 1 and not level.without:
-        return "its error is not known in any volume; label volumes on these scores"
+        return UNKNOWN
     tell = len(level.without) or level.volumes
     volumes = f"{tell} labelled volume{'s' * (tell != 1)}"
     return (
@@ -132,13 +136,13 @@ def too_few(level: Level, coverage: float) -> str:
 
 def notes(regions: Regions, coverage: float) -> tuple[str, ...]:
     """A line that names the levels without an interval, if there are any."""
-    names = [name for name, level in regions.levels().items() if not enough(level, coverage)]
-    if not names:
+    lack = {name: level for name, level in regions.levels().items() if not enough(level, coverage)}
+    if not lack:
         return ()
-    return (
-        f"no interval at {100 * coverage:g} % for {', '.join(names)}: fewer than "
-        f"{needed(coverage)} labelled volumes show them; a lower coverage may have one",
-    )
+    why = f"fewer than {needed(coverage)} labelled volumes show them; a lower coverage may have one"
+    if all(too_few(level, coverage) == UNKNOWN for level in lack.values()):
+        why = UNKNOWN
+    return (f"no interval at {100 * coverage:g} % for {', '.join(lack)}: {why}",)
 
 
 def landmark_rows(

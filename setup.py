@@ -48,8 +48,8 @@ setup(
     install_requires=[
         "blosc2>=4.14",  # earlier ones run Python that a file asks for
         "jinja2>=3.1",
-        "jsonargparse[signatures]>=4.35",
-        "lightning>=2.5",
+        "jsonargparse[signatures]>=4.50",
+        "lightning>=2.6",
         "matplotlib>=3.8",
         "nibabel>=5.2",
         "numpy>=1.26",
@@ -61,10 +61,10 @@ setup(
         "pylibjpeg-rle>=2.0",
         "python-gdcm>=3.0.24",
         "pyyaml>=6",
-        "safetensors>=0.4.3",
+        "safetensors>=0.7",
         "scipy>=1.12",
         "tensorboard>=2.16.2",
-        "timm>=1.0.12",
+        "timm>=1.0.31",
         "torch>=2.6",
         "torchvision>=0.21",
         "tqdm>=4.66",

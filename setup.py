@@ -9,7 +9,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="ubr-pretrain",
-    version="0.1.0",
+    version="0.2.0",
     description="Transfer learning from unlabelled CT: Unsupervised Body-part Regression, and "
     "its weights handed whole to detectors",
     long_description=Path("README.md").read_text(encoding="utf-8"),
@@ -48,8 +48,8 @@ setup(
     install_requires=[
         "blosc2>=4.14",  # earlier ones run Python that a file asks for
         "jinja2>=3.1",
-        "jsonargparse[signatures]>=4.35",
-        "lightning>=2.5",
+        "jsonargparse[signatures]>=4.50",
+        "lightning>=2.6",
         "matplotlib>=3.8",
         "nibabel>=5.2",
         "numpy>=1.26",
@@ -61,10 +61,10 @@ setup(
         "pylibjpeg-rle>=2.0",
         "python-gdcm>=3.0.24",
         "pyyaml>=6",
-        "safetensors>=0.4.3",
+        "safetensors>=0.7",
         "scipy>=1.12",
-        "tensorboard>=2.16",
-        "timm>=1.0.12",
+        "tensorboard>=2.16.2",
+        "timm>=1.0.31",
         "torch>=2.6",
         "torchvision>=0.21",
         "tqdm>=4.66",
@@ -86,7 +86,7 @@ setup(
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pycocotools>=2.0.8",
-            "pytest>=8",
+            "pytest>=8.2",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
         ],

@@ -5,8 +5,8 @@ counts.
 
 Rows go to results/equal_starts.csv: the share of comparisons of two equal starts whose p, before
 correction, is below 0.05, and the share whose 95 % interval does not hold 0. Patients differ in how
-easily their lesions are found, trainings in luck, and `suits` says by how much it differs from
-patient to patient which start finds their lesions.
+easily their lesions are found, trainings in luck. `suits` is the between-patient variance of the
+difference between starts.
 """
 
 from __future__ import annotations

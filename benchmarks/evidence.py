@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.common.commandline import new_parser
-from benchmarks.common.comparison import as_text, differences, experiments, null_check
+from benchmarks.common.comparison import as_text, differences, experiments, moments, null_check
 from benchmarks.common.figures import FIGURES
 from benchmarks.common.recipe_names import name_on_command_line
 from benchmarks.common.rows import read
@@ -154,15 +154,17 @@ def rows_of(name: str, data: str, recipe: str) -> Rows:
 
 def _compared(starts: Rows) -> str:
     shown = ""
-    for name, rows in experiments(starts).items():
-        text = as_text(differences(rows))
-        different, tried = null_check(rows)
-        if tried:
-            text += (
-                "\nnull check: starts with names exchanged in some seeds are called "
-                f"different (5 %) in {different} of {tried} ways"
-            )
-        shown += f"<h4>Lesions in {html.escape(name)}</h4><pre>{html.escape(text)}</pre>"
+    for name, of_experiment in experiments(starts).items():
+        for when, rows in moments(of_experiment).items():
+            text = as_text(differences(rows))
+            different, tried = null_check(rows)
+            if tried:
+                text += (
+                    "\nnull check: starts with names exchanged in some seeds are called "
+                    f"different (5 %) in {different} of {tried} ways"
+                )
+            title = html.escape(f"Lesions in {name}, after {when}")
+            shown += f"<h4>{title}</h4><pre>{html.escape(text)}</pre>"
     return shown
 
 

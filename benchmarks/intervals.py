@@ -1,4 +1,4 @@
-"""95 % intervals of the figures on real CT, and of sound series that are suspected.
+"""95 % intervals of the figures on real CT, and of intact series that are flagged.
 
     python -m benchmarks.intervals
 
@@ -35,7 +35,7 @@ RELEASED = "ct+144, licensed, without OpenKBP"
 READINGS = {"scores": "", "positions": "_context"}
 """How landmarks and parts are told, and how such columns of `learning.csv` end."""
 JUDGES = {
-    "da2cac739758": "sound computed series that are suspected",
+    "da2cac739758": "intact synthetic series that are flagged",
     "287f6a3a1064": "the same by `released-1`",
 }
 """By digest: weights of `faults.csv`."""

@@ -15,13 +15,16 @@ map is averaged.
 
 All are read on patients that the reading was not fitted to, in five folds. Intervals draw patients.
 DATA has a catalog.csv of landmarks; --lesions is in DeepLesion's layout, and without it lesions are
-planted in DATA. Trunks must not have been trained on these patients: who does not know that reads
-too good a number. Rows go to results/probe.csv, one per trunk; what has a row is skipped.
+planted in DATA. Trunks must not have been trained on these patients; otherwise the result is
+optimistically biased. With `--split benchmarks/starts_split.csv` only its patients of the test are
+read, as in `benchmarks.starts`. Rows go to results/probe.csv, one per trunk; what has a row is
+skipped.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import time
 from collections.abc import Iterable, Sequence
@@ -85,10 +88,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     trunks = dict(trunk_of(text, like, options.assume_scale) for text in options.trunks)
     cohort = ingest_cohort(options.data, options.work / cohort_name(options.data, 0))
     folder, planted = lesion_folder(
-        str(options.lesions or options.data), options.work, options.per_scan, options.studies
+        str(options.lesions or options.data),
+        options.work,
+        options.per_scan,
+        options.studies,
+        options.split,
     )
+    tested = files_of_test(options.split) if options.split else None
     penalties = f"{probing.PENALTIES.tolist()} {INVERSE_PENALTY}"
     about = f"{EVERY_MM} {PATCH_PX} {VIEW} {probing.FOLDS} {penalties}"
+    about += f" {sorted(tested)}" if tested else ""
     shared = {
         **provenance(hashlib.sha256(about.encode()).hexdigest(), 0),
         **cohort.columns(),
@@ -105,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "size_px": weights.inputs.size_px,
         }
         if not recorded("probe", columns, SAME):
-            append("probe", [columns | probed(weights, cohort, folder)])
+            append("probe", [columns | probed(weights, cohort, folder, tested)])
         shown += matching("probe", columns, SAME)[-1:]
     print(table(shown))
 
@@ -117,6 +126,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="CT series with a catalog.csv")
     parser.add_argument("--work", type=Path, required=True, help="for the store and lesions")
     parser.add_argument("--lesions", type=Path, help="a folder in DeepLesion's layout, or scans")
+    parser.add_argument("--split", type=Path, help="read only the patients of its test")
     parser.add_argument("--per-scan", type=int, default=6, help="lesions planted per study")
     parser.add_argument("--studies", type=int, default=4, help="studies planted per scan")
     parser.add_argument(
@@ -149,10 +159,19 @@ def trunk_of(text: str, like: Weights, assume_scale: bool) -> tuple[str, Weights
     return name or Path(source).stem, weights
 
 
-def probed(weights: Weights, cohort: Cohort, folder: Path) -> dict[str, object]:
-    """The columns of a trunk's readings."""
+def files_of_test(split: Path) -> frozenset[str]:
+    """The names of the scans that a table with the columns file, split tests on."""
+    with split.open(newline="", encoding="utf-8") as lines:
+        return frozenset(row["file"] for row in csv.DictReader(lines) if row["split"] == "test")
+
+
+def probed(
+    weights: Weights, cohort: Cohort, folder: Path, tested: frozenset[str] | None
+) -> dict[str, object]:
+    """The columns of a trunk's readings, on the scans of `tested` or on all."""
     began = time.monotonic()
-    slices, patches = slices_of(weights, cohort), patches_of(weights, folder)
+    slices = slices_of(weights, cohort, tested)
+    patches = patches_of(weights, folder, ("test",) if tested else ("train", "val", "test"))
     fold = probing.folds_of(slices.patients)
     off = np.abs(probing.read_levels(slices.features, slices.mm, fold) - slices.mm)
     level = probing.with_interval(lambda of: float(np.median(off[of])), slices.patients)
@@ -181,9 +200,13 @@ def probed(weights: Weights, cohort: Cohort, folder: Path) -> dict[str, object]:
     }
 
 
-def slices_of(weights: Weights, cohort: Cohort) -> Slices:
+def slices_of(weights: Weights, cohort: Cohort, tested: frozenset[str] | None) -> Slices:
     """The slices of all series that show a landmark of the axis, `EVERY_MM`."""
-    series = [row for row in cohort.store.usable() if cohort.marks(row)]
+    series = [
+        row
+        for row in cohort.store.usable()
+        if cohort.marks(row) and (tested is None or Path(cohort.names[row.key]).name in tested)
+    ]
     marks = [{name: float(row.z_mm[i]) for name, i in cohort.marks(row).items()} for row in series]
     axis = probing.body_axis(marks)
     trunk, to_input = weights.build(), weights.inputs.to_input
@@ -204,13 +227,13 @@ def slices_of(weights: Weights, cohort: Cohort) -> Slices:
     return Slices(np.concatenate(features), np.concatenate(mm), np.array(parts), patients)
 
 
-def patches_of(weights: Weights, folder: Path) -> Patches:
+def patches_of(weights: Weights, folder: Path, splits: Sequence[str]) -> Patches:
     """A patch around each lesion, and as many elsewhere in the body of the same slices."""
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (weights.inputs.mean, weights.inputs.std))
     patches: list[Tensor] = []
     lesion: list[bool] = []
     patients: list[str] = []
-    for split in ("train", "val", "test"):
+    for split in splits:
         images = DeepLesion(folder, split, weights.inputs, view=VIEW)
         for i, key in enumerate(images.keys):
             image, target = images[i]

@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     disk.write_text(out / f"{name}{SCORES}", expected_scores(final.cpu()))
     weights.save(out / f"{name}{WEIGHTS}")
     size = (out / f"{name}{WEIGHTS}").stat().st_size
-    print(f"{name}: {size / 1e6:.1f} MB; parts told right {made.accuracy:.4f}", flush=True)
+    print(f"{name}: {size / 1e6:.1f} MB; parts correct {made.accuracy:.4f}", flush=True)
     if size > MOST_BYTES:
         raise SystemExit(f"it is larger than {MOST_BYTES / 1e6:g} MB; do not commit it")
 

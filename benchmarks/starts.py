@@ -19,15 +19,17 @@ Compare starts:
 
 `--split benchmarks/starts_split.csv` tests on sixteen patients of the torsos that this project
 develops with; five are for validation, and seventeen are learned from. Choose between pretrainings
-with `--validate-only`, which does not look at the patients of the test.
+with `--validate-only`: it does not look at the patients of the test, and its curves go to
+results/starts_choice.csv.
 
-Rows go to results/starts.csv, one per tested patient, and results/starts_curve.csv, recall on
-validation patients by step. --data takes `phantom`, a folder of NIfTI scans or a store, in which
-lesions are planted, or a folder in DeepLesion's layout. --ubr takes weights that fit trained from a
-random start, --imagenet-ubr from ImageNet's. They must not have seen the patients of validation and
-test, so rows name the data that they were trained on. ImageNet's own weights are looked for where
-torchvision and timm keep them, or in a FILE; if there are none, a line says so and that start is
-left out. All starts see the images in the intensity of --ubr.
+Rows go to results/starts.csv, one per tested patient at a quarter of the steps and at the end, and
+to results/starts_curve.csv, recall on a quarter of the validation images by step. --data takes
+`phantom`, a folder of NIfTI scans or a store, in which lesions are planted, or a folder in
+DeepLesion's layout. --ubr takes weights that fit trained from a random start, --imagenet-ubr from
+ImageNet's. They must not have seen the patients of validation and test, so rows name the data that
+they were trained on. ImageNet's own weights are looked for where torchvision and timm keep them, or
+in a FILE; if there are none, a line says so and that start is left out. All starts see the images
+in the intensity of --ubr.
 
 `{seed}` in --ubr and --imagenet-ubr stands for the seed: then every detector has a pretraining of
 its own, and intervals contain what pretrainings differ by. Work is done seed by seed, all starts
@@ -48,10 +50,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import lightning as L
 import numpy as np
+from lightning.pytorch.callbacks import Callback
 
 from benchmarks.common.commandline import new_parser
-from benchmarks.common.comparison import ALIKE, as_text, differences
+from benchmarks.common.comparison import ALIKE, as_text, differences, moments
 from benchmarks.common.given_starts import Starts, find_starts, start_columns
 from benchmarks.common.machine import provenance
 from benchmarks.common.planted import add_lesion_options, lesion_folder, seeded
@@ -59,13 +63,18 @@ from benchmarks.common.rows import append, matching, recorded
 from ubr.downstream import finetune
 from ubr.downstream.dataset import DeepLesion
 from ubr.downstream.evaluation import detect, load_detector
+from ubr.downstream.files import save_detector
 from ubr.downstream.metrics import ImageResult, Recall
+from ubr.downstream.module import LesionDetection
 from ubr.downstream.positions import Positions, body_positions
 from ubr.downstream.recipes import RECIPES, DetectorRecipe
 from ubr.weights import Intervals, Machine
 from ubr.weights.common.devices import to_device
 from ubr.weights.common.runs import read_metrics
 from ubr.weights.norms import batch_norms
+
+CURVE = 0.25
+"""Share of the validation images that a curve is measured on; all would take a third of a run."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -94,10 +103,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                     "share": share,
                     **start_columns(starts, name),
                 }
-                if not has_rows(columns, "starts_curve" if options.validate_only else "starts"):
+                if not has_rows(columns, "starts_choice" if options.validate_only else "starts"):
                     run_one(starts, data, options, recipe, columns)
     if not options.validate_only:
-        print(as_text(differences(matching("starts", columns, ALIKE))))
+        for when, rows in moments(matching("starts", columns, ALIKE)).items():
+            print(f"{when}:\n{as_text(differences(rows))}")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -191,6 +201,7 @@ def run_one(
     val, test = (
         DeepLesion(data, split, weights.inputs, view=recipe.view) for split in ("val", "test")
     )
+    on_curve = DeepLesion(data, "val", weights.inputs, view=recipe.view, share=CURVE)
     own = str(columns["weights"]) or str(recipe.seed)
     start = re.sub("[^a-z]+", "-", name)
     run = f"{columns['recipe']}-{start}-{columns['share']}-{own}-{recipe.sha256()[:10]}"
@@ -198,41 +209,67 @@ def run_one(
     if positions and "shuffled" in name:
         positions = shuffled(positions, recipe.seed)
     began = time.monotonic()
+    early = max(1, recipe.steps // 4)
     finished = finetune(
         weights,
         train,
-        val,
+        on_curve,
         options.work / run,
         recipe,
         machine=Machine(devices=1, workers=1),
         intervals=Intervals(max(1, recipe.steps // options.points), checkpoint_every=250),
         positions=positions,
+        callbacks=[KeepAt(early)],
     )
     minutes = round((time.monotonic() - began) / 60, 1)
     more = {**columns, "steps": recipe.steps, "train_images": len(train), "minutes": minutes}
-    if not has_rows(columns, "starts_curve"):
-        append("starts_curve", [more | point for point in curve(finished.folder)])
+    table = "starts_choice" if options.validate_only else "starts_curve"
+    if not has_rows(columns, table):
+        append(table, [more | point for point in curve(finished.folder)])
     if options.validate_only:
         return
-    detector, _, _ = load_detector(finished.folder, "last")
-    device = to_device(detector, "auto")
-    results: list[ImageResult] = []
-    for images in (test,) if options.split else (val, test):
-        results += detect(detector, images, device=device, positions=positions)
-    found = by_patient(results)
-    append(
-        "starts",
-        [
-            more | {"patient": patient, "lesions": lesions, "found": hits}
-            for patient, (lesions, hits) in enumerate(found)
-        ],
-    )
-    hits, count = sum(h for _, h in found), sum(n for n, _ in found)
+    rows = []
+    for step, which in ((early, KeepAt.name), (recipe.steps, "last")):
+        tested = tested_on(
+            finished.folder, which, (test,) if options.split else (val, test), positions
+        )
+        rows += [more | {"step": step} | row for row in tested]
+    append("starts", rows)
+    hits, count = (sum(row[column] for row in tested) for column in ("found", "lesions"))
     print(
         f"share {columns['share']:<5} seed {recipe.seed}  {name:<13} recall@5 "
         f"{hits / count:.4f} of {count}",
         flush=True,
     )
+
+
+class KeepAt(Callback):
+    """Keeps the detector as it is at a step, beside those that a run keeps."""
+
+    name = "early"
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
+        if trainer.global_step == self.step and isinstance(module, LesionDetection):
+            path = Path(trainer.default_root_dir) / f"{self.name}.pth"
+            save_detector(module.detector, path, {"step": self.step})
+
+
+def tested_on(
+    run: Path, which: str, sides: Sequence[DeepLesion], positions: Positions | None
+) -> list[dict[str, int]]:
+    """What a detector of a run finds: a row for each patient."""
+    detector, _, _ = load_detector(run, which)
+    device = to_device(detector, "auto")
+    results: list[ImageResult] = []
+    for images in sides:
+        results += detect(detector, images, device=device, positions=positions)
+    return [
+        {"patient": patient, "lesions": lesions, "found": hits}
+        for patient, (lesions, hits) in enumerate(by_patient(results))
+    ]
 
 
 def shuffled(positions: Positions, seed: int) -> Positions:

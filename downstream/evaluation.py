@@ -222,7 +222,8 @@ def evaluate(
     if scans:
         position = slice_position(weights) if weights else None
         looker = Looker(detector, inputs, recipe.view, position)
-        found["in_space"] = scan_report(look_at_scans(looker, data, split, progress=progress))
+        looked = look_at_scans(looker, data, split, progress=progress)
+        found["in_space"] = scan_report([scan.linked() for scan in looked])
     with disk.whole(out) as part:
         part.mkdir()
         _write_detections(part / "detections.csv", images, results)

@@ -37,9 +37,9 @@ class DetectorRecipe:
     Args:
         box_head: the paper's two layers of 4096 ("paper"), or one of 256 ("light").
         pyramid: channels of a feature pyramid on a timm trunk (256 is usual); 0 takes its last map.
-        norms: BatchNorm layers of the trunk "frozen", or with statistics "measured" on training
-            images before the first step, which then stay, and factors that learn. A random start
-            needs the latter.
+        norms: "frozen": the trunk's BatchNorm is fixed. "measured": its statistics are computed
+            once on training images, then fixed; scale and shift are trained. A random start needs
+            the latter.
         anchors_mm: sides of the anchors, with a pyramid one per level from the finest; without
             them the sides in pixels of `detector.ANCHORS_PX` or `PYRAMID_ANCHORS_PX`.
         proposals: most proposals per image that the box head is trained with.
@@ -54,8 +54,7 @@ class DetectorRecipe:
         momentum: of SGD; AdamW has its own.
         weight_decay: on weights; biases and norms have none.
         warmup: steps over which the rate rises from a tenth.
-        drops: shares of the steps after which the rate falls by 10, as 0.5; a run of another length
-            keeps them.
+        drops: fractions of the run after which the learning rate is divided by 10, e.g. 0.5.
         clip_norm: largest gradient norm; null does not clip.
         precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32",
             "bf16".

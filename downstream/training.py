@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,7 @@ class Finetuning(Training[LesionDetection]):
         positions: Positions | None,
         machine: Machine,
         intervals: Intervals,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.weights, self.recipe, self.positions = weights, recipe, positions
         self.train, self.val, self.parts = train, val, recipe.batch
@@ -116,7 +117,7 @@ class Finetuning(Training[LesionDetection]):
             images=recipe.batch,
             machine=machine,
             intervals=intervals,
-            callbacks=[Best(folder, config["start"])],
+            callbacks=[Best(folder, config["start"]), *callbacks],
         )
 
     def build(self) -> LesionDetection:
@@ -243,6 +244,7 @@ def finetune(
     machine: Machine = MACHINE,
     intervals: Intervals = INTERVALS,
     positions: Positions | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train a lesion detector from weights into a run folder.
 
@@ -259,6 +261,7 @@ def finetune(
         machine: where it runs. Its `place` does not apply: images are read from files.
         intervals: how often it validates, saves and reports.
         positions: body position of each image (`body_positions`), for a recipe with position.
+        callbacks: Lightning's, to observe the training.
 
     Raises:
         ValueError: an option out of range, patients on both sides, missing positions, data with a
@@ -279,6 +282,7 @@ def finetune(
         positions=positions,
         machine=machine,
         intervals=intervals,
+        callbacks=callbacks,
     )
     training.run()
     folder = training.folder

@@ -1,5 +1,5 @@
-"""Random views of slices, in HU, before they are windowed. Every change is off unless a recipe asks
-for it.
+"""Random augmentation of slices, in HU, before they are windowed. Every change is off unless a
+recipe asks for it.
 
 What moves the body in the image is done by one resampling: crop, field of view, rotation and flip
 make one affine map per slice. The random numbers of a step are drawn for all G groups from (seed,
@@ -34,7 +34,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Augment:
-    """Which random views a slice is shown in.
+    """How slices are augmented at random.
 
     Args:
         crop_area: smallest share of the image's area that a random crop keeps, drawn per slice; 1

@@ -13,9 +13,9 @@ from .verbs import audit, data, dicomweb, scores, training, weights
 FIRST, USES, SERVER, WEIGHTS = "First steps", "Use scores", "DICOMweb", "Weights"
 
 VERBS = {
-    "demo": Verb(data.demo, "every step on computed CT, in minutes", FIRST, resumes=True),
+    "demo": Verb(data.demo, "every step on synthetic CT, in minutes", FIRST, resumes=True),
     "phantom": Verb(
-        data.phantom, "write computed CT series with known body position", FIRST, resumes=True
+        data.phantom, "write synthetic CT series with known body position", FIRST, resumes=True
     ),
     "ingest": Verb(data.ingest, "read CT series of any format into a store", FIRST, resumes=True),
     "fit": Verb(
@@ -26,7 +26,7 @@ VERBS = {
         scores.calibrate, "learn body parts and landmarks from a few labelled volumes", USES
     ),
     "audit": Verb(
-        audit.audit, "say what each series of an archive states and shows", USES, resumes=True
+        audit.audit, "report what each series of an archive states and shows", USES, resumes=True
     ),
     "select": Verb(
         audit.select, "choose the best series of each study for a range of the body", USES

@@ -17,8 +17,8 @@ from .reading.context import MM_PER_UNIT
 
 
 def order_loss(scores: Tensor, *, scale: float = 1.0, mean: bool = False) -> Tensor:
-    """Slices further down must score higher: eq. 1, -sum over i, j of log h(S(i, j+1) - S(i, j)), h
-    the sigmoid.
+    """Slices further down must score higher: eq. 1, -sum over i, j of log h(D(i, j)), with h the
+    sigmoid and D(i, j) = S(i, j+1) - S(i, j).
 
     Args:
         scores: `[G, M]`, M >= 2.
@@ -39,8 +39,8 @@ def order_loss(scores: Tensor, *, scale: float = 1.0, mean: bool = False) -> Ten
 
 
 def distance_loss(scores: Tensor, *, mean: bool = False) -> Tensor:
-    """Equal steps must give equal differences: eq. 2, the sum over i, j of f(D(i, j+2) - D(i,
-    j+1)), f the smooth L1 loss.
+    """Equal steps must give equal differences: eq. 2, the sum over i, j of f(D(i, j+1) - D(i, j)),
+    with f the smooth L1 loss and D as in `order_loss`.
 
     With M = 2 there is no second difference and the loss is 0: what is left is the pair ordering of
     Zhang et al. (ISBI 2017).

@@ -1,4 +1,4 @@
-"""Going on from weights of this project: what a recipe takes from them, and their scale.
+"""Continuing from weights of this project: what a recipe takes from them, and their scale.
 
 With its head kept, a training begins at its parent's scores. But the losses compare slices of one
 volume only, so nothing in them says where a volume lies on the scale, and the scores of all drift

@@ -38,6 +38,10 @@ class Plan:
         return "\n".join([*lines, *self.notes])
 
 
+ADVISED = 100
+"""Series that a training from the beginning should have."""
+
+
 def plan(store: Store, recipe: Recipe, holdout: float | Sequence[str] = 0.1) -> Plan:
     """Split a store's series by patient and set aside those too short for the recipe.
 
@@ -71,6 +75,11 @@ def plan(store: Store, recipe: Recipe, holdout: float | Sequence[str] = 0.1) -> 
         notes.append(
             f"{short} of {len(rows)} series have fewer than m = {recipe.m} slices and are not "
             "trained on"
+        )
+    if len(train) < ADVISED and recipe.start.startswith(("random", "imagenet")):
+        notes.append(
+            f"{len(train)} series are few to begin from a {recipe.start} start: {ADVISED} or more "
+            "are advised, or a start from `released`"
         )
     if damaged := len(store.damaged()):
         notes.append(f"{damaged} series cannot be used: {DAMAGED}")

@@ -51,17 +51,18 @@ class Recipe:
     Args:
         backbone: "vgg16", "vgg16_bn", "alexnet" or "timm/MODEL".
         start: the trunk's initial weights: "random" (the library's initialisation), "random:msra"
-            (the authors'), "imagenet", "imagenet:TAG", "released" (the weights of the package), or
-            a file (weights of this project, a state dict of torchvision, timm or detectron2).
+            (the authors' initialisation), "imagenet", "imagenet:TAG", "released" (the bundled
+            weights), or a file (weights of this project, a state dict of torchvision, timm or
+            detectron2).
         new_head: begin with a new head where the start is weights of this project, whose head is
             kept otherwise.
-        start_prefix: what precedes the trunk's names in a file, as "teacher"; for a
+        start_prefix: what precedes the trunk's names in a file, e.g. "teacher"; for a
             file that holds several trunks, or one in an unusual place.
         assume_scale: assume that a file that does not state its scale was trained on that of
             `inputs`.
         head_std: standard deviation of the head's Gaussian start; null for PyTorch's own.
         inputs: the contract that travels with the weights.
-        augment: random views.
+        augment: random augmentation.
         g: volumes per step.
         m: slices per volume.
         unit: step between a group's slices, in slices ("index") or in "mm".
@@ -85,8 +86,7 @@ class Recipe:
         bias_lr_factor: learning rate of biases relative to `lr`; 2 in the authors' code.
         schedule: "constant"; "steps" divides by 10 at `drops`; "cosine" warms up over 5 % of the
             steps and falls to 1 %.
-        drops: shares of the steps after which the rate falls by 10, as 0.5; a run of another length
-            keeps them.
+        drops: fractions of the run after which the learning rate is divided by 10, e.g. 0.5.
         clip_norm: largest gradient norm; null does not clip.
         precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32",
             "bf16".
@@ -156,7 +156,7 @@ class Recipe:
         return values
 
     def keeps_head(self) -> bool:
-        """Whether a training goes on with the head of its start."""
+        """Whether a training continues with the head of its start."""
         from ubr.weights.artifact import has_head  # here, because torch takes seconds
 
         return not self.new_head and has_head(resolve(self.start))
@@ -242,7 +242,7 @@ def default() -> Recipe:
     """A small ResNet at 64 pixels from a random start, for a CPU, and for archives of mixed scans.
 
     Beyond the paper: steps in mm, volumes balanced by body size, scores that follow millimetres,
-    random views. DECISIONS.md says what each brought, and what did not help.
+    random augmentation. DECISIONS.md says what each brought, and what did not help.
     """
     return Recipe(
         backbone="timm/resnet18",

@@ -185,7 +185,7 @@ def fit(
     folder = training.folder
     file = folder / training.result
     if planned.recipe.keeps_head() and (parent := load(file).made().parent):
-        notes = (*notes, f"went on from {parent}")
+        notes = (*notes, f"continued from {parent}")
     return Run(folder, file, _last_quality(folder), notes)
 
 
@@ -218,7 +218,7 @@ def _last_quality(folder: Path) -> dict[str, float]:
     last = {name: lines[-1].get(f"val/{name}", math.inf) for name in names}
     if any(abs(last[name]) > 1 for name in ("r", "ordered")):  # NaN is possible
         raise ValueError(
-            f"{folder / 'metrics.jsonl'}: the last validation is no validation; {runs.DAMAGED}"
+            f"{folder / 'metrics.jsonl'}: the last validation record is invalid; {runs.DAMAGED}"
         )
     return last
 

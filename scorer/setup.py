@@ -79,7 +79,7 @@ if __name__ == "__main__":
     os.chdir(Path(__file__).parent)
     setup(
         name="ubr-score",
-        version="0.1.0",
+        version="0.2.0",
         description="Body coordinates, parts and landmarks of CT scans, without a deep learning "
         "framework",
         license="Apache-2.0",

@@ -100,6 +100,21 @@ def test_decisions__are_short_and_numbered() -> None:
     assert max(len(record.strip().splitlines()) - 1 for record in records) <= 10
 
 
+def test_version__is_the_same_everywhere() -> None:
+    """In both distributions, the citation, the page on the scorer, and the newest release."""
+    newest = re.search(
+        r"^## \[(\d[^]]*)\] - (\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text(), re.M
+    )
+    assert newest
+    version, date = newest.groups()
+    for setup in ("setup.py", "scorer/setup.py"):
+        assert f'version="{version}",' in (ROOT / setup).read_text(), setup
+    cited = f'\nversion: {version}\ndate-released: "{date}"\n'
+    assert cited in (ROOT / "CITATION.cff").read_text()
+    wheels = re.findall(r"ubr_score-([\d.]+)-", (ROOT / "docs/how-to/scorer.md").read_text())
+    assert set(wheels) == {version}
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("page", [page for page in PAGES if "bash" in (ROOT / page).read_text()])
 def test_commands__exist(page: str) -> None:

@@ -220,6 +220,10 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
     check_there(path)
     if not path.is_file():
         raise ValueError(f"{path} is no file; give a weights file")
+    if path.suffix == ".onnx":
+        raise ValueError(
+            f"{path}: an ONNX export, which `score` takes; give the weights that it was made from"
+        )
     with path.open("rb") as opened:
         first = opened.read(2)
     if first in (b"PK", b"\x80\x02"):  # torch.save's zip and pickle
@@ -268,7 +272,7 @@ def weights_file(path: str | Path) -> Path:
 
 
 def load(path: str | Path) -> Weights:
-    """Read a weights file, or that of a run folder, or the packaged weights `released`.
+    """Read a weights file, or that of a run folder, or the bundled weights `released`.
 
     The digest in the file shows accidents. Forgery shows only a checksum that comes from elsewhere:
     where `FILE.sha256` lies beside the file, as `sha256sum` prints it, they are compared.

@@ -3,8 +3,8 @@
 UBR puts its head on VGG-16's conv5_3, and a VGG Faster R-CNN cuts at the same layer. Pretraining
 and detector therefore share one module: one backbone, two heads. Pools that are not needed are
 replaced by identities rather than deleted, so that the names keep their indices. timm models are
-pruned by `prune_intermediate_layers`, because `features_only` renames tensors. A trunk holds no
-tensor behind its map: what the loss does not reach is not handed over as trained.
+pruned by `prune_intermediate_layers`, because `features_only` renames tensors. Layers after the
+feature map are removed, so untrained parameters are never exported.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class Exported:
 
     @classmethod
     def load(cls, path: str | Path) -> Exported:
-        """Read an exported file, or the packaged weights `released`.
+        """Read an exported file, or the bundled weights `released`.
 
         Raises `ValueError` for a file that is no ONNX model, has no input contract, takes or gives
         something else than this contract says, or does not match its published checksum.

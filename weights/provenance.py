@@ -58,7 +58,7 @@ class Moved(Shape):
 
 
 class Parent(Shape):
-    """The weights that a training went on from with their head. moved: None if not measured."""
+    """The weights that a training continued from with their head. moved: None if not measured."""
 
     sha256: str
     name: str | None = None

@@ -1,6 +1,6 @@
 """Weights that come with the package, by name: `released` is the newest version.
 
-Beside each weights file lie its regions, its card, and its scores on computed scans. A name is a
+Beside each weights file lie its regions, its card, and its scores on synthetic scans. A name is a
 plain word. It means the packaged file wherever weights are named, whatever lies in the working
 directory; `./released` is a file.
 """

@@ -74,6 +74,17 @@ def differences(rows: Iterable[Mapping[str, str]]) -> list[Difference]:
     ]
 
 
+def moments(rows: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[str, str]]]:
+    """Rows of `starts` by the moment of training that they are of: a quarter of the steps, its end.
+
+    A moment without rows is left out.
+    """
+    found: dict[str, list[Mapping[str, str]]] = {"a quarter of the steps": [], "all steps": []}
+    for row in rows:
+        found["all steps" if row["step"] == row["steps"] else "a quarter of the steps"].append(row)
+    return {when: of_moment for when, of_moment in found.items() if of_moment}
+
+
 def null_check(rows: Iterable[Mapping[str, str]]) -> tuple[int, int]:
     """How often equal starts are called different.
 

@@ -5,7 +5,7 @@ Each raises `ValueError` if rows are missing or do not belong together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import cycle
 from typing import Any
 
@@ -108,7 +108,7 @@ def fig3c(rows: Rows) -> Figure:
     """Recall of the 5 best detections on validation patients by step: mean and range over seeds.
 
     There is one panel per share of the labels, and one line of panels per experiment and UBR
-    training.
+    training. Each start is named beside its curve in the last panel of the line that shows it.
     """
     if not rows:
         raise ValueError("no rows of starts_curve")
@@ -120,18 +120,22 @@ def fig3c(rows: Rows) -> Figure:
     shares = sorted({float(row["share"]) for row in rows})
     figure, axes = _axes(len(lines), len(shares), 3, 2.8, sharex="row", sharey="row")
     for line, (experiment, pretraining, of_line) in zip(axes, lines, strict=True):
+        last: dict[str, Axes] = {}
+        ends: dict[Axes, dict[str, tuple[str, float]]] = {}
         for panel, share in zip(line, shares, strict=True):
             of_panel = [row for row in of_line if float(row["share"]) == share]
             panel.set_visible(any(row["pretraining"] == pretraining for row in of_panel))
-            _draw_starts(panel, of_panel)
+            ends[panel] = _draw_starts(panel, of_panel)
             panel.set(title=f"{100 * share:g} % of the labels", xlabel="steps")
             if panel.get_visible():
-                panel.legend(frameon=False, fontsize=7, loc="lower right")
+                last |= dict.fromkeys(ends[panel], panel)
         of = f"UBR of {pretraining.split(', ')[0]}\n" if pretraining else ""
         first = next(panel for panel in line if panel.get_visible())
         first.set_ylabel(f"{experiment}\n{of}recall of the 5 best, %", fontsize=9)
         first.tick_params(labelleft=True)
         first.set_ylim(bottom=0)
+        for panel, found in ends.items():
+            _name_curves(panel, {n: end for n, end in found.items() if last.get(n) is panel})
     return figure
 
 
@@ -173,9 +177,10 @@ FIGURES: dict[str, tuple[str, Callable[[Rows], Figure]]] = {
 """For each figure, the rows that it is drawn from, and the function that draws it."""
 
 
-def _draw_starts(panel: Axes, rows: Rows) -> None:
-    """A line and a range per start that has rows."""
+def _draw_starts(panel: Axes, rows: Rows) -> dict[str, tuple[str, float]]:
+    """A line and a range per start that has rows. Returns their colours and where they end."""
     names = sorted({*ORDER, *(row["start"] for row in rows)}, key=rank)
+    ends = {}
     for start, colour in zip(names, cycle(STARTS), strict=False):
         mine = [row for row in rows if row["start"] == start]
         steps = sorted({int(row["step"]) for row in mine})
@@ -186,10 +191,21 @@ def _draw_starts(panel: Axes, rows: Rows) -> None:
             for step in steps
         ]
         seeds = len({row["seed"] for row in mine})
-        label = f"{start}, {seeds} seed{'s' * (seeds > 1)}"
-        panel.plot(steps, [v.mean() for v in values], color=colour, label=label)
+        panel.plot(steps, [v.mean() for v in values], color=colour)
         low, high = [v.min() for v in values], [v.max() for v in values]
         panel.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        name = f"{start}, {seeds} seed{'s' * (seeds > 1)}"
+        ends[name] = (colour, float(values[-1].mean()))
+    return ends
+
+
+def _name_curves(panel: Axes, ends: Mapping[str, tuple[str, float]]) -> None:
+    """Write names at the right of a panel, each beside the end of its curve, none on another."""
+    apart, place = 0.08 * float(np.diff(panel.get_ylim())[0]), -np.inf
+    for name, (colour, end) in sorted(ends.items(), key=lambda one: one[1][1]):
+        place = max(end, place + apart)
+        at = (panel.get_xlim()[1], place)
+        panel.annotate(name, at, color=colour, fontsize=8, va="center", annotation_clip=False)
 
 
 def _curve(

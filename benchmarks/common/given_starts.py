@@ -102,7 +102,7 @@ def start_columns(starts: Starts, name: str) -> dict[str, object]:
 
 
 def pretraining(weights: Weights, per_seed: bool) -> str:
-    """What distinguishes UBR trainings, apart from their start: input, length, seed and data.
+    """What distinguishes UBR trainings, apart from their start: input, length, rate, seed, data.
 
     Where each detector has a pretraining of its own, the seed is the detector's.
     """
@@ -114,7 +114,8 @@ def pretraining(weights: Weights, per_seed: bool) -> str:
         else ""
     )
     seed = "the detector's seed" if per_seed else f"seed {about.get('seed', '?')}"
-    length = f"{about.get('steps', '?')} steps, {seed}"
+    rate = f" at {about['recipe']['lr']:g}" if "recipe" in about else ""
+    length = f"{about.get('steps', '?')} steps{rate}, {seed}"
     return (
         f"{weights.inputs.size_px} px{near}, {length}, {data.get('series', '?')} series "
         f"{str(data.get('fingerprint', '?'))[:12]}"

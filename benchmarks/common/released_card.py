@@ -40,6 +40,14 @@ The landmarks of these were used for the regions, and the network did not learn 
 """
 FEW_HEADS = """* Head and neck: its real scans are of trunks, few of which show the neck, so the
   mandible, the border between head and neck, is the landmark that it finds worst."""
+AXES = {
+    "score": """A level is the mean score of the landmark's slice in the labelled patients.""",
+    "position": """They read positions, which all slices of a series give together, not the scores
+of single slices: a level is the mean position of the landmark in the labelled patients. Positions
+were chosen on the patients for development. On the patients of the folds they have the larger
+median errors: docs/how-to/scores.md compares both, and says how to learn levels on scores.""",
+}
+"""What the regions are read by."""
 TEXT = """# {name}: body-part regression weights that come with ubr-pretrain
 
 {body}
@@ -47,12 +55,15 @@ TEXT = """# {name}: body-part regression weights that come with ubr-pretrain
 ## What it was trained on
 {series} series of {patients} patients from public collections, whose
 terms let weights be given away (read in the collections' files where they state them, else from
-memory of the archive's terms), and {computed} computed scans (`ubr-pretrain phantom`), which show
+memory of the archive's terms), and {computed} synthetic scans (`ubr-pretrain phantom`), which show
 nobody. The trunk began as: {began}.
 
 {sources}
 {regions_only}
 {left_out}
+
+The held-out series in the table at the top are among these, so their r says nothing of parts of the
+body that these do not show.
 
 ## How it was judged
 By three outer folds of patients, on none of whom the recipe was chosen. Each fold's network saw
@@ -63,14 +74,15 @@ for each seed; landmarks are looked for on the body axis, with the level from ot
 {results}
 
 With the regions of each fold's own network, {accuracy} % of {slices} slices
-of unseen patients are told right as chest, abdomen or pelvis.
+of unseen patients are classified correctly as chest, abdomen or pelvis.
 
 ## Its regions
-`score {name}` reads by them: landmarks, the parts between them, and intervals. A level is the mean
-of this network's scores at the landmark; how far off it is was measured with the folds' networks,
-each on patients that it had not seen, so no interval rests on a scan that its network saw. With n
-patients an interval can cover n of n + 1 (jackknife+). The fold's networks are not this one, so the
-coverage is what was found there, not a promise.
+`score {name}` uses them: landmarks, the parts between them, and intervals. {axis}
+
+How far off a level is was measured with the folds' networks, each on patients that it had not seen,
+so no interval rests on a scan that its network saw. With n patients an interval can cover n of
+n + 1 (jackknife+). The folds' networks are not this one, so the coverage is what was found there,
+not a promise.
 
 {levels}
 
@@ -137,6 +149,7 @@ def released_card(
             heads=FEW_HEADS if sum(is_head(cohort.names[row.key]) for row in real) < 10 else "",
             accuracy=f"{100 * made.accuracy:.1f}",
             slices=f"{made.slices:,}",
+            axis=AXES[made.regions.axis],
             levels=levels(made),
             takers=takers(weights),
             license=weights.license,

@@ -7,7 +7,8 @@ Findings are matched one to one, in order of score, as boxes in slices are (`dow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ubr.weights.common.progress import progress_bar
 from ..metrics import ImageResult, Sensitivity, intervals
 from ..metrics.summary import as_row
 from ..planting.rows import LESIONS
-from .boxes import joined
+from .boxes import Boxes, joined
 from .linking import MIN_SCORE, Finding, link
 from .looking import Looker
 
@@ -51,16 +52,29 @@ def read_lesions(folder: Path) -> dict[str, list[dict[str, str]]]:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class LookedAt:
+    """What a detector found in the slices of a scan whose lesions are known.
+
+    lesions: rows of lesions.csv. volume: the scan. boxes: in its slices.
+    """
+
+    patient: str | int
+    lesions: Sequence[dict[str, str]]
+    volume: Volume
+    boxes: Boxes
+
+    def linked(self, **linking: float) -> ImageResult:
+        """Findings and lesions as boxes in space; linking: `overlap` and `gap_mm` of `link`."""
+        volume = self.volume
+        found = link(self.boxes, volume.z_mm, volume.spacing_mm, range(len(volume.hu)), **linking)
+        return scan_result(self.patient, volume, self.lesions, found)
+
+
 def look_at_scans(
-    looker: Looker,
-    folder: Path,
-    split: str,
-    *,
-    least: float = MIN_SCORE,
-    progress: bool = True,
-    **linking: float,
-) -> list[ImageResult]:
-    """Findings and lesions of each scan of a split, as boxes in space.
+    looker: Looker, folder: Path, split: str, *, least: float = MIN_SCORE, progress: bool = True
+) -> Iterator[LookedAt]:
+    """The boxes in every slice of each scan of a split, one scan at a time.
 
     Args:
         looker: the detector.
@@ -68,23 +82,18 @@ def look_at_scans(
         split: "train", "val" or "test".
         least: score that a box has at least.
         progress: show a progress bar.
-        linking: `overlap` and `gap_mm` of `link`.
 
     Raises:
-        ValueError: there is no lesions.csv, or a scan is not whole or cannot be read.
+        ValueError: there is no lesions.csv, or a scan cannot be read.
     """
     lesions = read_lesions(folder)
     patients = {key.folder: key.patient for key in read_table(folder, split=split)}
-    results = []
     for name, patient in progress_bar(
         list(patients.items()), title="scans", unit="scans", show=progress
     ):
         volume = read(folder / IMAGES / name)
-        slices = range(len(volume.hu))
-        boxes = joined(list(looker.look(volume, slices, least)))
-        found = link(boxes, volume.z_mm, volume.spacing_mm, slices, **linking)
-        results.append(scan_result(patient, volume, lesions.get(name, []), found))
-    return results
+        boxes = joined(list(looker.look(volume, range(len(volume.hu)), least)))
+        yield LookedAt(patient, lesions.get(name, []), volume, boxes)
 
 
 def scan_result(

@@ -159,7 +159,7 @@ def _offer_start(options: Options) -> None:
     options.add_argument(
         "--start-prefix",
         metavar="TEXT",
-        help="what precedes the trunk's names in the file of --start, as teacher; "
+        help="what precedes the trunk's names in the file of --start, e.g. teacher; "
         "for a file that holds several trunks, or one in an unusual place",
     )
     options.add_argument("--assume-scale", action="store_true", help=ASSUME_SCALE)

@@ -240,8 +240,8 @@ def _straighten(stack: Stack, z_mm: Float) -> tuple[NDArray[np.int16], Float, fl
     moved_mm = float(np.linalg.norm(offset_mm, axis=1).max())
     if moved_mm > z_mm[-1]:
         raise UnusableError(
-            f"slices lie up to {moved_mm:.0f} mm aside of each other over a height of "
-            f"{z_mm[-1]:.0f} mm: they are no stack"
+            f"slices are laterally offset by up to {moved_mm:.0f} mm over a height of "
+            f"{z_mm[-1]:.0f} mm; they do not form one stack"
         )
     shift = np.rint(pixels - pixels.min(axis=0)).astype(int)
     n, rows, columns = stack.hu.shape

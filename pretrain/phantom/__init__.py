@@ -1,4 +1,4 @@
-"""Computed CT of made-up patients from head to thigh, with the truth known for every slice.
+"""Synthetic CT of made-up patients from head to thigh, with the truth known for every slice.
 
 Reading order: `scan` (what is drawn and how it is imaged), `patient` (how people differ), `shapes`
 (what is painted with), `anatomy`, `organs` (`abdomen`, `chest`, `head`), `skeleton` (what is

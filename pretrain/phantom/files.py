@@ -58,7 +58,7 @@ def phantoms(
     ascites: int = 0,
     workers: int | None = None,
 ) -> Phantoms:
-    """Write computed CT scans of made-up patients, and the body part of every slice.
+    """Write synthetic CT scans of made-up patients, and the body part of every slice.
 
     Run again, it resumes.
 

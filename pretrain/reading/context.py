@@ -8,8 +8,9 @@ A line through a series' scores would hide what is wrong with it. So faults are 
 scores first, and a position is never smoother than they allow:
 
     nothing found           a line of slope 1 through all slices
-    gap, glued, spacing     a line on each side, if the finding is a leap between two slices
-    abnormal, swapped       these slices keep what their scores say; the line is that of the others
+    gap, glued, spacing     a line on each side, if the finding is a jump between two slices
+    abnormal, swapped       these slices keep what their scores say; the line is that of the others,
+                            which must be more than half
     reversed, repeated,     no line: every slice keeps what its score says
     out_of_range, spacing
     of the whole series
@@ -44,7 +45,7 @@ NO_LINE = ("reversed", "repeated", "out_of_range")
 """Findings of series whose scores do not follow the geometry."""
 
 Axis = Literal["score", "position"]
-"""What levels of the body are told by: scores, each from its slice, or positions."""
+"""Where levels of the body are looked for: scores, each from its slice, or positions."""
 Context = Literal["series", "pieces", "slices"]
 """What positions come from: one line, lines through parts of the series, or each slice's score."""
 
@@ -94,7 +95,7 @@ def positions(
 def _forbids(finding: Finding, z_mm: NDArray[np.float64]) -> bool:
     """Whether a series with this finding has no line.
 
-    The spacing of a stretch is told from that of `PART_MM` above it at least.
+    The spacing of a stretch is compared with that of `PART_MM` above it at least.
     """
     whole = finding.kind == "spacing" and not _is_leap(finding)
     whole &= bool(z_mm[finding.first] - z_mm[0] < PART_MM)

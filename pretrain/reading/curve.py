@@ -20,7 +20,7 @@ class Curve(NamedTuple):
 
 
 def pearson_r(scores: NDArray[np.floating], z_mm: NDArray[np.floating]) -> float:
-    """Correlation of scores with position (the paper, section 3.2: below 0.99 a volume is suspect).
+    """Correlation of scores with position (the paper, section 3.2: 0.99 is its limit for a fault).
 
     The position is in mm, not the slice's index, so that a gap in the series is no fault of the
     curve. NaN for fewer than three slices or constant scores.

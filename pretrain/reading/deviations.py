@@ -1,9 +1,9 @@
-"""How a curve deviates from a line: by its rate, by leaps, by departures from which it returns, by
+"""How a curve deviates from a line: by its rate, by jumps, by departures from which it returns, by
 a kink.
 
-Curves are of levels: a slice's score over the model's slope (score/mm), where in the body, in mm,
-the model takes it to lie. A level that rises by a mm a mm is right; what is left of it is the
-error.
+Curves are of levels: a slice's score divided by the network's slope (score/mm), that is the place
+in the body, in mm, at which the network puts it. A correct level rises 1 mm per mm; the residual is
+the error.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .line import theil_sen
 Floats = NDArray[np.float64]
 
 STEP_MM = 30.0
-"""Levels beside a leap are medians over this far, and both sides are at least this long."""
+"""Levels beside a jump are medians over this far, and both sides are at least this long."""
 BUMP_MM = 80.0
 """A slice is compared with the median over this far to both sides."""
 LAG_MM = (40.0, 80.0)
-"""Pairs that tell the rate: far enough for noise, near enough that few span a leap."""
+"""Pairs that tell the rate: far enough for noise, near enough that few span a jump."""
 PART_MM = 150.0
 """A series that tells what is typical, and a part whose rate is told from the other's, is at least
 this long.
@@ -85,7 +85,7 @@ def _near(curve: LevelCurve, k: int, side: int) -> Floats:
 
 
 def steps_of(curve: LevelCurve) -> Floats:
-    """The leap before each slice in mm: the error's step to its neighbour or from one side to the
+    """The jump before each slice in mm: the error's step to its neighbour or from one side to the
     other, whichever is smaller.
 
     0 where a side is shorter than three slices or 30 mm: it takes a line on both sides.
@@ -104,7 +104,7 @@ def steps_of(curve: LevelCurve) -> Floats:
 
 
 def cuts_of(curve: LevelCurve, start: int, end: int, limit: float) -> list[tuple[int, float]]:
-    """The slices that leaps go before, and the leaps in mm, largest first found, in order."""
+    """The slices that jumps go before, and the jumps in mm, largest first found, in order."""
     if start == end:
         return []
     leaps = steps_of(LevelCurve(curve.index[start:end], curve.level[start:end], curve.z[start:end]))
@@ -122,7 +122,7 @@ def bumps_of(curve: LevelCurve) -> Floats:
     """How far each slice departs from those above it and from those below it, in mm: the smaller of
     both, 0 where they disagree.
 
-    A slice beside a leap departs from one side only. At the ends there is one side, which counts
+    A slice beside a jump departs from one side only. At the ends there is one side, which counts
     half: lines end at the vertex, and where a body was rare in training.
     """
     error = curve.error()

@@ -1,22 +1,22 @@
 """What is wrong with a series, read from its score curve alone (the paper, section 3.2 and Fig. 4).
 
 A slice's score divided by the model's slope (score/mm) is its level: the position in the body, in
-mm, at which the model places it. In a sound series the level rises by 1 mm per mm. It also wanders:
-neighbouring slices err alike, so errors are large over the body and small from one slice to the
-next. Each fault breaks this in its own way:
+mm, at which the model places it. In an intact series the level rises by 1 mm per mm. It also
+wanders: neighbouring slices err alike, so errors are large over the body and small from one slice
+to the next. Each fault breaks this in its own way:
 
     reversed       the level falls
     spacing        it rises at another rate, in the whole series or from a slice on,
-                   or not at all where z leaps
-    gap            it leaps ahead from one slice to the next, and continues as a line
-    glued          it leaps further than a gap, or back to levels that it has not passed in order
-    repeated       it leaps back, and the same levels come again
+                   or not at all where z jumps
+    gap            it jumps ahead from one slice to the next, and continues as a line
+    glued          it jumps further than a gap, or back to levels that it has not passed in order
+    repeated       it jumps back, and the same levels come again
     swapped        slices leave the line, and lie on it once they are sorted by score
     abnormal       slices leave the line, and the curve returns to it
     out_of_range   it follows no position, in the whole or in a part,
                    or lies where no straight series has levels
 
-How far a sound curve errs depends on the model. Each limit is therefore a multiple of what is
+How far an intact curve errs depends on the model. Each limit is therefore a multiple of what is
 typical in the `Reference`, the median over the series that were scored together.
 """
 
@@ -51,7 +51,7 @@ def findings(
     Args:
         scores: `[n]` superior to inferior.
         z_mm: `[n]` mm below the first slice, as the header says.
-        reference: sound curves of the same model.
+        reference: intact curves of the same model.
 
     Returns:
         Findings, ordered by their first slice. None for fewer than three slices with a score. Where
@@ -112,7 +112,7 @@ def _findings(
             return found  # too short to tell
         reason = (
             f"the score falls by {-rate * reference.slope:.4f} a mm over {curve.extent:.0f} "
-            f"mm; sound series rise by {reference.slope:.4f}"
+            f"mm; intact series rise by {reference.slope:.4f}"
         )
         found.append(exceeding("reversed", curve.index, size, reference.bump_mm, reason))
         curve = curve.turned()
@@ -196,7 +196,7 @@ def _whole_spacing(curve: LevelCurve, rate: float, reference: Reference) -> list
 def _part_spacing(curve: LevelCurve, reference: Reference) -> list[Finding]:
     """Another slope from some slice on, or hardly any on one side.
 
-    Where the model's scale ends it is flatter in sound series too.
+    Where the model's scale ends it is flatter in intact series too.
     """
     k, change = kink_of(curve)
     size, limit = abs(change), FACTOR * reference.kink

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 KINDS = ("reversed", "spacing", "gap", "repeated", "glued", "swapped", "abnormal", "out_of_range")
 
 FACTOR = 4.5
-"""A leap, a departure or a change of slope is a fault if it is this many times as large as the
+"""A jump, a departure or a change of slope is a fault if it is this many times as large as the
 largest one in the typical series.
 """
 
@@ -20,9 +20,9 @@ largest one in the typical series.
 class Finding:
     """One fault of a score curve.
 
-    kind: one of `KINDS`. first, last: slices, 0 at the superior end, both included; a leap lies
-    between the two. confidence: 0.5 at the limit, rising towards 1 beyond it. reason: a sentence
-    with the numbers.
+    kind: one of `KINDS`. first, last: slices, 0 at the superior end, both included; a jump lies
+    between the two. confidence: 0.5 at the limit, rising towards 1 beyond it; no probability.
+    reason: a sentence with the numbers.
     """
 
     kind: str

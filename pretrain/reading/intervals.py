@@ -4,8 +4,8 @@ an interval about it.
 The interval is the jackknife+ of Barber, Candès, Ramdas and Tibshirani (Predictive inference with
 the jackknife+, Annals of Statistics 49, 2021, Theorem 1), a kin of Vovk's conformal prediction that
 spends no volumes on a calibration set of its own. For labelled volumes 1..k let p(i) be where the
-new curve passes the score that the others than i give, and R(i) the distance of that rule from the
-label of volume i itself. With m = ceil((k + 1) x coverage),
+new curve crosses the leave-i-out score (the one learned without volume i), and R(i) the error of
+that score on volume i, in mm. With m = ceil((k + 1) x coverage),
 
     high = the m-th smallest of p(i) + R(i),    low = the m-th largest of p(i) - R(i)
 
@@ -16,8 +16,8 @@ coverage - 1, whatever the scores are like; with a rule as stable as a mean over
 volumes drawn so, and says nothing of one kind of them: of scanners, ages or pathologies that were
 not labelled. A curve that ends before the score counts as if it passed it at that end, in p and in
 R; so what holds includes volumes that show a landmark so near an end that it is called outside. For
-a border, k are the volumes whose labels show it; those that show one side only have a part in its
-threshold too, which is taken as given.
+a border, k counts the volumes labelled on both sides. Volumes with one side also affect the
+threshold; this effect is ignored.
 """
 
 from __future__ import annotations
@@ -117,10 +117,14 @@ def highest_coverage(level: Level) -> float:
     return len(level.without) / (len(level.without) + 1)
 
 
+UNKNOWN = "errors are not known in any volume; label volumes on these scores"
+"""Why levels of a parent's regions have no interval."""
+
+
 def too_few(level: Level, coverage: float) -> str:
     """Why a level has no interval."""
     if level.volumes > 1 and not level.without:
-        return "no volume tells how far off it is; label volumes on these scores"
+        return UNKNOWN
     tell = len(level.without) or level.volumes
     volumes = f"{tell} labelled volume{'s' * (tell != 1)}"
     return (
@@ -131,15 +135,14 @@ def too_few(level: Level, coverage: float) -> str:
 
 
 def notes(regions: Regions, coverage: float) -> tuple[str, ...]:
-    """One line for each reason why levels have no interval."""
-    names: dict[str, list[str]] = {}
-    for name, level in regions.levels().items():
-        if not enough(level, coverage):
-            names.setdefault(too_few(level, coverage), []).append(name)
-    return tuple(
-        f"no interval at {100 * coverage:g} % for {', '.join(which)}: {why}"
-        for why, which in names.items()
-    )
+    """A line that names the levels without an interval, if there are any."""
+    lack = {name: level for name, level in regions.levels().items() if not enough(level, coverage)}
+    if not lack:
+        return ()
+    why = f"fewer than {needed(coverage)} labelled volumes show them; a lower coverage may have one"
+    if all(too_few(level, coverage) == UNKNOWN for level in lack.values()):
+        why = UNKNOWN
+    return (f"no interval at {100 * coverage:g} % for {', '.join(lack)}: {why}",)
 
 
 def landmark_rows(

@@ -1,4 +1,4 @@
-"""Slices that leave the line of a curve, and leaps between neighbouring slices."""
+"""Slices that leave the line of a curve, and jumps between neighbouring slices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .finding import FACTOR, Finding, exceeding
 from .reference import Reference
 
 GAP_MM = 200.0
-"""A longer leap ahead is taken for the joint of two series."""
+"""A longer jump ahead is taken for the joint of two series."""
 
 
 def departures_of(curve: LevelCurve, reference: Reference) -> tuple[list[Finding], LevelCurve]:
@@ -45,7 +45,7 @@ def departures_of(curve: LevelCurve, reference: Reference) -> tuple[list[Finding
 
 
 def leaps_of(curve: LevelCurve, reference: Reference) -> list[Finding]:
-    """Leaps between neighbouring slices, with a line on both sides."""
+    """Jumps between neighbouring slices, with a line on both sides."""
     limit = FACTOR * reference.step_mm
     cuts = cuts_of(curve, 0, len(curve.z), limit)
     found = []
@@ -69,14 +69,14 @@ def leaps_of(curve: LevelCurve, reference: Reference) -> list[Finding]:
 
 
 def _leap(curve: LevelCurve, k: int, size: float, limit: float, reference: Reference) -> Finding:
-    """The kind of a leap between the slices k - 1 and k from which the curve does not return."""
+    """The kind of a jump between the slices k - 1 and k from which the curve does not return."""
     beside, step, usual = (
         curve.index[k - 1 : k + 1],
         float(curve.z[k] - curve.z[k - 1]),
         float(np.median(np.diff(curve.z))),
     )
     ahead = (
-        f"the score leaps {abs(size):.0f} mm {'ahead' if size > 0 else 'back'} within {step:.1f} mm"
+        f"the score jumps {abs(size):.0f} mm {'ahead' if size > 0 else 'back'} within {step:.1f} mm"
     )
     if size > GAP_MM:
         return exceeding("glued", beside, size, limit, f"{ahead}, and both sides are lines")
@@ -84,7 +84,7 @@ def _leap(curve: LevelCurve, k: int, size: float, limit: float, reference: Refer
         return exceeding("gap", beside, size, limit, ahead)
     if step - usual > -size / 2:
         reason = (
-            f"z leaps {step:.1f} mm where the score goes on as for {max(step + size, 0):.1f} mm"
+            f"z jumps {step:.1f} mm where the score continues as for {max(step + size, 0):.1f} mm"
         )
         return exceeding("spacing", beside, -size, limit, reason)
     if last := _again(curve, k, -size, reference):
@@ -99,7 +99,7 @@ def _leap(curve: LevelCurve, k: int, size: float, limit: float, reference: Refer
 
 
 def _again(curve: LevelCurve, k: int, size: float, reference: Reference) -> int | None:
-    """The last of the slices from k on whose levels came before the leap back, to within half of
+    """The last of the slices from k on whose levels came before the jump back, to within half of
     what a curve wanders.
     """
     before, after = slice(0, k), slice(k, len(curve.z))

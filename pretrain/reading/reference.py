@@ -1,4 +1,4 @@
-"""What the sound curves of a model look like, learned from series that were scored together."""
+"""What the intact curves of a model look like, learned from series that were scored together."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ENOUGH = 5
 
 @dataclass(frozen=True)
 class Reference:
-    """A sound curve of a model. Values in mm are levels.
+    """An intact curve of a model. Values in mm are levels.
 
     slope: score/mm. spread: standard deviation of the logarithm of the slope from series to series.
-    wander_mm: standard deviation about the series' own line. step_mm, bump_mm: the largest leap
+    wander_mm: standard deviation about the series' own line. step_mm, bump_mm: the largest jump
     between neighbours and the largest departure from the neighbourhood, in the typical series.
     Both are far smaller than independent errors would give, since neighbours err alike. kink: the
     largest change of slope (its logarithm) in the typical series. low, high: the range of scores
@@ -39,7 +39,7 @@ class Reference:
 
 
 def reference_of(curves: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]]) -> Reference:
-    """Learn what sound curves look like from curves (scores, z_mm) most of which are sound.
+    """Learn what intact curves look like from curves (scores, z_mm) most of which are intact.
 
     Each number is the median over the series of at least 150 mm and ten slices, so it holds as long
     as fewer than half of them have a fault. With fewer than five such series only the slope is

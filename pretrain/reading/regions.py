@@ -84,8 +84,8 @@ class Regions:
     landmarks: by name. scale: the landmarks that become positions 0 and 100. classifier: classifies
     slices by their features, in place of the borders. pairs_mm: for every ordered pair of labelled
     volumes and each landmark that both show, how far from the second volume's label its curve
-    passes the score that the first has at its own label; increasing. axis: what the levels are
-    told by, scores or positions; those are in units of the score, and "score" stands for both in
+    passes the score that the first has at its own label; increasing. axis: where the levels
+    lie, on scores or on positions; those are in units of the score, and "score" stands for both in
     what follows.
     """
 
@@ -101,7 +101,7 @@ class Regions:
     def __post_init__(self) -> None:
         levels = [*self.borders, *self.landmarks.values()]
         if not levels:
-            raise ValueError("neither two parts nor a landmark")
+            raise ValueError("regions need at least two parts or one landmark")
         for name in (*self.parts, *self.landmarks):
             check_name(name)
         if len(self.borders) != max(0, len(self.parts) - 1) or len(set(self.parts)) != len(

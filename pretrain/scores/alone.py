@@ -139,7 +139,7 @@ class Scorer:
         self._network, self.notes = ready(lambda: 0)
 
     def read(self, source: str | Path | Volume) -> Reading:
-        """Read a series and score it; findings are told from its own curve.
+        """Read a series and score it; findings are read from its own curve.
 
         Args:
             source: a file, a folder that holds one series, or a volume.

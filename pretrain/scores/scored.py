@@ -79,6 +79,7 @@ class Scored:
                 *self._quality(rows),
                 *_findings(rows),
                 *_contexts(rows),
+                *_parts(rows),
                 *_warned(rows),
                 f"left out  {len(left_out):6,}",
                 *reasons(left_out, 10, with_paths=True),
@@ -114,7 +115,7 @@ class Scored:
             f"{'':10}computed by {RUNTIMES[self.runtime]}",
         ]
         if self.already:
-            lines.append(f"{'':10}{self.already:6,} of them by an earlier call")
+            lines.append(f"{'':10}{self.already:6,} series were scored by an earlier call")
         least = heapq.nsmallest(
             5, rows, key=lambda row: -2.0 if math.isnan(r[row["series"]]) else r[row["series"]]
         )
@@ -131,7 +132,7 @@ def _findings(rows: Sequence[Mapping[str, str]]) -> list[str]:
         f"{kind} {n}" for kind in KINDS if (n := sum(kind in found for found in kinds))
     )
     suspect = sum(row["paper_rule"] == "True" for row in rows)
-    few = f"{'':10}at least {ENOUGH} series are needed to tell whether a header's spacing is right"
+    few = f"{'':10}fewer than {ENOUGH} series: limits are built in, a wrong spacing may be missed"
     found = (
         f"findings  {len(kinds):6,} series{f': {counts}' if counts else ''}; r below "
         f"{PAPER_R}: {suspect}"
@@ -144,10 +145,24 @@ def _contexts(rows: Sequence[Mapping[str, str]]) -> list[str]:
     if not rows or "context" not in rows[0]:
         return []
     counts = Counter(row["context"] for row in rows)
+    said = {
+        "series": "series follow one line",
+        "pieces": "series follow a line in pieces",
+        "slices": "series follow no line: each slice has its score in mm",
+    }
     return [
-        f"positions {counts['series']:6,} series by one line, {counts['pieces']} by several or "
-        f"parts of one, {counts['slices']} slice by slice"
+        f"{'' if i else 'positions':10}{counts[name]:6,} {said[name]}"
+        for i, name in enumerate(name for name in said if counts[name])
     ]
+
+
+def _parts(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """How many series show each part of the body, where regions tell it."""
+    if not rows or "parts" not in rows[0]:
+        return []
+    counts = Counter(part for row in rows for part in row["parts"].split("; ") if part)
+    shown = ", ".join(f"{part} {n}" for part, n in counts.items()) or "none that the regions know"
+    return [f"parts     {len(rows):6,} series: {shown}"]
 
 
 def _warned(rows: Sequence[Mapping[str, str]]) -> list[str]:

@@ -195,7 +195,7 @@ def share(shard: str | None) -> Callable[[str], bool]:
     parts = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
     number, count = (int(part) for part in parts.groups()) if parts else (0, 0)
     if not 1 <= number <= count:
-        raise ValueError(f"shard is K/N with K in 1..N, as 3/16, got {shard!r}")
+        raise ValueError(f"shard is K/N with K in 1..N, such as 3/16, got {shard!r}")
     return lambda key: int(key, 16) % count == number - 1
 
 
@@ -289,7 +289,7 @@ def _score(
     done = sorted(where.keys() - {out.key for out in left_out})  # not by when a process was ready
     if not done and not (shard and len(found)):
         reason = f": {left_out[0].reason}" if left_out else ""
-        raise ValueError(f"none of the {len(left_out)} sources could be scored{reason}")
+        raise ValueError(f"no CT series could be scored{reason}")
     working.begin()
     with scratch(working.path, "tables") as made:
         names = write_tables(

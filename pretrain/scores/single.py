@@ -96,7 +96,7 @@ def read_by(
 ) -> NDArray[np.floating]:
     """What regions read of a scan, `[n]`: its scores, or the positions that they give.
 
-    As where a series is scored alone, its findings are told from its own curve.
+    As where a series is scored alone, its findings are read from its own curve.
     """
     if regions is None or regions.axis == "score":
         return scores

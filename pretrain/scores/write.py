@@ -31,7 +31,7 @@ from .slices import FEATURES, Columns, slices_writer, table_name
 SERIES_AT_ONCE = 256
 """Series whose rows are in memory when the tables are written; a row group of slices.parquet."""
 TYPICAL = 2000
-"""Series from which the look of a sound curve is learned.
+"""Series from which the look of an intact curve is learned.
 
 Keys are hashes, so the first ones are as good as any.
 """

@@ -46,7 +46,7 @@ class Calibrated:
     whose part is classified correctly. held_out: the same, over `held_out_volumes` volumes, each
     classified by thresholds from the others; none with fewer than three volumes. by_features: as
     held_out, by the classifier, where one was asked for. by_scores: of regions that read positions,
-    the same levels as told by scores.
+    the same levels read on scores.
     """
 
     path: Path
@@ -128,7 +128,7 @@ def calibrate(
         scale: two landmarks, whose mean scores become positions 0 and 100.
         features: classify slices by their features instead of thresholds on their scores; worth it
             from about ten labelled volumes on. The scores must have been made with features.
-        axis: what the levels are told by: "score", or "position" on the body axis; positions by
+        axis: what the levels are read on: "score", or "position" on the body axis; positions by
             default, if the scores have them. The table then shows what either would give.
 
     Raises:
@@ -193,7 +193,7 @@ def _labels(
 
 
 def _labelled(scores: str | Path, labels_of: LabelsOf, axis: Axis) -> tuple[list[Labelled], str]:
-    """The labelled volumes as told by scores or positions, and the digest of the weights."""
+    """The labelled volumes with their scores or positions, and the digest of the weights."""
     curves, weights_sha256 = read_curves(scores, axis)
     labelled = labels_of(curves)
     if np.ptp(np.concatenate([one.curve.scores for one in labelled])) == 0:

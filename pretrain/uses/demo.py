@@ -1,4 +1,4 @@
-"""The demo: the main job on computed CT, from scans to an exported trunk.
+"""The demo: the main job on synthetic CT, from scans to an exported trunk.
 
 Scans, store, training, scores of unseen scans, body parts, figure and export, all by public
 functions.
@@ -42,7 +42,7 @@ MILD = Augment(
     hu_scale=0.05,
     noise_hu=20.0,
 )
-"""Mild augmentation: computed bodies are alike, and a few hundred steps are too few to learn from
+"""Mild augmentation: synthetic bodies are alike, and a few hundred steps are too few to learn from
 the default recipe's views.
 """
 
@@ -71,7 +71,7 @@ def run_demo(
     steps: int = 500,
     seed: int = 0,
 ) -> Demo:
-    """Run the main job on computed CT.
+    """Run the main job on synthetic CT.
 
     Args:
         out: a folder for everything that is made; a repeated call keeps finished steps.
@@ -152,7 +152,7 @@ Body parts          {mean:.1f} % of chest, abdomen and pelvis slices classified 
 
 
 def _released(scored: Scored, labels: Path) -> str:
-    """How well the weights of the package do on the same phantoms, whom they have not seen."""
+    """How well the bundled weights do on the same phantoms, whom they have not seen."""
     tables, _ = read_slices(scored.folder)
     parts = read_labels(labels)
     right = np.concatenate(
@@ -165,7 +165,7 @@ def _released(scored: Scored, labels: Path) -> str:
     )
     r = np.array([pearson_r(s.scores, s.z_mm) for s in scored.series])
     return f"""
-The same by `released`, the weights of the package, which learned from real CT
+The same by `released`, the bundled weights, which learned from real CT
                     mean r {r.mean():.4f}, lowest {r.min():.4f}; {100 * right.mean():.1f} % of these
                     slices classified correctly, without labels"""
 

@@ -49,7 +49,7 @@ def structured_report(
         z_mm: `[n]`, where each slice lies.
         scores: `[n]`, of the slices.
         weights: those that made the scores.
-        regions_sha256: digest of what told parts and landmarks.
+        regions_sha256: digest of the regions that gave parts and landmarks.
 
     Raises:
         ValueError: the series' headers do not make a valid report.

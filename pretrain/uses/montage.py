@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 BEGUN = ".montage.json"
-"""What a call drew that has not ended; the same call goes on with the sheets that are missing."""
+"""What a call drew that has not ended; the same call continues with the missing sheets."""
 TILE_PX, TEXT_PX, GAP_PX = 192, 14, 4
 BACK = 40
 """Grey level behind the slices, which are black at their edges."""
@@ -63,7 +63,7 @@ def contact_sheets(
             KEY.png after its series.
         series: the series' key or its beginning; by default all of them.
         slices: how many slices a sheet shows at most.
-        between: the first and last slice of one series to choose from, as 40-60; by default the
+        between: the first and last slice of one series to choose from, e.g. 40-60; by default the
             whole series.
         overwrite: replace earlier sheets of the same names.
 

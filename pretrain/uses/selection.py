@@ -11,6 +11,7 @@ it, hence the margin.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -28,7 +29,7 @@ from .selected_files import Form, write_selection
 Kernel = Literal["soft", "sharp"]
 Covers = Literal["yes", "unsure", "partly", "no"]
 SAME_MM = 20.0
-"""Lengths of a range that differ by less are told by the scores' errors."""
+"""Lengths of a range that differ by less differ by the scores' errors."""
 MARGIN_MM = 10.0
 """Of what lies beyond an end of the range as much counts as if it were wanted."""
 SEVERE = {"reversed", "gap", "glued", "swapped", "repeated", "out_of_range", "spacing"}
@@ -93,7 +94,7 @@ def select(
 
     Args:
         audit: a folder that `audit` wrote with regions.
-        want: the parts that the series must show, as "abdomen and pelvis"; between the first and
+        want: the parts that the series must show, e.g. "abdomen and pelvis"; between the first and
             the last all are wanted.
         kernel: prefer series of this kind of kernel.
         partial: also choose series that show only a part of the range, where none shows all of it.
@@ -127,9 +128,16 @@ def select(
 
 def _wanted(want: str, rows: Sequence[Row]) -> tuple[str, ...]:
     """The parts of a range. Raises `ValueError` for a text that names none, or one not audited."""
-    named = parts_in(want).parts
-    if not named:
-        raise ValueError(f"want names no part, got {want!r}; allowed: {', '.join(PARTS)}")
+    named: list[str] = []
+    for words in re.split(r",|\band\b|\bto\b|\+|/", want):
+        found = parts_in(words).parts
+        if not found:
+            raise ValueError(
+                f"want names no part in {words.strip()!r}, got {want!r}; allowed: "
+                f"{', '.join(PARTS)}"
+            )
+        named += found
+    named.sort(key=PARTS.index)
     first, last = PARTS.index(named[0]), PARTS.index(named[-1])
     parts = PARTS[first : last + 1]
     known = [part for part in PARTS if rows and f"{part}_mm" in rows[0]]

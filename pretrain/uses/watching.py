@@ -50,7 +50,7 @@ def watch(
     ca: str | None = None,
     tell: Callable[[str], None],
 ) -> None:
-    """Report on each CT series of a DICOMweb server once it is complete, and go on watching.
+    """Report on each CT series of a DICOMweb server once it is complete, and continue watching.
 
     A series that grows after its report gets another one. An interrupted call resumes where it is
     repeated: each series has one report, whenever the process was killed.
@@ -62,7 +62,7 @@ def watch(
         regions: a file that `calibrate` wrote for these weights; released weights bring their own.
         stable: minutes for which a series must not have grown.
         every: seconds between two searches.
-        since: date, as 2026-01-31, of the oldest study to look at.
+        since: date, e.g. 2026-01-31, of the oldest study to look at.
         once: end when every series there is has been reported on or left out.
         ca: a file of certificates that are trusted in place of the usual ones.
         tell: is given a line for each series and each trouble, without identity.

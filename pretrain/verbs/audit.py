@@ -18,8 +18,8 @@ def audit(options: Options, words: Sequence[str]) -> None:
     from ..uses.audit.audit import audit
 
     options.description = (
-        "Say of each series in an archive which body part its header states and its pixels show, "
-        "and whether it is complete, upright and CT. Repeat the command to resume it."
+        "Report for each series the stated and visible body parts, missing slices, orientation and "
+        "modality. Repeat the command to resume it."
     )
     options.layout = {
         "Most used": ("out", "weights", "regions", "every_mm"),
@@ -68,7 +68,7 @@ def select(options: Options, words: Sequence[str]) -> None:
         "--want",
         required=True,
         metavar="PARTS",
-        help='the parts that a series must show, as "abdomen and pelvis"',
+        help='the parts that a series must show, e.g. "abdomen and pelvis"',
     )
     options.add_argument(
         "--out",

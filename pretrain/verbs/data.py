@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def demo(options: Options, words: Sequence[str]) -> None:
-    """Every step on computed CT."""
+    """Every step on synthetic CT."""
     from ..uses.demo import run_demo
 
     options.description = (
-        "Every step on computed CT: scans, store, training, scores, figure, export. It takes "
+        "Every step on synthetic CT: scans, store, training, scores, figure, export. It takes "
         "three to five minutes on two cores."
     )
     options.offer(run_demo)
@@ -26,11 +26,11 @@ def demo(options: Options, words: Sequence[str]) -> None:
 
 
 def phantom(options: Options, words: Sequence[str]) -> None:
-    """Computed CT series."""
+    """Synthetic CT series."""
     from ..phantom.files import phantoms
 
     options.description = (
-        "Write computed CT series with known body position, to try things on. Repeat the command "
+        "Write synthetic CT series with known body position, to try things on. Repeat the command "
         "to resume it."
     )
     options.offer(phantoms)

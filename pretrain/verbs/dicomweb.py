@@ -24,7 +24,7 @@ def _offer_server(options: Options) -> None:
         help="the root of the server's DICOMweb services, as https://pacs.example.org/dicom-web",
     )
     options.add_argument(
-        "--since", metavar="DATE", help="only studies of this date, as 2026-01-31, and later"
+        "--since", metavar="DATE", help="only studies of this date, e.g. 2026-01-31, and later"
     )
     options.add_argument(
         "--ca", metavar="FILE", help="certificates that are trusted in place of the usual ones"

@@ -10,7 +10,7 @@ from ubr.weights.common.commandline import show
 if TYPE_CHECKING:
     from ubr.weights.common.options import Options
 
-WEIGHTS = "a run folder, its weights.safetensors, or released: those of this package"
+WEIGHTS = "a run folder, its weights.safetensors, or released: the bundled weights"
 REGIONS = "regions.json that was made with these weights; released weights bring their own"
 
 
@@ -120,7 +120,7 @@ def calibrate(options: Options, words: Sequence[str]) -> None:
         default=None,
         metavar="LABELS",
         help="CSV file with the columns series (key in series.csv, its beginning, or the path of "
-        "the scan), index (a slice, 0 at the superior end, or several as 12-57), and part, "
+        "the scan), index (a slice, 0 at the superior end, or a range such as 12-57), and part, "
         "landmark or both; none with --from-masks",
     )
     options.add_argument("--out", required=True, metavar="FILE", help="a new file, regions.json")
@@ -159,7 +159,7 @@ def calibrate(options: Options, words: Sequence[str]) -> None:
         "--axis",
         type=Axis | None,
         default=None,
-        help="what the levels are told by: score, each slice by itself, or position, all slices of "
+        help="what the levels are read on: score, each slice by itself, or position, all slices of "
         "a series together; without it, position if the scores have positions",
     )
     show(calibrate(**options.read(words)).table())

@@ -32,7 +32,7 @@ def export(options: Options, words: Sequence[str]) -> None:
     options.add_argument(
         "weights",
         metavar="WEIGHTS",
-        help="a run folder, its weights.safetensors, or released: those of this package",
+        help="a run folder, its weights.safetensors, or released: the bundled weights",
     )
     options.add_argument(
         "--out",
@@ -72,7 +72,7 @@ def inspect(options: Options, words: Sequence[str]) -> None:
     options.add_argument(
         "path",
         metavar="PATH",
-        help="a run folder, its weights.safetensors, released (the weights of this package, with "
+        help="a run folder, its weights.safetensors, released (the bundled weights, with "
         "their card), or a store",
     )
     options.offer_json("the description")

@@ -193,10 +193,21 @@ def test_fig3c__a_line_of_panels_an_experiment_and_a_ubr_training() -> None:
     assert random.get_ydata().tolist() == pytest.approx(
         [40]
     ) and trained.get_ydata().tolist() == pytest.approx([30])
-    assert [text.get_text() for text in axes[1, 0].get_legend().get_texts()] == [
-        "random, 2 seeds",
-        "ubr, 1 seed",
+    named = {text.get_text(): text.xy[1] for text in axes[1, 0].texts}
+    assert named["random, 2 seeds"] == pytest.approx(40) and named["ubr, 1 seed"] < 37
+
+
+def test_fig3c__names_of_curves_that_end_together_stand_apart() -> None:
+    about = {**ABOUT, "steps": "400", "backbone": "b", "intensity": "i", "pretraining": ""}
+    rows = [
+        {**about, "start": start, "share": share, "step": "400", "val_recall5": "0.3"}
+        for start in ("random", "imagenet")
+        for share in ("0.05", "1.0")
     ]
+    few, all_labels = figures.fig3c(rows).axes
+    assert not few.texts  # named once a line
+    heights = [text.xy[1] for text in all_labels.texts]
+    assert len(heights) == 2 and heights[1] - heights[0] > 0.07 * all_labels.get_ylim()[1]
 
 
 def test_fig4__shows_the_slice_that_lies_off_the_line() -> None:

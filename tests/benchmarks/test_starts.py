@@ -16,6 +16,7 @@ from benchmarks.common import rows as result_rows
 from benchmarks.common.comparison import as_text, differences, experiments, null_check
 from tests.made.lesions import lesion_world, tiny_recipe
 from tests.made.networks import weights_of
+from ubr.downstream.evaluation import load_detector
 from ubr.downstream.recipes import RECIPES
 from ubr.weights import Machine
 
@@ -246,21 +247,26 @@ def test_starts__rows_are_made_once_and_imagenet_is_not_passed_off(
     said = capsys.readouterr().out
     assert "without ImageNet: no ImageNet weights here" in said and "ubr - random" in said
     rows = result_rows.read("starts")
-    assert len(rows) == 4 * 6  # patients of both validation and test
+    # Patients of both validation and test, at a quarter of the steps and at the end.
+    assert [row["step"] for row in rows] == 4 * (6 * ["1"] + 6 * ["3"])
+    assert "a quarter of the steps:" in said and "all steps:" in said
+    (run,) = Path(argv[3]).glob("small-random-*")
+    first, last = (load_detector(run, which)[0].state_dict() for which in ("early", "last"))
+    assert any(not torch.equal(first[name], last[name]) for name in first)
     names = {"random", "ubr", "ubr, position", "ubr, shuffled position"}
     assert {row["start"] for row in rows} == names
     assert {(row["share"], row["train_images"]) for row in rows} == {("0.5", "5")}
     assert {row["step"] for row in result_rows.read("starts_curve")} == {"1", "2", "3"}
     starts.main([*short, "--position"])
     assert result_rows.read("starts") == rows
-    curve = result_rows.read("starts_curve")
-    starts.main([*short, "--validate-only"])  # what was tested has its curve
-    assert result_rows.read("starts_curve") == curve
-    starts.main([*short[:-1], "1", "--validate-only"])
+    starts.main([*short, "--validate-only", "--only", "random"])
     assert result_rows.read("starts") == rows
-    assert {row["seed"] for row in result_rows.read("starts_curve")} == {"0", "1"}
+    chosen_by = result_rows.read("starts_choice")
+    assert [row["step"] for row in chosen_by] == ["1", "2", "3"]
+    assert chosen_by[0].items() >= {"start": "random", "share": "0.5", "seed": "0"}.items()
     starts.main([*short[:-1], "1", "--only", "random", "--split", "of-the-plan.csv"])
-    assert len(result_rows.read("starts")) == len(rows) + 3  # patients of the test alone
+    assert len(result_rows.read("starts")) == len(rows) + 2 * 3  # patients of the test alone
+    assert result_rows.read("starts_choice") == chosen_by
     capsys.readouterr()
     starts.main([*short, "--only", "random"])
     assert capsys.readouterr().out.count("skipped") == 1

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -421,7 +422,8 @@ def test_calibrate__labels_give_parts_positions_and_landmarks(
 
     read = ["score", weights, str(world / "scans"), "--workers", "0", "--regions", regions]
     assert main([*read, "--out", str(tmp_path / "with"), "--coverage", "0.75"]) == 0
-    assert "no interval" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no interval" not in said
     table = pq.read_table(tmp_path / "with" / "slices.parquet")
     columns = ["series", "index", "z_mm", "score", "position_mm", "interpolated"]
     columns += ["part", "position"]
@@ -431,6 +433,8 @@ def test_calibrate__labels_give_parts_positions_and_landmarks(
     assert header[-2:] == ["parts", "body_part_examined"] and all(
         row[-1] in {"CHEST", "ABDOMEN", "CHESTABDOMEN"} for row in series
     )
+    shown = Counter(part for row in series for part in row[-2].split("; "))
+    assert f"parts          2 series: {', '.join(f'{p} {n}' for p, n in shown.items())}" in said
     marks = list(csv.DictReader((tmp_path / "with" / "landmarks.csv").open()))
     assert len(marks) == 2 * 3 and {row["landmark"] for row in marks} == {
         "apex",
@@ -442,7 +446,7 @@ def test_calibrate__labels_give_parts_positions_and_landmarks(
 
     assert main([*read, "--out", str(tmp_path / "few")]) == 0
     assert (
-        "no interval at 90 % for apex, chest/abdomen, crest: 3 labelled volumes allow at most 75 %"
+        "no interval at 90 % for apex, chest/abdomen, crest: fewer than 9 labelled volumes show"
         in _sorted_names(capsys)
     )
 

@@ -186,7 +186,7 @@ def test_cli__start_released_needs_neither_backbone_nor_contract(
     assert main([*words, *few]) == 0
     said = capsys.readouterr().out
     assert "timm/test_convnext from released start, 32 px" in said
-    assert "with the head of released-1" in said and "went on from released-1" in said
+    assert "with the head of released-1" in said and "continued from released-1" in said
     made = load(tmp_path / "run").made()
     assert made.parent is not None and made.parent.name == "released-1" and made.name is None
     assert main([*words[:3], str(tmp_path / "new"), *words[4:], *few, "--new-head"]) == 0

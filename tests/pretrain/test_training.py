@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -428,10 +429,9 @@ def test_plan__says_which_series_are_damaged(tmp_path: Path) -> None:
     row = store.path / "series" / f"{store.rows()[0].key}.json"
     row.write_bytes(row.read_bytes()[:-9])
     store.rebuild()
-    assert any(
-        said.startswith("1 series cannot be used: its row in the store is damaged")
-        for said in plan(store, toy_recipe()).notes
-    )
+    few, damaged = plan(store, toy_recipe()).notes
+    assert re.match(r"\d series are few to begin from a random start: 100 or more are", few)
+    assert damaged.startswith("1 series cannot be used: its row in the store is damaged")
 
 
 def test_head__is_the_papers() -> None:
@@ -552,7 +552,7 @@ def test_last_quality__is_that_of_a_validation(
     assert _last_quality(tmp_path) == {"r": 0.9, "ordered": 0.8, "error_mm": 7.5}
     text = json.dumps({k: v for k, v in {**line, **change}.items() if v is not None})
     (tmp_path / "metrics.jsonl").write_text(text + "\n")
-    with pytest.raises(ValueError, match="is no validation; the run is damaged"):
+    with pytest.raises(ValueError, match="record is invalid; the run is damaged"):
         _last_quality(tmp_path)
 
 

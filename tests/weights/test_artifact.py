@@ -307,6 +307,9 @@ def test_load__a_checkpoint_is_called_one_and_the_weights_are_named(
         load(tmp_path / name)
     with pytest.raises(ValueError, match=r"holds no weights.safetensors; give a weights file"):
         load(tmp_path)
+    (tmp_path / "w.onnx").write_bytes(b"\x08\x08")
+    with pytest.raises(ValueError, match=r"w.onnx: an ONNX export, .*; give the weights that it"):
+        load(tmp_path / "w.onnx")
 
 
 def test_load__compares_the_checksum_that_is_published_beside_the_file(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import difflib
 import errno
 import json
 import math
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -82,11 +83,15 @@ def _run(name: str, verb: Verb, words: Sequence[str], debug: bool) -> int:
     try:
         with _notes_shown(name):
             verb.run(options, words)
+        sys.stdout.flush()
     except KeyboardInterrupt as error:
         how = "resume it" if verb.resumes else "start over"
         how = str(error) or f"repeat the command to {how}"
         print(f"\n{name}: interrupted; {how}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # as `| head` does, which wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:  # every refusal of this project is a ValueError
         if debug:
             raise

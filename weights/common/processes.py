@@ -58,13 +58,14 @@ def check_guard(method: str) -> None:
 
 
 def _start_loading(_: int) -> None:
-    """Give the worker a low priority.
+    """Give the worker a lower priority.
 
     On a CPU it competes with training for the same cores, and prefetched batches are not urgent.
+    Not the lowest: on a shared machine, where others also compete, it would hardly run at all.
     """
     end_with_parent()
     if hasattr(os, "nice"):
-        os.nice(19)
+        os.nice(5)
 
 
 def end_with_parent() -> None:

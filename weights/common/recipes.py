@@ -73,7 +73,7 @@ def check_positive(name: str, value: float | None) -> None:
 
 
 def stepwise_rate(step: int, steps: int, drops: Sequence[float]) -> float:
-    """A rate that falls by 10 after each of these shares of the steps."""
+    """A rate that is divided by 10 after each of these fractions of the run."""
     return float(0.1 ** sum(step >= round(drop * steps) for drop in drops))
 
 

@@ -180,7 +180,7 @@ def train_from_last(trainer: L.Trainer, module: L.LightningModule, last: Path) -
     """Train from the last checkpoint, if there is one, to the end.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C or SIGTERM; its text says how to go on.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; its text says how to continue.
         Diverged: the trained weights are not finite. Such a run must not look finished, as its
             file could not be loaded.
         ValueError: the checkpoint cannot be read.
@@ -221,7 +221,7 @@ def validate_now(trainer: L.Trainer, module: L.LightningModule, last: Path) -> N
 
 @contextmanager
 def _interrupted(trainer: L.Trainer, last: Path) -> Iterator[None]:
-    """Raise `KeyboardInterrupt` with how to go on, where Lightning would end the process."""
+    """Raise `KeyboardInterrupt` with how to continue, where Lightning would end the process."""
     try:
         yield
     except Stopped:
@@ -238,7 +238,7 @@ def _interrupted(trainer: L.Trainer, last: Path) -> Iterator[None]:
 
 
 def how_to_resume(last: Path) -> str:
-    """How an interrupted training goes on."""
+    """How an interrupted training continues."""
     if last.exists():
         return "repeat the command to resume from the last checkpoint"
     return "nothing was trained yet; repeat the command to start over"

@@ -116,7 +116,7 @@ class Training(ABC, Generic[M]):
             ValueError: the folder holds another run, another process trains into it, or an option
                 does not fit the machine.
             Diverged: the loss or the weights are not finite.
-            KeyboardInterrupt: its text says how to go on.
+            KeyboardInterrupt: its text says how to continue.
         """
         try:
             return self._run()

@@ -85,10 +85,9 @@ class Working:
         """
         if self.finished:
             there = listed() - {""}
-            if others := len(there ^ set(keys)):
+            if there != set(keys):
                 raise ValueError(
-                    f"{self.folder} is finished, and {others} series differ in these sources; "
-                    "give a new `out`"
+                    f"{self.folder} already holds the results of other series; give a new `out`"
                 )
             return there
         if self.keys.isdisjoint(keys) and self.keys:

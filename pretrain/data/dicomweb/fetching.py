@@ -58,7 +58,7 @@ def fetch(
         url: the root of the server's DICOMweb services.
         out: a folder, which is made; it will hold what the files hold, the patient too.
         studies: UIDs of the studies to fetch, all by default.
-        since: date, as 2026-01-31, of the oldest study to fetch.
+        since: date, e.g. 2026-01-31, of the oldest study to fetch.
         ca: a file of certificates that are trusted in place of the usual ones.
         progress: show a progress bar.
 

@@ -93,7 +93,7 @@ class Server:
 
         Args:
             studies: UIDs of studies; none for all.
-            since: date, as 2026-01-31, of the oldest study.
+            since: date, e.g. 2026-01-31, of the oldest study.
 
         Raises:
             ValueError: `since` is no date.

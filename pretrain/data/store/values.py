@@ -36,10 +36,10 @@ def read_values(path: Path, before: Collection[str]) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ValueError("it is not JSON") from None
     if not isinstance(values, dict):
-        raise ValueError("it is no table of names and values")
+        raise ValueError("it is not a table of names and values")
     checksum = values.pop(_CRC32, None)
     if checksum is None and not values.keys() <= set(before):
-        raise ValueError("it holds what no version wrote")
+        raise ValueError("it contains values that no version of ubr-pretrain writes")
     if checksum is not None and checksum != _crc32(values):
         raise ValueError("its checksum is wrong")
     return values

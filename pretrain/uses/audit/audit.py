@@ -78,7 +78,7 @@ def audit(
     device: str = "auto",
     progress: bool = True,
 ) -> Audited:
-    """Say of each series in an archive what it states and shows, and whether it is sound.
+    """Say of each series in an archive what it states and shows, and whether it is intact.
 
     An interrupted call resumes where it is repeated. Files that have not changed are not read
     again.
@@ -137,13 +137,17 @@ def _opened(
     make_folder(private, 0o700)
     names = sorted(str(Path(source).absolute()) for source in sources)
     kept = private / f"search-{hash_text(repr(names))}.sqlite"
+    empty = False
     try:
         with found_scans(
             sources, workers=staff, with_paths=with_paths, progress=progress, keep=kept
         ) as found:
+            empty = not len(found)
             yield found
         remove(kept)
     finally:
+        if empty:
+            remove(kept)
         with suppress(OSError):  # it holds what was read
             private.rmdir()
 

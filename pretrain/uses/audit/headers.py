@@ -1,7 +1,7 @@
 """What the headers of a series say of it, in this project's own words.
 
-Free text of a header may hold a name, so none of it goes on: parts and kernels are classes, series
-and studies are hashes of their UIDs.
+Free text of a header may hold a name, so none of it is passed on: parts and kernels are classes,
+series and studies are hashes of their UIDs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rows of an audit: what is stated, what is seen, and how sound a series is."""
+"""The rows of an audit: what is stated, what is seen, and whether a series is intact."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _compared(
         return (), Agreement("unknown" if stated.kind else "not stated", None, why)
     assert regions is not None
     levels, z = on_axis(regions.axis, one.scores, one.position_mm), one.z_mm
-    if direction == "reversed":  # what lies where is told by the pixels
+    if direction == "reversed":  # the pixels decide what lies where
         levels, z = levels[::-1], z[-1] - z[::-1]
     per_mm = slope if regions.axis == "score" else 1 / MM_PER_UNIT
     seen = parts_seen(levels, z, regions, per_mm)
@@ -183,7 +183,7 @@ def _part_columns(seen: Sequence[PartSeen], regions: Regions | None) -> Row:
 def direction_of(one: SeriesScores, slope: float) -> str:
     """Whether a series runs from head to feet, as its header says, or is "reversed".
 
-    It is told by slices near each other: a series whose halves are swapped is not reversed.
+    It is read from slices near each other: a series whose halves are swapped is not reversed.
     """
     scores, z = np.asarray(one.scores, np.float64), one.z_mm
     if len(scores) < 3 or not slope > 0:

@@ -1,8 +1,8 @@
 """The body parts that a series shows, by its scores, and whether they are what its header states.
 
-A part that is stated counts as seen where the scan shows at least half of its usual length, or is
-filled by it by half. Technicians scan some way beyond what was asked for, so of a part that is not
-stated as much may be shown, and 50 mm of a short one.
+A stated part counts as seen if the scan covers at least half of its usual length, or if it makes up
+at least half of the scan. Technicians scan some way beyond what was asked for, so an unstated part
+may be shown up to the same amount, and a short one up to 50 mm.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OUTER_MM = 100.0
 MARGIN_MM = 50.0
 """As much of a part that is not stated may be shown, where half of it is shorter."""
 ERROR_MM = 20.0
-"""Standard error of a border where the labelled volumes do not tell it."""
+"""Standard error of a border where the labelled volumes do not give one."""
 LEAST_ERROR_MM = 10.0
 """No border is known better in a new patient, however well two or three volumes happen to agree."""
 SURE = 0.8

@@ -1,8 +1,8 @@
 """The body parts that a header states, in DICOM's terms or in free text.
 
 Terms of BodyPartExamined (PS3.16, Annex L) and descriptions in English, German, French, Spanish,
-Italian, Portuguese and Dutch become parts from head to thigh. What is returned is made of this
-module's own words: nothing of the text itself, which may hold a name, goes on.
+Italian, Portuguese and Dutch become parts from head to thigh. Only this module's fixed terms are
+returned; header text, which may contain names, is discarded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Literal
 
 PARTS = ("head", "neck", "chest", "abdomen", "pelvis", "thigh")
-"""The parts that are told apart, from superior to inferior."""
+"""The parts that are distinguished, from superior to inferior."""
 
 Kind = Literal["part", "organ", "elsewhere", ""]
 

@@ -16,7 +16,11 @@ AGREEMENTS = {
     "not stated": "is not stated",
     "unknown": "cannot be judged",
 }
-COMPLETE = {"complete": "complete", "missing": "lack slices", "unknown": "not known"}
+COMPLETE = {
+    "complete": "are complete",
+    "missing": "lack slices",
+    "unknown": "do not tell whether slices are missing",
+}
 
 
 @dataclass
@@ -42,6 +46,8 @@ class Summary:
             self.counts[name, str(row[name])] += 1
         for name in ("uneven", "tilt_deg", "twice", "copy_of", "findings"):
             self.counts[name, ""] += bool(row[name])
+        for part in str(row["seen"] or "").split("; "):
+            self.counts["seen", part] += bool(part)
         self.slices_missing += int(str(row["missing"] or 0))
         if row["agreement"] in ("no", "partly"):
             self.pairs[str(row["stated"]), str(row["seen"])] += 1
@@ -91,7 +97,10 @@ class Summary:
         ]
 
     def _parts(self) -> list[str]:
-        lines = ["", "The body part in the header"]
+        lines = ["", "Parts that are seen (a series may show several)"]
+        parts = [(part, n) for (of, part), n in self.counts.items() if of == "seen" and part]
+        lines += [self._line(n, part) for part, n in sorted(parts, key=lambda one: -one[1])]
+        lines += ["", "The body part in the header"]
         lines += self._lines("agreement", AGREEMENTS)
         organs = self.counts["stated_kind", "organ"]
         if organs:
@@ -105,7 +114,7 @@ class Summary:
         return lines
 
     def _soundness(self) -> list[str]:
-        lines = ["", "Slices"]
+        lines = ["", "Slices (a series may have several faults)"]
         lines += self._lines("complete", COMPLETE)
         if self.slices_missing:
             lines.append(f"  {self.slices_missing:7,}  slices are missing in all")

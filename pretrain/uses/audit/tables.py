@@ -50,7 +50,9 @@ def read_rows(folder: str | Path) -> Iterator[Row]:
         for table in read_groups(path):
             yield from table.to_pylist()
     except FileNotFoundError:
-        raise ValueError(f"{folder} is not a folder that audit wrote; give one") from None
+        raise ValueError(
+            f"{folder} is not a folder that audit wrote; give one that it wrote"
+        ) from None
     except DamagedTable as error:
         raise ValueError(f"{path} is damaged ({error}); repeat the audit") from None
 

@@ -52,7 +52,7 @@ function detail(one) {
     list.push(make("li", { class: "soft" }, one.suspect || one.r === null
       ? "No finding says which slices are wrong." : "No fault was found in the curve."));
   }
-  const lines = { series: "", pieces: "Positions are of a line for each sound stretch.",
+  const lines = { series: "", pieces: "Positions are of a line for each intact stretch.",
     slices: "Positions are of each slice by itself: no line fits the series." }[one.context];
   if (lines) list.push(make("li", { class: "soft" }, lines));
   if (one.warnings) list.push(make("li", { class: "soft" }, "Volume: " + one.warnings));

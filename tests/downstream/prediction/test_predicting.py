@@ -298,7 +298,7 @@ def test_predict__a_folder_of_other_settings_or_series_is_refused(
     predict(run, [one], tmp_path / "found", **QUIET)
     with pytest.raises(ValueError, match=r"was begun with min_score 0\.3, not 0\.4"):
         predict(run, [one], tmp_path / "found", min_score=0.4, **QUIET)
-    with pytest.raises(ValueError, match="is finished, and 2 series differ"):
+    with pytest.raises(ValueError, match="already holds the results of other series"):
         predict(run, [other], tmp_path / "found", **QUIET)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()

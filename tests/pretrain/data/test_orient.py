@@ -121,9 +121,7 @@ def test_tilted_slices_are_moved_back_and_nothing_is_lost(tmp_path: Path, degree
 
 def test_slices_beside_each_other_are_no_stack(tmp_path: Path) -> None:
     write(tmp_path, Made([(40.0 * k, 0.0, 100.0 - 5 * k) for k in range(6)]).datasets())
-    with pytest.raises(
-        UnusableError, match="up to 200 mm aside of each other over a height of 25 mm"
-    ):
+    with pytest.raises(UnusableError, match="offset by up to 200 mm over a height of 25 mm"):
         only(tmp_path)
 
 

@@ -58,7 +58,7 @@ def test_parents__are_taken_if_given_without_intervals_and_with_a_note() -> None
     ]
     assert not any(level.residuals_mm for level in found.levels().values()) and not found.pairs_mm
     (line,) = notes(found, 0.5)
-    assert line.endswith("no volume tells how far off it is; label volumes on these scores")
+    assert line.endswith("errors are not known in any volume; label volumes on these scores")
     assert chosen_regions(None, child()) is None
 
 

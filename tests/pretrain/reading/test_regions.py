@@ -82,7 +82,7 @@ def test_regions__of_positions_say_so_and_of_scores_are_as_ever(tmp_path: Path) 
         ),
         (
             {"parts": [], "borders": [], "landmarks": {}, "scale": None},
-            "damaged regions file .*neither",
+            "damaged regions file .*at least two parts",
         ),
     ],
 )

@@ -37,7 +37,7 @@ def test_stopped__goes_on_and_ends_with_the_same_bytes(
         patch.setattr(adding, "slices_of", stopping(adding.slices_of, SERIES - 5))
         patch.setattr(working.Working, "add", stopping(working.Working.add, SERIES - 5))
         scored = run(world, tmp_path / "s")
-    assert scored.already == 5 and "5 of them by an earlier call" in scored.table()
+    assert scored.already == 5 and "5 series were scored by an earlier call" in scored.table()
     assert contents(tmp_path / "s") == contents(world / "whole")
 
 
@@ -93,7 +93,7 @@ def test_stopped__a_damaged_part_is_said_and_can_be_scored_again(
 def test_finished__is_left_alone(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {p: p.stat().st_mtime_ns for p in (world / "whole").iterdir()}
     monkeypatch.setattr(working.Working, "add", stopping(working.Working.add, 0))
-    assert f"{SERIES} of them by an earlier call" in run(world, world / "whole").table()
+    assert f"{SERIES} series were scored by an earlier call" in run(world, world / "whole").table()
     assert {p: p.stat().st_mtime_ns for p in (world / "whole").iterdir()} == before
 
 

@@ -175,7 +175,7 @@ def test_begun__with_other_options_or_something_else_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="was begun with copies true, not false"):
         run(world / "series", world / "whole", copies=False)
-    with pytest.raises(ValueError, match="is finished, and 2 series differ"):
+    with pytest.raises(ValueError, match="already holds the results of other series"):
         run(world / "series" / "a", world / "whole")
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="is not empty, or a file; give a new `out`"):

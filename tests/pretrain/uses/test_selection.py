@@ -154,8 +154,15 @@ def test_select__series_without_a_study_stand_alone(tmp_path: Path) -> None:
     assert [(one.study, one.series) for one in found.chosen] == [("", "a"), ("", "b"), ("s", "c")]
     with pytest.raises(ValueError, match=r"want head, which .* they know chest, .*, thigh"):
         select(folder, want="head to pelvis")
-    with pytest.raises(ValueError, match="want names no part, got 'knee'; allowed: head, neck"):
-        select(folder, want="knee")
+    for words, wrong in (
+        ("knee", "knee"),
+        ("chest and pelvsi", "pelvsi"),
+        ("knee to pelvis", "knee"),
+    ):
+        with pytest.raises(
+            ValueError, match=f"no part in '{wrong}', got '{words}'; allowed: head, n"
+        ):
+            select(folder, want=words)
     with pytest.raises(ValueError, match="keeps no paths, which links need; audit again"):
         select(folder, want="chest", out=tmp_path / "out", form="links")
 

@@ -7,6 +7,8 @@ a version that words them otherwise fails here.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -451,3 +453,15 @@ def test_words_of_a_file__of_any_length_leave_the_end_of_a_line(
     main("p", "", {"v": Verb(run, "")}, ["v"])
     told = capsys.readouterr().err
     assert len(told) < 2100 and told.startswith("p v: xxx") and told.endswith("; give another\n")
+
+
+def test_main__a_reader_that_has_read_enough_is_no_fault() -> None:
+    """As `ubr-pretrain fit --help | head` does."""
+    code = "import sys; from ubr.pretrain.cli import main; sys.exit(main(['fit', '--help']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None and run.stderr is not None
+        run.stdout.close()
+        assert run.stderr.read() == ""
+    assert run.returncode == 0

@@ -50,7 +50,7 @@ def test_loader__gives_way_and_ends_with_a_killed_trainer(tmp_path: Path) -> Non
     trainer = started(tmp_path, "if __name__ == '__main__':")
     assert trainer.stdout is not None
     pid, nice, forked = trainer.stdout.readline().split()
-    assert (int(nice), forked) == (19, "False") and alive(int(pid))
+    assert (int(nice), forked) == (os.nice(0) + 5, "False") and alive(int(pid))
     trainer.send_signal(signal.SIGKILL)
     trainer.wait()
     end = time.monotonic() + 20

@@ -101,10 +101,21 @@ def test_audit__summary_counts_the_rows(audited: Audited) -> None:
     assert text.startswith("5 series of CT of 1 study\n        1  other series are not CT")
     assert "2   40 %  are copies of another series" in text
     assert "2  slices are missing in all" in text and "Look first at" in text
+    seen = [part for row in read_rows(audited.folder) for part in str(row["seen"]).split("; ")]
+    assert seen.count("abdomen")
+    assert f"{seen.count('abdomen'):9}  {20 * seen.count('abdomen'):3} %  abdomen" in text
     values = audited.summary.values()
     assert values["series"] == 5 and values["slices_missing"] == 2
     assert values["direction"] == {"head to feet": 4, "reversed": 1}
     assert values["other_files"] == {"not DICOM, NIfTI, NRRD, MetaImage or PNG": 1}
+
+
+def test_audit__without_ct_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("no scan")
+    with pytest.raises(ValueError, match="no CT series could be scored: not DICOM, NIfTI"):
+        audit_of(tmp_path / "texts", tmp_path / "out")
+    assert not [*tmp_path.glob("out/private/*")] and not (tmp_path / "out" / "private").exists()
 
 
 def test_audit__page_holds_every_series_with_its_picture(audited: Audited) -> None:

@@ -511,7 +511,7 @@ def test_page__shows_positions_where_the_scores_have_them(tmp_path: Path, store:
     dom = in_browser(page, hover)
     assert dom.count("slice 0, 0 mm, score 0.00, position 0 mm") == 2
     assert dom.count("slice 0, 0 mm, score 10.00, position 0 mm") == 1
-    assert dom.count("a line for each sound stretch") == dom.count("no line fits the series") == 1
+    assert dom.count("a line for each intact stretch") == dom.count("no line fits the series") == 1
 
 
 def test_report__makes_folders_and_replaces_only_when_told(tmp_path: Path) -> None:

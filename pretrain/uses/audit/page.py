@@ -23,7 +23,7 @@ from .rows import Band, Row
 from .summary import Summary
 
 MOST = 2000
-"""Series on a page: about 10 MB. Of more, those that most need to be looked at."""
+"""Series on a page: about 3 MB. Of more, those that most need to be looked at."""
 COLUMNS = (
     *("series", "study", "ct", "stated", "stated_kind", "seen", "agreement", "confidence"),
     *("agreement_reason", "complete", "missing", "missing_at", "complete_reason", "direction"),

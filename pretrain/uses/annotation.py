@@ -27,7 +27,7 @@ import numpy as np
 
 from ubr.weights.common import doors
 from ubr.weights.common.claims import claiming
-from ubr.weights.common.disk import make_folder, scratch, whole, write_text
+from ubr.weights.common.disk import scratch, whole, write_text
 from ubr.weights.common.optional import optional
 from ubr.weights.common.progress import progress_bar
 from ubr.weights.common.working import Working
@@ -191,17 +191,17 @@ def _write(told: Reported, key: str, name: str, working: Working) -> dict[str, A
     if copies:
         _check_term(told.body_part, stated, told.parts)
     copied = list(dict.fromkeys(image.path for image in told.images)) if copies else []
-    folder = working.folder / name
     with scratch(working.folder, key) as made:
+        folder = made / key
+        folder.mkdir()
         with silence():
-            told.document.save_as(made / "sr.dcm", enforce_file_format=True)
-            write_copies(copied, told.body_part, told.document.SOPInstanceUID, made / "copies")
+            told.document.save_as(folder / "sr.dcm", enforce_file_format=True)
+            write_copies(copied, told.body_part, told.document.SOPInstanceUID, folder / "copies")
         working.begin()
-        make_folder(folder)
-        if copied:
-            shutil.rmtree(folder / "copies", ignore_errors=True)
-        for one in sorted(made.iterdir()):
-            with whole(folder / one.name) as part:
+        for one in [folder] if name else sorted(folder.iterdir()):
+            target = working.folder / one.name
+            shutil.rmtree(target, ignore_errors=True)
+            with whole(target) as part:
                 one.replace(part)
     parts = {"parts": told.parts, "landmarks": told.landmarks, "body_part": told.body_part}
     row = {"series": key, "folder": name, **parts, "stated": stated, "copies": len(copied)}

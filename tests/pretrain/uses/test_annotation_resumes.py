@@ -79,8 +79,8 @@ def test_finished__is_told_again_and_left_alone(
     assert {path: path.stat().st_mtime_ns for path in (world / "whole").rglob("*")} == before
 
 
-@pytest.mark.parametrize("wholes", range(4))
-def test_stopped__at_each_file_ends_with_the_same_reports(
+@pytest.mark.parametrize("wholes", range(2))
+def test_stopped__at_each_report_ends_with_the_same_reports(
     wholes: int, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Stop):
@@ -88,7 +88,7 @@ def test_stopped__at_each_file_ends_with_the_same_reports(
         run(world / "series", tmp_path / "out")
     assert not (tmp_path / "out" / "annotated.json").exists()
     noted = {p.stem: (p.stat().st_mtime_ns) for p in (tmp_path / "out/working").glob("*.npz")}
-    assert len(noted) == wholes // 2
+    assert len(noted) == wholes
     with monkeypatch.context() as patch:
         # neither a report nor its note is made twice
         patch.setattr(Working, "add", stopping(Working.add, 2 - len(noted)))
@@ -127,28 +127,39 @@ def test_one_series__stopped_before_its_note_ends_with_the_same_report(
 
 KILLED = """
 import os, signal, sys
-from pathlib import Path
+from contextlib import contextmanager
 from tests.made.scores import regions, scored_by_darkness, weights
-from ubr.pretrain.uses.annotation import annotate
+from ubr.pretrain.uses import annotation
 from ubr.weights.common.working import Working
 
-add, kept = Working.add, []
+add, whole, kept = Working.add, annotation.whole, []
 
-def killing(self, key, **arrays):
+def killing_add(self, key, **arrays):
     if kept:
         os.kill(os.getpid(), signal.SIGKILL)
     kept.append(key)
     add(self, key, **arrays)
 
-Working.add = killing
+@contextmanager
+def killing_whole(path):
+    with whole(path) as part:
+        yield part
+        if kept:
+            os.kill(os.getpid(), signal.SIGKILL)  # it has been made, and is not in its place
+
+Working.add = killing_add
+if sys.argv[3] == "whole":
+    annotation.whole = killing_whole
 with scored_by_darkness():
     given = weights()
-    annotate(sys.argv[1], given, regions(given), sys.argv[2], copies=True, progress=False)
+    source, out = sys.argv[1:3]
+    annotation.annotate(source, given, regions(given), out, copies=True, progress=False)
 """
 
 
-def test_killed__goes_on_where_it_stopped(world: Path, tmp_path: Path) -> None:
-    words = [sys.executable, "-c", KILLED, str(world / "series"), str(tmp_path / "out")]
+@pytest.mark.parametrize("moment", ["add", "whole"])
+def test_killed__goes_on_where_it_stopped(moment: str, world: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-c", KILLED, str(world / "series"), str(tmp_path / "out"), moment]
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     assert subprocess.run(words, env=paths, cwd=ROOT).returncode == -signal.SIGKILL
     (noted,) = (tmp_path / "out" / "working").glob("*.npz")

@@ -118,7 +118,7 @@ def fig3c(rows: Rows) -> Figure:
         for pretraining, of_line in by_pretraining(of_experiment).items()
     ]
     shares = sorted({float(row["share"]) for row in rows})
-    figure, axes = _axes(len(lines), len(shares), 3, 2.8, sharex="row", sharey="row")
+    figure, axes = _axes(len(lines), len(shares), 3.6, 2.8, sharex="row", sharey="row")
     for line, (experiment, pretraining, of_line) in zip(axes, lines, strict=True):
         last: dict[str, Axes] = {}
         ends: dict[Axes, dict[str, tuple[str, float]]] = {}
@@ -127,6 +127,7 @@ def fig3c(rows: Rows) -> Figure:
             panel.set_visible(any(row["pretraining"] == pretraining for row in of_panel))
             ends[panel] = _draw_starts(panel, of_panel)
             panel.set(title=f"{100 * share:g} % of the labels", xlabel="steps")
+            panel.locator_params(axis="x", nbins=4)
             if panel.get_visible():
                 last |= dict.fromkeys(ends[panel], panel)
         of = f"UBR of {pretraining.split(', ')[0]}\n" if pretraining else ""

@@ -91,7 +91,7 @@ if __name__ == "__main__":
         packages=["ubr_score", *(f"ubr_score.{name}" for name in MODULES)],
         install_requires=[
             "docstring_parser>=0.15",  # lets the next one show what options mean
-            "jsonargparse>=4.35",
+            "jsonargparse>=4.50",
             "nibabel>=5.2",
             "numpy>=1.26",
             "onnxruntime>=1.20",

@@ -16,6 +16,7 @@ from ubr.pretrain import cli as pretrain
 from ubr.weights.common.claims import claim, claim_folder
 
 FILLED = {
+    "annotate",
     "audit",
     "demo",
     "fetch",

@@ -161,7 +161,7 @@ def test_refused__other_weights_options_or_series(
     write_nifti(tmp_path / "scans" / "a.nii", 1)
     with pytest.raises(
         ValueError,
-        match="13 series differ" if finished else "was begun with other series",
+        match="already holds the results of other series" if finished else "was begun with other series",
     ):
         score(
             world / "w.safetensors", [tmp_path / "scans"], tmp_path / "s", workers=0, progress=False
@@ -222,7 +222,7 @@ def test_shards__what_is_left_out_is_listed_by_one_of_them(
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "3", "3/0", "-1/4", "a/b", "1/4/2", ""])
 def test_shards__other_texts_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"shard is K/N with K in 1\.\.N, as 3/16, got"):
+    with pytest.raises(ValueError, match=r"shard is K/N with K in 1\.\.N, such as 3/16, got"):
         share(text)
 
 

@@ -309,7 +309,7 @@ def test_calibrate__from_masks_is_as_from_the_truth(world: Path, tmp_path: Path)
             ["labels.csv", "--mask-names", "names.csv"],
             "--mask-names names masks; give --from-masks",
         ),
-        (["--from-masks", "nowhere"], "nowhere is no folder"),
+        (["--from-masks", "nowhere"], "nowhere does not exist: give a file or folder"),
         (["--from-masks", "."], "holds no NIfTI masks"),
     ],
 )
@@ -322,6 +322,9 @@ def test_calibrate__what_is_given_must_fit(
     why: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "masks").mkdir()
+    for name in ("labels.csv", "names.csv"):
+        (tmp_path / name).touch()
     assert main(["calibrate", str(world / "scores"), *given, "--out", "r.json"]) == 2
     assert why in capsys.readouterr().err and not Path("r.json").exists()
 

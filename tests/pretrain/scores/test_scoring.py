@@ -161,7 +161,9 @@ def test_refused__other_weights_options_or_series(
     write_nifti(tmp_path / "scans" / "a.nii", 1)
     with pytest.raises(
         ValueError,
-        match="already holds the results of other series" if finished else "was begun with other series",
+        match="already holds the results of other series"
+        if finished
+        else "was begun with other series",
     ):
         score(
             world / "w.safetensors", [tmp_path / "scans"], tmp_path / "s", workers=0, progress=False

@@ -1,6 +1,6 @@
 """How boxes in slices are best linked into findings, judged on lesions planted in whole scans.
 
-    ubr-detect plant /data/ct/torso --whole --split benchmarks/starts_split.csv --studies 4 \\
+    ubr-detect plant /data/ct/torso --whole --split benchmarks/starts_split.csv \\
         --out /scratch/whole
     python -m benchmarks.linking /scratch/starts/RUN... --data /scratch/whole
 
@@ -14,7 +14,8 @@ chosen one, with intervals by patients.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from ubr.downstream.prediction.linking import GAP_MM, MIN_SCORE, OVERLAP
 from ubr.downstream.prediction.looking import Looker
 from ubr.weights.common import runs
 from ubr.weights.common.devices import to_device
+from ubr.weights.common.stored import values_sha256
 
 FPS = (1.0, 4.0)
 """False positives per scan."""
@@ -49,17 +51,24 @@ Rule = tuple[float, float, float]
 def main(argv: Sequence[str] | None = None) -> None:
     """Look, link, choose, append."""
     options = parse(argv)
-    on_val = {run: rows_of(run, options.data, "val") for run in options.runs}
+    on_val = {run: by_rule(run, options.data, "val") for run in options.runs}
     chosen = max(
         RULES,
         key=lambda rule: sum(rows[rule][f"at_{fp:g}"] for rows in on_val.values() for fp in FPS),
     )
-    print(f"chosen: least {chosen[0]}, overlap {chosen[1]}, gap {chosen[2]} mm")
-    for run in options.runs:
-        save(run, options.data, "val", on_val[run], chosen)
-        on_test = rows_of(run, options.data, "test")
-        shown = dict.fromkeys((NONE, OURS, chosen))
-        save(run, options.data, "test", {rule: on_test[rule] for rule in shown}, chosen)
+    for run, of_val in on_val.items():
+        of_test = by_rule(run, options.data, "test")
+        columns = columns_of(run, options.data)
+        for split, rows in (
+            ("val", of_val),
+            ("test", {rule: of_test[rule] for rule in (NONE, OURS, chosen)}),
+        ):
+            for rule, values in rows.items():
+                least, overlap, gap_mm = rule
+                about = {"split": split, "least": least, "overlap": overlap, "gap_mm": gap_mm}
+                mark = "yes" if rule == chosen else ""
+                append("linking", [{**columns, **about, "chosen": mark, **values}])
+                print(split, *rule, *(values[f"at_{fp:g}"] for fp in FPS))
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -70,7 +79,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def rows_of(run: Path, data: Path, split: str) -> dict[Rule, dict[str, float]]:
+def columns_of(run: Path, data: Path) -> dict[str, object]:
+    """The columns of rows that name a detector and the scans."""
+    config = runs.read_config(run)
+    recipe = config["recipe"]
+    return {
+        **provenance(values_sha256(recipe), recipe["seed"]),
+        "data": data.name,
+        "run": run.name,
+        "weights": config["start"]["weights_sha256"][:12],
+    }
+
+
+def by_rule(run: Path, data: Path, split: str) -> dict[Rule, dict[str, float]]:
     """What each rule gives on the scans of a split."""
     detector, recipe, inputs = load_detector(run, "last")
     to_device(detector, "auto")
@@ -82,32 +103,11 @@ def rows_of(run: Path, data: Path, split: str) -> dict[Rule, dict[str, float]]:
     return {rule: row(results) for rule, results in found.items()}
 
 
-def save(
-    run: Path, data: Path, split: str, rows: Mapping[Rule, dict[str, float]], chosen: Rule
-) -> None:
-    """Append the rows of a detector."""
-    config = runs.read_config(run)
-    _, recipe, _ = load_detector(run, "last")
-    columns = {
-        **provenance(recipe.sha256(), recipe.seed),
-        "data": data.name,
-        "run": run.name,
-        "weights": config["start"]["weights_sha256"][:12],
-        "split": split,
-    }
-    for (least, overlap, gap_mm), values in rows.items():
-        rule = {"least": least, "overlap": overlap, "gap_mm": gap_mm}
-        mark = {"chosen": "yes" if (least, overlap, gap_mm) == chosen else ""}
-        append("linking", [columns | rule | mark | values])
-        print(split, *rule.values(), *(values[f"at_{fp:g}"] for fp in FPS))
-
-
 def linked(scan: LookedAt, least: float, overlap: float, gap_mm: float) -> ImageResult:
     """A scan's boxes that are sure enough, linked."""
     boxes, sure = scan.boxes, scan.boxes.scores >= least
     kept = Boxes(boxes.index[sure], boxes.edges[sure], boxes.scores[sure])
-    of_sure = LookedAt(scan.patient, scan.lesions, scan.volume, kept)
-    return of_sure.linked(overlap=overlap, gap_mm=gap_mm)
+    return replace(scan, boxes=kept).linked(overlap=overlap, gap_mm=gap_mm)
 
 
 def row(results: Sequence[ImageResult]) -> dict[str, float]:

@@ -33,7 +33,8 @@ def add_lesion_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split",
         type=Path,
-        help="table with the columns patient, split; without it patients are split 70/15/15",
+        help="table with the columns patient, split, of what is planted; without it patients are "
+        "split 70/15/15",
     )
 
 

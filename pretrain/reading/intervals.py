@@ -121,9 +121,14 @@ UNKNOWN = "errors are not known in any volume; label volumes on these scores"
 """Why levels of a parent's regions have no interval."""
 
 
+def _unknown(level: Level) -> bool:
+    """Whether no volume says how far off a level is, as of a parent's regions."""
+    return level.volumes > 1 and not level.without
+
+
 def too_few(level: Level, coverage: float) -> str:
     """Why a level has no interval."""
-    if level.volumes > 1 and not level.without:
+    if _unknown(level):
         return UNKNOWN
     tell = len(level.without) or level.volumes
     volumes = f"{tell} labelled volume{'s' * (tell != 1)}"
@@ -140,7 +145,7 @@ def notes(regions: Regions, coverage: float) -> tuple[str, ...]:
     if not lack:
         return ()
     why = f"fewer than {needed(coverage)} labelled volumes show them; a lower coverage may have one"
-    if all(too_few(level, coverage) == UNKNOWN for level in lack.values()):
+    if all(map(_unknown, lack.values())):
         why = UNKNOWN
     return (f"no interval at {100 * coverage:g} % for {', '.join(lack)}: {why}",)
 

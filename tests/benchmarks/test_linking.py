@@ -45,9 +45,9 @@ def test_program__chooses_on_validation_and_reports_on_test(
     monkeypatch.setattr(linking, "look_at_scans", looked)
     monkeypatch.setattr(linking, "to_device", lambda *_: None)
     monkeypatch.setattr(linking, "Looker", lambda *_: None)
-    recipe = SimpleNamespace(sha256=lambda: "0" * 12, seed=0, view=None)
+    recipe = SimpleNamespace(view=None)
     monkeypatch.setattr(linking, "load_detector", lambda *_: (None, recipe, None))
-    config = {"start": {"weights_sha256": "f" * 64}}
+    config = {"start": {"weights_sha256": "f" * 64}, "recipe": {"seed": 0}}
     monkeypatch.setattr(linking.runs, "read_config", lambda _: config)
     linking.main([str(tmp_path / "one"), "--data", str(tmp_path)])
     rows = result_rows.read("linking")

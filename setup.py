@@ -65,8 +65,8 @@ setup(
         "scipy>=1.12",
         "tensorboard>=2.16.2",
         "timm>=1.0.31",
-        "torch>=2.6",
-        "torchvision>=0.21",
+        "torch>=2.10",  # earlier ones do not export the scorer to ONNX
+        "torchvision>=0.25",
         "tqdm>=4.66",
     ],
     extras_require={
@@ -78,7 +78,7 @@ setup(
         "itk": ["SimpleITK>=2.3"],
         "labels": ["scikit-learn>=1.5"],
         "monai": ["monai>=1.5"],
-        "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
+        "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5.4"],
         "torchio": ["torchio>=1.2"],
         "docs": ["mkdocs>=1.6,<2"],
         "dev": [

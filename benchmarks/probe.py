@@ -1,12 +1,12 @@
 """Trunks compared without training them: what a linear reading finds in their frozen features.
 
     python -m benchmarks.probe random imagenet=FILE ubr=WEIGHTS imagenet+ubr=WEIGHTS mine=FILE \\
-        --data DATA --work WORK [--lesions FOLDER]
+        --data DATA --work WORK [--lesions FOLDER --seed 1]
 
 A trunk is [NAME=]SOURCE: `random`, `imagenet`, weights of this project or `released`, or a file of
 torchvision, timm, detectron2 or a hub. Weights of this project and exports bring their backbone or
-contract; for other trunks both are those of --like. Each slice goes through its trunk once, and the
-map is averaged.
+contract; other trunks get the contract of --like, and its backbone or that of --backbone. Each slice
+goes through its trunk once, and the map is averaged.
 
 * level: ridge regression of the place on the body axis, the median error in mm.
 * part: logistic regression of chest, abdomen and pelvis, the share that is right.
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read what has no rows, append, show the table."""
     options = parse(argv)
     like = load(options.like)
-    trunks = dict(trunk_of(text, like, options.assume_scale) for text in options.trunks)
+    trunks = dict(trunk_of(text, like, options) for text in options.trunks)
     cohort = ingest_cohort(options.data, options.work / cohort_name(options.data, 0))
     folder, planted = lesion_folder(
         str(options.lesions or options.data),
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     about = f"{EVERY_MM} {PATCH_PX} {VIEW} {probing.FOLDS} {penalties}"
     about += f" {sorted(tested)}" if tested else ""
     shared = {
-        **provenance(hashlib.sha256(about.encode()).hexdigest(), 0),
+        **provenance(hashlib.sha256(about.encode()).hexdigest(), options.seed),
         **cohort.columns(),
         "lesions": planted["data"],
         "lesions_sha256": planted["data_sha256"],
@@ -132,6 +132,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--like", default="released", help="weights whose backbone and contract others get"
     )
+    parser.add_argument("--backbone", help="of trunks that do not name theirs; not that of --like")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of a random trunk; written into every row"
+    )
     parser.add_argument(
         "--assume-scale",
         action="store_true",
@@ -140,7 +144,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def trunk_of(text: str, like: Weights, assume_scale: bool) -> tuple[str, Weights]:
+def trunk_of(text: str, like: Weights, options: argparse.Namespace) -> tuple[str, Weights]:
     """A trunk's name and weights. Exits for what is none."""
     name, _, source = text.rpartition("=")
     try:
@@ -152,7 +156,11 @@ def trunk_of(text: str, like: Weights, assume_scale: bool) -> tuple[str, Weights
                     raise
         made = read_foreign(Path(source)).inputs() if Path(source).is_file() else None
         weights = starting_weights(
-            like.backbone, source, made or like.inputs, assume_scale=assume_scale
+            options.backbone or like.backbone,
+            source,
+            made or like.inputs,
+            seed=options.seed,
+            assume_scale=options.assume_scale,
         )
     except ValueError as error:
         raise SystemExit(f"{text}: {error}") from None

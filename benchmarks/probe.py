@@ -5,8 +5,8 @@
 
 A trunk is [NAME=]SOURCE: `random`, `imagenet`, weights of this project or `released`, or a file of
 torchvision, timm, detectron2 or a hub. Weights of this project and exports bring their backbone or
-contract; other trunks get the contract of --like, and its backbone or that of --backbone. Each slice
-goes through its trunk once, and the map is averaged.
+contract; other trunks get the contract of --like, and its backbone or that of --backbone. Each
+slice goes through its trunk once, and the map is averaged.
 
 * level: ridge regression of the place on the body axis, the median error in mm.
 * part: logistic regression of chest, abdomen and pelvis, the share that is right.

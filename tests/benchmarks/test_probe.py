@@ -98,9 +98,11 @@ def test_program__one_row_for_each_trunk_and_none_twice(
     assert "skipped, probe.csv has it" in shown and "\nubr " in shown
     lines = [f"{name},{'test' if i < 5 else 'val'}" for i, name in enumerate(sorted(begins))]
     (tmp_path / "split.csv").write_text("\n".join(["file,split", *lines]))
-    probe.main([*words, "--split", f"{tmp_path}/split.csv"])
+    probe.main([*words, "--split", f"{tmp_path}/split.csv", "--seed", "1"])
     of_all, of_test = (result_rows.read("probe")[i] for i in (0, 2))
     assert (of_all["patients"], of_test["patients"]) == ("5", "4")  # one shows no landmark
+    assert (of_all["seed"], of_test["seed"]) == ("0", "1")
+    assert of_all["weights"] != of_test["weights"]
     assert int(of_all["patch_patients"]) > int(of_test["patch_patients"]) == 3
     with pytest.raises(SystemExit, match=r"none\.pth: "):
         probe.main(["none.pth", *words[2:]])

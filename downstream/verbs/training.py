@@ -157,12 +157,12 @@ def _offer_start(options: Options) -> None:
         "--pyramid 0",
     )
     options.add_argument(
-        "--start-prefix",
+        "--start_prefix",
         metavar="TEXT",
         help="what precedes the trunk's names in the file of --start, e.g. teacher; "
         "for a file that holds several trunks, or one in an unusual place",
     )
-    options.add_argument("--assume-scale", action="store_true", help=ASSUME_SCALE)
+    options.add_argument("--assume_scale", action="store_true", help=ASSUME_SCALE)
     options.add_argument(
         "--scorer",
         metavar="FILE",

@@ -47,7 +47,7 @@ def _score(options: Options, words: Sequence[str]) -> None:
         help="regions.json of ubr-pretrain calibrate; released weights bring their own",
     )
     options.add_argument(
-        "--with-paths",
+        "--with_paths",
         action="store_true",
         help="also write where each series was read from; paths may hold a name",
     )

@@ -145,7 +145,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def trunk_of(text: str, like: Weights, options: argparse.Namespace) -> tuple[str, Weights]:
-    """A trunk's name and weights. Exits for what is none."""
+    """A trunk's name and weights. Exits if the source is not a trunk."""
     name, _, source = text.rpartition("=")
     try:
         if source.startswith("released") or source.endswith(".safetensors"):

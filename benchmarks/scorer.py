@@ -1,6 +1,6 @@
 """The distribution ubr-score beside the toolkit: equal scores, what it takes to install, seconds.
 
-    python -m benchmarks.scorer --weights FILE --scans ../shared/ct --work /scratch/scorer
+    python -m benchmarks.scorer --weights FILE --scans DATA --work /scratch/scorer
 
 It builds the wheel, installs it into a fresh environment, exports the weights, and scores all scans
 and some computed DICOM patients with both. A series of 300 slices is then scored by both in turns,

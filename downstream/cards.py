@@ -43,8 +43,8 @@ def card(
         f"{about['precision']} on {about['device']}, {about['date']}",
         "versions": ", ".join(f"{k} {v}" for k, v in about["versions"].items()),
         "commit": about["commit"] or "unstated",
-        "license": f"of the start: {weights.license}. Terms of the training images come on top; "
-        "who passes the detector on states both",
+        "license": f"of the start: {weights.license}. The terms of the training images also apply; "
+        "state both when you pass the detector on",
     }
     table = "\n".join(f"| {name} | {cell(value)} |" for name, value in rows.items())
     return f"""# Lesion detector, {cell(weights.backbone)}
@@ -69,8 +69,8 @@ chosen on your own scans.
 ## Limits
 It looks for what its training images call lesions. DeepLesion's radiologists marked some lesions of
 a slice and not others, so it may take lesions for background. Planted lesions are not real ones,
-and quality on them says nothing about patients. Of the validation images, the ones above, it also
-chose its best step, so quality on other patients is lower.
+and quality on them says nothing about patients. Its best step was chosen on the validation images
+above, so expect lower quality on other patients.
 """
 
 
@@ -123,7 +123,7 @@ def _quality(last: Mapping[str, float], best: Mapping[str, Any] | None) -> str:
         return "not measured: nothing was validated on"
     found = (
         f"last.pth finds {_share(last['recall5'])} of the lesions with the 5 best boxes of a slice,"
-        f" and {_share(last['froc'])} at 0.5 to 16 false positives an image in the mean"
+        f" and {_share(last['froc'])} on average over 0.5 to 16 false positives per image"
     )
     if best is None:
         return found

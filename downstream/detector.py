@@ -85,9 +85,9 @@ class Trunk(nn.Module):
 
 
 class LightHead(nn.Sequential):
-    """A box head for small data and CPUs:
+    """A box head for small data and CPUs.
 
-    64 channels, then one layer of 256, instead of the paper's two of 4096.
+    It has 64 channels, then one layer of 256, instead of the paper's two of 4096.
     """
 
     def __init__(self, channels: int, side: int) -> None:
@@ -144,7 +144,7 @@ class ExactBoxes(BoxCoder):  # type: ignore[misc]
 
 
 class AsGiven(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """Subtracts and divides, and leaves the size alone:
+    """Subtracts and divides, and leaves the size alone.
 
     torchvision's own enlarges to 800 px, and has a switch for training only.
     """
@@ -156,9 +156,9 @@ class AsGiven(GeneralizedRCNNTransform):  # type: ignore[misc]
 
 
 class Detector(FasterRCNN):  # type: ignore[misc]
-    """Faster R-CNN that may take a body position for each image:
+    """Faster R-CNN that may take a body position for each image.
 
-    `detector(images, targets, positions)`.
+    Call it as `detector(images, targets, positions)`.
     """
 
     def forward(

@@ -55,7 +55,7 @@ class Evaluation:
             f"AP50               {shown(r['ap50'])}",
         ]
         rows += [
-            f"at {point['fp_per_image']:>4g} FP an image {shown(point)}" for point in r["froc"]
+            f"at {point['fp_per_image']:>4g} FP per image {shown(point)}" for point in r["froc"]
         ]
         if in_space := r.get("in_space"):
             rows.append(
@@ -63,7 +63,7 @@ class Evaluation:
                 f"{in_space['findings']} findings"
             )
             rows += [
-                f"at {point['fp_per_scan']:>4g} FP a scan   {shown(point)}"
+                f"at {point['fp_per_scan']:>4g} FP per scan  {shown(point)}"
                 for point in in_space["froc"]
             ]
         head = (

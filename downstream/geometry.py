@@ -128,9 +128,9 @@ def prepare(
 
 
 def _body(hu: NDArray[np.float32], boxes: NDArray[np.float64]) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom), half-open:
+    """(left, top, right, bottom), half-open, of the body.
 
-    what is not border in every channel, with a margin, and all boxes; else the whole slice.
+    That is what is not border in every channel, with a margin, and all boxes; else the whole slice.
     """
     shown = np.asarray((hu >= BORDER_HU).any(axis=0), np.bool_)
     found = []

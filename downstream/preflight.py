@@ -241,7 +241,7 @@ def _check_box(key: KeySlice, box: Box, size_px: tuple[int, int], diagnostics: D
         what, advice = "boxes outside their image", "correct or remove them"
         diagnostics.add("fault", what, [f"{key.name} {box.edges}"], advice)
     elif min(width, height) < THINNEST_PX:
-        what = f"boxes of which less than {THINNEST_PX:g} pixel lies in their image"
+        what = f"boxes with less than {THINNEST_PX:g} pixel inside their image"
         advice = "correct or remove them"
         diagnostics.add("fault", what, [f"{key.name} {box.edges}"], advice)
     elif min(box.x1, box.y1) < 0 or box.x2 > size_px[0] or box.y2 > size_px[1]:
@@ -288,7 +288,7 @@ def _check_emptiness(
         elif not left:
             diagnostics.add(
                 "fault",
-                "splits of which no image is left",
+                "splits without a usable image",
                 [f"{split}, whose {len(own)} images cannot be read or have noisy boxes only"],
                 "get their files again",
             )

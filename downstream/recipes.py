@@ -147,7 +147,7 @@ def small() -> DetectorRecipe:
     a narrow feature pyramid.
 
     A trunk's last map alone (stride 32 of a ResNet) is too coarse for lesions of 20 px. What else
-    counted, and by how much, is in DECISIONS.md.
+    counted, and by how much, is in benchmarks/LOG.md.
     """
     return DetectorRecipe(
         pyramid=64,

@@ -52,7 +52,7 @@ class View:
 
 @dataclass(frozen=True)
 class Channel:
-    """What a channel is made of:
+    """What a channel is made of.
 
     `(1 - weight) * slice lower + weight * slice upper`. filled: a slice it wants does not exist.
     """

@@ -28,7 +28,7 @@ MODULES = {
     "pretrain.data": "__init__ affine digests find gridding hu index itk libraries nifti nrrd "
     "orient overviews patients scans tables volume workers",
     "pretrain.data.deeplesion": "__init__ images series table",
-    "pretrain.data.dicom": "__init__ headers images phases pixels series some values",
+    "pretrain.data.dicom": "__init__ headers phases pixels series some values",
     "pretrain.data.store": "__init__ catalog folder keys made pixels rows sources values",
     "pretrain.reading": "__init__ chosen classifier context curve deviations faults finding "
     "intervals leaps line parts reference regions stored",

@@ -95,7 +95,7 @@ class Weights:
         Raises:
             ValueError: it holds something of another kind, such as a number in place of a table.
         """
-        doors.check(dict(self.provenance), Provenance, "provenance", "mend it")
+        doors.check(dict(self.provenance), Provenance, "provenance", "correct it")
         return Provenance.model_validate(dict(self.provenance))
 
     def build(self) -> Backbone:
@@ -296,7 +296,7 @@ def load(path: str | Path) -> Weights:
             "ubr-pretrain"
         )
     if missing := [name for name in _FIELDS if name not in about]:
-        raise ValueError(f"{path}: the metadata lacks {', '.join(missing)}")
+        raise ValueError(f"{path}: the metadata lacks {', '.join(missing)}; {ALTERED}")
     if _seal(about) != about["seal"]:
         raise ValueError(
             f"{path}: the metadata does not match its seal; it was altered after the file was "

@@ -194,7 +194,7 @@ class _Record(Shape):
 
 
 def _json(path: Path) -> Any:
-    return doors.read_json(path, Any, "it describes the file beside it; mend it or move it away")
+    return doors.read_json(path, Any, "it describes the file beside it; correct it or move it away")
 
 
 def _timm_config(path: Path) -> tuple[object, str | None, Scale | None]:
@@ -281,7 +281,7 @@ def _run_of(path: Path, loaded: Mapping[str, Any]) -> Mapping[str, Any]:
     abouts = [doors.from_json(text, path, remedy)] if isinstance(text, str) else []
     above = path.parent.parent if path.parent.name == "checkpoints" else path.parent
     if (config := above / "config.yaml").is_file():
-        abouts.append(doors.read_yaml(config, Any, "it describes the file beside it; mend it"))
+        abouts.append(doors.read_yaml(config, Any, "it describes the file beside it; correct it"))
     parts = [a.get(key) for a in abouts if isinstance(a, dict) for key in ("start", "recipe")]
     found = [p for p in parts if isinstance(p, dict) and {"backbone", "inputs"} <= set(p)]
     return doors.check(found[0], _Run, path, remedy) if found else {}

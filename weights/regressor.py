@@ -87,7 +87,8 @@ class Regressor(nn.Module):
         """
         if not weights.head:
             raise ValueError(
-                "these weights hold a trunk without the regressor's head and cannot score slices"
+                "these weights hold a trunk without the head that scores slices; give the weights "
+                "of a finished fit"
             )
         backbone = weights.build()
         regressor = cls(backbone, weights.inputs)

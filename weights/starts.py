@@ -170,7 +170,7 @@ def _imagenet(
         config = timm.get_pretrained_cfg(f"{name}.{tag}" if tag else name)
     if config is None or not config.tag or not tags:
         raise ValueError(
-            f"timm has no {name} weights {tag or 'of ImageNet'!r}; allowed: "
+            f"timm has no {name} weights {repr(tag) if tag else 'of ImageNet'}; allowed: "
             f"{', '.join(tags) or 'none'}"
         )
     if not any(word in config.tag for word in IMAGENET_TAGS):

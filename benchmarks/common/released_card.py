@@ -62,8 +62,8 @@ nobody. The trunk began as: {began}.
 {regions_only}
 {left_out}
 
-The held-out series in the table at the top are among these, so their r says nothing of parts of the
-body that these do not show.
+The held-out series in the table at the top come from the same collections, so their r says nothing
+about parts of the body that these collections do not show.
 
 ## How it was judged
 By three outer folds of patients, on none of whom the recipe was chosen. Each fold's network saw

@@ -45,10 +45,10 @@ def hu_grid_to_volume(
 def shape_3d(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
     """The shape without trailing axes of length 1, checked before anything large is read."""
     if dtype.names or dtype.kind not in "iuf":
-        raise UnusableError("values are colours or complex, not one number a voxel")
+        raise UnusableError("values are colours or complex, not one number per voxel")
     volumes = int(np.prod(shape[3:]))
     if volumes != 1:
-        raise UnusableError(f"{len(shape)}-D: {volumes} volumes; give one 3-D volume a file")
+        raise UnusableError(f"{len(shape)}-D: {volumes} volumes; give one 3-D volume per file")
     if len(shape) < 3:
         raise UnusableError(f"{len(shape)}-D, not a volume")
     return shape[:3]

@@ -126,8 +126,8 @@ class SliceBank:
     Args:
         folder: what `prepare` returned.
         rows: the series, in the order that gives them their numbers.
-        place: where slices are kept: "gpu", "ram" or "file"; "auto" takes the first of these that
-            half of the free memory holds.
+        place: where slices are kept: "gpu", "ram" or "file"; "auto" takes the first of these in
+            which the slices need at most half of the free memory.
         device: the GPU, where there is one.
         share: how many processes of this machine keep a bank of their own in RAM.
     """
@@ -145,9 +145,9 @@ class SliceBank:
         self.files = [open_grid(_file(folder, row)) for row in rows]
         self.offsets = np.cumsum([0] + [row.slices for row in rows])
         self.shape = self.files[0].shape[1:]
+        """Of a slice: (S, S), or (3, S, S) with neighbours."""
         for file, row in zip(self.files, rows, strict=True):
             file.check((row.slices, *self.shape))
-        """Of a slice: (S, S), or (3, S, S) with neighbours."""
         if any(file.crc32 is None for file in self.files):
             say_unverified("slices in grids/ of the store")
         self.place = (

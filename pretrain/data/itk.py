@@ -66,7 +66,7 @@ def read_itk(series: Series) -> Volume:
 def _meta_header(path: str) -> nrrd.Header:
     """The fields of a MetaImage's header, which ends with the name of its data.
 
-    Raises `UnusableError` when it is none, or says something twice.
+    Raises `UnusableError` if it is not a header, or says something twice.
     """
     fields: dict[str, str] = {}
     with Path(path).open("rb") as file:
@@ -91,7 +91,7 @@ def _meta_header(path: str) -> nrrd.Header:
 
 def _read_metaimage(path: str) -> Volume:
     try:
-        sitk = optional("SimpleITK", extra="itk", purpose="reading NRRD and MetaImage")
+        sitk = optional("SimpleITK", extra="itk", purpose="reading MetaImage")
     except ValueError as error:
         raise UnusableError(str(error)) from None
     header = _meta_header(path)
@@ -106,7 +106,7 @@ def _read_metaimage(path: str) -> Volume:
     except RuntimeError:
         raise UnusableError(_DAMAGED) from None
     if image.GetNumberOfComponentsPerPixel() != 1:
-        raise UnusableError(f"{image.GetNumberOfComponentsPerPixel()} values a voxel, not one")
+        raise UnusableError(f"{image.GetNumberOfComponentsPerPixel()} values per voxel, not one")
     stored = sitk.GetArrayViewFromImage(image).T
     if stored.nbytes != size:
         raise UnusableError(_DAMAGED)

@@ -95,7 +95,7 @@ def read_nifti(series: Series) -> Volume:
     volume = hu_grid_to_volume(stored, lps, slope, intercept)
     if not without_sform:
         return volume
-    told = "transform: the header's sform is none; the qform was taken"
+    told = "transform: the header's sform is no valid transform; the qform was taken"
     return replace(volume, warnings=(*volume.warnings, told))
 
 

@@ -75,7 +75,7 @@ class Header:
 def read_header(path: str) -> Header:
     """The header of an NRRD file.
 
-    Raises `UnusableError` when it is none, or says something twice.
+    Raises `UnusableError` if it is not a header, or says something twice.
     """
     fields: dict[str, str] = {}
     listed: list[str] = []

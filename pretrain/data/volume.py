@@ -27,7 +27,7 @@ WARNINGS = {
     "uneven": "the slice step varies by more than 5 % without a gap",
     "oblique": "the axes were resampled to the patient's",
     "tilt": "the gantry was tilted; slices were sheared back where needed",
-    "transform": "one of two transforms to the patient is none; the other was taken",
+    "transform": "one of two transforms to the patient is not valid; the other was taken",
     "rescale": "no rescale slope and intercept; values were taken as HU",
     "ungeometric": "the format holds no geometry; order or spacing was taken from elsewhere",
     "mixed": "the series held several stacks, patients or studies; this is one of them",

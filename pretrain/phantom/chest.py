@@ -60,9 +60,9 @@ def paint_chest(body: Body, inside: Floats) -> None:
 
 
 def _diaphragm(body: Body, y: Floats, x: Floats) -> Floats:
-    """Level of the diaphragm over (x, y):
+    """Level of the diaphragm over (x, y).
 
-    two domes, the left 10 mm lower, falling to the back and the sides.
+    It has two domes, the left one 10 mm lower, that fall to the back and the sides.
     """
 
     def dome(top: float, x0: float) -> Floats:

@@ -65,8 +65,7 @@ def line_errors_mm(
 
 class Passage(NamedTuple):
     """z_mm: where a curve passes a score, in mm below the first slice. outside: "superior" or
-    "inferior" where it passes it beyond its first or last slice, whose position z_mm then is; else
-    "".
+    "inferior" if it does so beyond that end, else "". z_mm is then the position of the end slice.
     """
 
     z_mm: float

@@ -25,8 +25,8 @@ BUMP_MM = 80.0
 LAG_MM = (40.0, 80.0)
 """Pairs that tell the rate: far enough for noise, near enough that few span a jump."""
 PART_MM = 150.0
-"""A series that tells what is typical, and a part whose rate is told from the other's, is at least
-this long.
+"""Series that show what is typical are at least this long, and so are both parts of a series whose
+rates are compared.
 """
 
 

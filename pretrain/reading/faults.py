@@ -111,7 +111,7 @@ def _findings(
         if size <= reference.bump_mm:
             return found  # too short to tell
         reason = (
-            f"the score falls by {-rate * reference.slope:.4f} a mm over {curve.extent:.0f} "
+            f"the score falls by {-rate * reference.slope:.4f} per mm over {curve.extent:.0f} "
             f"mm; intact series rise by {reference.slope:.4f}"
         )
         found.append(exceeding("reversed", curve.index, size, reference.bump_mm, reason))

@@ -144,7 +144,7 @@ def notes(regions: Regions, coverage: float) -> tuple[str, ...]:
     lack = {name: level for name, level in regions.levels().items() if not enough(level, coverage)}
     if not lack:
         return ()
-    why = f"fewer than {needed(coverage)} labelled volumes show them; a lower coverage may have one"
+    why = f"fewer than {needed(coverage)} labelled volumes show them; try a lower `coverage`"
     if all(map(_unknown, lack.values())):
         why = UNKNOWN
     return (f"no interval at {100 * coverage:g} % for {', '.join(lack)}: {why}",)

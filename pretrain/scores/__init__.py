@@ -14,6 +14,8 @@ landmarks.csv
     With regions: where each landmark and border lies, in mm, with an interval.
 features.npy
     On request: the pooled features of each slice, in the order of slices.parquet.
+overviews.parquet
+    Where an audit or a report asked for them: a small coronal picture of each series.
 left_out.csv
     One row for each series or file that gave no scores, with the reason.
 settings.json

@@ -77,6 +77,8 @@ def read_slices(folder: str | Path) -> tuple[dict[str, dict[str, NDArray[Any]]],
             f"{folder} is not a folder that score wrote, or its {last} is damaged ({error}); score "
             "again into a new folder"
         ) from None
+    except FileNotFoundError:
+        raise ValueError(f"{folder} is not a folder that score wrote: it has no {last}") from None
     except Exception as error:  # of a damaged file pyarrow raises anything
         if last == PLAIN and isinstance(error, ValueError):
             raise

@@ -120,8 +120,9 @@ class Scored:
             5, rows, key=lambda row: -2.0 if math.isnan(r[row["series"]]) else r[row["series"]]
         )
         return lines + [
-            f"{'':10}r {r[row['series']]:.4f}  series {row['series']}, {row['slices']} slices"
-            for row in least
+            f"{'' if i else 'lowest r':<10}  {r[row['series']]:.4f}  series {row['series']}, "
+            f"{row['slices']} slices"
+            for i, row in enumerate(least)
         ]
 
 
@@ -146,9 +147,9 @@ def _contexts(rows: Sequence[Mapping[str, str]]) -> list[str]:
         return []
     counts = Counter(row["context"] for row in rows)
     said = {
-        "series": "series follow one line",
-        "pieces": "series follow a line in pieces",
-        "slices": "series follow no line: each slice has its score in mm",
+        "series": "series on one line of score by mm",
+        "pieces": "series on several lines, one for each intact piece",
+        "slices": "series on no line: each slice is placed by its own score",
     }
     return [
         f"{'' if i else 'positions':10}{counts[name]:6,} {said[name]}"

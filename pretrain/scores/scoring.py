@@ -195,7 +195,7 @@ def share(shard: str | None) -> Callable[[str], bool]:
     parts = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
     number, count = (int(part) for part in parts.groups()) if parts else (0, 0)
     if not 1 <= number <= count:
-        raise ValueError(f"shard is K/N with K in 1..N, such as 3/16, got {shard!r}")
+        raise ValueError(f"shard must be K/N with K in 1..N, such as 3/16, got {shard!r}")
     return lambda key: int(key, 16) % count == number - 1
 
 

@@ -1,1 +1,5 @@
-"""What scores are used for: parts and landmarks, crops, levels, reports, DICOM."""
+"""What scores are used for.
+
+Regions from labels or masks, crops, levels, pages, audits and the choice of series, Structured
+Reports, transforms of MONAI and TorchIO, and the demonstration.
+"""

@@ -74,7 +74,7 @@ class Selection:
         ]
         for one in self.chosen if self.out is None else ():
             second = f"; then {one.runner_up}: {one.runner_up_reason}" if one.runner_up else ""
-            lines.append(f"{one.study or '-':16}  {one.series or '-':16}  {one.reason}{second}")
+            lines.append(f"{one.study or 'without a study':16}  {one.series or '-':16}  {one.reason}{second}")
         return "\n".join(lines)
 
 
@@ -105,7 +105,8 @@ def select(
 
     Raises:
         ValueError: no audit, one without the parts wanted or without paths that are needed, a range
-            that names no part, an option that is none, files that have changed, or `out` exists.
+            that names no part, an option without such a value, files that have changed, or `out`
+            exists.
     """
     check_choice("kernel", kernel, Kernel | None)
     check_choice("form", form, Form)
@@ -133,8 +134,7 @@ def _wanted(want: str, rows: Sequence[Row]) -> tuple[str, ...]:
         found = parts_in(words).parts
         if not found:
             raise ValueError(
-                f"want names no part in {words.strip()!r}, got {want!r}; allowed: "
-                f"{', '.join(PARTS)}"
+                f"want must name body parts, got {words.strip()!r}; allowed: {', '.join(PARTS)}"
             )
         named += found
     named.sort(key=PARTS.index)
@@ -167,8 +167,8 @@ def _best(
     least = min(one.lacks_mm for one in candidates)
     first, *others = sorted(candidates, key=lambda one: [*one.rank(kernel, least).values()])
     if first.covers == "no" or (first.covers == "partly" and not partial):
-        shown = f"; {first.key} shows {first.mm:.0f} mm" if first.mm else ""
-        reason = f"no series shows {' and '.join(parts)}{shown}"
+        shown = f"; {first.key} shows {first.mm:.0f} mm of it, and partial would choose it"
+        reason = f"no series shows all of {' and '.join(parts)}{shown if first.mm else ''}"
         return Chosen(study, "", first.covers, reason, "", "")
     second = next((one for one in others if one.covers != "no"), None)
     return Chosen(
@@ -206,7 +206,7 @@ def _lacks_mm(row: Row, parts: Sequence[str], most: float) -> float:
     """How much of the range and of the margins a series does not show.
 
     most: of the range that a series of the study shows. Where both ends lie inside the scan nothing
-    lacks: that the range then seems shorter than elsewhere is an error of scores.
+    is missing: that the range then seems shorter than elsewhere is an error of scores.
     """
     known = [part for part in PARTS if f"{part}_mm" in row]
     beyond = known[: known.index(parts[0])], known[known.index(parts[-1]) + 1 :]

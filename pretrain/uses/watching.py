@@ -68,7 +68,7 @@ def watch(
         tell: is given a line for each series and each trouble, without identity.
 
     Raises:
-        ValueError: dicomweb-client or highdicom is not installed; the server is none, does not
+        ValueError: dicomweb-client or highdicom is not installed; the server is not a URL, does not
             answer when the call begins, or refuses the login; `out` was begun with other weights
             or regions.
     """

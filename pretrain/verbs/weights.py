@@ -105,11 +105,11 @@ def _shown(about: dict[str, Any]) -> str:
     lines.append(f"{'published':<12}{PUBLISHED if about['published_sha256'] else UNPUBLISHED}")
     for part in ("inputs", "provenance"):
         lines += [f"{part:<12}{name}: {json.dumps(value)}" for name, value in about[part].items()]
-    lines += [f"exports to  {', '.join(about['exports_to'])}", ""]
-    width = max(len(t["name"]) for t in about["tensors"])
-    lines += [
-        f"{t['name']:<{width}}  {t['kind']:<8} {' x '.join(map(str, t['shape'])) or 'one number'}"
-        for t in about["tensors"]
-    ]
     count, numbers = len(about["tensors"]), sum(t["numbers"] for t in about["tensors"])
-    return "\n".join([*lines, f"{count} tensors, {numbers:,} numbers"])
+    return "\n".join(
+        [
+            *lines,
+            f"exports to  {', '.join(about['exports_to'])}",
+            f"tensors     {count} with {numbers:,} numbers; --json lists them",
+        ]
+    )

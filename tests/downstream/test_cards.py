@@ -67,8 +67,9 @@ def test_card__says_view_window_mean_and_std(world: Path, weights: Weights) -> N
     )
     assert found["position"] == "takes body scores of the weights 5c0e5c0e5c0e"
     assert found["quality"] == (
-        "last.pth finds 62.5 % of the lesions with the 5 best boxes of a slice, and 50.0 % at 0.5 "
-        "to 16 false positives an image in the mean; best.pth, of step 4, 75.0 % with the 5 best"
+        "last.pth finds 62.5 % of the lesions with the 5 best boxes of a slice, and 50.0 % on "
+        "average over 0.5 to 16 false positives per image; best.pth, of step 4, 75.0 % with the 5 "
+        "best"
     )
 
 

@@ -272,7 +272,7 @@ def test_check__a_sliver(tmp_path: Path) -> None:
         rows = sound(tmp_path)
         rows[0]["Bounding_boxes"] = box
         write_table(tmp_path, rows)
-        what = "boxes of which less than 1 pixel lies in their image"
+        what = "boxes with less than 1 pixel inside their image"
         assert found(check(tmp_path, progress=False), "faults") == {what: 1}
         refused(tmp_path, what)
     sliver = np.array([5, 5 + 1e-7], np.float32)
@@ -292,15 +292,15 @@ def test_check__splits_without_images(tmp_path: Path) -> None:
     assert check(tmp_path, splits=["test"], progress=False).ok, "an evaluation needs no more"
     write_table(tmp_path, rows[:2] + [one | {"Possibly_noisy": "1"} for one in rows[2:]])
     report = check(tmp_path, progress=False)
-    assert found(report, "faults") == {"splits of which no image is left": 1}
+    assert found(report, "faults") == {"splits without a usable image": 1}
     write_table(tmp_path, rows)
     for patient in (1, 2):
         image(tmp_path, patient).write_bytes(b"no image")
     assert found(check(tmp_path, progress=False), "faults") == {
         "images that cannot be read": 2,
-        "splits of which no image is left": 1,
+        "splits without a usable image": 1,
     }
-    refused(tmp_path, "splits of which no image is left", unreadable="skip")
+    refused(tmp_path, "splits without a usable image", unreadable="skip")
 
 
 def sides(folder: Path, view: View, **options: Any) -> list[DeepLesion]:
@@ -467,7 +467,7 @@ def test_check__the_real_piece(lesions: Path) -> None:
     } & named
     assert found(report, "faults") == {
         "absent images": len(named) - len(present),
-        "splits of which no image is left": 1,  # all images of the piece are of two splits
+        "splits without a usable image": 1,  # all images of the piece are of two splits
     }
     assert report.counts["test"] == {
         "images": 255,

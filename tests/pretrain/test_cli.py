@@ -138,7 +138,7 @@ def test_fit__dry_says_what_it_would_do_and_writes_nothing(
         and "6 steps of 4 x 4 slices" in shown
     )
     found = re.search(
-        r"^estimated from a few steps: \d+ s without validation \(([\d.e-]+) s a step\), memory "
+        r"^estimated from a few steps: \d+ s without validation \(([\d.e-]+) s per step\), memory "
         r"about [\d.]+ GB, disk about [\d.]+ GB \(\d.* GB free\)$",
         shown,
         re.M,

@@ -334,6 +334,8 @@ def test_load__compares_the_checksum_that_is_published_beside_the_file(tmp_path:
 
 def test_save__of_a_provenance_that_could_not_be_loaded_leaves_no_file(tmp_path: Path) -> None:
     weights = dataclasses.replace(weights_of("timm/test_resnet"), provenance={"data": "ours"})
-    with pytest.raises(ValueError, match=r"provenance: data must be a table, got 'ours'; mend it"):
+    with pytest.raises(
+        ValueError, match=r"provenance: data must be a table, got 'ours'; correct it"
+    ):
         weights.save(tmp_path / "w.safetensors")
     assert list(tmp_path.iterdir()) == []

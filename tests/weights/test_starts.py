@@ -272,7 +272,7 @@ def test_start__imagenet_by_timms_tags(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         start("timm/resnet18", "imagenet", inputs=InputSpec(mean=(0.5,) * 3, std=(0.5,) * 3))
     with pytest.raises(
-        ValueError, match="timm has no test_mambaout weights 'of ImageNet'; allowed: none"
+        ValueError, match="timm has no test_mambaout weights of ImageNet; allowed: none"
     ):
         start("timm/test_mambaout", "imagenet")
 

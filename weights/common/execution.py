@@ -30,8 +30,8 @@ class Machine:
         nodes: machines; on SLURM, the number of nodes of the job.
         workers: loader processes, where slices are read from files.
         place: where slices are kept while training: "gpu", "ram" or "file"; "auto" takes the first
-            of these of which half the free memory suffices. A detector's images are always read
-            from files.
+            of these in which the slices need at most half of the free memory. A detector's images
+            are always read from files.
     """
 
     device: str = "auto"

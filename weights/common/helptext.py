@@ -23,8 +23,6 @@ LABELS: dict[Any, tuple[str, str]] = {
     type(None): ("null", "null"),
 }
 """Type -> its label in the help text, and what it is called in a message."""
-UNGROUPED = {"help", "print_config"}
-"""The options that no layout names."""
 
 
 def flag(name: str) -> str:

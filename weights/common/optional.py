@@ -14,7 +14,7 @@ def optional(module: str, *, extra: str, purpose: str) -> Any:
     Args:
         module: its dotted name, as "SimpleITK".
         extra: the extra of this project that installs it, as "itk".
-        purpose: what needs it, as the subject of a sentence: "reading NRRD and MetaImage".
+        purpose: what needs it, as the subject of a sentence: "reading MetaImage".
 
     Raises:
         ValueError: the package is not installed; the text says how to install it.

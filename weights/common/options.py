@@ -195,7 +195,7 @@ class Options(ArgumentParser):
 
 
 CONFIG = (
-    "YAML file with any of these options, or a run's config.yaml, of which the recipe is taken; "
+    "YAML file with any of these options, or a run's config.yaml, whose recipe is taken; "
     "options after it win"
 )
 DEVICE = (

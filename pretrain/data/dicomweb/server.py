@@ -69,8 +69,8 @@ class Server:
         ca: a file of certificates that are trusted in place of the usual ones.
 
     Raises:
-        ValueError: dicomweb-client is not installed, the address is none, or the environment holds
-            a user without a password.
+        ValueError: dicomweb-client is not installed, the address is not a URL, or the environment
+            holds a user without a password.
     """
 
     def __init__(self, url: str, ca: str | None = None) -> None:
@@ -212,7 +212,7 @@ class Server:
 
 
 def _checked(url: str) -> str:
-    """The address without a slash at its end. Raises `ValueError` where it is none."""
+    """The address without a slash at its end. Raises `ValueError` if it is not a URL."""
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0

@@ -54,14 +54,14 @@ def completeness(
     if gaps := gaps_in(z_mm):
         return _by_positions(gaps, z_mm, lost)
     if lost:
-        return Completeness("missing", f"{lost} files cannot be read or are lacking", lost)
+        return Completeness("missing", f"{lost} files are missing or cannot be read", lost)
     n = len(z_mm)
     if doubts := [found for found in findings if found.kind in DOUBTS]:
         first = doubts[0]
         where = f"{first.kind} at slices {first.first} to {first.last}"
         return Completeness("unknown", f"positions are even, but the curve shows: {where}")
     if n < 3:
-        return Completeness("unknown", f"{n} slice{'s' * (n != 1)} do not tell")
+        return Completeness("unknown", f"{n} slice{'s' * (n != 1)} are too few to tell")
     if kind != "dicom":
         return Completeness("unknown", "this format gives no slice a position of its own")
     if n < images:
@@ -80,12 +80,12 @@ def _by_positions(gaps: Sequence[Gap], z_mm: NDArray[np.float64], lost: int) -> 
         f"a step of {widest.step_mm:.1f} mm at {z_mm[widest.after]:.0f} mm, usual "
         f"{widest.usual_mm:.1f} mm"
     )
-    unread = f"; {lost} files cannot be read or are lacking" if lost else ""
+    unread = f"; {lost} files are missing or cannot be read" if lost else ""
     return Completeness("missing", reason + unread, sum(counts), places)
 
 
 def _unread(warnings: Collection[str]) -> int:
-    """How many files of the series could not be read or are lacking, as its volume warns."""
+    """How many files of the series are missing or could not be read, as its volume warns."""
     lost = 0
     for text in warnings:
         if found := re.match(r"unreadable: (\d+) of", text):

@@ -30,7 +30,7 @@ OUT_OF_ORDER = {"glued", "swapped"}
 UNEVEN = 0.05
 """Share of the usual step by which steps may differ."""
 NOT_CT = r"not CT|localizer|not HU|no pixel data|nor modality|cannot be HU"
-"""Reasons for which a series is left out because it is none."""
+"""Reasons for which something is left out because it is not a CT series."""
 
 Row = dict[str, object]
 

@@ -37,8 +37,8 @@ class Summary:
     def add(self, row: Row) -> Row:
         """Count a row; returns it."""
         self.counts["ct", str(row["ct"])] += 1
-        if row["study"]:
-            self.studies.add(str(row["study"]))
+        if study := row["study"] or row["series"]:  # without one it is a study of its own
+            self.studies.add(str(study))
         if row["ct"] in ("no", "unknown"):
             self.reasons[_kind(str(row["reason"]))] += 1
             return row

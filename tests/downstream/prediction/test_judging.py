@@ -112,7 +112,7 @@ def test_evaluate__judges_whole_scans(
     data = planted(tmp_path / "set", [lesion("000001_01_01"), lesion("000002_01_01")])
     assert evaluated(run, data, tmp_path / "out", "--scans") == 0
     text = capsys.readouterr().out
-    assert "2 lesions in 2 whole scans, 3 findings" in text and "at    1 FP a scan" in text
+    assert "2 lesions in 2 whole scans, 3 findings" in text and "at    1 FP per scan" in text
     report: dict[str, Any] = json.loads((tmp_path / "out" / "report.json").read_text())
     # The false positive, 990 HU, is surer than both lesions.
     froc = {one["fp_per_scan"]: one["value"] for one in report["in_space"]["froc"]}

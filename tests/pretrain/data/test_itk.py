@@ -84,8 +84,8 @@ def test_itk_refusals(tmp_path: Path) -> None:
     sitk.WriteImage(image, str(tmp_path / "cut.mha"))
     cut = tmp_path / "cut.mha"
     cut.write_bytes(cut.read_bytes()[:2000])
-    assert refusal(tmp_path / "four.nrrd") == "4-D: 2 volumes; give one 3-D volume a file"
-    assert refusal(tmp_path / "vector.mha") == "2 values a voxel, not one"
+    assert refusal(tmp_path / "four.nrrd") == "4-D: 2 volumes; give one 3-D volume per file"
+    assert refusal(tmp_path / "vector.mha") == "2 values per voxel, not one"
     assert refusal(cut) == "damaged or truncated file, or not what its ending says"
 
 
@@ -96,7 +96,7 @@ def test_without_simpleitk_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     assert (
         refusal(tmp_path / "ct.mha")
-        == 'reading NRRD and MetaImage needs SimpleITK: pip install "ubr-pretrain[itk]"'
+        == 'reading MetaImage needs SimpleITK: pip install "ubr-pretrain[itk]"'
     )
 
 

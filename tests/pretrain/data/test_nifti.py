@@ -82,7 +82,7 @@ def test_a_sheared_affine_is_a_tilted_gantry(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (np.stack([grid()] * 12, axis=-1), "4-D: 12 volumes; give one 3-D volume a file"),
+        (np.stack([grid()] * 12, axis=-1), "4-D: 12 volumes; give one 3-D volume per file"),
         (grid()[:, :, 0], "2-D, not a volume"),
         (grid() / 1000.0 + 1, r"values 0..1.* are not HU: nothing is below -200"),
         (
@@ -96,7 +96,7 @@ def test_a_sheared_affine_is_a_tilted_gantry(tmp_path: Path) -> None:
         (grid() * 1000.0, r"values -1e\+06..\d.* are not HU: \d+% lie above 3071"),
         (np.where(grid() == -1000, np.nan, grid()), r"\d+ of 24000 values are NaN or infinite"),
         (np.where(grid() == 40, np.inf, grid()), r"\d+ of 24000 values are NaN or infinite"),
-        (grid().astype(np.complex64), "not one number a voxel"),
+        (grid().astype(np.complex64), "not one number per voxel"),
     ],
 )
 def test_what_is_no_ct_volume_is_refused(tmp_path: Path, data: NDArray[Any], reason: str) -> None:

@@ -107,8 +107,8 @@ def test_too_few_volumes__no_interval_and_one_line_that_names_them() -> None:
     two, one = level(100.0, (90.0, 110.0), (5.0, 5.0)), level(50.0)
     regions = Regions("0" * 64, (), (), {"dome": two, "apex": one, "carina": level(60.0)})
     assert notes(regions, 0.9) == (
-        "no interval at 90 % for apex, carina, dome: fewer than 9 labelled volumes show them; a "
-        "lower coverage may have one",
+        "no interval at 90 % for apex, carina, dome: fewer than 9 labelled volumes show them; "
+        "try a lower `coverage`",
     )
     assert notes(regions, 0.66)[0].startswith("no interval at 66 % for apex, carina: ")
     with pytest.raises(ValueError, match="2 labelled volumes allow at most 67 %"):

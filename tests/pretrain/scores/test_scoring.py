@@ -224,7 +224,7 @@ def test_shards__what_is_left_out_is_listed_by_one_of_them(
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "3", "3/0", "-1/4", "a/b", "1/4/2", ""])
 def test_shards__other_texts_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"shard is K/N with K in 1\.\.N, such as 3/16, got"):
+    with pytest.raises(ValueError, match=r"shard must be K/N with K in 1\.\.N, such as 3/16, got"):
         share(text)
 
 

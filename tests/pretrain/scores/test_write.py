@@ -147,7 +147,7 @@ def test_write__positions_are_the_line_where_nothing_was_found_and_else_the_scor
     contexts = [row["context"] for row in table(tmp_path / "scores" / "series.csv")]
     assert contexts == ["series"] * 6 + ["slices"] == [one.context for one in scored.series]
     assert scored.series[3].position_mm == pytest.approx(slices["3"]["position_mm"])
-    assert "positions      6 series follow one line" in scored.table()
+    assert "positions      6 series on one line of score by mm" in scored.table()
     assert "               1 series follow no line: each slice has" in scored.table()
     assert "in pieces" not in scored.table()
     for one in each_series(tmp_path / "scores"):
@@ -160,7 +160,7 @@ def test_write__positions_are_the_line_where_nothing_was_found_and_else_the_scor
     assert "position_mm" not in read_slices(tmp_path / "plain")[0]["3"]
     assert "context" not in table(tmp_path / "plain" / "series.csv")[0]
     assert plain.series[0].position_mm is plain.series[0].context is None
-    assert "follow one line" not in plain.table()
+    assert "on one line" not in plain.table()
 
 
 def test_write__regions_read_positions_if_they_say_so(tmp_path: Path) -> None:

@@ -133,7 +133,9 @@ def test_select__a_part_of_the_range_only_if_asked_for(tmp_path: Path) -> None:
     short = row("a", **SHORT)
     chosen = best(tmp_path, short)
     assert (chosen.series, chosen.covers) == ("", "partly")
-    assert chosen.reason == "no series shows abdomen and pelvis; a shows 340 mm"
+    assert chosen.reason == (
+        "no series shows all of abdomen and pelvis; a shows 340 mm of it, and partial would choose it"
+    )
     chosen = best(tmp_path, short, partial=True)
     assert (chosen.series, chosen.covers) == ("a", "partly")
     nothing = row("a", abdomen_mm=0.0, pelvis_mm=0.0, pelvis_bottom="")

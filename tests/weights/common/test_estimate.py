@@ -56,7 +56,7 @@ def test_estimate__says_what_is_left() -> None:
     assert made.seconds == 350
     assert str(made) == (
         "would resume from step 300 of 1000; estimated from a few steps: 6 min without validation "
-        "(0.5 s a step), memory unknown, disk about 1 GB (500 GB free)"
+        "(0.5 s per step), memory unknown, disk about 1 GB (500 GB free)"
     )
     assert made.described()["seconds"] == 350 and made.described()["memory_bytes"] is None
 

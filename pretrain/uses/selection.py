@@ -74,7 +74,9 @@ class Selection:
         ]
         for one in self.chosen if self.out is None else ():
             second = f"; then {one.runner_up}: {one.runner_up_reason}" if one.runner_up else ""
-            lines.append(f"{one.study or 'without a study':16}  {one.series or '-':16}  {one.reason}{second}")
+            lines.append(
+                f"{one.study or 'without a study':16}  {one.series or '-':16}  {one.reason}{second}"
+            )
         return "\n".join(lines)
 
 

@@ -37,11 +37,13 @@ class Summary:
     def add(self, row: Row) -> Row:
         """Count a row; returns it."""
         self.counts["ct", str(row["ct"])] += 1
-        if study := row["study"] or row["series"]:  # without one it is a study of its own
-            self.studies.add(str(study))
+        if row["study"]:
+            self.studies.add(str(row["study"]))
         if row["ct"] in ("no", "unknown"):
             self.reasons[_kind(str(row["reason"]))] += 1
             return row
+        if not row["study"]:
+            self.studies.add(str(row["series"]))  # a study of its own
         for name in ("agreement", "complete", "direction", "stated_kind"):
             self.counts[name, str(row[name])] += 1
         for name in ("uneven", "tilt_deg", "twice", "copy_of", "findings"):

@@ -134,7 +134,8 @@ def test_select__a_part_of_the_range_only_if_asked_for(tmp_path: Path) -> None:
     chosen = best(tmp_path, short)
     assert (chosen.series, chosen.covers) == ("", "partly")
     assert chosen.reason == (
-        "no series shows all of abdomen and pelvis; a shows 340 mm of it, and partial would choose it"
+        "no series shows all of abdomen and pelvis; a shows 340 mm of it, and partial would "
+        "choose it"
     )
     chosen = best(tmp_path, short, partial=True)
     assert (chosen.series, chosen.covers) == ("a", "partly")
@@ -162,7 +163,7 @@ def test_select__series_without_a_study_stand_alone(tmp_path: Path) -> None:
         ("knee to pelvis", "knee"),
     ):
         with pytest.raises(
-            ValueError, match=f"no part in '{wrong}', got '{words}'; allowed: head, n"
+            ValueError, match=f"want must name body parts, got '{wrong}'; allowed: head, n"
         ):
             select(folder, want=words)
     with pytest.raises(ValueError, match="keeps no paths, which links need; audit again"):

@@ -34,7 +34,7 @@ from ubr.pretrain.data.store import SeriesRow
 from ubr.pretrain.reading.context import MM_PER_UNIT
 from ubr.weights import Regressor
 from ubr.weights.body import showing
-from ubr.weights.network import filled
+from ubr.weights.network import interpolated
 
 STEP_MM = 5.0
 EPOCHS, RATE, DECAY, WIDTH = 40, 2e-3, 0.02, 48
@@ -129,9 +129,9 @@ def read(
     grid = to_grid(cohort.store, row, regressor.inputs)
     taken = showing(row.body, np.arange(len(grid)))
     pooled = torch.cat([regressor.pool6(part) for part in torch.split(grid[taken], 64)])
-    scores = filled(regressor.head.score(pooled).numpy(), row.z_mm, taken)
+    scores = interpolated(regressor.head.score(pooled).numpy(), row.z_mm, taken)
     curve = MarkedCurve(row, scores.astype(np.float64), cohort.marks(row))
-    return curve, filled(pooled.numpy(), row.z_mm, taken)
+    return curve, interpolated(pooled.numpy(), row.z_mm, taken)
 
 
 class Model(nn.Module):

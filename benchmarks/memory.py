@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common.commandline import new_parser
-from benchmarks.common.machine import provenance
+from benchmarks.common.machine import provenance, resident_mib
 from benchmarks.common.rows import append
 from ubr.pretrain.data.store import Store
 from ubr.pretrain.data.volume import Series, Volume
@@ -67,7 +67,7 @@ def memory_of_fit(store: Path, run: Path, steps: int) -> list[float]:
     while process.poll() is None:
         # Only while it trains: preparing the grids comes first and is another matter.
         if (run / "metrics.jsonl").exists():
-            seen.append(_resident_mib(process.pid))
+            seen.append(resident_mib(process.pid))
         time.sleep(0.2)
     if process.returncode:
         raise SystemExit(f"fit ended with status {process.returncode}: {' '.join(command)}")
@@ -91,20 +91,6 @@ def _store(path: Path, volumes: int) -> Path:
         volume = Volume(hu, (3.0, 3.0, 3.0), 3.0 * np.arange(SLICES, dtype=np.float64))
         store.add(series, volume, body_boxes(hu, volume.spacing_mm))
     return path
-
-
-def _resident_mib(pid: int) -> float:
-    """Resident memory of a process and its children, with shared pages in proportion (PSS).
-
-    So forked workers are not counted twice.
-    """
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0.0
-    own = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
-    return own + sum(_resident_mib(int(child)) for child in children)
 
 
 if __name__ == "__main__":

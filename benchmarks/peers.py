@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common.commandline import new_parser
-from benchmarks.common.machine import ROOT, provenance
+from benchmarks.common.machine import ROOT, provenance, resident_mib
 from benchmarks.common.peers.pipelines import PEERS, PIPELINES
 from benchmarks.common.peers.scans import FORMS, scans
 from benchmarks.common.rows import append
@@ -107,17 +107,6 @@ def measured(name: str, folder: Path, options: argparse.Namespace) -> dict[str, 
     if child.returncode:
         raise SystemExit(f"{name} failed: {(error.strip() or 'without a word').splitlines()[-1]}")
     return {**json.loads(said.splitlines()[-1]), "memory_mib": memory}
-
-
-def resident_mib(pid: int) -> float:
-    """Memory of a process and those it started, shared pages in proportion (PSS)."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0.0
-    own = next((int(ln.split()[1]) for ln in text.splitlines() if ln.startswith("Pss:")), 0)
-    return own / 1024 + sum(resident_mib(int(child)) for child in children)
 
 
 def row(

@@ -155,7 +155,7 @@ def _finished(begun: deque[_Series[Key]]) -> Iterator[tuple[Key, Floats, Floats 
         yield one.key, np.concatenate(one.scores), features
 
 
-def filled(values: Floats, z_mm: NDArray[np.float64], taken: NDArray[np.intp]) -> Floats:
+def interpolated(values: Floats, z_mm: NDArray[np.float64], taken: NDArray[np.intp]) -> Floats:
     """What all slices have, from what some of them have: linear in the position.
 
     Between two slices the values lie on the line through both. Beyond the first and the last slice

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .body import body_boxes, showing
-from .network import BATCH, filled
+from .network import BATCH, interpolated
 from .regressor import Regressor
 
 
@@ -34,7 +34,7 @@ def score_slices(
     held = regressor.inputs.needed(z_mm, taken)
     grid = regressor.inputs.to_grid(hu[held], spacing_mm[1:], boxes, slices=held)
     grid = regressor.inputs.with_neighbours(grid, z_mm, taken)
-    return filled(score_grid(regressor, grid), z_mm, taken)
+    return interpolated(score_grid(regressor, grid), z_mm, taken)
 
 
 @torch.inference_mode()

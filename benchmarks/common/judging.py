@@ -21,7 +21,7 @@ from ubr.pretrain.reading.parts import classify, thresholds
 from ubr.pretrain.reading.reference import Reference, reference_of
 from ubr.weights import Regressor
 from ubr.weights.body import showing
-from ubr.weights.network import filled
+from ubr.weights.network import interpolated
 from ubr.weights.scorer import score_grid
 
 
@@ -53,7 +53,7 @@ def curve_of(regressor: Regressor, cohort: Cohort, series: SeriesRow) -> MarkedC
     """Score a series as `score` does."""
     grid = to_grid(cohort.store, series, regressor.inputs)
     taken = showing(series.body, np.arange(len(grid)))
-    scores = filled(score_grid(regressor, grid[taken]), series.z_mm, taken)
+    scores = interpolated(score_grid(regressor, grid[taken]), series.z_mm, taken)
     return MarkedCurve(series, scores.astype(np.float64), cohort.marks(series))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 import time
 from importlib.metadata import version
 from pathlib import Path
+
+from ubr.weights.common.runs import commit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,11 +17,10 @@ def provenance(config_sha256: str, seed: int) -> dict[str, object]:
 
     The commit has a "+" if files under version control had changed.
     """
-    changed = _git("status", "--porcelain", "--untracked-files=no")
     versions = {"python": platform.python_version(), **{n: version(n) for n in ("torch", "timm")}}
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "commit": _git("rev-parse", "--short=10", "HEAD") + ("+" if changed else ""),
+        "commit": commit() or "",
         "config": config_sha256[:12],
         "seed": seed,
         "machine": machine_name(),
@@ -42,5 +42,15 @@ def machine_name() -> str:
     return f"{names[0] if names else platform.processor()}, {cores()} cores"
 
 
-def _git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+def resident_mib(pid: int) -> float:
+    """Resident memory of a process and those it started, with shared pages in proportion (PSS).
+
+    So forked workers are not counted twice. 0 where the process has ended.
+    """
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    own = next((int(ln.split()[1]) for ln in text.splitlines() if ln.startswith("Pss:")), 0)
+    return own / 1024 + sum(resident_mib(int(child)) for child in children)

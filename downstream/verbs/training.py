@@ -175,8 +175,8 @@ def _check(given: Mapping[str, Any], chosen: DetectorRecipe) -> None:
 
     if chosen.position != bool(given["scorer"]):
         raise ValueError(
-            f"--position {str(chosen.position).lower()} with --scorer {given['scorer']}: give "
-            "both, or neither"
+            f"position is {str(chosen.position).lower()}, but "
+            f"{'a' if given['scorer'] else 'no'} scorer is given; give both, or neither"
         )
     start = (
         any(given[name] for name in ("start", "backbone", "start_prefix", "assume_scale"))

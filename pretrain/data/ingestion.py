@@ -26,10 +26,9 @@ from .digests import files_digest
 from .find import read_volume, search
 from .index import Index, remove
 from .patients import assign_patients, read_patients, with_patient
-from .scans import is_store, why_unread
+from .scans import is_store, kept_search, why_unread
 from .store import DAMAGED, LEFT_OUT, SeriesRow, Store, StoreError
 from .store.folder import holds_other_things
-from .store.keys import hash_text
 from .volume import LeftOut, Series, UnusableError, reasons, shown
 from .workers import DIED, Workers, chosen, each
 
@@ -193,8 +192,7 @@ def _kept_search(sources: Sequence[Path], store: Path, dry: bool) -> Iterator[Pa
     private = store.absolute() / "private"
     is_new = not private.exists()
     make_folder(private, 0o700)
-    names = sorted(str(source.absolute()) for source in sources)
-    kept = private / f"search-{hash_text(repr(names))}.sqlite"
+    kept = kept_search(private, sources)
     try:
         yield kept
         remove(kept)

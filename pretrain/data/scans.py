@@ -18,6 +18,7 @@ from .index import Index
 from .libraries import LibraryError, broken_library
 from .patients import assign_patients, read_patients
 from .store import DAMAGED, SeriesRow, Store, StoreError
+from .store.keys import hash_text
 from .volume import LeftOut, Series, UnusableError, Volume, shown
 from .workers import DIED, Workers, each
 
@@ -263,6 +264,12 @@ def found_scans(
             "a store is read alone; give several one after the other, or files and folders"
         )
     yield FoundScans(*scans_in_store(sources[0], with_paths=with_paths))
+
+
+def kept_search(private: Path, sources: Sequence[str | Path]) -> Path:
+    """Where the search of these sources is kept, so that a killed one can resume."""
+    names = sorted(str(Path(source).absolute()) for source in sources)
+    return private / f"search-{hash_text(repr(names))}.sqlite"
 
 
 def scans_in_store(

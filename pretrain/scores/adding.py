@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...weights.common.working import Working
 from ...weights.inputs import InputSpec
-from ...weights.network import Network, filled, score_series
+from ...weights.network import Network, interpolated, score_series
 from ..data.gridding import Slices, slices_of
 from ..data.scans import UnreadScan
 from ..data.volume import LeftOut
@@ -64,7 +64,9 @@ def _keep(
     Scores are linear in the features, so both may be interpolated.
     """
     z_mm, taken = slices.z_mm, slices.taken
-    arrays: dict[str, NDArray[Any]] = {name: filled(one, z_mm, taken) for name, one in made.items()}
+    arrays: dict[str, NDArray[Any]] = {
+        name: interpolated(one, z_mm, taken) for name, one in made.items()
+    }
     arrays["interpolated"] = ~np.isin(np.arange(len(z_mm)), taken)
     if slices.overview is not None:
         arrays["overview"] = slices.overview

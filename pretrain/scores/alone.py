@@ -13,7 +13,7 @@ import numpy as np
 from ...weights.common.claims import claiming
 from ...weights.common.execution import Runtime
 from ...weights.exported import Exported
-from ...weights.network import filled, score_series
+from ...weights.network import interpolated, score_series
 from ...weights.released import NEWEST
 from ...weights.scorable import opened, prepared
 from ..data.find import find_one, read_volume, silence
@@ -153,8 +153,8 @@ class Scorer:
         slices = of_volume(self.inputs, None, source)
         z_mm, taken = slices.z_mm, slices.taken
         (_, scores, features), *_ = score_series(self._network, [("", slices.grid)])
-        scores = filled(scores, z_mm, taken)
-        features = None if features is None else filled(features, z_mm, taken)
+        scores = interpolated(scores, z_mm, taken)
+        features = None if features is None else interpolated(features, z_mm, taken)
         from_others = ~np.isin(np.arange(len(z_mm)), taken)
         one = SeriesScores(
             "", scores, z_mm, slices.warnings, "", features, interpolated=from_others

@@ -217,7 +217,7 @@ def _with_own_regions(scored: Scored, options: TableOptions, weights: Scorable) 
     """With a note where the weights' own regions were read."""
     if options.regions is None:
         return scored
-    own = f"regions   those that come with {weights.made().name}; give `regions` for others"
+    own = f"the regions are those of {weights.made().name}; give `regions` for others"
     return replace(scored, notes=(own, *scored.notes))
 
 

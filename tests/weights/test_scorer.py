@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tests.made.networks import weights_of
 from ubr.weights import Regressor, scorer
 from ubr.weights.body import body_boxes
-from ubr.weights.network import Network, filled, score_series
+from ubr.weights.network import Network, interpolated, score_series
 from ubr.weights.runtimes import network_of
 from ubr.weights.scorer import score_grid, score_slices
 
@@ -85,9 +85,9 @@ def test_score_slices__without_a_body_have_no_score_of_their_own(regressor: Regr
 )
 def test_filled__by_hand(taken: list[int], values: list[float], expected: list[float]) -> None:
     z_mm = np.array([0.0, 1, 2, 6])
-    made = filled(np.array(values, np.float32), z_mm, np.array(taken))
+    made = interpolated(np.array(values, np.float32), z_mm, np.array(taken))
     assert made.dtype == np.float32 and made.tolist() == expected
-    two = filled(np.array([values, values], np.float32).T, z_mm, np.array(taken))
+    two = interpolated(np.array([values, values], np.float32).T, z_mm, np.array(taken))
     assert two.tolist() == [[one, one] for one in expected]
 
 

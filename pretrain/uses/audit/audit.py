@@ -25,8 +25,7 @@ from ubr.weights.common.progress import progress_bar
 from ubr.weights.released import check_there
 
 from ...data.index import remove
-from ...data.scans import FoundScans, found_scans
-from ...data.store.keys import hash_text
+from ...data.scans import FoundScans, found_scans, kept_search
 from ...data.volume import LeftOut, shown
 from ...data.workers import Workers, chosen
 from ...reading.chosen import chosen_regions
@@ -135,8 +134,7 @@ def _opened(
     """What is found in the sources; what the search reads is kept until the block has ended."""
     private = folder / "private"
     make_folder(private, 0o700)
-    names = sorted(str(Path(source).absolute()) for source in sources)
-    kept = private / f"search-{hash_text(repr(names))}.sqlite"
+    kept = kept_search(private, sources)
     empty = False
     try:
         with found_scans(

@@ -34,7 +34,7 @@ def test_score__has_parts_and_landmarks_without_regions_being_given(
 ) -> None:
     words = ["--out", "s", "--workers", "0", "--device", "cpu"]
     assert main(["score", "released", "scan", *words]) == 0
-    assert "\nregions   those that come with released-1; give --regions for others\n" in (
+    assert "\nthe regions are those of released-1; give --regions for others\n" in (
         capsys.readouterr().out
     )
     settings = json.loads((tmp_path / "s" / "settings.json").read_text())

@@ -19,7 +19,7 @@ AGREEMENTS = {
 COMPLETE = {
     "complete": "are complete",
     "missing": "lack slices",
-    "unknown": "do not tell whether slices are missing",
+    "unknown": "may lack slices: the files do not say",
 }
 
 
@@ -116,7 +116,7 @@ class Summary:
         return lines
 
     def _soundness(self) -> list[str]:
-        lines = ["", "Slices (a series may have several faults)"]
+        lines = ["", "Slices between the first and the last"]
         lines += self._lines("complete", COMPLETE)
         if self.slices_missing:
             lines.append(f"  {self.slices_missing:7,}  slices are missing in all")
@@ -128,7 +128,11 @@ class Summary:
             "copy_of": (self.counts["copy_of", ""], "are copies of another series"),
             "findings": (self.counts["findings", ""], "have a faulty curve"),
         }
-        return lines + [self._line(n, what) for n, what in said.values() if n]
+        faults = [self._line(n, what) for n, what in said.values() if n]
+        return [
+            *lines,
+            *(["", "Other faults (a series may have several)", *faults] if faults else []),
+        ]
 
     def _left(self) -> list[str]:
         lines: list[str] = []

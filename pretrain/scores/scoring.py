@@ -144,7 +144,7 @@ def _read_again(
     options = _options(weights, **tables)
     settings = _settings(weights, options, shard, every_mm)
     scored = Again(Path(sources[0]), options, settings).write(out)
-    return scored if tables["regions"] else _with_own_regions(scored, options, weights)
+    return scored if tables["regions"] else _noted(scored, options, weights)
 
 
 def score_found(
@@ -182,7 +182,7 @@ def score_found(
     ready = prepared(weights, device, runtime, features=options.by_features)
     with find(workers=staff) as found:
         scored = _score(weights, ready, found, working, options, shard, staff, progress)
-    return scored if regions is not None else _with_own_regions(scored, options, weights)
+    return scored if regions is not None else _noted(scored, options, weights)
 
 
 def share(shard: str | None) -> Callable[[str], bool]:
@@ -213,12 +213,15 @@ def _options(
     return TableOptions(regions, coverage, features, with_paths, positions=in_mm)
 
 
-def _with_own_regions(scored: Scored, options: TableOptions, weights: Scorable) -> Scored:
-    """With a note where the weights' own regions were read."""
-    if options.regions is None:
-        return scored
-    own = f"the regions are those of {weights.made().name}; give `regions` for others"
-    return replace(scored, notes=(own, *scored.notes))
+def _noted(scored: Scored, options: TableOptions, weights: Scorable) -> Scored:
+    """With a note on the regions, where none were given."""
+    made = weights.made()
+    if options.regions is not None:
+        told = f"the regions are those of {made.name}; give `regions` for others"
+    else:
+        parents = f", or {made.parent.name}" if made.parent and made.parent.name else ""
+        told = f"no body parts and landmarks without `regions`: a file of calibrate{parents}"
+    return replace(scored, notes=(told, *scored.notes))
 
 
 def _settings(

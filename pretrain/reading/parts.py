@@ -7,6 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+PARTS = ("head", "neck", "chest", "abdomen", "pelvis", "thigh")
+"""The parts that headers and masks are read for, from superior to inferior; regions may have
+others.
+"""
+
 
 def check_name(name: str) -> str:
     """A name of a part or landmark, if it can stand in a table, a report and a line of text.

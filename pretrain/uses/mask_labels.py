@@ -27,7 +27,7 @@ from ..data.scans import scans_in_files
 from ..data.volume import UnusableError, Volume
 from ..reading.curve import Curve
 from ..reading.labelled import Labelled
-from ..reading.parts import check_name
+from ..reading.parts import PARTS, check_name
 from ..scores.read import read_rows
 
 End = Literal["top", "bottom", "middle"]
@@ -56,8 +56,7 @@ RULES: Rules = {
 }
 """For masks that are called as TotalSegmentator calls them."""
 BORDERS = ("vertex", "mandible", "lung_apex", "liver_dome", "iliac_crest", "ischium", "knee")
-PARTS = ("head", "neck", "chest", "abdomen", "pelvis", "thigh")
-"""The parts between the borders."""
+"""Of `PARTS`."""
 REMEDY = "give the columns landmark, mask, end"
 
 

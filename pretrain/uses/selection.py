@@ -21,8 +21,9 @@ from typing import Any, Literal
 from ubr.weights.common.checks import check_choice
 from ubr.weights.common.claims import claiming
 
+from ..reading.parts import PARTS
 from .audit.rows import Row
-from .audit.stated import PARTS, parts_in
+from .audit.stated import parts_in
 from .audit.tables import read_rows
 from .selected_files import Form, write_selection
 

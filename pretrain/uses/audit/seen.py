@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from ...reading.curve import passage
 from ...reading.line import fit_line
+from ...reading.parts import PARTS
 from ...reading.regions import COVERED_MM, Level, Regions
-from .stated import PARTS, Stated
+from .stated import Stated
 
 OUTER_MM = 100.0
 """Half of the usual length of the outermost parts, which have one border."""

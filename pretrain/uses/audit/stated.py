@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-PARTS = ("head", "neck", "chest", "abdomen", "pelvis", "thigh")
-"""The parts that are distinguished, from superior to inferior."""
+from ...reading.parts import PARTS
 
 Kind = Literal["part", "organ", "elsewhere", ""]
 
@@ -78,12 +77,12 @@ def _filled(named: set[str], words: str) -> tuple[str, ...]:
 
 
 _TRUNK = ("chest", "abdomen", "pelvis")
-_WHOLE = ("head", "neck", *_TRUNK, "thigh")
+
 _TORSO_AND_NECK = ("neck", *_TRUNK)
 
 _PARTS: dict[str, tuple[str, ...]] = {
     r"\bwhole ?body|wholebody|ganzkorper|corps entier|cuerpo (entero|completo)|corpo (inteiro|int"
-    r"ero)|total ?body|\bwb\b|polytrauma|\bpan ?scan": _WHOLE,
+    r"ero)|total ?body|\bwb\b|polytrauma|\bpan ?scan": PARTS,
     # DICOM's compounds, cut to sixteen characters, and their usual abbreviations
     r"neckchestabd(omen|pelv)?|necktopelvis": ("neck", "chest", "abdomen"),
     r"neckchestabdpelv": _TORSO_AND_NECK,

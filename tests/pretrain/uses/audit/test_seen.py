@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ubr.pretrain.reading.parts import PARTS
 from ubr.pretrain.reading.regions import Level, Regions
 from ubr.pretrain.uses.audit.seen import PartSeen, agreement, parts_seen, shown
-from ubr.pretrain.uses.audit.stated import PARTS, Stated
+from ubr.pretrain.uses.audit.stated import Stated
 
 BORDERS = {"mandible": 200.0, "apex": 260.0, "dome": 450.0, "crest": 700.0, "ischium": 900.0}
 """mm below the vertex. Scores are a hundredth of that."""

@@ -77,7 +77,6 @@ def _filled(named: set[str], words: str) -> tuple[str, ...]:
 
 
 _TRUNK = ("chest", "abdomen", "pelvis")
-
 _TORSO_AND_NECK = ("neck", *_TRUNK)
 
 _PARTS: dict[str, tuple[str, ...]] = {

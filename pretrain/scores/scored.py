@@ -133,7 +133,9 @@ def _findings(rows: Sequence[Mapping[str, str]]) -> list[str]:
         f"{kind} {n}" for kind in KINDS if (n := sum(kind in found for found in kinds))
     )
     suspect = sum(row["paper_rule"] == "True" for row in rows)
-    few = f"{'':10}fewer than {ENOUGH} series: limits are built in, a wrong spacing may be missed"
+    few = (
+        f"{'':10}fewer than {ENOUGH} series: built-in limits are used, wrong spacing may be missed"
+    )
     found = (
         f"findings  {len(kinds):6,} series{f': {counts}' if counts else ''}; r below "
         f"{PAPER_R}: {suspect}"

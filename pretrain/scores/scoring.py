@@ -77,8 +77,8 @@ def score(
             order of slices.parquet's rows.
         every_mm: largest distance in mm between scored slices; the scores of those between are
             interpolated. Geometry and missing slices are still taken from all headers. The column
-            `interpolated` of slices.parquet marks them, and slices without a body, which never have
-            a score of their own.
+            `interpolated` of slices.parquet marks slices with interpolated scores, those without a
+            body included, which are never scored themselves.
         workers: number of processes (threads for a store) that read and resample; one per core by
             default, 0 reads in the calling thread.
         scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and resample

@@ -106,9 +106,11 @@ class Range:
 
 
 def _shown(scores: NDArray[np.floating], levels: Curve, regions: Regions | None) -> str:
-    """What of the body a scan shows, in the words of the regions."""
-    low, high = np.percentile(scores, [2, 98])
-    of = f"it shows scores {low:.2f} to {high:.2f} (r {pearson_r(scores, levels.z_mm):.2f})"
+    """What of the body a scan shows, in the words of the regions and in what they read."""
+    low, high = np.percentile(levels.scores, [2, 98])
+    unit = "scores" if regions is None or regions.axis == "score" else "position_mm / 50"
+    r = pearson_r(scores, levels.z_mm)
+    of = f"it shows {low:.2f} to {high:.2f} ({unit}, r {r:.2f})"
     if regions is None:
         return of
     places = {name: passage(*levels, level.score) for name, level in regions.levels().items()}

@@ -183,10 +183,11 @@ def crop(options: Options, words: Sequence[str]) -> None:
         "--from",
         required=True,
         metavar="LEVEL",
-        help="where the crop begins: a landmark, a part, or a score",
+        help="where the crop begins: a landmark, a part, or a number (a score, or position_mm / 50 "
+        "with regions that read positions)",
     )
     options.add_argument(
-        "--to", required=True, metavar="LEVEL", help="where it ends: a landmark, a part, or a score"
+        "--to", required=True, metavar="LEVEL", help="where it ends, in the same way"
     )
     options.add_argument("--out", required=True, metavar="FILE", help="a new .nii.gz file")
     options.add_argument(

@@ -433,7 +433,7 @@ def test_scores__need_no_regions_and_folders_are_made(
 
 def test_partial__without_regions_says_which_scores_there_are(tmp_path: Path) -> None:
     scan = stored(tmp_path / "ct.nii", grid())
-    with pytest.raises(ValueError, match=r"not show 1e7: it shows scores -?\d.*\(r 1.00\); set"):
+    with pytest.raises(ValueError, match=r"not show 1e7: it shows -?\d.*\(scores, r 1.00\); set"):
         crop(scan, WEIGHTS, None, tmp_path / "p.nii.gz", start=str(between(9)), end="1e7")
 
 

@@ -488,7 +488,7 @@ def converted_once(conversions: list[Any], monkeypatch: pytest.MonkeyPatch) -> N
 def test_onnx__refusals(
     small: Weights, converted_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ValueError, match="without the regressor's head"):
+    with pytest.raises(ValueError, match="without the head that scores"):
         export(dataclasses.replace(small, head={}), tmp_path / "x.onnx", to="onnx")
     with pytest.raises(ValueError, match="takes HU as they are; `fold` is for the other"):
         export(small, tmp_path / "x.onnx", to="onnx", fold=True)

@@ -182,7 +182,7 @@ def test_detector__of_this_project_states_its_contract(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{bad", r"config.json is not JSON .*mend it or move it away"),
+        ("{bad", r"config.json is not JSON .*correct it or move it away"),
         ('{"ubr": 3}', r"the record of its export, in it or beside it, is damaged"),
         ('{"ubr": {"inputs": {}}}', r"is damaged: backbone is missing; export"),
         (
@@ -304,7 +304,7 @@ class Wide:
     """Pickled, it is an array of 10^10 numbers, none of which is in the file."""
 
     def __reduce__(self) -> Any:
-        reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
+        reconstruct = np.zeros(1).__reduce__()[0]
         return reconstruct, (np.ndarray, (10**10,), b"f")
 
 

@@ -432,5 +432,5 @@ def test_reference_slice__shows_all_of_the_window_and_air() -> None:
 
 def test_regressor__trunk_only_weights_cannot_score() -> None:
     w = kept("timm/resnet18")
-    with pytest.raises(ValueError, match="without the regressor's head"):
+    with pytest.raises(ValueError, match="without the head that scores"):
         Regressor.from_weights(dataclasses.replace(w, head={}))

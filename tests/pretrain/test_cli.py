@@ -512,13 +512,9 @@ def test_inspect__says_what_the_file_is_in_text_and_json(
         "onnx",
     ]
     assert about["sha256"] in text and "window_hu: [-300.0, 400.0]" in text
-    row = about["tensors"][0]
-    assert re.search(
-        rf"^{re.escape(row['name'])} +{row['kind']} "
-        rf"+{' x '.join(map(str, row['shape'])) or 'one number'}$",
-        text,
-        re.M,
-    )
+    assert {"name", "kind", "shape"} <= about["tensors"][0].keys()
+    numbers = sum(row["numbers"] for row in about["tensors"])
+    assert f"{len(about['tensors'])} with {numbers:,} numbers; --json lists them" in text
     provenance = about["provenance"]
     assert provenance["start"] == {"source": "random", "initialisation": "timm's own", "seed": 0}
     assert (

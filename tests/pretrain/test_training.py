@@ -365,7 +365,7 @@ def test_fit__with_neighbours_as_channels_and_scored_with_them(
     grid = to_grid(store, row, recipe.inputs)
     found = next(one.scores for one in scored.series if one.key == row.key)
     assert grid.shape == (row.slices, 3, 32, 32)
-    np.testing.assert_allclose(found, score_grid(regressor, grid), rtol=1e-5)
+    np.testing.assert_allclose(found, score_grid(regressor, grid), rtol=1e-5, atol=1e-6)
     assert np.abs(found - score_grid(regressor, grid[:, 1])).max() > 1e-3  # the neighbours are seen
 
 

@@ -58,7 +58,9 @@ def test_score__has_parts_and_landmarks_without_regions_being_given(
     assert capsys.readouterr().out == by_own
     WEIGHTS.save("w.safetensors")
     assert main(["score", "w.safetensors", "scan", *words[:1], "t", *words[2:]]) == 0
-    assert "regions" not in capsys.readouterr().out and not Path("t/landmarks.csv").exists()
+    said = capsys.readouterr().out
+    assert "no body parts and landmarks without --regions" in said
+    assert not Path("t/landmarks.csv").exists()
     assert json.loads(Path("t/settings.json").read_text())["weights"] is None
 
 

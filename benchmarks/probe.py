@@ -132,7 +132,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--like", default="released", help="weights whose backbone and contract others get"
     )
-    parser.add_argument("--backbone", help="of trunks that do not name theirs; not that of --like")
+    parser.add_argument("--backbone", help="of trunks that name none, in place of --like's")
     parser.add_argument(
         "--seed", type=int, default=0, help="of a random trunk; written into every row"
     )

@@ -219,8 +219,10 @@ def _noted(scored: Scored, options: TableOptions, weights: Scorable) -> Scored:
     if options.regions is not None:
         told = f"the regions are those of {made.name}; give `regions` for others"
     else:
-        parents = f", or {made.parent.name}" if made.parent and made.parent.name else ""
-        told = f"no body parts and landmarks without `regions`: a file of calibrate{parents}"
+        parent = made.parent
+        # Regions of a parent are refused where it is not known how far scores moved.
+        theirs = f", or {parent.name}" if parent and parent.name and parent.moved else ""
+        told = f"no body parts and landmarks: give `regions` that calibrate wrote{theirs}"
     return replace(scored, notes=(told, *scored.notes))
 
 

@@ -56,7 +56,7 @@ RULES: Rules = {
 }
 """For masks that are called as TotalSegmentator calls them."""
 BORDERS = ("vertex", "mandible", "lung_apex", "liver_dome", "iliac_crest", "ischium", "knee")
-"""Of `PARTS`."""
+"""Above, between and below `PARTS`."""
 REMEDY = "give the columns landmark, mask, end"
 
 

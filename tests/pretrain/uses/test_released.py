@@ -59,7 +59,7 @@ def test_score__has_parts_and_landmarks_without_regions_being_given(
     WEIGHTS.save("w.safetensors")
     assert main(["score", "w.safetensors", "scan", *words[:1], "t", *words[2:]]) == 0
     said = capsys.readouterr().out
-    assert "no body parts and landmarks without --regions" in said
+    assert "no body parts and landmarks: give --regions that calibrate wrote\n" in said
     assert not Path("t/landmarks.csv").exists()
     assert json.loads(Path("t/settings.json").read_text())["weights"] is None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ubr.pretrain.reading.context import on_axis, positions
-from ubr.pretrain.reading.curve import passage
+from ubr.pretrain.reading.curve import Curve
 from ubr.pretrain.reading.faults import findings
+from ubr.pretrain.reading.ranges import Range
 from ubr.pretrain.reading.reference import reference_of
 
 if TYPE_CHECKING:
@@ -26,15 +26,14 @@ class Body:
     """A regressor, and regions of its scores.
 
     regressor: on the device to use, in evaluation mode. regions: with parts, a scale or both, or
-    none. follows_mm: its scores follow millimetres. above, below: levels between which slices are
-    looked at. settings: what makes these and no others.
+    none. follows_mm: its scores follow millimetres. looked_at: the range whose slices are looked
+    at. settings: what makes these and no others.
     """
 
     regressor: Regressor
     regions: Regions | None
     follows_mm: bool
-    above: float
-    below: float
+    looked_at: Range
     settings: dict[str, object]
 
     def scores(self, volume: Volume) -> NDArray[np.float32]:
@@ -63,14 +62,9 @@ class Body:
         return found
 
     def within(self, scores: NDArray[np.floating], z_mm: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Indices of the slices between the two levels; none where the series shows nothing of
-        what lies between them.
-        """
-        levels = self._levels(scores, z_mm)
-        top, bottom = (passage(levels, z_mm, level) for level in (self.above, self.below))
-        if top.outside == "inferior" or bottom.outside == "superior":
-            return np.empty(0, np.intp)
-        return np.flatnonzero((z_mm >= top.z_mm) & (z_mm <= bottom.z_mm))
+        """Indices of the slices that are looked at."""
+        levels = np.asarray(self._levels(scores, z_mm), np.float64)
+        return self.looked_at.within(Curve(levels, z_mm), self.regions)
 
     def _mm(self, scores: NDArray[np.floating], z_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         faults = findings(scores, z_mm, reference=reference_of([(scores, z_mm)]))
@@ -106,7 +100,6 @@ def open_body(
             classify by features, unknown levels, or levels the wrong way round.
     """
     from ubr.pretrain.reading.chosen import chosen_regions
-    from ubr.pretrain.reading.regions import level_score
     from ubr.weights import Regressor, load
     from ubr.weights.common.devices import to_device
 
@@ -117,12 +110,8 @@ def open_body(
             "regions that classify parts by features are not read here; give regions that "
             "calibrate made without features"
         )
-    above = -math.inf if start is None else level_score(chosen, start, upper=True)
-    below = math.inf if end is None else level_score(chosen, end, upper=False)
-    if not above < below:
-        raise ValueError(
-            f"{start} (score {above:.3g}) must lie above {end} (score {below:.3g}); swap the two"
-        )
+    looked_at = Range(start, end)
+    looked_at.scores(chosen)  # its levels are known, before networks are built
     regressor = Regressor.from_weights(loaded).eval()
     to_device(regressor, device)
     settings: dict[str, object] = {
@@ -131,4 +120,4 @@ def open_body(
         "from": start,
         "to": end,
     }
-    return Body(regressor, chosen, loaded.made().follows_mm, above, below, settings)
+    return Body(regressor, chosen, loaded.made().follows_mm, looked_at, settings)

@@ -25,10 +25,10 @@ from ubr.weights.released import check_there
 from ..data.volume import Series, Volume
 from ..reading.chosen import chosen_regions
 from ..reading.curve import Curve, Passage, pearson_r
+from ..reading.ranges import Range
 from ..reading.regions import Regions
 from ..scores.single import read_by, score_scan
 from .nifti_parts import check_place, part_of_nifti, part_of_volume
-from .ranges import Range
 
 if TYPE_CHECKING:
     from ubr.weights import Weights

@@ -22,11 +22,11 @@ from ...data.libraries import LibraryError
 from ...data.volume import Volume
 from ...reading.context import on_axis
 from ...reading.curve import Curve
+from ...reading.ranges import Range
 from ...reading.regions import Regions
 from ...scores.alone import Reading, Scorer
 from ...scores.single import check_curve, check_slices
 from ..nifti_parts import check_place, slice_axis
-from ..ranges import Range
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 

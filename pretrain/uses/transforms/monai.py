@@ -16,7 +16,7 @@ import torch
 
 from ubr.weights.released import NEWEST
 
-from ..ranges import Range
+from ...reading.ranges import Range
 from .body import RAS_TO_LPS, Grid, Reader
 
 try:

@@ -13,7 +13,7 @@ import torch
 
 from ubr.weights.released import NEWEST
 
-from ..ranges import Range
+from ...reading.ranges import Range
 from .body import RAS_TO_LPS, Body, Grid, Reader
 
 try:

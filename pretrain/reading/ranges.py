@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..reading.curve import Curve, Passage, passage, pearson_r
-from ..reading.regions import Regions, level_score
+from .curve import Curve, Passage, passage, pearson_r
+from .regions import Regions, level_score
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,16 @@ class Range:
     """The body from one level down to another.
 
     Args:
-        start: where it begins: a landmark, a part (its upper border), or a score.
-        end: where it ends: a landmark, a part (its lower border), or a score.
+        start: where it begins: a landmark, a part (its upper border), or a score. None: it has no
+            upper end.
+        end: likewise where it ends; of a part, its lower border.
         margin_mm: length kept beyond both ends.
         partial: keep what a scan shows of the range. Without it, a scan that does not show all of
             the range is refused.
     """
 
-    start: str
-    end: str
+    start: str | None
+    end: str | None
     margin_mm: float = 0.0
     partial: bool = False
 
@@ -50,8 +51,8 @@ class Range:
 
         Raises `ValueError` for levels that the regions do not have, or that lie in wrong order.
         """
-        above = level_score(regions, self.start, upper=True)
-        below = level_score(regions, self.end, upper=False)
+        above = -math.inf if self.start is None else level_score(regions, self.start, upper=True)
+        below = math.inf if self.end is None else level_score(regions, self.end, upper=False)
         if not above < below:
             raise ValueError(
                 f"{self.start} (score {above:.3g}) must lie above {self.end} (score {below:.3g}); "
@@ -67,9 +68,8 @@ class Range:
         ends = self.scores(regions)
         top, bottom = (passage(*levels, score) for score in ends)
         named = zip((self.start, self.end), ends, (top, bottom), strict=True)
-        missing = [name for name, score, at in named if at.outside and math.isfinite(score)]
-        # The scan ends before the range begins, or begins after the range ends.
-        apart = top.outside == "inferior" or bottom.outside == "superior"
+        missing = [str(name) for name, score, at in named if at.outside and math.isfinite(score)]
+        apart = _apart(top, bottom)
         if not missing or (self.partial and not apart):
             return None
         hint = "nothing of the range is in it" if apart else "set `partial` to cut to what is there"
@@ -94,15 +94,33 @@ class Range:
             shown = _shown(scores, levels, regions)
             raise ValueError(f"{called} does not show {refusal[0]}: {shown}; {refusal[1]}")
         top, bottom = passage(*levels, above), passage(*levels, below)
-        z_mm = levels.z_mm
-        keep = (z_mm >= top.z_mm - self.margin_mm) & (z_mm <= bottom.z_mm + self.margin_mm)
-        if not keep.any():
+        between = self._between(top, bottom, levels)
+        if not len(between):
             raise ValueError(
                 f"no slice of {called} lies between {self.start} and {self.end}, both at "
                 f"{top.z_mm:.1f} mm; give a `margin_mm`"
             )
-        first, last = (int(i) for i in np.flatnonzero(keep)[[0, -1]])
-        return Kept(first, last, top, bottom)
+        return Kept(int(between[0]), int(between[-1]), top, bottom)
+
+    def within(self, levels: Curve, regions: Regions | None) -> NDArray[np.intp]:
+        """Indices of a scan's slices that lie in the range; none where it shows nothing of it.
+
+        Arguments as of `missing`.
+        """
+        top, bottom = (passage(*levels, score) for score in self.scores(regions))
+        if _apart(top, bottom):
+            return np.empty(0, np.intp)
+        return self._between(top, bottom, levels)
+
+    def _between(self, top: Passage, bottom: Passage, levels: Curve) -> NDArray[np.intp]:
+        z_mm = levels.z_mm
+        above, below = top.z_mm - self.margin_mm, bottom.z_mm + self.margin_mm
+        return np.flatnonzero((z_mm >= above) & (z_mm <= below))
+
+
+def _apart(top: Passage, bottom: Passage) -> bool:
+    """Whether a scan ends before a range begins, or begins after it ends."""
+    return top.outside == "inferior" or bottom.outside == "superior"
 
 
 def _shown(scores: NDArray[np.floating], levels: Curve, regions: Regions | None) -> str:

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .data.dicomweb.fetching import fetch
     from .data.ingestion import ingest
     from .data.scans import read
     from .data.store import Store
@@ -15,10 +16,13 @@ if TYPE_CHECKING:
     from .scores.scoring import score
     from .training import fit
     from .uses.annotation import annotate
+    from .uses.audit.audit import audit
     from .uses.calibration import calibrate
     from .uses.cropping import crop
     from .uses.levels import same_level
     from .uses.report.page import report
+    from .uses.selection import select
+    from .uses.watching import watch
 
 _HOMES = {
     "ingest": "data.ingestion",
@@ -33,14 +37,20 @@ _HOMES = {
     "crop": "uses.cropping",
     "same_level": "uses.levels",
     "annotate": "uses.annotation",
+    "audit": "uses.audit.audit",
+    "fetch": "data.dicomweb.fetching",
     "report": "uses.report.page",
+    "select": "uses.selection",
+    "watch": "uses.watching",
 }
 __all__ = [
     "Recipe",
     "Store",
     "annotate",
+    "audit",
     "calibrate",
     "crop",
+    "fetch",
     "fit",
     "ingest",
     "phantoms",
@@ -49,6 +59,8 @@ __all__ = [
     "report",
     "same_level",
     "score",
+    "select",
+    "watch",
 ]
 
 

@@ -7,9 +7,10 @@
     python -m benchmarks.peers --weights FILE --work /scratch/peers --python PEERS/bin/python
 
 The second line lets the peers use this environment's torch. Rows go to results/peers.csv. Each run
-is a process of its own that scores a folder of two series with the same network on the same cores;
-the pipelines take turns. Imports do not count in seconds, and have a column. Memory is the largest
-sum over a run's processes, shared pages in proportion. Linux only.
+is a process of its own that scores a folder of series with the same network on the same cores; the
+pipelines take turns. The imports of torch, timm and the library itself do not count in seconds, and
+have a column. Memory is the largest sum over a run's processes, shared pages in proportion. Linux
+only.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +35,6 @@ from benchmarks.common.peers.scans import FORMS, scans
 from benchmarks.common.rows import append
 from ubr.weights import load
 
-SERIES = 2
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, append rows."""
@@ -44,17 +44,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not (here / "ubr").exists():
         (here / "ubr").symlink_to(ROOT)
     names = [name for name in options.pipelines if installed(name, options.python)]
-    for slices in options.slices:
-        for form in options.forms:
-            folder = scans(options.work, slices, form, options.size_px)
-            runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-            for _ in range(options.rounds):
-                for name in names:
-                    runs[name].append(measured(name, folder, options))
-                    print(slices, form, name, runs[name][-1], flush=True)
-            rows = [row(name, form, slices, runs, options) for name in names]
-            print(f"rows in {append('peers', rows)}")
-            shutil.rmtree(folder)
+    for slices, form in product(options.slices, options.forms):
+        folder = scans(options.work, slices, form, options.series, options.size_px)
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        for _ in range(options.rounds):
+            for name in names:
+                runs[name].append(measured(name, folder, options))
+                print(slices, form, name, runs[name][-1], flush=True)
+        rows = [row(name, form, slices, runs, options) for name in names]
+        print(f"rows in {append('peers', rows)}")
+        shutil.rmtree(folder)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -64,6 +63,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="folder for scans and scores")
     parser.add_argument("--python", default=sys.executable, help="the peers' interpreter")
     parser.add_argument("--slices", type=int, nargs="+", default=[60, 300, 1000])
+    parser.add_argument("--series", type=int, default=2, help="in the folder")
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS)
     parser.add_argument("--pipelines", nargs="+", default=list(PIPELINES), choices=PIPELINES)
     parser.add_argument("--size-px", type=int, default=512)
@@ -130,11 +130,11 @@ def row(
         "form": form,
         "slices": slices,
         "size_px": options.size_px,
-        "series": SERIES,
+        "series": options.series,
         "rounds": options.rounds,
         "load": round(os.getloadavg()[0], 1),
-        "s_a_series": round(middle["seconds"] / SERIES, 2),
-        "cores_s_a_series": round(middle["cores_s"] / SERIES, 2),
+        "s_a_series": round(middle["seconds"] / options.series, 2),
+        "cores_s_a_series": round(middle["cores_s"] / options.series, 2),
         "import_s": round(middle["import_s"], 2),
         "memory_mib": round(middle["memory_mib"]),
         "times_the_first_median": round(float(np.median(ratio)), 2),

@@ -17,8 +17,8 @@ from ubr.pretrain.data import find
 def test_scans__are_the_same_in_each_form_and_have_so_many_slices(tmp_path: Path) -> None:
     held = {}
     for form in ("dicom", "nii.gz", "nii"):
-        series, left = find.find_series([scans(tmp_path, 30, form, size_px=32)])
-        assert len(series) == 2 and not left
+        series, left = find.find_series([scans(tmp_path, 30, form, 3, size_px=32)])
+        assert len(series) == 3 and not left
         held[form] = sorted((find.read_volume(one) for one in series), key=lambda v: v.hu.sum())
     for form in ("nii.gz", "nii"):
         for one, other in zip(held["dicom"], held[form], strict=True):
@@ -40,7 +40,7 @@ def test_row__takes_ratios_within_rounds(monkeypatch: pytest.MonkeyPatch) -> Non
         "first": [{**base, "seconds": s} for s in (2.0, 20.0, 4.0)],
         "other": [{**base, "seconds": s} for s in (6.0, 20.0, 8.0)],
     }
-    options = argparse.Namespace(weights=Path("w"), size_px=512, rounds=3)
+    options = argparse.Namespace(weights=Path("w"), size_px=512, rounds=3, series=2)
     row = peers.row("other", "nii", 60, runs, options)  # type: ignore[arg-type]
     assert row["s_a_series"] == 4.0 and row["cores_s_a_series"] == 2.0
     assert [row[f"times_the_first_{k}"] for k in ("min", "median", "max")] == [1.0, 2.0, 3.0]

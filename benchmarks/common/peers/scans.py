@@ -1,4 +1,4 @@
-"""The scans of the comparison: two computed patients, as series of 512 px."""
+"""The scans of the comparison: computed patients, as series of 512 px."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ A series repeats each slice. What it shows does not change what reading and scor
 """
 
 
-def scans(work: Path, slices: int, form: str, size_px: int = 512) -> Path:
-    """A folder with a series of each of two patients, made if it is not there."""
-    folder = work / "scans" / f"{slices}-{form}"
+def scans(work: Path, slices: int, form: str, series: int = 2, size_px: int = 512) -> Path:
+    """A folder with a series of each of so many patients, made if it is not there."""
+    folder = work / "scans" / f"{series}x{slices}-{form}"
     if folder.exists():
         return folder
     with whole(folder) as part:
         part.mkdir(parents=True)
-        for seed in (0, 1):
+        for seed in range(series):
             phantom = long_scan(seed, slices, size_px)
             path = write_phantom(phantom, part, "dicom" if form == "dicom" else "nifti")
             if form == "nii":

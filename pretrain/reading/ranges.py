@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .curve import Curve, Passage, passage, pearson_r
-from .regions import Regions, level_score
+from .regions import Regions, number
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Range:
 
         Raises `ValueError` for levels that the regions do not have, or that lie in wrong order.
         """
-        above = -math.inf if self.start is None else level_score(regions, self.start, upper=True)
-        below = math.inf if self.end is None else level_score(regions, self.end, upper=False)
+        above = -math.inf if self.start is None else _score(regions, self.start, upper=True)
+        below = math.inf if self.end is None else _score(regions, self.end, upper=False)
         if not above < below:
             raise ValueError(
                 f"{self.start} (score {above:.3g}) must lie above {self.end} (score {below:.3g}); "
@@ -116,6 +116,17 @@ class Range:
         z_mm = levels.z_mm
         above, below = top.z_mm - self.margin_mm, bottom.z_mm + self.margin_mm
         return np.flatnonzero((z_mm >= above) & (z_mm <= below))
+
+
+def _score(regions: Regions | None, level: str, *, upper: bool) -> float:
+    """`Regions.level_score`; without regions the level must be a number."""
+    if regions is not None:
+        return regions.level_score(level, upper=upper)
+    if (score := number(level)) is None:
+        raise ValueError(
+            f"{level!r} is not a score; give `regions`, which have the names of parts and landmarks"
+        )
+    return score
 
 
 def _apart(top: Passage, bottom: Passage) -> bool:

@@ -223,23 +223,28 @@ class Regions:
                 "weights"
             )
 
+    def level(self, name: str, *, upper: bool) -> Level | None:
+        """The landmark or border of a name; of a part, its upper or lower border.
+
+        None for an outer border of the outermost parts, and for other names.
+        """
+        if name in self.parts:
+            at = self.parts.index(name) + (not upper)
+            return self.borders[at - 1] if 0 < at < len(self.parts) else None
+        return self.levels().get(name)
+
     def level_score(self, name: str, *, upper: bool) -> float:
         """The score of a landmark, a border, the upper or lower border of a part, or a number.
 
         The outer borders of the outermost parts are infinite. Raises `ValueError` for other names,
         with those that are known.
         """
-        if name in (levels := self.levels()):
-            return levels[name].score
+        if level := self.level(name, upper=upper):
+            return level.score
         if name in self.parts:
-            borders = [-math.inf, *self.thresholds.tolist(), math.inf]
-            return float(borders[self.parts.index(name) + (not upper)])
-        try:
-            score = float(name)
-        except ValueError:
-            score = math.nan
-        if not math.isfinite(score):
-            allowed = ", ".join([*levels, *self.parts])
+            return -math.inf if upper else math.inf
+        if (score := number(name)) is None:
+            allowed = ", ".join([*self.levels(), *self.parts])
             raise ValueError(f"unknown level {name!r}; allowed: {allowed}; or a score")
         return score
 
@@ -306,22 +311,13 @@ class Regions:
             raise ValueError(damaged.format(error)) from None
 
 
-def level_score(regions: Regions | None, level: str, *, upper: bool) -> float:
-    """`Regions.level_score`; without regions the level must be a number.
-
-    Raises `ValueError` for another level.
-    """
-    if regions is not None:
-        return regions.level_score(level, upper=upper)
+def number(text: str) -> float | None:
+    """The finite number that a text is, or None."""
     try:
-        score = float(level)
+        value = float(text)
     except ValueError:
-        score = math.nan
-    if not math.isfinite(score):
-        raise ValueError(
-            f"{level!r} is not a score; give `regions`, which have the names of parts and landmarks"
-        )
-    return score
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _level(found: Mapping[str, Any]) -> Level:

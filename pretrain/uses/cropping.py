@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from ubr.weights.released import check_there
 from ..data.volume import Series, Volume
 from ..reading.chosen import chosen_regions
 from ..reading.curve import Curve, Passage, pearson_r
+from ..reading.intervals import COVERAGE, enough, interval
 from ..reading.ranges import Range
 from ..reading.regions import Regions
 from ..scores.single import read_by, score_scan
@@ -34,14 +35,32 @@ if TYPE_CHECKING:
     from ubr.weights import Weights
 
 
+class Found(NamedTuple):
+    """Where an end of the range was found: its name, where the curve passes it, and in mm the
+    interval that contains it with a probability of `COVERAGE`, where labelled volumes give one.
+    """
+
+    called: str
+    at: Passage
+    interval_mm: tuple[float, float] | None
+
+    def text(self) -> str:
+        """All of it."""
+        outside = " (the scan's end)" if self.at.outside else ""
+        within = ""
+        if self.interval_mm:
+            low, high = self.interval_mm
+            within = f" ({100 * COVERAGE:.0f} % interval: {low:.0f} to {high:.0f})"
+        return f"{self.called} at {self.at.z_mm:.0f} mm{outside}{within}"
+
+
 @dataclass(frozen=True)
 class Cropped:
     """What `crop` wrote.
 
     path: the file. first, last: the slices kept, counted from the superior end, both included. of:
-    how many there were. mm: from the first slice kept to the last. found: both ends and where the
-    curve passes them. r: Pearson r of the scan's curve. tilt: the reader's note where slices were
-    moved in-plane, or "".
+    how many there were. mm: from the first slice kept to the last. found: both ends. r: Pearson r
+    of the scan's curve. tilt: the reader's note where slices were moved in-plane, or "".
     """
 
     path: Path
@@ -49,22 +68,19 @@ class Cropped:
     last: int
     of: int
     mm: float
-    found: tuple[tuple[str, Passage], ...]
+    found: tuple[Found, Found]
     r: float
     tilt: str
 
     def line(self) -> str:
         """All of it as one line."""
-        places = [
-            f"{end} at {at.z_mm:.0f} mm" + " (the scan's end)" * bool(at.outside)
-            for end, at in self.found
-        ]
         kept = (
             f"{self.last - self.first + 1} of {self.of} slices kept ({self.first} to "
             f"{self.last}, {self.mm:.0f} mm)"
         )
         tilt = f"; {self.tilt}" if self.tilt else ""
-        return f"{self.path}: {kept}; {', '.join(places)}; r {self.r:.3f}{tilt}"
+        ends = ", ".join(end.text() for end in self.found)
+        return f"{self.path}: {kept}; {ends}; r {self.r:.3f}{tilt}"
 
 
 @claiming("out")
@@ -107,14 +123,25 @@ def crop(
     wanted.scores(regions)  # wrong levels are refused before the scan is read
     series, volume, scores = score_scan(weights, Path(scan))
     check_place(volume, str(scan))
-    levels = np.asarray(read_by(regions, scores, volume.z_mm), np.float64)
-    kept = wanted.kept(Curve(levels, volume.z_mm), scores, regions, str(scan))
+    read = read_by(regions, scores, volume.z_mm)
+    levels = Curve(np.asarray(read, np.float64), volume.z_mm)
+    kept = wanted.kept(levels, scores, regions, str(scan))
     first, last = kept.first, kept.last
     _write_slices(series, volume, slice(first, last + 1), target)
     mm = float(volume.z_mm[last] - volume.z_mm[first])
-    found = ((f"from {start}", kept.top), (f"to {end}", kept.bottom))
+    found = (
+        Found(f"from {start}", kept.top, _interval(levels, regions, start, upper=True)),
+        Found(f"to {end}", kept.bottom, _interval(levels, regions, end, upper=False)),
+    )
     r = pearson_r(scores, volume.z_mm)
     return Cropped(target, first, last, len(scores), mm, found, r, _tilt(series, volume))
+
+
+def _interval(
+    levels: Curve, regions: Regions | None, name: str, *, upper: bool
+) -> tuple[float, float] | None:
+    level = regions.level(name, upper=upper) if regions else None
+    return interval(*levels, level, COVERAGE) if level and enough(level, COVERAGE) else None
 
 
 def _new_nifti(out: str | os.PathLike[str]) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -416,6 +417,19 @@ def test_command_line__prints_one_line_with_what_was_kept(
         "r 1.000"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"]
+
+
+def test_ends__have_intervals_where_labelled_volumes_give_them(tmp_path: Path) -> None:
+    dome = REGIONS.landmarks["dome"]
+    told = replace(dome, volumes=9, without=(dome.score,) * 9, residuals_mm=tuple(range(1, 10)))
+    known = replace(REGIONS, borders=(told, REGIONS.borders[1]))
+    file = stored(tmp_path / "ct.nii", grid())
+    options: dict[str, Any] = {"start": "abdomen", "end": "crest"}
+    top, bottom = crop(file, WEIGHTS, known, tmp_path / "a.nii.gz", **options).found
+    # With nine volumes the interval of 90 % reaches as far as the largest residual, 9 mm.
+    assert top.interval_mm == pytest.approx((top.at.z_mm - 9, top.at.z_mm + 9))
+    assert top.text() == "from abdomen at 22 mm (90 % interval: 14 to 32)"
+    assert bottom.interval_mm is None
 
 
 @pytest.mark.parametrize(("first", "last"), [(4, 14), (0, 9), (11, 17)])

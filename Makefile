@@ -38,10 +38,10 @@ check: env  ## linter and type checker
 docs: env  ## the documentation, in build/site; --quiet would let dead links pass
 	$(BIN)/mkdocs build --strict
 
-evidence: env  ## the paper's tables and figures from the committed rows, as one page
+evidence: env  ## the paper's tables and figures from the committed rows; renews what docs show
 	rm -rf build/evidence
 	$(BIN)/python -m benchmarks.evidence
-	mkdir -p benchmarks/pictures && cp build/evidence/*.png benchmarks/pictures/
+	cd benchmarks/pictures && for one in *.png; do cp ../../build/evidence/$$one .; done
 
 wheel: env  ## build the wheel, install it elsewhere, use it from outside the tree
 	rm -rf build/wheel build/elsewhere

@@ -44,8 +44,9 @@ def fig2(rows: Rows) -> Figure:
             )
             axes[line, column].set_axis_off()
     for line, level in enumerate(levels):
+        called = f"score {level:.1f}"
         axes[line, 0].text(
-            -0.05, 0.5, f"{level:.1f}", transform=axes[line, 0].transAxes, ha="right", va="center"
+            -0.05, 0.5, called, transform=axes[line, 0].transAxes, ha="right", va="center"
         )
     return figure
 
@@ -61,17 +62,16 @@ def fig3a(rows: Rows) -> Figure:
     width = float(np.diff(edges).min())
     for part in PARTS:
         mine = [row for row in rows if row["part"] == part]
-        middles = [float(row["from"]) + width / 2 for row in mine]
-        axes[0, 0].bar(
-            middles,
-            [float(row["slices"]) for row in mine],
-            width=width,
-            color=COLOURS[part],
-            alpha=0.7,
-            label=part,
-        )
+        middles = np.array([float(row["from"]) + width / 2 for row in mine])
+        slices = np.array([float(row["slices"]) for row in mine])
+        axes[0, 0].bar(middles, slices, width=width, color=COLOURS[part], alpha=0.7)
+        if mine:
+            top = slices.argmax()
+            at = (middles[top], slices[top])
+            axes[0, 0].annotate(
+                part, at, (0, 2), textcoords="offset points", color=COLOURS[part], ha="center"
+            )
     axes[0, 0].set(xlabel="score", ylabel="slices")
-    axes[0, 0].legend(frameon=False)
     return figure
 
 
@@ -84,59 +84,53 @@ def fig3b(rows: Rows) -> Figure:
     figure, axes = _axes(1, 1, 6, 3.2)
     for distance, label, colour in (
         (1.0, "with distance loss", "#3b6fb6"),
-        (0.0, "without", "#d98c21"),
+        (0.0, "without it", "#d98c21"),
     ):
         mine = [row for row in rows if float(row["distance"]) == distance]
         slices = sorted({int(row["m"]) for row in mine})
         of_m = [percent([row for row in mine if int(row["m"]) == m], "accuracy") for m in slices]
-        axes[0, 0].plot(
-            slices,
-            [values.mean() for values in of_m],
-            "-o",
-            color=colour,
-            label=label,
-            markersize=4,
-        )
+        means = [values.mean() for values in of_m]
+        axes[0, 0].plot(slices, means, "-o", color=colour, markersize=4)
+        if slices:
+            at = (slices[-1], means[-1])
+            axes[0, 0].annotate(
+                label, at, (8, 0), textcoords="offset points", color=colour, va="center"
+            )
         for m, values in zip(slices, of_m, strict=True):
             axes[0, 0].plot([m] * len(values), values, "_", color=colour, alpha=0.5)
-    axes[0, 0].set(xlabel="slices a volume (m)", ylabel="accuracy %")
-    axes[0, 0].legend(frameon=False)
+    axes[0, 0].set(xlabel="slices per volume (m)", ylabel="accuracy, %")
     return figure
 
 
 def fig3c(rows: Rows) -> Figure:
     """Recall of the 5 best detections on validation patients by step: mean and range over seeds.
 
-    There is one panel per share of the labels, and one line of panels per experiment and UBR
-    training. Each start is named beside its curve in the last panel of the line that shows it.
+    There is one panel per experiment, UBR training and share of the labels.
     """
     if not rows:
         raise ValueError("no rows of starts_curve")
-    lines = [
-        (experiment, pretraining, of_line)
-        for experiment, of_experiment in experiments(rows).items()
-        for pretraining, of_line in by_pretraining(of_experiment).items()
-    ]
-    shares = sorted({float(row["share"]) for row in rows})
-    figure, axes = _axes(len(lines), len(shares), 3.6, 2.8, sharex="row", sharey="row")
-    for line, (experiment, pretraining, of_line) in zip(axes, lines, strict=True):
-        last: dict[str, Axes] = {}
-        ends: dict[Axes, dict[str, tuple[str, float]]] = {}
-        for panel, share in zip(line, shares, strict=True):
-            of_panel = [row for row in of_line if float(row["share"]) == share]
-            panel.set_visible(any(row["pretraining"] == pretraining for row in of_panel))
-            ends[panel] = _draw_starts(panel, of_panel)
-            panel.set(title=f"{100 * share:g} % of the labels", xlabel="steps")
-            panel.locator_params(axis="x", nbins=4)
-            if panel.get_visible():
-                last |= dict.fromkeys(ends[panel], panel)
-        of = f"UBR of {pretraining.split(', ')[0]}\n" if pretraining else ""
-        first = next(panel for panel in line if panel.get_visible())
-        first.set_ylabel(f"{experiment}\n{of}recall of the 5 best, %", fontsize=9)
-        first.tick_params(labelleft=True)
-        first.set_ylim(bottom=0)
-        for panel, found in ends.items():
-            _name_curves(panel, {n: end for n, end in found.items() if last.get(n) is panel})
+    panels = {}
+    for experiment, of_experiment in experiments(rows).items():
+        for pretraining, of_line in by_pretraining(of_experiment).items():
+            about = f"{experiment}, UBR of {pretraining.split(', ')[0]}" * bool(pretraining)
+            shares = {float(row["share"]) for row in of_line if row["pretraining"] == pretraining}
+            for share in sorted(shares):
+                title = f"{100 * share:g} % of the labels\n{about or experiment}"
+                panels[title] = [row for row in of_line if float(row["share"]) == share]
+    columns = len(panels) if len(panels) <= 2 else 3
+    figure, axes = _axes(
+        -(-len(panels) // columns), columns, 4 if columns > 1 else 6, 3, sharey=True
+    )
+    for panel in axes.flat[len(panels) :]:
+        panel.set_visible(False)
+    axes[0, 0].set_ylim(0, 105 * max(float(row["val_recall5"]) for row in rows))
+    for panel, (title, of_panel) in zip(axes.flat, panels.items(), strict=False):
+        panel.set_title(title, fontsize=9)
+        panel.set_xlabel("steps")
+        panel.locator_params(axis="x", nbins=4)
+        _name_curves(panel, _draw_starts(panel, of_panel))
+    for panel in axes[:, 0]:
+        panel.set_ylabel("recall of the 5 best, %")
     return figure
 
 
@@ -150,21 +144,25 @@ def fig4(rows: Rows) -> Figure:
         "body"
     ]
     figure, axes = _axes(1, 3, 3.4, 3)
+    of_sound = []
     for body in sorted({row["body"] for row in mine}):
         z, scores, r = _curve(mine, body, "False")
-        axes[0, 0].plot(z, scores, linewidth=1, label=f"r {r:.3f}")
+        axes[0, 0].plot(z, scores, linewidth=1, color=COLOURS["chest"], alpha=0.6)
+        of_sound.append(r)
     z, scores, r = _curve(mine, worst, "True")
     slope, intercept = np.polyfit(z, scores, 1)
     odd = int(np.abs(scores - slope * z - intercept).argmax())
-    axes[0, 1].plot(z, scores, color="#b33", linewidth=1, label=f"with ascites, r {r:.3f}")
+    axes[0, 1].plot(z, scores, color="#b33", linewidth=1)
     axes[0, 1].plot(z, slope * z + intercept, ":", color="#888")
     axes[0, 1].plot(z[odd], scores[odd], "o", color="#b33")
     axes[0, 2].imshow(drawn(int(worst), True).volume.hu[odd], cmap="gray", vmin=-175, vmax=275)
     axes[0, 2].set_axis_off()
     axes[0, 2].set_title("the marked slice", fontsize=9)
-    for panel, title in zip(axes[0], ("sound bodies", "the belly full of fluid"), strict=False):
-        panel.set(xlabel="mm below the first slice", ylabel="score", title=title)
-        panel.legend(frameon=False, fontsize=7)
+    low, high = min(of_sound), max(of_sound)
+    titles = (f"{len(of_sound)} intact bodies, r {low:.3f} to {high:.3f}", f"ascites, r {r:.3f}")
+    for panel, title in zip(axes[0], titles, strict=False):
+        panel.set(xlabel="mm below the first slice", ylabel="score")
+        panel.set_title(title, fontsize=9)
     return figure
 
 

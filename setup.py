@@ -53,7 +53,7 @@ setup(
         "matplotlib>=3.8",
         "nibabel>=5.2",
         "numpy>=1.26",
-        "pillow>=10",
+        "pillow>=10.3",  # earlier ones open 16-bit PNG in another mode
         "pyarrow>=17",
         "pydantic>=2.7",
         "pydicom>=3.0",

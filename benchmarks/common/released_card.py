@@ -62,8 +62,8 @@ nobody. The trunk began as: {began}.
 {regions_only}
 {left_out}
 
-The held-out series in the table at the top come from the same collections, so their r says nothing
-about parts of the body that these collections do not show.
+The held-out series in the table at the top come from the collections that were not learned from,
+most of them scans of heads. Their r is therefore lower than that of torsos below.
 
 ## How it was judged
 By three outer folds of patients, on none of whom the recipe was chosen. Each fold's network saw

@@ -82,7 +82,8 @@ def predict(
         start: with `body`, the level of the body from which slices are looked at: a landmark, a
             part or a score. Of a series that shows only part of the range, that part is looked at.
         end: likewise the level down to which they are.
-        workers: processes (threads for a store) that read the next series; 0 reads in between.
+        workers: processes (threads for a store) that read the next series; 0 reads them in
+            the calling thread.
         with_paths: also write which file or folder each series was read from. Paths may hold a
             name.
         sr: also write sr/SERIES.dcm, a DICOM Structured Report (extra `dicom`), for each DICOM

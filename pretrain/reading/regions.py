@@ -245,7 +245,7 @@ class Regions:
             return -math.inf if upper else math.inf
         if (score := number(name)) is None:
             allowed = ", ".join([*self.levels(), *self.parts])
-            raise ValueError(f"unknown level {name!r}; allowed: {allowed}; or a score")
+            raise ValueError(f"unknown level {name!r}; allowed: {allowed}; or a number")
         return score
 
     def described(self) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def calibrate(
         labels: a CSV file with the columns series, index, and part, landmark or both; an index is a
             slice or a range such as 12-57. None with `from_masks`.
         from_masks: in place of labels, a folder with masks of organs and bones of the scored scans:
-            for each scan a folder of NIfTI files called as TotalSegmentator calls them, or one file
+            for each scan a folder of NIfTI files named as by TotalSegmentator, or one file
             of numbered labels. The folder is called like the scan. The scores must keep paths.
         mask_names: for masks that are called otherwise, a CSV file with the columns landmark, mask,
             end (top, bottom or middle).

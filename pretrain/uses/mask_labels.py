@@ -54,7 +54,7 @@ RULES: Rules = {
     "knee": ("bottom", FEMORA),
     **{name: ("middle", (f"vertebrae_{name}",)) for name in VERTEBRAE},
 }
-"""For masks that are called as TotalSegmentator calls them."""
+"""For masks that are named as by TotalSegmentator."""
 BORDERS = ("vertex", "mandible", "lung_apex", "liver_dome", "iliac_crest", "ischium", "knee")
 """Above, between and below `PARTS`."""
 REMEDY = "give the columns landmark, mask, end"

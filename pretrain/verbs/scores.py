@@ -127,8 +127,8 @@ def calibrate(options: Options, words: Sequence[str]) -> None:
     options.add_argument(
         "--from_masks",
         metavar="DIR",
-        help="in place of labels: NIfTI masks of organs and bones, called as TotalSegmentator "
-        "calls them, in a folder for each scan that is called like it; the scores need "
+        help="in place of labels: NIfTI masks of organs and bones, named as by TotalSegmentator, "
+        "in one folder per scan that bears the scan's name; the scores need "
         "--with-paths",
     )
     options.add_argument(

@@ -79,7 +79,7 @@ def _show_version() -> int:
 def _run(name: str, verb: Verb, words: Sequence[str], debug: bool) -> int:
     from .options import Options
 
-    options = Options(prog=name)
+    options = Options(prog=name, allow_abbrev=False)
     try:
         with _notes_shown(name):
             verb.run(options, words)

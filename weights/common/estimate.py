@@ -46,7 +46,7 @@ class Estimate:
         memory = "unknown" if self.memory is None else f"about {_gb(self.memory)}"
         return (
             f"{begins}estimated from a few steps: {duration(self.seconds)} without validation "
-            f"({self.step_s:.2g} s per step), memory {memory}, disk about {_gb(self.disk)} "
+            f"({self.step_s:.3g} s per step), memory {memory}, disk about {_gb(self.disk)} "
             f"({_gb(self.free)} free)"
         )
 

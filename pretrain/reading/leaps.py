@@ -75,9 +75,8 @@ def _leap(curve: LevelCurve, k: int, size: float, limit: float, reference: Refer
         float(curve.z[k] - curve.z[k - 1]),
         float(np.median(np.diff(curve.z))),
     )
-    ahead = (
-        f"the score jumps {abs(size):.0f} mm {'ahead' if size > 0 else 'back'} within {step:.1f} mm"
-    )
+    where = "ahead" if size > 0 else "back"
+    ahead = f"the score jumps {abs(size):.0f} mm {where} from one slice to the next"
     if size > GAP_MM:
         return exceeding("glued", beside, size, limit, f"{ahead}, and both sides are lines")
     if size > 0:

@@ -120,6 +120,6 @@ def _flag(name: str, flags: Mapping[str, str]) -> str:
 
 def _unknown(name: str, flags: Mapping[str, str]) -> str:
     flag = f"--{name.replace('_', '-')}"
-    offered = [known for known in flags.values() if known.startswith("--") and known != "--help"]
+    offered = {known for known in flags.values() if known.startswith("--") and known != "--help"}
     near = difflib.get_close_matches(flag, offered, n=3)
     return f"unknown option {flag}" + (f"; nearest: {', '.join(near)}" if near else "")

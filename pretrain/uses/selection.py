@@ -170,7 +170,7 @@ def _best(
     least = min(one.lacks_mm for one in candidates)
     first, *others = sorted(candidates, key=lambda one: [*one.rank(kernel, least).values()])
     if first.covers == "no" or (first.covers == "partly" and not partial):
-        shown = f"; {first.key} shows {first.mm:.0f} mm of it, and `partial` would choose it"
+        shown = f"; {first.key} shows {first.mm:.0f} mm of it, to be had as a partial range"
         reason = f"no series shows all of {' and '.join(parts)}{shown if first.mm else ''}"
         return Chosen(study, "", first.covers, reason, "", "")
     second = next((one for one in others if one.covers != "no"), None)

@@ -134,8 +134,8 @@ def test_select__a_part_of_the_range_only_if_asked_for(tmp_path: Path) -> None:
     chosen = best(tmp_path, short)
     assert (chosen.series, chosen.covers) == ("", "partly")
     assert chosen.reason == (
-        "no series shows all of abdomen and pelvis; a shows 340 mm of it, and partial would "
-        "choose it"
+        "no series shows all of abdomen and pelvis; a shows 340 mm of it, to be had as a "
+        "partial range"
     )
     chosen = best(tmp_path, short, partial=True)
     assert (chosen.series, chosen.covers) == ("a", "partly")

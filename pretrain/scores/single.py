@@ -16,6 +16,7 @@ from ..data.volume import Series, UnusableError, Volume
 from ..reading.context import on_axis, positions
 from ..reading.curve import pearson_r
 from ..reading.faults import findings
+from ..reading.finding import Finding
 from ..reading.reference import reference_of
 from ..reading.regions import Regions
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 def score_scan(weights: Weights, source: str | Path) -> tuple[Series, Volume, NDArray[np.float64]]:
     """The series and the volume of a scan, and the score of each slice.
 
-    Where slices are missing or the header is damaged, a warning says so.
+    Where slices are missing, the header is damaged, or the curve shows a fault, a warning says so.
 
     Raises:
         ValueError: none or several series, or one in which no level can be looked for
@@ -63,6 +64,8 @@ def score_series(
     to_device(regressor, "auto")
     scores = score_slices(regressor, volume.hu, volume.spacing_mm, volume.z_mm).astype(np.float64)
     check_curve(scores, volume.z_mm, called)
+    for fault in _faults(scores, volume.z_mm):
+        note(f"{called} may be faulty ({fault.kind}): {fault.reason}; levels in it may be wrong")
     return volume, scores
 
 
@@ -100,5 +103,8 @@ def read_by(
     """
     if regions is None or regions.axis == "score":
         return scores
-    found = findings(scores, z_mm, reference=reference_of([(scores, z_mm)]))
-    return on_axis(regions.axis, scores, positions(scores, z_mm, found).mm)
+    return on_axis(regions.axis, scores, positions(scores, z_mm, _faults(scores, z_mm)).mm)
+
+
+def _faults(scores: NDArray[np.float64], z_mm: NDArray[np.float64]) -> tuple[Finding, ...]:
+    return findings(scores, z_mm, reference=reference_of([(scores, z_mm)]))

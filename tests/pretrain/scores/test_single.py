@@ -13,6 +13,7 @@ import pytest
 from ubr.pretrain.scores import scoring, single
 from ubr.pretrain.scores.series import SeriesScores
 from ubr.pretrain.scores.write import TableOptions, write_tables
+from ubr.weights import scorer
 from ubr.weights.common.notes import Note, note
 
 from ...made.dicom import Made, write
@@ -69,3 +70,17 @@ def test_read_by__is_what_the_tables_hold_for_the_scan_alone(tmp_path: Path) -> 
         np.testing.assert_allclose(50 * read, written, atol=1e-9)
         assert single.read_by(regions(of), scores, z) is scores
         assert single.read_by(None, scores, z) is scores
+
+
+def test_score_scan__faults_of_the_curve_are_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def jumps(regressor: object, hu: object, spacing_mm: object, z_mm: np.ndarray) -> np.ndarray:
+        return z_mm / 50 + np.where(z_mm > z_mm[-1] / 2, 4.0, 0.0)
+
+    monkeypatch.setattr(scorer, "score_slices", jumps)
+    long = np.tile(grid(), (1, 1, 4))
+    nib.save(nib.Nifti1Image(long, CANONICAL), tmp_path / "ct.nii")
+    note.cache_clear()
+    with pytest.warns(Note, match=r"ct.nii may be faulty \(gap\): .*; levels in it may be wrong"):
+        single.score_scan(weights(), tmp_path / "ct.nii")

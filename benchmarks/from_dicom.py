@@ -7,6 +7,9 @@ its forward on a batch that lies ready, on all cores. All are measured in turn, 
 taken within its round: `score` over the slower of the two, `ingest` in one process over decoding in
 one, and `ingest` in two processes over one. A command's start counts, its imports do not. Rows go
 to results/from_dicom.csv.
+
+Not to be trusted yet: the processes that `score` and `ingest` start import this module, with torch,
+and that counts. It has to run the commands in interpreters of their own, as `score_pairs` does.
 """
 
 from __future__ import annotations

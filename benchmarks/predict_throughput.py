@@ -6,6 +6,9 @@ The yardstick is the run's detector on the slices of the first scan that lie rea
 that `predict` makes. The whole is `predict` on all scans, from files to the tables and the page,
 its start included and imports left out; with --body it also scores them. Both are measured in turn,
 and the ratio is taken within each pair. Rows go to results/predict_throughput.csv.
+
+Not to be trusted yet: the process that `predict` starts imports this module, with torch, and that
+counts. It has to run the command in an interpreter of its own, as `score_pairs` does.
 """
 
 from __future__ import annotations

@@ -112,10 +112,10 @@ def fig3c(rows: Rows) -> Figure:
     panels = {}
     for experiment, of_experiment in experiments(rows).items():
         for pretraining, of_line in by_pretraining(of_experiment).items():
-            about = f"{experiment}, UBR of {pretraining.split(', ')[0]}" * bool(pretraining)
+            of = f", UBR of {pretraining.split(', ')[0]}" if pretraining else ""
             shares = {float(row["share"]) for row in of_line if row["pretraining"] == pretraining}
             for share in sorted(shares):
-                title = f"{100 * share:g} % of the labels\n{about or experiment}"
+                title = f"{100 * share:g} % of the labels\n{experiment}{of}"
                 panels[title] = [row for row in of_line if float(row["share"]) == share]
     columns = len(panels) if len(panels) <= 2 else 3
     figure, axes = _axes(

@@ -63,7 +63,7 @@ nobody. The trunk began as: {began}.
 {left_out}
 
 The held-out series in the table at the top come from the collections that were not learned from,
-most of them scans of heads. Their r is therefore lower than that of torsos below.
+most of them scans of heads. Their r says little about torsos, which are judged below.
 
 ## How it was judged
 By three outer folds of patients, on none of whom the recipe was chosen. Each fold's network saw

@@ -12,10 +12,8 @@ the largest difference of a score.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,24 +24,12 @@ from numpy.typing import NDArray
 from benchmarks.common.commandline import new_parser
 from benchmarks.common.machine import ROOT, provenance
 from benchmarks.common.rows import append
+from benchmarks.common.timed import Taken, timed
 from ubr.weights import load
 from ubr.weights.common.pool import cores
 
-RUN = """
-import resource, sys, time
-import torch
-from ubr.pretrain.scores.scoring import score
-
-def used():
-    both = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in both)
-
-if __name__ == "__main__":
-    began, before = time.perf_counter(), used()
-    more = {"runtime": sys.argv[4]} if len(sys.argv) > 4 else {}
-    score(sys.argv[1], [sys.argv[2]], sys.argv[3], progress=False, **more)
-    print(time.perf_counter() - began, used() - before)
-"""
+IMPORTS = "import torch\nfrom ubr.pretrain.scores.scoring import score"
+SCORE = "score(sys.argv[1], [sys.argv[2]], sys.argv[3], progress=False{more})"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -101,24 +87,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def scored(
-    root: Path, options: argparse.Namespace, name: str, *runtime: str
-) -> tuple[float, float]:
-    """Seconds of wall, and of all cores, that a checkout takes."""
-    out, script = options.work / f"scores_{name}", options.work / "run.py"
+def scored(root: Path, options: argparse.Namespace, name: str, runtime: str = "") -> Taken:
+    """What a checkout takes. runtime: for one that can be told."""
+    out = options.work / f"scores_{name}"
     shutil.rmtree(out, ignore_errors=True)
-    script.write_text(RUN)  # a file: processes that it starts must be able to import it
-    done = subprocess.run(
-        [sys.executable, str(script), options.weights, options.source, out, *runtime],
-        env={**os.environ, "PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"score of {name} failed: {done.stderr.strip().splitlines()[-1]}")
-    wall, used = map(float, done.stdout.split()[-2:])
-    return wall, used
+    call = SCORE.format(more=f", runtime={runtime!r}" if runtime else "")
+    return timed(IMPORTS, call, options.weights, options.source, out, root=root)
 
 
 def curve(folder: Path) -> NDArray[np.float32]:

@@ -59,22 +59,22 @@ class Looker:
         """
         groups = [slices[i : i + BATCH] for i in range(0, len(slices), BATCH)]
         with ThreadPoolExecutor(1) as beside:
-            ready = [beside.submit(self._shown, volume, group) for group in groups[:1]]
+            ready = [beside.submit(self.shown, volume, group) for group in groups[:1]]
             for number, group in enumerate(groups):
                 shown = ready.pop().result()
                 if number + 1 < len(groups):
-                    ready.append(beside.submit(self._shown, volume, groups[number + 1]))
+                    ready.append(beside.submit(self.shown, volume, groups[number + 1]))
                 yield self._found(volume, group, shown, least)
 
-    def _shown(self, volume: Volume, slices: Sequence[int]) -> list[tuple[Tensor, Geometry]]:
-        """Image and geometry of each slice."""
+    def shown(self, volume: Volume, slices: Sequence[int]) -> list[tuple[Tensor, Geometry]]:
+        """What the detector is given of each slice: an image, and where it lies in the slice."""
         z_mm, y_mm, x_mm = volume.spacing_mm
-        shown = []
+        found = []
         for index in slices:
             hu = scan_slice(volume.hu, volume.z_mm, index, self.view)
             hu, _, geometry = prepare(hu, [], (x_mm, y_mm, z_mm), self.view)
-            shown.append((to_image(torch.from_numpy(hu), self.inputs), geometry))
-        return shown
+            found.append((to_image(torch.from_numpy(hu), self.inputs), geometry))
+        return found
 
     @torch.inference_mode()
     def _found(

@@ -30,7 +30,7 @@ from .scans import is_store, kept_search, why_unread
 from .store import DAMAGED, LEFT_OUT, SeriesRow, Store, StoreError
 from .store.folder import holds_other_things
 from .volume import LeftOut, Series, UnusableError, reasons, shown
-from .workers import DIED, Workers, chosen, each
+from .workers import DIED, Held, Workers, chosen, each, held
 
 NOTED = 200_000
 """Files that one table of sources names, and a few more: a series is not split."""
@@ -145,7 +145,7 @@ def ingest(
         )
     if is_store(target):
         Store.open(target)  # refuse a store that cannot be used before the search, not after it
-    with nullcontext() if dry else claim_folder(target):
+    with nullcontext() if dry else claim_folder(target), held(staff) as staff:
         return _ingest(folders, target, whose, staff, min_slices, dry)
 
 
@@ -158,10 +158,10 @@ def _ingest(
     dry: bool,
 ) -> Ingested:
     """Find the series, and take them into the store that this process has claimed."""
-    reading = 0 if staff == 1 else staff
+    alone = isinstance(staff, Held) and staff.count == 1
     with (
         _kept_search(folders, target, dry) as keep,
-        search(folders, workers=reading, progress=True, keep=keep) as found,
+        search(folders, workers=0 if alone else staff, progress=True, keep=keep) as found,
     ):
         # The store may lie among its sources; its own files are no scans.
         inside = target.absolute()

@@ -80,7 +80,8 @@ def to_volume(
     stack = _radiological(stack)
     below = -(stack.corner @ stack.up)
     order = np.argsort(below, kind="stable")
-    stack = replace(stack, hu=stack.hu[order], corner=stack.corner[order])
+    if (np.diff(order) != 1).any():  # sorting copies all pixels
+        stack = replace(stack, hu=stack.hu[order], corner=stack.corner[order])
     z_mm = below[order] - below[order[0]]
     step_mm = float(np.median(np.diff(z_mm))) if len(z_mm) > 1 else thickness_mm
     if step_mm is None:

@@ -73,19 +73,20 @@ def chosen(workers: int | None, scheduler: str | None, *, default: int, least: i
 
 
 @contextmanager
-def held(workers: Workers, ready: Callable[[], object]) -> Iterator[Workers]:
+def held(workers: Workers, ready: Callable[[], object] | None = None) -> Iterator[Workers]:
     """Processes of this machine for all calls of `each` within the block; a cluster stays one.
 
     ready: what the first processes do while the caller goes on. Imports take seconds, so the one
-    who calls has work to do meanwhile.
+    who calls has work to do meanwhile. By default they start when there is work.
     """
     if not isinstance(workers, int) or not workers:
         yield workers
         return
     executor = ProcessPool(workers)
     try:
-        for _ in range(min(workers, AT_ONCE)):
-            executor.submit(ready)
+        if ready is not None:
+            for _ in range(min(workers, AT_ONCE)):
+                executor.submit(ready)
         yield Held(executor, workers)
     finally:
         executor.shutdown(wait=True, cancel_futures=True)

@@ -22,10 +22,14 @@ in the box.
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .components import components
+
+Number = TypeVar("Number", np.int32, np.float32)
 
 THRESHOLD_HU = -400
 WORK_MM = 4.0
@@ -117,15 +121,23 @@ def shown_boxes(boxes: NDArray[np.int16]) -> NDArray[np.int16]:
 
 def _block_mean(hu: NDArray[np.int16], step_y: int, step_x: int) -> NDArray[np.float32]:
     """Means over blocks of step_y x step_x pixels; the last block is padded with the edge."""
-    padded = np.pad(hu, ((0, 0), (0, -hu.shape[1] % step_y), (0, -hu.shape[2] % step_x)), "edge")
     # Whole rows are added, then whole columns: five times as fast as `mean` over both axes.
-    rows = padded[:, ::step_y].astype(np.int32)
-    for k in range(1, step_y):
-        rows += padded[:, k::step_y]
-    total = rows[:, :, ::step_x].astype(np.float32)
-    for k in range(1, step_x):
-        total += rows[:, :, k::step_x]
-    return total / np.float32(step_y * step_x)
+    rows = _sums(hu.swapaxes(1, 2), step_y, np.int32).swapaxes(1, 2)
+    return _sums(rows, step_x, np.float32) / np.float32(step_y * step_x)
+
+
+def _sums(values: NDArray[Any], step: int, dtype: type[Number]) -> NDArray[Number]:
+    """Sums over `step` values along the last axis; the last value stands for those beyond it.
+
+    Nothing is padded: that would copy all of a series.
+    """
+    total = values[..., ::step].astype(dtype)
+    for k in range(1, step):
+        part = values[..., k::step]
+        total[..., : part.shape[-1]] += part
+        if part.shape[-1] < total.shape[-1]:
+            total[..., -1] += values[..., -1]
+    return total
 
 
 def _lung(

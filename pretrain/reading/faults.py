@@ -119,7 +119,7 @@ def _findings(
     whole = _whole_spacing(curve, abs(rate), reference)
     curve = replace(curve, z=curve.z * abs(rate))
     departed, curve = departures_of(curve, reference)
-    leaps = leaps_of(curve, reference)
+    leaps = leaps_of(curve, reference, abs(rate))
     part = [] if departed or leaps else _part_spacing(curve, reference)
     return [*found, *departed, *leaps, *(part or whole)]
 

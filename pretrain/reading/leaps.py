@@ -44,8 +44,11 @@ def departures_of(curve: LevelCurve, reference: Reference) -> tuple[list[Finding
     return found, replace(curve, level=level).without(gone, closed=False)
 
 
-def leaps_of(curve: LevelCurve, reference: Reference) -> list[Finding]:
-    """Jumps between neighbouring slices, with a line on both sides."""
+def leaps_of(curve: LevelCurve, reference: Reference, rate: float) -> list[Finding]:
+    """Jumps between neighbouring slices, with a line on both sides.
+
+    rate: what the scan's z was multiplied with; reasons state the scan's own mm.
+    """
     limit = FACTOR * reference.step_mm
     cuts = cuts_of(curve, 0, len(curve.z), limit)
     found = []
@@ -63,12 +66,14 @@ def leaps_of(curve: LevelCurve, reference: Reference) -> list[Finding]:
             del cuts[:i]
             break
         else:
-            found.append(_leap(curve, first, size, limit, reference))
+            found.append(_leap(curve, first, size, limit, reference, rate))
             del cuts[0]
     return found
 
 
-def _leap(curve: LevelCurve, k: int, size: float, limit: float, reference: Reference) -> Finding:
+def _leap(
+    curve: LevelCurve, k: int, size: float, limit: float, reference: Reference, rate: float
+) -> Finding:
     """The kind of a jump between the slices k - 1 and k from which the curve does not return."""
     beside, step, usual = (
         curve.index[k - 1 : k + 1],
@@ -82,8 +87,9 @@ def _leap(curve: LevelCurve, k: int, size: float, limit: float, reference: Refer
     if size > 0:
         return exceeding("gap", beside, size, limit, ahead)
     if step - usual > -size / 2:
+        seen = max(step + size, 0)
         reason = (
-            f"z jumps {step:.1f} mm where the score continues as for {max(step + size, 0):.1f} mm"
+            f"z jumps {step / rate:.1f} mm where the score continues as for {seen / rate:.1f} mm"
         )
         return exceeding("spacing", beside, -size, limit, reason)
     if last := _again(curve, k, -size, reference):

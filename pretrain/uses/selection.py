@@ -69,8 +69,10 @@ class Selection:
     def table(self) -> str:
         """The choice as text: a line for each study."""
         found = [one for one in self.chosen if one.series]
+        alone = sum(not one.study for one in self.chosen)
         lines = [
             f"{len(found):,} of {len(self.chosen):,} studies show {' and '.join(self.want)}"
+            + (f"; {alone:,} of them are single series whose header names no study" * bool(alone))
             + (f"; in {self.out}" if self.out else "")
         ]
         for one in self.chosen if self.out is None else ():

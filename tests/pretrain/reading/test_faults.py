@@ -49,6 +49,14 @@ def test_findings__a_leap_of_z_that_the_body_does_not_make_is_spacing() -> None:
     assert told(scores, z + 80.0 * (np.arange(120) >= 50)) == [("spacing", 49, 50)]
 
 
+@pytest.mark.parametrize("rate", [1.0, 1.1])
+def test_findings__a_leap_of_z_is_stated_in_the_mm_of_the_file(rate: float) -> None:
+    scores, z = sound()
+    z = z / rate + 80.0 * (np.arange(120) >= 50)
+    (found,) = findings(scores, z, reference=REFERENCE)
+    assert found.reason.startswith(f"z jumps {STEP / rate + 80:.1f} mm where the score continues ")
+
+
 def test_findings__a_leap_of_z_over_slices_that_are_missing_is_sound() -> None:
     scores, z = sound()
     kept = np.delete(np.arange(120), np.arange(50, 70))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...weights.common.claims import claiming
-from ...weights.common.execution import Runtime
+from ...weights.common.execution import LightRuntime
 from ...weights.exported import Exported
 from ...weights.network import interpolated, score_series
 from ...weights.released import NEWEST
@@ -46,7 +46,7 @@ def score(
     every_mm: float | None = None,
     workers: int = 0,
     with_paths: bool = False,
-    runtime: Runtime = "auto",
+    runtime: LightRuntime = "auto",
     progress: bool = True,
 ) -> Scored:
     """Score every slice of scans. An interrupted call resumes where it is repeated.
@@ -127,7 +127,7 @@ class Scorer:
         *,
         regions: str | Path | Regions | None = None,
         coverage: float | None = None,
-        runtime: Runtime = "auto",
+        runtime: LightRuntime = "auto",
     ) -> None:
         weights = opened(weights)
         regions = chosen_regions(regions, weights)

@@ -17,6 +17,8 @@ DEVICES = "auto|cpu|cuda|cuda:N|mps"
 Place = Literal["auto", "gpu", "ram", "file"]
 Runtime = Literal["auto", "torch", "openvino", "onnx"]
 """What computes scores (`ubr.weights.runtimes`)."""
+LightRuntime = Literal["auto", "openvino", "onnx"]
+"""The same where torch is not installed."""
 
 
 @dataclass(frozen=True)

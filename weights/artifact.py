@@ -237,8 +237,7 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
             text = (file.metadata() or {}).get("ubr")
     except Exception as error:  # the library's own error class is not public
         raise ValueError(
-            f"{path}: not a readable .safetensors file ({str(error).splitlines()[0]}); give a "
-            "weights file of this project"
+            f"{path}: not a readable .safetensors file; give a weights file of this project"
         ) from error
     if text is None:
         return None

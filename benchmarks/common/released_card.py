@@ -38,8 +38,8 @@ The landmarks of these were used for the regions, and the network did not learn 
 
 {}
 """
-FEW_HEADS = """* Head and neck: its real scans are of trunks, few of which show the neck, so the
-  mandible, the border between head and neck, is the landmark that it finds worst."""
+FEW_HEADS = """* Head and neck: its real scans are of trunks, few of which show the neck. The
+  largest errors are those of the mandible, the border between head and neck."""
 AXES = {
     "score": """A level is the mean score of the landmark's slice in the labelled patients.""",
     "position": """They read positions, which all slices of a series give together, not the scores
@@ -67,9 +67,10 @@ most of them scans of heads. Their r says little about torsos, which are judged 
 
 ## How it was judged
 By three outer folds of patients, on none of whom the recipe was chosen. Each fold's network saw
-neither the fold's patients nor those whose terms are not known. The released network itself has
-seen all of them but the latter, so it cannot be judged on them; it is taken to be no worse. One row
-for each seed; landmarks are looked for on the body axis, with the level from other patients.
+neither the fold's patients nor those whose terms are not known. The released network itself was
+trained on all of these patients but those. It can therefore not be judged on them, and is assumed
+to be no worse. The table has one row for each seed. Landmarks are looked for on the body axis, with
+the level from other patients.
 
 {results}
 

@@ -92,7 +92,7 @@ def open_body(
         weights: a file that `fit` wrote, or "released".
         regions: a file that `calibrate` wrote for them; released weights bring their own.
         device: where to compute.
-        start: the upper level from which slices are looked at: a landmark, a part or a score.
+        start: the upper level from which slices are looked at: a landmark, a part or a number.
         end: likewise the lower one.
 
     Raises:

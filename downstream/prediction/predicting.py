@@ -80,7 +80,7 @@ def predict(
         regions: a file that `ubr-pretrain calibrate` wrote for these weights, which names parts;
             released weights bring their own.
         start: with `body`, the level of the body from which slices are looked at: a landmark, a
-            part or a score. Of a series that shows only part of the range, that part is looked at.
+            part or a number. Of a series that shows only part of the range, that part is looked at.
         end: likewise the level down to which they are.
         workers: processes (threads for a store) that read the next series; 0 reads them in
             the calling thread.

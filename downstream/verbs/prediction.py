@@ -43,7 +43,7 @@ def predict(options: Options, words: Sequence[str]) -> None:
         "interrupted command began",
     )
     options.called = {"start": "from", "end": "to"}
-    level = "with --body: a landmark, a part, or a score"
+    level = "with --body: a landmark, a part, or a number, as of ubr-pretrain crop"
     options.add_argument("--from", metavar="LEVEL", help=f"where to begin to look, {level}")
     options.add_argument("--to", metavar="LEVEL", help=f"where to end, {level}")
     options.add_argument(

@@ -162,8 +162,8 @@ def _lost(curve: LevelCurve, reference: Reference) -> Finding | None:
     beyond = max(low - level, level - high)
     if beyond > margin:
         reason = (
-            f"the median score {level * reference.slope:.2f} is beyond "
-            f"{reference.low:.2f}..{reference.high:.2f}, where all lines are"
+            f"the median score, {level * reference.slope:.2f}, lies outside the range of intact "
+            f"series, {reference.low:.2f} to {reference.high:.2f}"
         )
         return exceeding("out_of_range", curve.index, beyond, margin, reason)
     rate, r = abs(rate_of(curve.level, curve.z)), pearson_r(curve.level, curve.z)

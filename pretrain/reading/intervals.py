@@ -117,7 +117,7 @@ def highest_coverage(level: Level) -> float:
     return len(level.without) / (len(level.without) + 1)
 
 
-UNKNOWN = "errors are not known in any volume; label volumes on these scores"
+UNKNOWN = "no volume scored with these weights has labels; label some, and calibrate"
 """Why levels of a parent's regions have no interval."""
 
 

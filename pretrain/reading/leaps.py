@@ -81,9 +81,9 @@ def _leap(
         float(np.median(np.diff(curve.z))),
     )
     where = "ahead" if size > 0 else "back"
-    ahead = f"the score jumps {abs(size):.0f} mm {where} from one slice to the next"
+    ahead = f"the score jumps {where} by the equivalent of {abs(size):.0f} mm between two slices"
     if size > GAP_MM:
-        return exceeding("glued", beside, size, limit, f"{ahead}, and both sides are lines")
+        return exceeding("glued", beside, size, limit, f"{ahead}; it is linear on either side")
     if size > 0:
         return exceeding("gap", beside, size, limit, ahead)
     if step - usual > -size / 2:
@@ -100,7 +100,7 @@ def _leap(
             limit,
             f"{ahead}, and the levels before it come again",
         )
-    return exceeding("glued", beside, -size, limit, f"{ahead}, and both sides are lines")
+    return exceeding("glued", beside, -size, limit, f"{ahead}; it is linear on either side")
 
 
 def _again(curve: LevelCurve, k: int, size: float, reference: Reference) -> int | None:

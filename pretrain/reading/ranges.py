@@ -29,8 +29,8 @@ class Range:
     """The body from one level down to another.
 
     Args:
-        start: where it begins: a landmark, a part (its upper border), or a score. None: it has no
-            upper end.
+        start: where it begins: a landmark, a part (its upper border), or a number: a score, or
+            position_mm / 50 with regions that read positions. None: it has no upper end.
         end: likewise where it ends; of a part, its lower border.
         margin_mm: length kept beyond both ends.
         partial: keep what a scan shows of the range. Without it, a scan that does not show all of
@@ -55,8 +55,8 @@ class Range:
         below = math.inf if self.end is None else _score(regions, self.end, upper=False)
         if not above < below:
             raise ValueError(
-                f"{self.start} (score {above:.3g}) must lie above {self.end} (score {below:.3g}); "
-                "swap the two"
+                f"{self.start} ({_unit(regions)} {above:.3g}) must lie above {self.end} "
+                f"({below:.3g}); swap the two"
             )
         return above, below
 
@@ -72,7 +72,7 @@ class Range:
         apart = _apart(top, bottom)
         if not missing or (self.partial and not apart):
             return None
-        hint = "nothing of the range is in it" if apart else "set `partial` to cut to what is there"
+        hint = "nothing of the range is in it" if apart else "use `partial` to cut to what is there"
         return " and ".join(missing), hint
 
     def kept(
@@ -129,6 +129,11 @@ def _score(regions: Regions | None, level: str, *, upper: bool) -> float:
     return score
 
 
+def _unit(regions: Regions | None) -> str:
+    """What numbers of levels are."""
+    return "score" if regions is None or regions.axis == "score" else "position_mm / 50"
+
+
 def _apart(top: Passage, bottom: Passage) -> bool:
     """Whether a scan ends before a range begins, or begins after it ends."""
     return top.outside == "inferior" or bottom.outside == "superior"
@@ -137,9 +142,8 @@ def _apart(top: Passage, bottom: Passage) -> bool:
 def _shown(scores: NDArray[np.floating], levels: Curve, regions: Regions | None) -> str:
     """What of the body a scan shows, in the words of the regions and in what they read."""
     low, high = np.percentile(levels.scores, [2, 98])
-    unit = "scores" if regions is None or regions.axis == "score" else "position_mm / 50"
     r = pearson_r(scores, levels.z_mm)
-    of = f"it shows {low:.2f} to {high:.2f} ({unit}, r {r:.2f})"
+    of = f"it shows {low:.2f} to {high:.2f} ({_unit(regions)}, r {r:.2f})"
     if regions is None:
         return of
     places = {name: passage(*levels, level.score) for name, level in regions.levels().items()}

@@ -151,7 +151,7 @@ def _contexts(rows: Sequence[Mapping[str, str]]) -> list[str]:
     said = {
         "series": "series on one line of score by mm",
         "pieces": "series on several lines, one for each intact piece",
-        "slices": "series on no line: each slice is placed by its own score",
+        "slices": "series without a line: each slice has the position of its own score",
     }
     return [
         f"{'' if i else 'positions':10}{counts[name]:6,} {said[name]}"

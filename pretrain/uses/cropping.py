@@ -103,8 +103,8 @@ def crop(
         regions: a file that `calibrate` wrote for these weights; None between two scores, or for
             released weights, which bring their own.
         out: a new .nii.gz file; its folders are made.
-        start: where the crop begins: a landmark, a part (its upper border), or a score.
-        end: where it ends: a landmark, a part (its lower border), or a score.
+        start: where the crop begins: a landmark, a part (its upper border), or a number.
+        end: where it ends: a landmark, a part (its lower border), or a number.
         margin_mm: length kept beyond both ends.
         partial: cut to what the scan shows of the range. Without it, a scan that does not show all
             of the range is refused.

@@ -72,7 +72,11 @@ class Selection:
         alone = sum(not one.study for one in self.chosen)
         lines = [
             f"{len(found):,} of {len(self.chosen):,} studies show {' and '.join(self.want)}"
-            + (f"; {alone:,} of them are single series whose header names no study" * bool(alone))
+            + (
+                f" ({alone:,} of the {len(self.chosen):,} are series without a study)"
+                if alone
+                else ""
+            )
             + (f"; in {self.out}" if self.out else "")
         ]
         for one in self.chosen if self.out is None else ():
@@ -172,7 +176,7 @@ def _best(
     least = min(one.lacks_mm for one in candidates)
     first, *others = sorted(candidates, key=lambda one: [*one.rank(kernel, least).values()])
     if first.covers == "no" or (first.covers == "partly" and not partial):
-        shown = f"; {first.key} shows {first.mm:.0f} mm of it, to be had as a partial range"
+        shown = f"; {first.key} shows {first.mm:.0f} mm of it; use `partial` to choose it"
         reason = f"no series shows all of {' and '.join(parts)}{shown if first.mm else ''}"
         return Chosen(study, "", first.covers, reason, "", "")
     second = next((one for one in others if one.covers != "no"), None)

@@ -63,7 +63,7 @@ def watch(
         stable: minutes for which a series must not have grown.
         every: seconds between two searches.
         since: date, e.g. 2026-01-31, of the oldest study to look at.
-        once: end when every series there is has been reported on or left out.
+        once: end once every series has been reported on or left out.
         ca: a file of certificates that are trusted in place of the usual ones.
         tell: is given a line for each series and each trouble, without identity.
 

@@ -80,7 +80,7 @@ def watch(options: Options, words: Sequence[str]) -> None:
     options.add_argument(
         "--once",
         action="store_true",
-        help="end when every series there is has been reported on or left out",
+        help="end once every series has been reported on or left out",
     )
     options.offer(watch, {*SERVER, "out", "weights", "regions", "once", "tell"})
     given = options.read(words)

@@ -62,8 +62,8 @@ def fit(options: Options, words: Sequence[str]) -> None:
     chosen, holdout = taken(Recipe, given), given["holdout"]
     machine, intervals = taken(Machine, given), taken(Intervals, given)
     store = Store.open(given["store"])
-    planned = plan(store, chosen, holdout)
     begun = chosen.backbone_at_start().origin  # raises now, before a run folder is made
+    planned = plan(store, chosen, holdout)
     from ubr.weights.common.trainer import is_first_process
 
     from ..training import fit, rehearse  # here, because Lightning takes seconds to import

@@ -79,10 +79,7 @@ def load_safetensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict[s
             metadata = dict(file.metadata() or {})
         return safetensors.torch.load_file(path), metadata
     except Exception as error:  # the library's own error class is not public
-        raise ValueError(
-            f"{path}: not a readable .safetensors file ({str(error).splitlines()[0][:120]}); "
-            f"{remedy}"
-        ) from error
+        raise ValueError(f"{path}: not a readable .safetensors file; {remedy}") from error
 
 
 def check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:

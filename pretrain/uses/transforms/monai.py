@@ -39,8 +39,8 @@ class CropToLevelsd(Cropd):  # type: ignore[misc]
     Args:
         keys: the images to crop, on one grid.
         source_key: the CT among them, or another one on this grid, that is read.
-        start: a landmark, a part (its upper border), or a score.
-        end: a landmark, a part (its lower border), or a score.
+        start: a landmark, a part (its upper border), or a number.
+        end: a landmark, a part (its lower border), or a number.
         margin_mm: length kept beyond both ends.
         partial: crop to what the image shows of the range. Without it, an image that does not show
             all of the range is refused.

@@ -30,8 +30,8 @@ class CropToLevels(tio.SpatialTransform):  # type: ignore[misc]
     A subject's history holds TorchIO's `Crop`, whose inverse pads with zeros to where it was.
 
     Args:
-        start: a landmark, a part (its upper border), or a score.
-        end: a landmark, a part (its lower border), or a score.
+        start: a landmark, a part (its upper border), or a number.
+        end: a landmark, a part (its lower border), or a number.
         margin_mm: length kept beyond both ends.
         partial: crop to what the subject shows of the range. Without it, a subject that does not
             show all of the range is refused.

@@ -58,7 +58,9 @@ def test_parents__are_taken_if_given_without_intervals_and_with_a_note() -> None
     ]
     assert not any(level.residuals_mm for level in found.levels().values()) and not found.pairs_mm
     (line,) = notes(found, 0.5)
-    assert line.endswith("errors are not known in any volume; label volumes on these scores")
+    assert line.endswith(
+        "no volume scored with these weights has labels; label some, and calibrate"
+    )
     assert chosen_regions(None, child()) is None
 
 

@@ -148,7 +148,7 @@ def test_write__positions_are_the_line_where_nothing_was_found_and_else_the_scor
     assert contexts == ["series"] * 6 + ["slices"] == [one.context for one in scored.series]
     assert scored.series[3].position_mm == pytest.approx(slices["3"]["position_mm"])
     assert "positions      6 series on one line of score by mm" in scored.table()
-    assert "               1 series on no line: each slice is" in scored.table()
+    assert "               1 series without a line: each slice has" in scored.table()
     assert "in pieces" not in scored.table()
     for one in each_series(tmp_path / "scores"):
         assert one.position_mm == pytest.approx(slices[one.key]["position_mm"])

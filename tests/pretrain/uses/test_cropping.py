@@ -192,7 +192,7 @@ def test_partial__cuts_to_what_the_scan_shows(
     scan = stored(tmp_path / "ct.nii", grid())
     with pytest.raises(
         ValueError,
-        match=r"does not show (sky|hell).*dome at 22 mm.*crest at 72 mm.*set `partial` to cut to "
+        match=r"does not show (sky|hell).*dome at 22 mm.*crest at 72 mm.*use `partial` to cut to "
         r"what is there",
     ):
         cut(scan, tmp_path / "part.nii.gz", start, end)
@@ -329,7 +329,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"--from": "nan"}, "unknown level 'nan'"),
         (
             {"--from": "crest", "--to": "dome"},
-            r"crest \(score .*\) must lie above dome \(score .*\); swap the two",
+            r"crest \(score .*\) must lie above dome \(.*\); swap the two",
         ),
         ({"--to": "dome"}, "must lie above dome"),
         ({"SCAN": "two"}, "two holds 2 series; give the file or folder of one"),
@@ -447,7 +447,7 @@ def test_scores__need_no_regions_and_folders_are_made(
 
 def test_partial__without_regions_says_which_scores_there_are(tmp_path: Path) -> None:
     scan = stored(tmp_path / "ct.nii", grid())
-    with pytest.raises(ValueError, match=r"not show 1e7: it shows -?\d.*\(scores, r 1.00\); set"):
+    with pytest.raises(ValueError, match=r"not show 1e7: it shows -?\d.*\(score, r 1.00\); use"):
         crop(scan, WEIGHTS, None, tmp_path / "p.nii.gz", start=str(between(9)), end="1e7")
 
 

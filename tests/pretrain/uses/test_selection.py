@@ -134,8 +134,8 @@ def test_select__a_part_of_the_range_only_if_asked_for(tmp_path: Path) -> None:
     chosen = best(tmp_path, short)
     assert (chosen.series, chosen.covers) == ("", "partly")
     assert chosen.reason == (
-        "no series shows all of abdomen and pelvis; a shows 340 mm of it, to be had as a "
-        "partial range"
+        "no series shows all of abdomen and pelvis; a shows 340 mm of it; use `partial` to choose "
+        "it"
     )
     chosen = best(tmp_path, short, partial=True)
     assert (chosen.series, chosen.covers) == ("a", "partly")
@@ -155,7 +155,7 @@ def test_select__series_without_a_study_stand_alone(tmp_path: Path) -> None:
     found = select(folder, want="Becken")
     assert found.want == ("pelvis",)
     assert [(one.study, one.series) for one in found.chosen] == [("", "a"), ("", "b"), ("s", "c")]
-    said = "3 of 3 studies show pelvis; 2 of them are single series whose header names no study"
+    said = "3 of 3 studies show pelvis (2 of the 3 are series without a study)"
     assert found.table().splitlines()[0] == said
     with pytest.raises(ValueError, match=r"want head, which .* they know chest, .*, thigh"):
         select(folder, want="head to pelvis")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import gdcm
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
@@ -150,3 +151,19 @@ def write(folder: Path, datasets: Sequence[Dataset], *, seed: int = 0) -> list[P
     for path, ds in zip(paths, datasets, strict=True):
         pydicom.dcmwrite(path, ds, enforce_file_format=True)
     return paths
+
+
+def encode(path: Path, syntax: int) -> None:
+    """Compress the pixels of a file in a transfer syntax of gdcm's."""
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(path))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()

@@ -7,6 +7,7 @@ Neither UIDs nor answers of the server are in any message: both identify.
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,14 @@ AT_ONCE = 1000
 AS_STORED = (("application/dicom", "*"),)
 """Files in whatever transfer syntax the server has them."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_OTHER_NAME = "is for another host; give the address with a name that it holds"
+CERTIFICATES = {
+    9: "is not valid yet; see whether this machine's clock is right",
+    10: "or that of its authority has expired; it must be renewed there",
+    62: _OTHER_NAME,
+    64: _OTHER_NAME,
+}
+"""What is wrong with a certificate, by OpenSSL's number, where its authority may be known."""
 
 
 class ServerError(ValueError):
@@ -82,9 +91,7 @@ class Server:
         session.trust_env = False  # else .netrc and other variables have a say in login and trust
         session.auth = _login(self.url)
         if ca is not None:
-            if not Path(ca).is_file():
-                raise ValueError(f"ca must be a file of certificates, got {ca!r}")
-            session.verify = ca
+            session.verify = _certificates(ca)
         self._client = web.DICOMwebClient(self.url, session, timeout=ANSWERS_S, permissive_uid=True)
         self._client.set_http_retry_params(retry=False)
 
@@ -193,10 +200,7 @@ class Server:
             hint = "; give the root of DICOMweb" if search else ""
             raise ServerError(f"{self.url} answers {what} with {status}{hint}") from error
         except requests.exceptions.SSLError as error:
-            raise RefusedError(
-                f"{self.url} is no https, or its certificate is not trusted; give that of its "
-                "authority as `ca`"
-            ) from error
+            raise _without_tls(self.url, error) from error
         except requests.exceptions.InvalidJSONError as error:
             raise ServerError(
                 f"{self.url} does not answer with DICOM JSON; give the root of DICOMweb"
@@ -223,6 +227,30 @@ def _checked(url: str) -> str:
     if parts.username is not None:
         raise ValueError(f"url must not hold a user or password; set {USER} and {PASSWORD}")
     return url.rstrip("/")
+
+
+def _certificates(ca: str) -> str:
+    """The file, once it was seen to hold certificates: requests says of another that the server's
+    is not trusted, and trusts everybody if it is "".
+    """
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca)
+    except OSError as error:
+        raise ValueError(f"ca must be a file of certificates in PEM, got {ca!r}") from error
+    return ca
+
+
+def _without_tls(url: str, error: BaseException | None) -> ServerError:
+    """Why there is no TLS with a server. Only its certificate is a reason not to ask again."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__context__  # requests and urllib3 wrap what the system says
+    if isinstance(error, ssl.SSLCertVerificationError):
+        unknown = f"is not trusted ({error.verify_message}); give that of its authority as `ca`"
+        return RefusedError(
+            f"{url}: its certificate {CERTIFICATES.get(error.verify_code, unknown)}"
+        )
+    reason = error.reason if isinstance(error, ssl.SSLError) else "SSLError"
+    return AwayError(f"{url} does not answer as https ({reason})")
 
 
 def _login(url: str) -> tuple[str, str] | None:

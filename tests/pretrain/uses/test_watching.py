@@ -10,9 +10,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import gdcm
+import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import RLELossless
+from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from benchmarks.common import orthanc as servers
 from benchmarks.common.orthanc import PASSWORD, URL, USER, Orthanc, running
@@ -23,7 +25,7 @@ from ubr.pretrain.data.store.keys import hash_text
 from ubr.pretrain.uses import watching
 from ubr.pretrain.uses.watching import watch
 
-from ...made.dicom import Made
+from ...made.dicom import Made, encode, expected, write
 from ...made.scores import regions, scored_by_darkness, weights
 
 pytest.importorskip("highdicom", reason="reports need highdicom (the extra dicom)")
@@ -312,6 +314,27 @@ def test_fetch__takes_files_as_they_are_and_resumes(
     assert {ds.file_meta.TransferSyntaxUID for ds in got.values()} == {RLELossless}
     assert all(got[str(image.SOPInstanceUID)].PixelData == image.PixelData for image in images)
     assert read_scan(folder).volume.hu.shape[0] == len(images)
+
+
+def test_jpeg2000__is_fetched_as_it_is_read_to_the_same_pixels_and_reported_on(
+    server: Orthanc, since: date, meanwhile: Meanwhile, tmp_path: Path
+) -> None:
+    made = Made()
+    files = write(tmp_path / "made", made.datasets(StudyDate=f"{since:%Y%m%d}"))
+    for file in files:
+        encode(file, gdcm.TransferSyntax.JPEG2000Lossless)
+    images = [pydicom.dcmread(file) for file in files]
+    server.put(images)
+    assert main(["fetch", URL, "--study", made.study, "--out", str(tmp_path / "got")]) == 0
+    folder = tmp_path / "got" / hash_text(made.series)
+    got = {str(ds.SOPInstanceUID): ds for ds in map(pydicom.dcmread, folder.iterdir())}
+    assert {ds.file_meta.TransferSyntaxUID for ds in got.values()} == {JPEG2000Lossless}
+    assert all(got[str(image.SOPInstanceUID)].PixelData == image.PixelData for image in images)
+    np.testing.assert_array_equal(read_scan(folder).volume.hu, expected())
+    said = watched(tmp_path, since)
+    assert f"{hash_text(made.series)}: reported: parts abdomen, landmarks dome, crest" in said
+    (report,) = reports_on(server, made)
+    assert images_of(report) == got.keys()
 
 
 def test_search__takes_the_studies_and_dates_asked_for(

@@ -21,7 +21,7 @@ from pydicom.uid import (
 from ubr.pretrain.data import find
 from ubr.pretrain.data.volume import UnusableError
 
-from ....made.dicom import Made, X, Y, Z, enhanced, expected, write
+from ....made.dicom import Made, X, Y, Z, encode, enhanced, expected, write
 from ....made.scans import codes, cut, only, reasons
 
 
@@ -138,21 +138,6 @@ def test_a_header_cut_short_is_left_out(tmp_path: Path) -> None:
     series, left = find.find_series([tmp_path])
     assert [len(s.files) for s in series] == [18]
     assert {o.path for o in left} == {str(paths[0]), str(paths[1])}
-
-
-def encode(path: Path, syntax: int) -> None:
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(path))
-    assert reader.Read()
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer = gdcm.ImageWriter()
-    writer.SetFileName(str(path))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    assert writer.Write()
 
 
 @pytest.mark.parametrize(

@@ -58,13 +58,16 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Selection:
-    """What `select` chose. want: parts of the range. chosen: one for each study. out: where it was
-    written, if anywhere.
+    """What `select` chose.
+
+    want: parts of the range. chosen: one for each study. out: where it was written, if anywhere.
+    passed_over: series that the audit does not call CT.
     """
 
     want: tuple[str, ...]
     chosen: tuple[Chosen, ...]
     out: Path | None = None
+    passed_over: int = 0
 
     def table(self) -> str:
         """The choice as text: a line for each study."""
@@ -75,6 +78,11 @@ class Selection:
             + (
                 f" ({alone:,} of the {len(self.chosen):,} are series without a study)"
                 if alone
+                else ""
+            )
+            + (
+                f"; left out {self.passed_over:,} series that may not be CT"
+                if self.passed_over
                 else ""
             )
             + (f"; in {self.out}" if self.out else "")
@@ -124,7 +132,8 @@ def select(
         raise ValueError(f"{target} exists; give a new `out`")
     if form != "list" and target is None:
         raise ValueError(f"`form` {form} needs a folder; give `out`")
-    rows = [row for row in read_rows(audit) if row["ct"] == "yes"]
+    audited = list(read_rows(audit))
+    rows = [row for row in audited if row["ct"] == "yes"]
     parts = _wanted(want, rows)
     if form != "list" and not any(row.get("path") for row in rows):
         raise ValueError(f"{audit} keeps no paths, which {form} need; audit again `with_paths`")
@@ -133,7 +142,7 @@ def select(
     )
     if target is not None:
         write_selection(target, chosen, form)
-    return Selection(parts, chosen, target)
+    return Selection(parts, chosen, target, len(audited) - len(rows))
 
 
 def _wanted(want: str, rows: Sequence[Row]) -> tuple[str, ...]:

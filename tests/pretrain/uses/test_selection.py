@@ -155,7 +155,10 @@ def test_select__series_without_a_study_stand_alone(tmp_path: Path) -> None:
     found = select(folder, want="Becken")
     assert found.want == ("pelvis",)
     assert [(one.study, one.series) for one in found.chosen] == [("", "a"), ("", "b"), ("s", "c")]
-    said = "3 of 3 studies show pelvis (2 of the 3 are series without a study)"
+    said = (
+        "3 of 3 studies show pelvis (2 of the 3 are series without a study); "
+        "left out 1 series that may not be CT"
+    )
     assert found.table().splitlines()[0] == said
     with pytest.raises(ValueError, match=r"want head, which .* they know chest, .*, thigh"):
         select(folder, want="head to pelvis")

@@ -67,7 +67,7 @@ def check(
             `small`'s.
         coco: folder into which `<split>.json` are written for COCO's tools: the readable images
             without noisy boxes.
-        workers: threads that read images; None for one per core, at most 16.
+        workers: threads that read images; by default one per core, at most 16.
         progress: show a progress bar.
 
     Raises:

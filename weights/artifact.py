@@ -112,7 +112,7 @@ class Weights:
             found = torch.tensor(reference_features(backbone, self.inputs))
             if not float((expected - found).abs().max()) <= 1e-3 * float(expected.abs().max()):
                 raise TransferError(
-                    "the installed libraries compute other features from these weights than "
+                    "the installed libraries compute different features from these weights than "
                     "those that wrote the file; it was written with "
                     f"{self.provenance.get('versions', 'unstated versions')}"
                 )
@@ -219,7 +219,7 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
         raise ValueError(f"{path}: a folder; give the weights.safetensors in it")
     check_there(path)
     if not path.is_file():
-        raise ValueError(f"{path} is no file; give a weights file")
+        raise ValueError(f"{path} does not exist, or is not a file; give a weights file")
     if path.suffix == ".onnx":
         raise ValueError(
             f"{path}: an ONNX export, which `score` takes; give the weights that it was made from"

@@ -45,7 +45,7 @@ def fold(weights: Weights) -> Weights:
     first = next((name for name, t in in_order.items() if t.ndim == 4), None)
     if first is None or weights.trunk[first].shape[1] != 3:
         raise ValueError(
-            f"the intensity contract cannot be folded into {weights.backbone}: its first "
+            f"window, mean and std cannot be folded into {weights.backbone}: its first "
             "convolution does not take the image"
         )
     weight = weights.trunk[first].double()

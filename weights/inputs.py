@@ -47,7 +47,7 @@ class InputSpec:
         size_px: side S of the square input in pixels.
         field: the part of the slice that is shown: the whole "image", or the square around the
             "body" (`ubr.weights.body`). With "body", everything outside the body's part of the
-            slice is set to air: the table, and arms beside the trunk or head.
+            slice is set to air: the table, and arms beside the torso or head.
         mm_per_px: pixel size in mm; the field is then cropped or padded with air around its centre
             to S pixels. Without it the field is stretched to S pixels, whatever its size in mm.
         channels: what the three channels are. "grey": the windowed slice, 0..1, three times.

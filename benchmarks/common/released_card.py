@@ -21,7 +21,7 @@ from ubr.weights.layouts import layouts_of
 
 Row = Mapping[str, str]
 FIGURES = {
-    "long trunks: median r": "long_trunk_r_median",
+    "long torsos: median r": "long_trunk_r_median",
     "lowest r": "long_trunk_r_lowest",
     "r below 0.99": "long_trunk_r_below_0.99",
     "heads: median r": "head_r_median",
@@ -38,7 +38,7 @@ The landmarks of these were used for the regions, and the network did not learn 
 
 {}
 """
-FEW_HEADS = """* Head and neck: its real scans are of trunks, few of which show the neck. The
+FEW_HEADS = """* Head and neck: its real scans are of torsos, few of which show the neck. The
   largest errors are those of the mandible, the border between head and neck."""
 AXES = {
     "score": """A level is the mean score of the landmark's slice in the labelled patients.""",
@@ -68,9 +68,9 @@ most of them scans of heads. Their r says little about torsos, which are judged 
 ## How it was judged
 By three outer folds of patients, on none of whom the recipe was chosen. Each fold's network saw
 neither the fold's patients nor those whose terms are not known. The released network itself was
-trained on all of these patients but those. It can therefore not be judged on them, and is assumed
-to be no worse. The table has one row for each seed. Landmarks are looked for on the body axis, with
-the level from other patients.
+trained on the patients of all three folds, without those whose terms are not known. It can
+therefore not be judged on these patients, and is assumed to be no worse. The table has one row for
+each seed. Landmarks are looked for on the body axis, with the level from other patients.
 
 {results}
 

@@ -285,7 +285,7 @@ class _DataSet:
             why = f"; {len(left_out)} left out, first: {left_out[0]}" if left_out else ""
             raise ValueError(
                 f"nothing to write: of {len(self._seen)} scans none takes a lesion of "
-                f"{', '.join(kinds)}{why}; give CT of the trunk in HU"
+                f"{', '.join(kinds)}{why}; give CT of the torso in HU"
             )
         split = (
             {number: given[key] for key, number in self._numbers.items()}

@@ -157,7 +157,9 @@ def _body(
 
         return open_body(weights, regions, device, start, end)
     if given := [one for one in (regions, start, end) if one is not None]:
-        raise ValueError(f"{given[0]} is read by weights of the body; give these as `body`")
+        raise ValueError(
+            f"{given[0]} needs weights that locate slices in the body; give them as `body`"
+        )
     return None
 
 

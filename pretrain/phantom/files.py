@@ -76,7 +76,7 @@ def phantoms(
         form: dicom (one folder per series), nifti (one file per series) or png (DeepLesion's
             layout, HU + 32768).
         size_px: Rows and columns of a slice.
-        ascites: How many of them, from the first, have the belly full of fluid.
+        ascites: How many phantoms have ascites, counted from the first.
         workers: Processes; default one per core.
 
     Raises:

@@ -89,7 +89,8 @@ def _leap(
     if step - usual > -size / 2:
         seen = max(step + size, 0)
         reason = (
-            f"z jumps {step / rate:.1f} mm where the score continues as for {seen / rate:.1f} mm"
+            f"positions jump by {step / rate:.1f} mm where the score advances as over "
+            f"{seen / rate:.1f} mm"
         )
         return exceeding("spacing", beside, -size, limit, reason)
     if last := _again(curve, k, -size, reference):

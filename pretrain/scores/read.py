@@ -110,7 +110,7 @@ def _check_slices(where: str, columns: Mapping[str, NDArray[Any]], keys: NDArray
         raise ValueError(f"{where}: column {(wrong or ['series'])[0]} is damaged; {AGAIN}")
     for name, what in numbers.items():
         if not np.isfinite(columns[name]).all():
-            raise ValueError(f"{where}: a {what} is no number; {AGAIN}")
+            raise ValueError(f"{where}: a {what} is not a number; {AGAIN}")
 
 
 def read_curves(folder: str | Path, axis: Axis = "score") -> tuple[dict[str, Curve], str]:

@@ -127,7 +127,7 @@ def mask_labels(
     if not any(paths.values()):
         raise ValueError(f"{scores} keeps no paths, which `from_masks` needs; score `with_paths`")
     if not Path(folder).is_dir():
-        raise ValueError(f"{folder} is no folder; give one with masks for `from_masks`")
+        raise ValueError(f"{folder} is not a folder; give one with masks for `from_masks`")
     scans = {Path(path).resolve() for path in paths.values() if path}
     cases = _cases(Path(folder), rules, scans)
     if not cases:

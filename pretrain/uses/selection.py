@@ -161,7 +161,7 @@ def _wanted(want: str, rows: Sequence[Row]) -> tuple[str, ...]:
     known = [part for part in PARTS if rows and f"{part}_mm" in rows[0]]
     if rows and (foreign := [part for part in parts if part not in known]):
         raise ValueError(
-            f"want {foreign[0]}, which the audit's regions do not know; they know "
+            f"want names {foreign[0]}, which the audit's regions do not know; they know "
             f"{', '.join(known) or 'no part'}"
         )
     return parts

@@ -44,7 +44,7 @@ def export(options: Options, words: Sequence[str]) -> None:
     options.add_argument(
         "--fold",
         action="store_true",
-        help="put the intensity contract into the first convolution: the trunk then takes HU",
+        help="put window, mean and std into the first convolution: the trunk then takes HU",
     )
     options.add_argument(
         "--overwrite", action="store_true", help="replace what an earlier export wrote there"

@@ -260,7 +260,7 @@ def test_unreadable__stops_by_default_and_names_the_image(tmp_path: Path) -> Non
     damage(write_folder(tmp_path), 3)
     data = DeepLesion(tmp_path, "train", PLAIN)
     with pytest.raises(
-        ValueError, match=r"^000003_01_01/010\.png is damaged or no PNG: get it again$"
+        ValueError, match=r"^000003_01_01/010\.png is damaged, or not a PNG: get it again$"
     ):
         data[2]
     assert data.unreadable_names == ("000003_01_01/010",)
@@ -349,11 +349,11 @@ def test_load_hu__of_another_format_is_not_opened(
     path.parent.mkdir()
     Image.new("RGB", (8, 8)).save(path, "EPS")
     with pytest.raises(
-        ValueError, match=r"^000001_01_01/010\.png is damaged or no PNG: get it again"
+        ValueError, match=r"^000001_01_01/010\.png is damaged, or not a PNG: get it again"
     ):
         load_hu(path)
     for other in ("TIFF", "PPM"):
         Image.fromarray(np.zeros((8, 8), np.uint16)).save(path, other)
-        with pytest.raises(ValueError, match="is damaged or no PNG"):
+        with pytest.raises(ValueError, match="is damaged, or not a PNG"):
             load_hu(path)
     assert not started

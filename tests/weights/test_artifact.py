@@ -254,7 +254,7 @@ def test_build__refuses_where_the_installed_library_computes_something_else(
 
     monkeypatch.setattr(artifact, "build", otherwise)
     with pytest.raises(
-        TransferError, match="the installed libraries compute other features from these weights"
+        TransferError, match="the installed libraries compute different features from these weights"
     ):
         weights.build()
 

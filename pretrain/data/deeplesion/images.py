@@ -43,7 +43,7 @@ def load_hu(path: Path) -> NDArray[np.int16]:
             f"{name} is absent: get its archive, or leave its rows out of the table"
         ) from None
     except (OSError, SyntaxError, EOFError):  # what Pillow raises for damaged files
-        raise ValueError(f"{name} is damaged or no PNG: get it again") from None
+        raise ValueError(f"{name} is damaged, or not a PNG: get it again") from None
     # Flipping the highest bit subtracts 32768 and makes the type signed, in one pass.
     return (stored ^ np.uint16(OFFSET)).view(np.int16)
 

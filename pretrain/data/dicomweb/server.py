@@ -211,7 +211,7 @@ class Server:
             raise
         except Exception as error:  # whatever an answer that is no DICOM leads to
             raise ServerError(
-                f"{self.url} answers {what} with what is no DICOM ({type(error).__name__})"
+                f"{self.url} answers {what} with what is not DICOM ({type(error).__name__})"
             ) from error
 
 

@@ -140,11 +140,14 @@ def test_body__refuses(
     for words, reason in (
         (
             ["--regions", str(other)],
-            "other.json is read by weights of the body; give",
+            "other.json needs weights that locate slices in the body; give",
         ),
         (["--body", str(file), "--regions", str(other)], "the regions were made with weights"),
         (["--body", str(tmp_path / "none")], "does not exist"),
-        (["--from", "chest"], "chest is read by weights of the body; give these as --body"),
+        (
+            ["--from", "chest"],
+            "chest needs weights that locate slices in the body; give them as --body",
+        ),
         (["--body", str(file), "--from", "chest"], "'chest' is not a score; give --regions"),
         (["--body", str(file), "--from", "3", "--to", "2"], "3 (score 3) must lie above 2"),
         (

@@ -54,7 +54,7 @@ def test_findings__a_leap_of_z_is_stated_in_the_mm_of_the_file(rate: float) -> N
     scores, z = sound()
     z = z / rate + 80.0 * (np.arange(120) >= 50)
     (found,) = findings(scores, z, reference=REFERENCE)
-    assert found.reason.startswith(f"z jumps {STEP / rate + 80:.1f} mm where the score continues ")
+    assert found.reason.startswith(f"positions jump by {STEP / rate + 80:.1f} mm where the score ")
 
 
 def test_findings__a_leap_of_z_over_slices_that_are_missing_is_sound() -> None:

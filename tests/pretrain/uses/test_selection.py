@@ -160,7 +160,7 @@ def test_select__series_without_a_study_stand_alone(tmp_path: Path) -> None:
         "left out 1 series that may not be CT"
     )
     assert found.table().splitlines()[0] == said
-    with pytest.raises(ValueError, match=r"want head, which .* they know chest, .*, thigh"):
+    with pytest.raises(ValueError, match=r"want names head, which .* they know chest, .*, thigh"):
         select(folder, want="head to pelvis")
     for words, wrong in (
         ("knee", "knee"),

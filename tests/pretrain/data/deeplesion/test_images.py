@@ -39,7 +39,7 @@ def test_load_hu__any_damage_is_a_refusal(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in range(0, len(whole) - 13, 97):
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"^a_b_c/001\.png is damaged or no PNG"):
+        with pytest.raises(ValueError, match=r"^a_b_c/001\.png is damaged, or not a PNG"):
             load_hu(path)
 
 
@@ -67,7 +67,7 @@ def test_load_hu__a_declared_size_of_ten_billion_is_damage(
     whole[place : place + 4] = size.to_bytes(4, "big")
     whole[29:33] = zlib.crc32(whole[12:29]).to_bytes(4, "big")
     path.write_bytes(whole)
-    with pytest.raises(ValueError, match=r"^a_b_c/001\.png is damaged or no PNG"):
+    with pytest.raises(ValueError, match=r"^a_b_c/001\.png is damaged, or not a PNG"):
         load_hu(path)
     assert not recwarn.list
 

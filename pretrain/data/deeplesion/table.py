@@ -316,9 +316,9 @@ def _check_unit(
     # DeepLesion's validation and test images have steps of 0.25 to 5 mm.
     if not (in_plane and field and 0.2 <= step_mm <= 30):
         raise ValueError(
-            f"Spacing_mm_px_ {row['Spacing_mm_px_']!r} with Image_size {row['Image_size']!r} is not "
-            "plausible for a CT in mm: pixels of 0.1..10 mm, slices 0.2..30 mm apart, a field of "
-            "60..1000 mm; give mm"
+            f"Spacing_mm_px_ {row['Spacing_mm_px_']!r} with Image_size {row['Image_size']!r} is "
+            "not plausible for a CT in mm: pixels of 0.1..10 mm, slices 0.2..30 mm apart, a field "
+            "of 60..1000 mm; give mm"
         )
 
 

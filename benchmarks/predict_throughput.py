@@ -33,7 +33,9 @@ from ubr.weights.common.devices import to_device
 from ubr.weights.common.stored import values_sha256
 
 PREDICT = (
-    "from pathlib import Path\nfrom ubr.downstream.prediction.predicting import predict",
+    "from pathlib import Path\n"
+    "import ubr.downstream.evaluation, ubr.downstream.prediction.looking\n"
+    "from ubr.downstream.prediction.predicting import predict",
     "predict(Path(sys.argv[1]), sys.argv[4:], Path(sys.argv[2]), body=sys.argv[3] or None, "
     "progress=False)",
 )

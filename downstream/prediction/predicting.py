@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
-from ubr.pretrain.data.scans import Scans, UnreadScan, scans_of, why_unread
+from ubr.pretrain.data.scans import Scans, UnreadScan, readers, scans_of, why_unread
 from ubr.pretrain.data.volume import LeftOut, Series, Volume
 from ubr.pretrain.data.workers import DIED, Workers, chosen, each
 from ubr.weights.common.checks import check_choice
@@ -101,14 +101,15 @@ def predict(
     staff = chosen(workers, None, default=1, least=0)
     _check_options(min_score, top, every_mm, sr)
     check_there(run, *map(Path, sources), scorer, body, regions)
-    axis = _body(body, regions, start, end, device)
-    looker, settings = _opened(Path(run), which, scorer, device)
-    looker, settings = replace(looker, body=axis), settings | (axis.settings if axis else {})
-    settings |= {"min_score": min_score, "top": top, "every_mm": every_mm}
-    settings |= {"with_paths": with_paths, "sr": sr, "coco": coco}
-    working = Working(Path(out), settings, LAST)
-    scans = scans_of(sources, workers=staff, progress=progress, with_paths=with_paths)
-    return _predict(looker, scans, working, staff, progress)
+    with readers(sources, staff) as staff:
+        axis = _body(body, regions, start, end, device)
+        looker, settings = _opened(Path(run), which, scorer, device)
+        looker, settings = replace(looker, body=axis), settings | (axis.settings if axis else {})
+        settings |= {"min_score": min_score, "top": top, "every_mm": every_mm}
+        settings |= {"with_paths": with_paths, "sr": sr, "coco": coco}
+        working = Working(Path(out), settings, LAST)
+        scans = scans_of(sources, workers=staff, progress=progress, with_paths=with_paths)
+        return _predict(looker, scans, working, staff, progress)
 
 
 def _predict(

@@ -18,7 +18,7 @@ from ...weights.released import NEWEST
 from ...weights.scorable import opened, prepared
 from ..data.find import find_one, read_volume, silence
 from ..data.gridding import of_volume
-from ..data.scans import found_scans, is_store
+from ..data.scans import found_scans, is_store, readers
 from ..data.volume import Volume
 from ..data.workers import chosen
 from ..reading.chosen import chosen_regions
@@ -26,7 +26,7 @@ from ..reading.intervals import chosen_coverage
 from ..reading.reference import reference_of
 from ..reading.regions import Regions
 from .scored import Scored
-from .scoring import readers, score_found
+from .scoring import score_found
 from .series import SeriesScores
 from .slices import Columns
 from .write import TableOptions, judged, landmarks_of, series_row, slice_rows

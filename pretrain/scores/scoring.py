@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,9 @@ from ...weights.exported import Exported
 from ...weights.network import Ready
 from ...weights.released import check_there
 from ...weights.scorable import Scorable, opened, prepared
-from ..data.scans import FoundScans, UnreadScan, found_scans, is_store
+from ..data.scans import FoundScans, UnreadScan, found_scans, readers
 from ..data.store.keys import hash_text
-from ..data.workers import Workers, chosen, held
+from ..data.workers import Workers, chosen
 from ..reading.chosen import chosen_regions
 from ..reading.intervals import chosen_coverage, notes
 from ..reading.regions import Regions
@@ -112,20 +112,6 @@ def score(
     machine: dict[str, Any] = {"device": device, "runtime": runtime, "progress": progress}
     with readers(sources, staff) as staff:
         return score_found(weights, find, out, staff=staff, **asked, **machine)
-
-
-@contextmanager
-def readers(sources: Sequence[str | Path], staff: Workers) -> Iterator[Workers]:
-    """Who reads the sources. Processes for files begin at once, beside the caller's imports."""
-    if any(map(is_store, sources)):  # threads read it
-        yield staff
-        return
-    with held(staff, _import_reader) as staff:
-        yield staff
-
-
-def _import_reader() -> None:
-    from ..data import gridding  # noqa: F401
 
 
 def _read_again(

@@ -27,5 +27,5 @@ def in_browser(page: Path, script: str = "", *flags: str) -> str:
         "--dump-dom",
         used.as_uri(),
     ]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     return re.sub(r"<script.*?</script>", "", dom, flags=re.DOTALL)

@@ -25,13 +25,13 @@ from ubr.weights.common.progress import progress_bar
 from ubr.weights.released import check_there
 
 from ...data.index import remove
-from ...data.scans import FoundScans, found_scans, kept_search
+from ...data.scans import FoundScans, found_scans, kept_search, readers
 from ...data.volume import LeftOut, shown
 from ...data.workers import Workers, chosen
 from ...reading.chosen import chosen_regions
 from ...reading.regions import Regions
 from ...scores.read import read_rows
-from ...scores.scoring import readers, score_found
+from ...scores.scoring import score_found
 from ...scores.streamed import each_series
 from .completeness import begins_at, numbered
 from .headers import about, headers_of, keys_of

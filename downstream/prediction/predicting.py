@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
-from ubr.pretrain.data.scans import Scans, UnreadScan, readers, scans_of, why_unread
+from ubr.pretrain.data.gridding import readers, spaced
+from ubr.pretrain.data.scans import Scans, UnreadScan, scans_of, why_unread
 from ubr.pretrain.data.volume import LeftOut, Series, Volume
 from ubr.pretrain.data.workers import DIED, Workers, chosen, each
 from ubr.weights.common.checks import check_choice
@@ -82,10 +83,8 @@ def predict(
         start: with `body`, the level of the body from which slices are looked at: a landmark, a
             part or a number. Of a series that shows only part of the range, that part is looked at.
         end: likewise the level down to which they are.
-        workers: processes (threads for a store) that read the next series; 0 reads them in
-            the calling thread.
-        with_paths: also write which file or folder each series was read from. Paths may hold a
-            name.
+        workers: processes (threads for a store) that read the next series; 0 reads them here.
+        with_paths: also write where each series was read from. Paths may hold a name.
         sr: also write sr/SERIES.dcm, a DICOM Structured Report (extra `dicom`), for each DICOM
             series with findings. It names the patient, as DICOM requires.
         coco: also write boxes.json in COCO's format.
@@ -104,7 +103,8 @@ def predict(
     with readers(sources, staff) as staff:
         axis = _body(body, regions, start, end, device)
         looker, settings = _opened(Path(run), which, scorer, device)
-        looker, settings = replace(looker, body=axis), settings | (axis.settings if axis else {})
+        looker = replace(looker, body=axis)
+        settings |= axis.settings if axis else {}
         settings |= {"min_score": min_score, "top": top, "every_mm": every_mm}
         settings |= {"with_paths": with_paths, "sr": sr, "coco": coco}
         working = Working(Path(out), settings, LAST)
@@ -218,8 +218,6 @@ def _add_all(
     looker: Looker, todo: Sequence[UnreadScan], working: Working, staff: Workers, progress: bool
 ) -> list[LeftOut]:
     """Look at series and keep what is found. Returns those that cannot be read."""
-    from ubr.pretrain.data.gridding import spaced
-
     left_out = []
     every_mm = cast(float | None, working.settings["every_mm"])
     # Decompressing a store leaves the interpreter. Decoding files does not, and may crash.

@@ -5,7 +5,10 @@ Reading may run in other processes, which start sooner without the networks. Not
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +18,24 @@ from ...weights.inputs import InputSpec
 from .dicom import Some, read_some
 from .find import silence
 from .overviews import rows_of
-from .scans import UnreadScan, why_unread
+from .scans import UnreadScan, is_store, why_unread
 from .store import SeriesRow, Store
 from .volume import Series, Volume
+from .workers import Workers, held
+
+
+@contextmanager
+def readers(sources: Sequence[str | Path], staff: Workers) -> Iterator[Workers]:
+    """Who reads the sources. Processes for files begin at once, beside the caller's imports."""
+    if any(map(is_store, sources)):  # threads read it
+        yield staff
+        return
+    with held(staff, _imported) as staff:
+        yield staff
+
+
+def _imported() -> None:
+    """Nothing: a process that calls this has imported this module."""
 
 
 @dataclass(frozen=True)

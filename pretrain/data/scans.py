@@ -20,7 +20,7 @@ from .patients import assign_patients, read_patients
 from .store import DAMAGED, SeriesRow, Store, StoreError
 from .store.keys import hash_text
 from .volume import LeftOut, Series, UnusableError, Volume, shown
-from .workers import DIED, Workers, each, held
+from .workers import DIED, Workers, each
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,20 +116,6 @@ class Scans:
                     yield scan
                 else:
                     self.left_out.append(LeftOut(unread.source, scan or DIED, unread.key))
-
-
-@contextmanager
-def readers(sources: Sequence[str | Path], staff: Workers) -> Iterator[Workers]:
-    """Who reads the sources. Processes for files begin at once, beside the caller's imports."""
-    if any(map(is_store, sources)):  # threads read it
-        yield staff
-        return
-    with held(staff, _import_reader) as staff:
-        yield staff
-
-
-def _import_reader() -> None:
-    from . import gridding  # noqa: F401
 
 
 def scans_of(

@@ -17,8 +17,8 @@ from ...weights.network import interpolated, score_series
 from ...weights.released import NEWEST
 from ...weights.scorable import opened, prepared
 from ..data.find import find_one, read_volume, silence
-from ..data.gridding import of_volume
-from ..data.scans import found_scans, is_store, readers
+from ..data.gridding import of_volume, readers
+from ..data.scans import found_scans, is_store
 from ..data.volume import Volume
 from ..data.workers import chosen
 from ..reading.chosen import chosen_regions

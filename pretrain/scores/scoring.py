@@ -24,7 +24,8 @@ from ...weights.exported import Exported
 from ...weights.network import Ready
 from ...weights.released import check_there
 from ...weights.scorable import Scorable, opened, prepared
-from ..data.scans import FoundScans, UnreadScan, found_scans, readers
+from ..data.gridding import readers
+from ..data.scans import FoundScans, UnreadScan, found_scans
 from ..data.store.keys import hash_text
 from ..data.workers import Workers, chosen
 from ..reading.chosen import chosen_regions

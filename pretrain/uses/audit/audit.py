@@ -24,8 +24,9 @@ from ubr.weights.common.pool import cores
 from ubr.weights.common.progress import progress_bar
 from ubr.weights.released import check_there
 
+from ...data.gridding import readers
 from ...data.index import remove
-from ...data.scans import FoundScans, found_scans, kept_search, readers
+from ...data.scans import FoundScans, found_scans, kept_search
 from ...data.volume import LeftOut, shown
 from ...data.workers import Workers, chosen
 from ...reading.chosen import chosen_regions

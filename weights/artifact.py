@@ -219,7 +219,7 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
         raise ValueError(f"{path}: a folder; give the weights.safetensors in it")
     check_there(path)
     if not path.is_file():
-        raise ValueError(f"{path} does not exist, or is not a file; give a weights file")
+        raise ValueError(f"{path} is not a file; give a weights file")
     if path.suffix == ".onnx":
         raise ValueError(
             f"{path}: an ONNX export, which `score` takes; give the weights that it was made from"

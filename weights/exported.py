@@ -104,7 +104,7 @@ class Exported:
         path = resolve(path)
         check_there(path)
         if not path.is_file():
-            raise ValueError(f"{path} does not exist, or is not a file; give an .onnx file")
+            raise ValueError(f"{path} is not a file; give an .onnx file")
         check_published(path)
         model = path.read_bytes()
         session = _opened(path, model)

@@ -62,8 +62,8 @@ nobody. The trunk began as: {began}.
 {regions_only}
 {left_out}
 
-The held-out series in the table at the top come from the collections that were not learned from,
-most of them scans of heads. Their r says little about torsos, which are judged below.
+The held-out series in the table at the top are those that were not learned from, most of them scans
+of heads. Their r says little about torsos, which are judged below.
 
 ## How it was judged
 By three outer folds of patients, on none of whom the recipe was chosen. Each fold's network saw
@@ -81,7 +81,8 @@ of unseen patients are classified correctly as chest, abdomen or pelvis.
 `score {name}` uses them: landmarks, the parts between them, and intervals. {axis}
 
 How far off a level is was measured with the folds' networks, each on patients that it had not seen,
-so no interval rests on a scan that its network saw. With n patients an interval can cover n of
+so no interval rests on a scan that its network saw. n counts patients whose scans may be given
+away, with one series each. With n patients an interval can cover n of
 n + 1 (jackknife+). The folds' networks are not this one, so the coverage is what was found there,
 not a promise.
 

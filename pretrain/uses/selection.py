@@ -73,20 +73,12 @@ class Selection:
         """The choice as text: a line for each study."""
         found = [one for one in self.chosen if one.series]
         alone = sum(not one.study for one in self.chosen)
-        lines = [
-            f"{len(found):,} of {len(self.chosen):,} studies show {' and '.join(self.want)}"
-            + (
-                f" ({alone:,} of the {len(self.chosen):,} are series without a study)"
-                if alone
-                else ""
-            )
-            + (
-                f"; left out {self.passed_over:,} series that may not be CT"
-                if self.passed_over
-                else ""
-            )
-            + (f"; in {self.out}" if self.out else "")
-        ]
+        said = f"{len(found):,} of {len(self.chosen):,} studies show {' and '.join(self.want)}"
+        if alone:
+            said += f" ({alone:,} of the {len(self.chosen):,} are series without a study)"
+        if self.passed_over:
+            said += f"; left out {self.passed_over:,} series that may not be CT"
+        lines = [f"{said}; in {self.out}" if self.out else said]
         for one in self.chosen if self.out is None else ():
             second = f"; then {one.runner_up}: {one.runner_up_reason}" if one.runner_up else ""
             lines.append(

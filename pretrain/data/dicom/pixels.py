@@ -49,7 +49,7 @@ def read_series(series: Series) -> Volume:
     if len(keep) < len(slices):
         notes += (f"duplicate: {len(slices) - len(keep)} of {len(slices)} slices",)
     first = slices[keep[0]]
-    keep.sort(key=lambda k: -slices[k].corner[2])  # head first, so that no copy is sorted
+    keep.sort(key=lambda k: -slices[k].corner[2])  # head first: sorting later copies all
     hu = np.stack([images[k] for k in keep])
     images.clear()  # a long series takes half a gigabyte
     stack = Stack(

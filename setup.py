@@ -46,7 +46,7 @@ setup(
         "ubr.weights.exports": ["licences/*.txt"],
     },
     install_requires=[
-        "blosc2>=4.14",  # earlier ones run Python that a file asks for
+        "blosc2>=4.14.1",  # earlier ones run Python that a file asks for
         "jinja2>=3.1",
         "jsonargparse[signatures]>=4.50",
         "lightning>=2.6",
@@ -71,8 +71,8 @@ setup(
     ],
     extras_require={
         "cluster": ["distributed>=2024.8"],
-        "dicom": ["highdicom>=0.25"],
-        "dicomweb": ["dicomweb-client>=0.60", "requests>=2.31"],
+        "dicom": ["highdicom>=0.28"],  # earlier ones miss images in the evidence
+        "dicomweb": ["dicomweb-client>=0.61", "requests>=2.31"],  # earlier: no time limit
         "fast": ["openvino>=2025.0"],
         "idc": ["idc-index-data>=25"],
         "itk": ["SimpleITK>=2.3"],
@@ -89,6 +89,7 @@ setup(
             "pytest>=8.2",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
+            "SimpleITK>=2.5.6",  # earlier ones mirror an NRRD file in LAS
         ],
     },
     entry_points={

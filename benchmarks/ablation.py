@@ -1,4 +1,4 @@
-"""What single options of a recipe bring: accuracy by two volumes as in Table 1, and r.
+"""What each option of a recipe contributes: accuracy by two volumes as in Table 1, and r.
 
     python -m benchmarks.ablation --data phantom --work /scratch/table1 \\
         [--recipe quick --seeds 0 1 2 --only "steps in slices"]

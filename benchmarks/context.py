@@ -41,7 +41,7 @@ EPOCHS, RATE, DECAY, WIDTH = 40, 2e-3, 0.02, 48
 SHORTEST = 40
 """Steps of a piece that the model learns from; longer series are cut at random places."""
 SLOPE = 0.7
-"""Weight of the loss on real scans, of which is known only how far apart slices lie."""
+"""Weight of the loss on real scans, for which only the distances between slices are known."""
 Floats = NDArray[np.float64]
 Reader = Callable[[MarkedCurve], Floats]
 

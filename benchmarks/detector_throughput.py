@@ -4,7 +4,7 @@
         --work /scratch/throughput [--backbone vgg16 --recipe paper]
 
 Rows go to results/detector_throughput.csv. The yardstick is forward, backward, the recipe's
-clipping and optimizer step of the same detector on the same batches, which lie ready in memory.
+clipping and optimizer step of the same detector on the same batches, already in memory.
 Bare and whole are measured in turn in one process, and the ratio is taken within each pair, because
 machines drift.
 """

@@ -41,7 +41,7 @@ TITLES = {
     "fig3b": "Fig. 3b. Accuracy against slices a volume, g x m constant",
     "fig3c": "Fig. 3c. Four starts of a lesion detector",
     "fig4": "Fig. 4. Sound curves, and an abnormal one with its slice",
-    "ablation": "What single options bring",
+    "ablation": "What each option contributes",
 }
 TABLES = {"table1": (TABLE1_HEAD, table1), "ablation": (ABLATION_HEAD, ablation)}
 USUAL = ("phantom", "small")

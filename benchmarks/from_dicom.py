@@ -3,7 +3,7 @@
     python -m benchmarks.from_dicom --weights FILE --work /scratch/dicom [--syntax jpeg-ls]
 
 Decoding alone is pydicom's pixel array of every file, in as many processes. The network alone is
-its forward on a batch that lies ready, on all cores. All are measured in turn, and each ratio is
+its forward pass on a batch in memory, on all cores. All are measured in turn, and each ratio is
 taken within its round: `score` over the slower of the two, `ingest` in one process over decoding in
 one, and `ingest` in two processes over one. Each command runs in an interpreter of its own; its
 start counts, its imports do not. Rows go to results/from_dicom.csv.

@@ -9,8 +9,8 @@ A case can be repeated from the seed and its name. Rows go to results/fuzz.csv, 
 of file and a command that reads it). A case ends in one of:
 
 same       the command succeeded, and all that it made equals what it makes of the sound file
-said       it succeeded, made something else, and said that something is wrong, as it does not
-           of the sound file
+said       it succeeded, made something else, and said that something is wrong, which it does
+           not say of the sound file
 refused    exit status 2 and one line
 plausible  it succeeded, silently made something else, and nothing could have told: a sound file may
            hold such a value (`plausible`); or the format has no checksum, and the mutation kept
@@ -51,7 +51,8 @@ from benchmarks.common.wild import WILD, payload
 ENDS = ("same", "said", "refused", "plausible")
 LONGEST_LINE = 2048
 TROUBLED = re.compile(
-    "damaged|missing|cannot|could not|unread|warning|note:|skipped|too few|fits? none|(is|are) not"
+    "damaged|missing|cannot|could not|unread|warning|note:|skipped|too few|"
+    "(fits?|match(es)?) no|(is|are) not"
 )
 """Words of a line that tells of trouble."""
 SAME_SIZE = ("bit", "bits", "bits of the head", "swapped", "zeroed")

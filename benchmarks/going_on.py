@@ -1,11 +1,11 @@
-"""Going on from weights: does it lower the quality on patients whom the parent did not see?
+"""Continuing from weights: does it lower quality on patients whom the parent did not see?
 
     python -m benchmarks.going_on --data /data/ct --work /scratch/learning \\
         [--recipe lite --start FILE --computed 48 --fold 0] [--scans 5 20 all] \\
         [--further-steps N --further-lr RATE --further-g G] [--new-head]
 
 A parent is the network of a fold of `benchmarks.learning`, with the same options and --work; all
-folds by default. It goes on with its head on the scans of 5 or 20 patients of its own training,
+folds by default. It continues with its head on the scans of 5 or 20 patients of its own training,
 drawn by the seed, or on all of it. So nothing new is learned, and what is lost shows: most patients
 have heads only. results/going_on.csv gets a row for each parent (scans 0) and each child: quality
 on the fold's patients, whom neither saw, and how far scores of those not trained on moved.

@@ -6,8 +6,8 @@
 Rows go to results/kills.csv and results/pairs.csv, one for each verb. A moment is a file operation
 of the command (`moments`), so the same moments come again in each run.
 
-Killed: the command is killed with SIGKILL, every second time in the middle of what it writes, and
-given again. All files must then be byte for byte those of an unbroken run, and no other name may
+Killed: the command is killed with SIGKILL, every second time in the middle of a write, and
+run again. All files must then be byte for byte those of an unbroken run, and no other name may
 lie anywhere, hidden or temporary. A verb that does not replace a file may refuse in one line, if
 what it made is there and whole.
 
@@ -161,7 +161,7 @@ class Bench:
         self.count, self.whole = counted.count, self._contents()
 
     def kills(self, wanted: int) -> dict[str, str]:
-        """How a command ends that was killed at a moment and is given again."""
+        """How a command that was killed at a moment ends when it is run again."""
         ends = {}
         for n, at in enumerate(spread(self.count, wanted)):
             torn = n % 2 == 1

@@ -105,7 +105,7 @@ def measured(name: str, folder: Path, options: argparse.Namespace) -> dict[str, 
         time.sleep(0.2)
     said, error = child.communicate()
     if child.returncode:
-        raise SystemExit(f"{name} failed: {(error.strip() or 'without a word').splitlines()[-1]}")
+        raise SystemExit(f"{name} failed: {(error.strip() or 'no output').splitlines()[-1]}")
     return {**json.loads(said.splitlines()[-1]), "memory_mib": memory}
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.predict_throughput RUN SCAN... --work /scratch/predict
 
-The yardstick is the run's detector on the slices of the first scan that lie ready, in the batches
+The yardstick is the run's detector on slices of the first scan already in memory, in the batches
 that `predict` makes. The whole is `predict` on all scans, from files to the tables and the page,
 its start included and imports left out, in an interpreter of its own; with --body it also scores
 them. Both are measured in turn, and the ratio is taken within each pair. Rows go to
@@ -73,7 +73,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("scans", type=Path, nargs="+")
     parser.add_argument("--work", type=Path, required=True, help="folder for what is found")
     parser.add_argument("--body", help="as of ubr-detect predict")
-    parser.add_argument("--passes", type=int, default=3, help="over the slices that lie ready")
+    parser.add_argument("--passes", type=int, default=3, help="over the slices in memory")
     parser.add_argument("--pairs", type=int, default=3)
     return parser.parse_args(argv)
 

@@ -130,7 +130,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--assume-scale",
         action="store_true",
-        help="take it that a --start that does not state its scale was trained on that of --ubr",
+        help="assume that a --start that does not state its scale was trained on --ubr's",
     )
     parser.add_argument("--recipe", default="small", choices=sorted(RECIPES))
     parser.add_argument("--steps", type=int, help="instead of the recipe's")

@@ -4,7 +4,7 @@
         [--backbone vgg16 --size-px 128]
 
 Rows go to results/throughput.csv. The yardsticks are the trunk's forward + backward (for `fit`) and
-its forward under inference mode (for `score`) on a batch that lies ready in memory. Bare and whole
+its forward under inference mode (for `score`) on a batch already in memory. Bare and whole
 are measured in turn in one process, and the ratio is taken within each pair, because machines
 drift.
 

@@ -63,7 +63,7 @@ them.
 
 ## Do not use it
 For diagnosis, screening, triage or to rule a lesion out: it is not a medical device, and no finding
-does not mean no lesion. On anything but axial CT. Scores are no probabilities; a threshold must be
+does not mean no lesion. On anything but axial CT. Scores are not probabilities; a threshold must be
 chosen on your own scans.
 
 ## Limits

@@ -90,7 +90,7 @@ def register(name: str) -> str:
 _SETS: dict[str, DeepLesion] = {}
 """Registered data sets by detectron2's name.
 
-The mapper reads through them: detectron2's own reader makes 255 of every 16-bit pixel.
+The mapper reads through them: detectron2's own reader turns every 16-bit pixel into 255.
 """
 
 
@@ -243,7 +243,7 @@ def lesion_cfg(
     inputs = foreign.inputs()
     if inputs is None:
         raise ValueError(
-            f"{checkpoint} is no export of ubr-pretrain, so the intensity that it expects is not "
+            f"{checkpoint} is not a ubr-pretrain export, so the intensity that it expects is not "
             "known"
         )
     register(foreign.record["backbone"])

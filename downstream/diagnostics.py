@@ -36,7 +36,7 @@ class Report:
     """What a folder holds.
 
     counts: split -> images, boxes, and the same without noisy boxes. faults: what stops a training
-    or makes its result wrong. notes: what one should know. digest: of the table's bytes and of the
+    or makes its result wrong. notes: what else to know. digest: of the table's bytes and of the
     pixels of all key slices that were read, so that two copies can be compared.
     """
 

@@ -125,7 +125,7 @@ def scorer_of(run: Path, scorer: str | Path | None) -> Weights | None:
     if trained_with != (found := weights.sha256() if weights else None):
         right = "give that file as scorer" if trained_with else "give no scorer"
         raise ValueError(
-            f"the detector's positions are of scorer {str(trained_with)[:12]}, got "
+            f"the detector's positions come from scorer {str(trained_with)[:12]}, got "
             f"{str(found)[:12]}; {right}"
         )
     return weights

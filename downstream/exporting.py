@@ -45,12 +45,12 @@ def export(
     which: Literal["best", "last"] = "best",
     overwrite: bool = False,
 ) -> str:
-    """Write a trained detector for another runtime, and prove that it finds the same there.
+    """Write a trained detector for another runtime, and verify that its detections agree.
 
     Args:
         run: a run folder of `ubr-detect train`.
         path: a new .onnx file; for torchvision a .pth file, beside which a .py file is written that
-            builds the detector without this package. Folders above it are made.
+            builds the detector without this package. Missing parent folders are created.
         to: the format.
         which: "best" (by recall on the validation images) or "last".
         overwrite: replace an earlier export at the same path.
@@ -61,7 +61,7 @@ def export(
     Raises:
         ValueError: there is no run, the detector takes positions, a package is missing, the path
             has the wrong ending, or something exists there.
-        TransferError: the export finds something else than the detector.
+        TransferError: the export's detections differ from the detector's.
     """
     from ubr.weights.exports import check_place
 

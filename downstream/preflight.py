@@ -113,7 +113,7 @@ def refuse_faults(*sides: DeepLesion, workers: int | None = None, progress: bool
         if faults:
             raise ValueError(
                 f"the data have {len(faults)} kinds of faults, the first: {faults[0].line()}; "
-                "`ubr-detect check` lists all"
+                "`ubr-detect check` lists them all"
             )
 
 
@@ -156,7 +156,7 @@ def _check_rows(folder: Path, diagnostics: Diagnostics) -> list[KeySlice]:
         for edges, n in Counter(b.edges for b in k.boxes).items()
         if n > 1
     ]
-    diagnostics.add("note", "boxes that stand in two rows", repeated, "each counts twice in recall")
+    diagnostics.add("note", "boxes listed in two rows", repeated, "each counts twice in recall")
     diagnostics.add(
         "note",
         "boxes marked as noisy",
@@ -179,10 +179,10 @@ def _check_patients(keys: list[KeySlice], diagnostics: Diagnostics) -> None:
         if len(found) > 1
     ]
     diagnostics.add(
-        "fault", "patients in more than one split", leaks, "a test on them says nothing"
+        "fault", "patients in more than one split", leaks, "testing on them is meaningless"
     )
     mixed = [
-        f"{k.name} is said to be of patient {k.patient}"
+        f"{k.name} is attributed to patient {k.patient}"
         for k in keys
         if int(k.folder.split("_")[0]) != k.patient
     ]
@@ -262,7 +262,7 @@ def _check_twins(
             names = [" = ".join(k.name for k in twins)]
             if len({k.split for k in twins}) > 1:
                 diagnostics.add(
-                    "fault", "equal images in two splits", names, "a test on them says nothing"
+                    "fault", "equal images in two splits", names, "testing on them is meaningless"
                 )
             else:
                 diagnostics.add("note", "equal images under two names", names)
@@ -318,5 +318,5 @@ def _check_counts(counts: dict[str, dict[str, int]], diagnostics: Diagnostics) -
                 "note",
                 f"split {split} is not the official one",
                 [f"{n['images']} of {images} images, {n['boxes']} of {boxes} boxes"],
-                "numbers do not compare with published ones",
+                "results are not comparable with published ones",
             )

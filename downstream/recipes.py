@@ -107,8 +107,8 @@ class DetectorRecipe:
     def described(self) -> dict[str, Any]:
         """Plain values under the keys that files hold.
 
-        What `small` and `paper` leave as it is is left out, so that digests from before it could be
-        said stay valid.
+        `anchors_mm`, `proposals` and `rois` are omitted at their defaults, so that digests of older
+        recipes, which lacked them, stay valid.
         """
         values = to_stored(self)
         for name, unsaid in (("anchors_mm", ()), ("proposals", 500), ("rois", 128)):

@@ -198,20 +198,21 @@ class Finetuning(Training[LesionDetection]):
     def _check_positions(self) -> None:
         """Positions come with a recipe that takes them, and cover all images."""
         if self.recipe.position != (self.positions is not None):
+            told = "missing; make them with body_positions" if self.recipe.position else "given"
             raise ValueError(
-                f"a recipe with position {self.recipe.position} got positions "
-                f"{self.positions is not None}; make them with body_positions"
+                f"the recipe has position {self.recipe.position}, but positions are {told}"
             )
         if self.positions is None:
             return
         names = [k.name for k in (*self.train.keys, *(self.val.keys if self.val else ()))]
         if missing := [name for name in names if name not in self.positions.by_name]:
             raise ValueError(
-                f"{len(missing)} of {len(names)} images have no position, the first is {missing[0]}"
+                f"{len(missing)} of {len(names)} images have no position, the first is "
+                f"{missing[0]}; make them with body_positions"
             )
 
     def _config(self) -> dict[str, Any]:
-        """What makes a run this run and no other: config.yaml."""
+        """What identifies a run: config.yaml."""
         data = {
             "train": [dataclasses.astuple(k) for k in self.train.keys],
             "val": [dataclasses.astuple(k) for k in self.val.keys] if self.val else [],

@@ -39,7 +39,7 @@ VERBS = {
     "level": Verb(scores.level, "find the level of a slice in other exams", USES),
     "annotate": Verb(
         scores.annotate,
-        "report parts and landmarks of DICOM series as DICOM",
+        "write parts and landmarks as DICOM reports",
         USES,
         resumes=True,
     ),

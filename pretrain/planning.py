@@ -65,7 +65,7 @@ def plan(store: Store, recipe: Recipe, holdout: float | Sequence[str] = 0.1) -> 
         if unknown := aside - set(patients):
             raise ValueError(
                 f"{len(unknown)} of the patients to hold out are not in the store "
-                f"({sorted(unknown)[0]})"
+                f"({sorted(unknown)[0]}); its catalog.parquet lists them"
             )
     long_enough = [row for row in rows if row.slices >= recipe.m]
     train = tuple(row for row in long_enough if row.patient not in aside)
@@ -78,8 +78,8 @@ def plan(store: Store, recipe: Recipe, holdout: float | Sequence[str] = 0.1) -> 
         )
     if len(train) < ADVISED and recipe.start.startswith(("random", "imagenet")):
         notes.append(
-            f"{len(train)} series are few to begin from a {recipe.start} start: {ADVISED} or more "
-            "are advised, or a start from `released`"
+            f"{len(train)} series are few for a {recipe.start} start: use {ADVISED} or more, "
+            "or start from `released`"
         )
     if damaged := len(store.damaged()):
         notes.append(f"{damaged} series cannot be used: {DAMAGED}")

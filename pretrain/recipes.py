@@ -140,9 +140,9 @@ class Recipe:
     def described(self) -> dict[str, Any]:
         """Plain values under the keys that files hold.
 
-        A start from a file is named by its content: paths do not travel, and what lies under one
-        can change. How it is opened is left out unless it is said, and that its head is not new
-        unless it is kept, so that digests of recipes from before these could be said stay valid.
+        A start from a file is named by its content: paths do not travel, and files can change.
+        `start_prefix`, `assume_scale` and `stretch` are omitted at their defaults, and `new_head`
+        unless a head is kept, so that digests of older recipes, which lacked them, stay valid.
         """
         values = to_stored(self) | {"inputs": self.inputs.to_dict()}
         if not self.keeps_head():

@@ -198,7 +198,7 @@ def rehearse(
 
 
 def _config(store: Store, planned: Plan) -> dict[str, Any]:
-    """What makes a run this run and no other: config.yaml."""
+    """What identifies a run: config.yaml."""
     config = {
         "recipe": planned.recipe.described(),
         "data": {

@@ -59,5 +59,5 @@ def test_missing_paths__are_told_first_and_in_the_same_words(package: str, tmp_p
     assert done.returncode == 0, done.stderr
     said = [line.partition(": ")[2] for line in done.stderr.splitlines()]
     names = [next(w for w in line.split() if "nowhere" in w) for line in GIVEN[package]]
-    assert said == [f"{name} does not exist: give a file or folder that does" for name in names]
+    assert said == [f"{name} does not exist; give an existing file or folder" for name in names]
     assert not list(tmp_path.iterdir())

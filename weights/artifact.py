@@ -228,8 +228,8 @@ def metadata(path: str | Path) -> dict[str, Any] | None:
         first = opened.read(2)
     if first in (b"PK", b"\x80\x02"):  # torch.save's zip and pickle
         raise ValueError(
-            f"{path}: a checkpoint of PyTorch, not a weights file; give the weights.safetensors "
-            "that a finished training writes into its run folder (a detector's run folder goes to "
+            f"{path}: a PyTorch checkpoint, not a weights file; give the weights.safetensors "
+            "that a finished run has in its folder (a detector's run folder goes to "
             "ubr-detect)"
         )
     try:
@@ -273,8 +273,8 @@ def weights_file(path: str | Path) -> Path:
 def load(path: str | Path) -> Weights:
     """Read a weights file, or that of a run folder, or the bundled weights `released`.
 
-    The digest in the file shows accidents. Forgery shows only a checksum that comes from elsewhere:
-    where `FILE.sha256` lies beside the file, as `sha256sum` prints it, they are compared.
+    The digest in the file detects accidents. Only a checksum from elsewhere detects forgery: if
+    `FILE.sha256`, as printed by `sha256sum`, is beside the file, the file is checked against it.
 
     Raises:
         ValueError: a folder without weights, not a safetensors file, not of this project, a newer

@@ -49,8 +49,8 @@ class Network:
 
 
 Ready = Callable[[Callable[[], int]], tuple[Network, tuple[str, ...]]]
-"""Makes weights ready to score: given how to count the slices, which is asked only where it matters
--> the network, and why not under the runtime that "auto" would take."""
+"""Makes weights ready to score: takes a function that counts the slices, called only if needed, and
+returns the network and notes on why it does not use the runtime that "auto" would take."""
 
 
 def cpu_streams(threads: int) -> tuple[int, int]:
@@ -67,7 +67,7 @@ def apart(scores: Floats, expected: Floats) -> float:
 def score_series(
     network: Network, series: Iterable[tuple[Key, NDArray[np.int16]]]
 ) -> Iterator[tuple[Key, Floats, Floats | None]]:
-    """Score many series: batches run across them, and beside whatever yields the next series.
+    """Score many series: batches span series, and run while the next series is read.
 
     Args:
         network: what `network_of` made ready.

@@ -6,8 +6,8 @@ from torch import nn
 
 
 def batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
-    """BatchNorm layers that hold statistics; timm's have an activation in them and are among these,
-    frozen ones are not.
+    """BatchNorm layers that hold statistics, including timm's with a built-in activation but not
+    frozen ones.
     """
     return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
 

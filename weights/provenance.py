@@ -121,7 +121,7 @@ Three = Annotated[Sequence[FiniteFloat], Field(min_length=3, max_length=3)]
 
 
 class Inputs(Shape):
-    """An input contract. Which fields there must be, `InputSpec.from_dict` says."""
+    """An input contract. `InputSpec.from_dict` says which fields are required."""
 
     window_hu: Pair = (-1.0, 0.0)
     size_px: int = 16

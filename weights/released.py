@@ -76,7 +76,7 @@ def check_there(*given: object) -> None:
     """
     for one in given:
         if isinstance(one, str | Path) and not _is_there(resolve(one).expanduser()):
-            raise ValueError(f"{one} does not exist: give a file or folder that does")
+            raise ValueError(f"{one} does not exist; give an existing file or folder")
 
 
 def _is_there(path: Path) -> bool:

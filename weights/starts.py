@@ -209,7 +209,7 @@ def _file(
     assume_scale: bool,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if "://" in source:
-        raise ValueError(f"start {source!r} is an address; download the file and give its path")
+        raise ValueError(f"start {source!r} is a URL; download the file and give its path")
     path = resolve(source)
     if not path.is_file():
         raise ValueError(f"unknown start {source!r}: not 'random', 'imagenet' or an existing file")

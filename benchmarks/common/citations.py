@@ -35,7 +35,7 @@ STARTS = {
         "`tf_efficientnet_lite0`, Apache-2.0"
     ),
 }
-"""Whose weights a file is that a training started from, by its SHA-256."""
+"""The origin of a file that training started from, by its SHA-256."""
 
 
 def citation_of(collection: str) -> str:

@@ -103,8 +103,8 @@ def plant(
     """Plant lesions in scans and write them as a data set in DeepLesion's layout.
 
     A scan's lesions depend on the seed and the scan only, not on the order of scans; the same call
-    gives the same bytes. Patients are numbered in the order of their first scan. An interrupted
-    call resumes where it is repeated; the table appears once all slices are there.
+    gives the same bytes. Patients are numbered in the order of their first scan. Repeat an
+    interrupted call to resume it; the table appears once all slices are there.
 
     Args:
         scans: volumes with a patient's key each, from `planting.scans.find_scans` or
@@ -112,8 +112,8 @@ def plant(
             side of the split.
         out: a new folder, or one that the same call began.
         per_scan: lesions per scan, as far as they fit.
-        studies: how often each scan is planted, each time with other lesions, as another study of
-            its patient.
+        studies: studies made from each scan, each with different lesions, all of the scan's
+            patient.
         seed: another seed gives other lesions and another split.
         kinds: some of "nodule", "liver", "kidney", "node" (`ubr.downstream.planting.places`).
         split: "train", "val" or "test" by the key of each patient; by default 70/15/15 by the

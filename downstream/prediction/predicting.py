@@ -63,7 +63,7 @@ def predict(
 ) -> Predicted:
     """Look for lesions in every slice of scans, and link boxes across slices into findings.
 
-    An interrupted call resumes where it is repeated: a series that was finished is kept.
+    Repeat an interrupted call to resume it; finished series are kept.
 
     Args:
         run: a run folder of `ubr-detect train`.
@@ -72,7 +72,7 @@ def predict(
         out: a new folder for the tables, or one that the same call began.
         which: "best" (by recall on the validation images) or "last".
         min_score: boxes with a smaller score are left out.
-        top: keep at most so many findings of each series, the surest; without it, all.
+        top: keep at most this many findings per series, by score; by default all.
         every_mm: largest distance in mm between the slices that are looked at; without it, every
             slice. Lesions that lie between them are missed.
         scorer: for a detector with position, the weights file whose scores it was trained with.

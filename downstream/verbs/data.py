@@ -22,9 +22,9 @@ def check(options: Options, words: Sequence[str]) -> None:
     from ..recipes import RECIPES, recipe
 
     options.description = (
-        "Check a folder in DeepLesion's layout before training, with the recipe and view that "
-        "train will be given. The exit status is 2 if training must not start, and train then "
-        "refuses."
+        "Check a folder in DeepLesion's layout before training; give the recipe and view that you "
+        "will give to train. The exit status is 2 if there is a fault, for which train would "
+        "refuse to start."
     )
     options.add_argument("folder", metavar="FOLDER", help="with DL_info.csv and Images_png")
     options.add_argument(

@@ -74,8 +74,8 @@ def export(options: Options, words: Sequence[str]) -> None:
     from ..exporting import export
 
     options.description = (
-        "Write a trained detector as ONNX or for torchvision, HU in and boxes out, and prove that "
-        "it finds the same there. Prints how to run it."
+        "Write a trained detector as ONNX or for torchvision, HU in and boxes out, and verify "
+        "that its detections agree. Prints how to run it."
     )
     options.called = {"path": "out"}
     options.add_argument("run", metavar="RUN", help="a run folder of ubr-detect train")

@@ -120,8 +120,7 @@ def _offer(options: Options) -> None:
     options.add_argument(
         "--dry",
         action="store_true",
-        help="say what would be trained on what, and the time, memory and disk that it would need, "
-        "from a few steps; writes nothing",
+        help="print the plan, and estimate time, memory and disk from a few steps; writes nothing",
     )
     options.offer(DetectorRecipe)
     options.offer(InputSpec, under="inputs")

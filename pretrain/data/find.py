@@ -2,7 +2,7 @@
 
 Files are told apart by content: DICOM by its preamble or first element, PNG by its signature;
 NIfTI, NRRD and MetaImage by their ending, which those formats require (`.hdr` and `.img` by their
-content too). Nothing stops the search: a file or folder that cannot be read is left out with the
+content too). No file stops the search: a file or folder that cannot be read is left out with the
 reason, and so is what is neither: a pipe, a socket or a device would keep its reader waiting.
 Hidden files and folders (a name that starts with a dot) are left out, unless they are the source
 itself. Links to folders are followed, each folder is visited once.
@@ -46,7 +46,7 @@ class _Png:
 def find_series(
     sources: Sequence[str | Path], *, workers: Workers = 0, progress: bool = False
 ) -> tuple[list[Series], list[LeftOut]]:
-    """The readable series in files and folders (searched to any depth), and what gave none.
+    """The readable series in files and folders (searched to any depth), and what was left out.
 
     Both lists are ordered by path and do not depend on `workers`, which read the headers.
 
@@ -64,10 +64,10 @@ def search(
     progress: bool = False,
     keep: Path | None = None,
 ) -> Iterator[Index]:
-    """The same for any number of files: series and what gave none lie on disk while this is open.
+    """The same for any number of files: the results stay on disk while this is open.
 
-    keep: a file that holds what was read. The same search that finds it does not read again what
-    has not changed. It is for the caller to remove.
+    keep: a file that holds what was read, so that the same search rereads only what has changed.
+    The caller removes it.
 
     Raises:
         UnusableError: a source does not exist, or what `keep` holds is damaged.
@@ -241,7 +241,7 @@ def _look_at(paths: tuple[str, ...]) -> list[dicom.Header | _Png | Series | Left
 
 
 def _look(path: str) -> dicom.Header | _Png | Series | LeftOut:
-    """What one file is. It never raises, so the batch continues."""
+    """What one file is. Raises only `LibraryError`, so the batch continues."""
     name = path.lower()
     try:
         if members := nifti.nifti_files(path):

@@ -26,7 +26,7 @@ from .workers import Workers, held
 
 @contextmanager
 def readers(sources: Sequence[str | Path], staff: Workers) -> Iterator[Workers]:
-    """Who reads the sources. Processes for files begin at once, beside the caller's imports."""
+    """The workers that read the sources. Processes for files start while the caller imports."""
     if any(map(is_store, sources)):  # threads read it
         yield staff
         return

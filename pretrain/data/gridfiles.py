@@ -99,5 +99,5 @@ def _mapped(path: Path) -> np.memmap[tuple[int, ...], np.dtype[np.int16]]:
 def _damaged(path: Path) -> StoreError:
     name = "/".join(path.parts[-3:])
     return StoreError(
-        f"{name} in the store is missing or damaged; delete it, and the same command makes it anew"
+        f"{name} in the store is missing or damaged; delete it and repeat the command"
     )

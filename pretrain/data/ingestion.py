@@ -90,8 +90,7 @@ class Ingested:
         lines += [f"  with warning {count:6,} {code}" for code, count in self.warnings().items()]
         if self.unmatched:
             lines.append(
-                f"patients       {self.unmatched:6,} lines of the list of patients fit none of "
-                "the files"
+                f"patients       {self.unmatched:6,} lines of the list of patients match no file"
             )
         return "\n".join(
             [
@@ -112,7 +111,7 @@ def ingest(
     min_slices: int = 1,
     dry: bool = False,
 ) -> Ingested:
-    """Take every CT series under `sources` into a store, which is made if it is not there.
+    """Ingest every CT series under `sources` into a store, which is created if missing.
 
     Args:
         sources: files and folders, searched to any depth.
@@ -120,8 +119,8 @@ def ingest(
         workers: processes; default one per core.
         scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and write
             instead; they must see sources and store under the same paths.
-        patients: a CSV file with the columns file, patient: whose file it is, where the format does
-            not say or says otherwise. `file` is the end of the path of a file or of a folder
+        patients: a CSV file with the columns file, patient: the patient of each file,
+            overriding the file itself. `file` is the end of the path of a file or of a folder
             (`torso/a.nii.gz`); the longest one that fits counts.
         min_slices: series with fewer are left out.
         dry: find, but neither read pixels nor write anything.
@@ -140,7 +139,7 @@ def ingest(
     whose = read_patients(patients) if patients is not None else {}
     if stores := [folder for folder in folders if _in_store(folder)]:
         raise StoreError(
-            f"{stores[0]} is a store, or in one: it is read by fit and score as it is; give the "
+            f"{stores[0]} is a store, or inside one; fit and score read it directly; give the "
             "scans to ingest"
         )
     if is_store(target):

@@ -1,8 +1,8 @@
 """NRRD and MetaImage files. MetaImage is read through SimpleITK (the extra `[itk]`).
 
-ITK takes a MetaImage without a direction as if it lay in the patient as DICOM's axes do, and a
-negative spacing as a turn; it ignores units, and a wild dimension ends the process. So the header
-is looked at first.
+ITK assumes DICOM's axes for a MetaImage without a direction, and reads a negative spacing as a
+rotation; it ignores units, and an absurd dimension crashes the process. The header is therefore
+checked first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MATRICES = ("TransformMatrix", "Orientation", "Rotation")
 _MM = {"mm": 1.0, "um": 0.001, "cm": 10.0, "?": 1.0}
 _BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 """Bytes of a voxel, by `ElementType` without MET_ and U."""
-_UNSAID = "the header does not say how the image lies in the patient"
+_UNSAID = "the header does not give the image's orientation in the patient"
 _DAMAGED = "damaged or truncated file, or not what its ending says"
 
 Float = NDArray[np.float64]

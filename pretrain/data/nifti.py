@@ -171,8 +171,8 @@ def nifti_lps(header: Any) -> Float:
         raise UnusableError(f"the NIfTI header's unit of length is {unit}; known are 0 to 3")
     if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
         raise UnusableError(
-            "the NIfTI header does not say how the image lies in the patient (sform and qform "
-            "codes are 0)"
+            "the NIfTI header does not give the image's orientation in the patient (sform and "
+            "qform codes are 0)"
         )
     sform, qform = _sform(header), nifti_qform(header)
     if sform is not None:
@@ -186,8 +186,8 @@ def nifti_lps(header: Any) -> Float:
     ras = sform if sform is not None else qform
     if ras is None:
         raise UnusableError(
-            "the NIfTI header does not say how the image lies in the patient (neither sform nor "
-            "qform is a transform)"
+            "the NIfTI header does not give the image's orientation in the patient (neither "
+            "sform nor qform is a transform)"
         )
     return np.asarray(np.diag([-1.0, -1.0, 1.0]) @ ras * _MM[unit])
 
@@ -270,6 +270,6 @@ def _image_class(start: bytes) -> Any:
         return classes[magic]
     if size == 348 and len(start) == 348:
         raise UnusableError(
-            "an Analyze 7.5 image: its header does not say how the image lies in the patient"
+            "an Analyze 7.5 image: its header does not give the orientation in the patient"
         )
     raise UnusableError("damaged or truncated NIfTI file")

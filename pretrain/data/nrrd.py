@@ -53,7 +53,7 @@ _TYPES = {
     "f8": "double",
 }
 _DTYPES = {name: dtype for dtype, names in _TYPES.items() for name in names.split(", ")}
-_UNSAID = "the header does not say how the image lies in the patient"
+_UNSAID = "the header does not give the image's orientation in the patient"
 _DAMAGED = "damaged or truncated file, or not what its ending says"
 
 Float = NDArray[np.float64]

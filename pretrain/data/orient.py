@@ -203,8 +203,8 @@ def check_spacing(spacing_mm: tuple[float, float, float]) -> None:
     ):
         if not low <= value <= high:
             raise UnusableError(
-                f"a {name} of {value:g} mm is not a CT's ({low:g} to {high:g} mm): is the unit "
-                "right?"
+                f"a {name} of {value:g} mm is not plausible for CT ({low:g} to {high:g} mm); "
+                "check the unit"
             )
     if max(x, y) > ANISOTROPY * min(x, y):
         raise UnusableError(

@@ -82,7 +82,7 @@ class Scans:
     Without workers one scan is in memory at a time, and they come in order: by path, in a store by
     key. With workers they come as they are finished. Every iteration reads them anew.
 
-    left_out: what gave no scan, and why; complete once an iteration has ended.
+    left_out: what could not be read, and why; complete once an iteration has ended.
     unmatched: lines of the table of patients that fit no file.
     """
 

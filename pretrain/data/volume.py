@@ -125,7 +125,7 @@ def shown(path: str) -> str:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What gave no series, and why.
+    """A file or series that was left out, and why.
 
     path: where; it may hold a name, so it is shown only to those who ask for paths.
     reason: without identity.

@@ -48,7 +48,7 @@ processes that are held (`held`).
 The scheduler's workers must see the same files.
 """
 
-DIED = "the process that read it died each time, most likely for want of memory"
+DIED = "the process that read it died each time, most likely out of memory"
 ALONE = 2
 """How often an item whose process died is tried again, alone, before it is held to be the reason.
 """
@@ -237,7 +237,7 @@ def _cluster(address: str) -> Iterator[_Pool]:
             yield _Pool(executor, room, distributed.KilledWorker)
         except (CancelledError, distributed.comm.CommClosedError):
             raise ConnectionError(
-                f"the Dask scheduler at {address} is gone; start one, and the same command resumes"
+                f"the Dask scheduler at {address} is gone; start one and repeat the command"
             ) from None
         finally:
             executor.shutdown(wait=False)

@@ -147,8 +147,8 @@ def _write_all(cases: Sequence[Case], out: Path, form: Form, workers: int) -> No
         for case, path in results:
             if path is None:
                 raise RuntimeError(
-                    f"the process that drew phantom {case.seed} died each time, most likely for "
-                    "want of memory; use fewer workers"
+                    f"the process that drew phantom {case.seed} died each time, most likely "
+                    "out of memory; use fewer workers"
                 )
 
 

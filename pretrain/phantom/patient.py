@@ -75,7 +75,7 @@ def check_limits(
 
 @dataclass(frozen=True)
 class Patient:
-    """Whom the scan shows.
+    """The person who is scanned.
 
     seed: what else differs: bowel loops, vessels, bone texture. stature_mm: body height.
     proportions: relative length of raised arms, head, neck, thorax, lumbar spine, pelvis, thigh.

@@ -186,7 +186,7 @@ class Phantom:
     volume: the scan. landmarks: name -> slice index (not whole) from the superior end, for those
     inside the scan, superior to inferior. region: `[z]`, one of `REGIONS`. body_mm: `[z]` level in
     the reference body, mm below the vertex of a person of 1750 mm: the same anatomy has the same
-    number in every patient (but for what breathing moves). case: whom and how was scanned.
+    number in every patient (but for what breathing moves). case: the patient and the acquisition.
 
     Landmarks: vertex (top of the skull), mandible (lower border of the chin), lung_apex, carina,
     liver_dome (upper border), iliac_crest (upper border), femoral_head (upper border), ischium

@@ -43,7 +43,7 @@ def check_scale(
     if apart and max(apart) < 0:
         raise ValueError(
             f"the `scale` goes from superior to inferior, and {zero} is labelled below {hundred} "
-            f"in {_volumes(len(apart))}; give {hundred} {zero}"
+            f"in {_volumes(len(apart))}; give `scale` as {hundred} {zero}"
         )
     if apart and min(apart) < 0:
         reversed_ = sum(mm < 0 for mm in apart)
@@ -89,7 +89,7 @@ def order_of_parts(labelled: Sequence[Labelled], parts: Sequence[str] | None) ->
     if len(set(order)) != len(order):
         raise ValueError(f"parts must differ, got {', '.join(order)}")
     if order and len(order) < 2:
-        given = "is given (names are set apart by spaces)" if parts is not None else "is labelled"
+        given = "is given (separate names by spaces)" if parts is not None else "is labelled"
         raise ValueError(f"only the part {order[0]} {given}; a border needs two")
     if order:
         thresholds(scores, names, order)  # refuses absent and foreign parts
@@ -117,8 +117,8 @@ def check_parts(labelled: Sequence[Labelled], order: Sequence[str]) -> None:
         other, most = max(found.items(), key=lambda item: (item[1], item[0] == part))
         if other != part:
             raise ValueError(
-                f"the scores do not tell {part} from {other}: of {sum(found.values())} slices "
-                f"labelled {part}, {most} are called {other} and {found[part]} {part}; "
+                f"the scores do not separate {part} from {other}: of {sum(found.values())} slices "
+                f"labelled {part}, {most} are classified as {other}, {found[part]} as {part}; "
                 f"{_whose_fault(labelled, part, other, order)}"
             )
 
@@ -129,7 +129,7 @@ def _order_fault(labelled: Sequence[Labelled], above: str, below: str, given: bo
     if given or any(last > first for last, first in gaps):
         return "correct the labels, or give `parts` from superior to inferior"
     return (
-        f"the labels have it so in {_volumes(len(gaps))}: if they are right, "
+        f"this order is labelled in {_volumes(len(gaps))}: if that is right, "
         f"{_blame(labelled)}; correct the labels, or give `parts` from superior to inferior"
     )
 

@@ -149,7 +149,7 @@ def _copies(curve: LevelCurve) -> tuple[list[Finding], LevelCurve]:
     if not lag:
         return [], curve
     where = curve.index[best]
-    reason = f"{len(where)} slices have the very score of the one {lag} before"
+    reason = f"{len(where)} slices have exactly the score of the one {lag} before"
     return [Finding("repeated", int(where[0]), int(where[-1]), 1.0, reason)], curve.without(
         best, closed=True
     )

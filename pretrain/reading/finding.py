@@ -21,7 +21,7 @@ class Finding:
     """One fault of a score curve.
 
     kind: one of `KINDS`. first, last: slices, 0 at the superior end, both included; a jump lies
-    between the two. confidence: 0.5 at the limit, rising towards 1 beyond it; no probability.
+    between the two. confidence: 0.5 at the limit, rising towards 1 beyond it; not a probability.
     reason: a sentence with the numbers.
     """
 

@@ -2,8 +2,8 @@
 an interval about it.
 
 The interval is the jackknife+ of Barber, Candès, Ramdas and Tibshirani (Predictive inference with
-the jackknife+, Annals of Statistics 49, 2021, Theorem 1), a kin of Vovk's conformal prediction that
-spends no volumes on a calibration set of its own. For labelled volumes 1..k let p(i) be where the
+the jackknife+, Annals of Statistics 49, 2021, Theorem 1), a relative of Vovk's conformal prediction
+that needs no separate calibration set. For labelled volumes 1..k let p(i) be where the
 new curve crosses the leave-i-out score (the one learned without volume i), and R(i) the error of
 that score on volume i, in mm. With m = ceil((k + 1) x coverage),
 

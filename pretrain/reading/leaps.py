@@ -99,7 +99,7 @@ def _leap(
             curve.index[k : last + 1],
             -size,
             limit,
-            f"{ahead}, and the levels before it come again",
+            f"{ahead}, and the levels before it repeat",
         )
     return exceeding("glued", beside, -size, limit, f"{ahead}; it is linear on either side")
 

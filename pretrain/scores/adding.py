@@ -1,4 +1,4 @@
-"""Scoring series and keeping what they give: reading, the network and writing beside each other."""
+"""Scoring series and keeping what they give: reading, the network and writing run in parallel."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def score(
     runtime: LightRuntime = "auto",
     progress: bool = True,
 ) -> Scored:
-    """Score every slice of scans. An interrupted call resumes where it is repeated.
+    """Score every slice of scans. Repeat an interrupted call to resume it.
 
     It writes the tables of `ubr-pretrain score`, and slices.csv in place of slices.parquet.
 

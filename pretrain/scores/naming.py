@@ -32,7 +32,7 @@ def find_key(name: str, keys: Collection[str]) -> str:
     if name and Path(name).expanduser().exists():
         key = unread_scan(find_one(name)).key
         if key not in keys:
-            raise ValueError(f"the series in {name} is none of the {len(keys)} scored ones")
+            raise ValueError(f"the series in {name} is not among the {len(keys)} scored ones")
         return key
     near = difflib.get_close_matches(name, keys, n=1)
     hint = f"; nearest: {near[0]}" if near else ""

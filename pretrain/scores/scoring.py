@@ -61,7 +61,7 @@ def score(
     runtime: Runtime = "auto",
     progress: bool = True,
 ) -> Scored:
-    """Score every slice of a store or of scans. An interrupted call resumes where it is repeated.
+    """Score every slice of a store or of scans. Repeat an interrupted call to resume it.
 
     Args:
         weights: a file that `fit` wrote, or an .onnx that `export` made of one, which is scored
@@ -85,8 +85,8 @@ def score(
         scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and resample
             instead. They must see the sources under the same paths, and be started with
             --nthreads 1.
-        shard: 3/16 is the third of sixteen shares of the series, chosen by their keys, for arrays
-            of jobs; each needs an `out` of its own.
+        shard: 3/16 is the third of sixteen shares of the series, chosen by their keys, for job
+            arrays; each needs its own `out`.
         with_paths: also write which file or folder each series was read from. Paths may hold a
             name.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".

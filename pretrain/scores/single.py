@@ -73,7 +73,7 @@ def check_slices(volume: Volume, called: str) -> None:
     """Raise `UnusableError` where no level can be looked for: fewer than three slices, no body."""
     if len(volume.hu) < 3:
         raise UnusableError(
-            f"{called} has {len(volume.hu)} slices; a level is looked for in at least three"
+            f"{called} has {len(volume.hu)} slices; finding a level needs at least three"
         )
     if not body_boxes(volume.hu, volume.spacing_mm).any():
         raise UnusableError(f"{called} shows no body in any of its {len(volume.hu)} slices")
@@ -89,8 +89,8 @@ def check_curve(scores: NDArray[np.floating], z_mm: NDArray[np.float64], called:
         )
     if r <= 0:
         raise UnusableError(
-            f"the scores of {called} fall towards the feet (r {r:.2f}): it lies upside-down, or "
-            "these weights do not know its kind"
+            f"the scores of {called} fall towards the feet (r {r:.2f}): it is upside-down, or "
+            "unlike what these weights were trained on"
         )
 
 

@@ -2,14 +2,14 @@
 of each, and copies that name the body part.
 
     OUT/sr.dcm, OUT/copies/    of one series; of several each has a folder OUT/KEY/ in place of OUT
-    OUT/annotated.json         what came of each series; it appears last
+    OUT/annotated.json         the outcome of each series; it appears last
 
 **A report identifies the patient.** DICOM files it in the study that it is about. So it repeats the
 study's patient and the UIDs of the images, and so do the copies. Everything is written to a new
 folder; the series themselves are only read. Writing needs highdicom (the extra `[dicom]`).
 
-All UIDs derive from the images, the weights and the regions. Where a kill came between a report and
-its note, the same report is made again in its place.
+All UIDs derive from the images, the weights and the regions. If a kill falls between a report and
+its note, the same report replaces it.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def annotate(
 ) -> Annotated:
     """Write a Structured Report of the body parts and landmarks of each DICOM series.
 
-    It repeats the study's patient, as DICOM requires. An interrupted call resumes where it is
-    repeated: a series that has its report is not read again.
+    It repeats the study's patient, as DICOM requires. Repeat an interrupted call to resume
+    it: a series that has its report is not read again.
 
     Args:
         sources: files and folders with DICOM series, which stay as they are.

@@ -119,8 +119,8 @@ def calibrate(
             slice or a range such as 12-57. None with `from_masks`.
         from_masks: in place of labels, a folder with masks of organs and bones of the scored scans:
             for each scan a folder of NIfTI files named as by TotalSegmentator, or one file
-            of numbered labels. The folder is called like the scan. The scores must keep paths.
-        mask_names: for masks that are called otherwise, a CSV file with the columns landmark, mask,
+            of numbered labels. The folder is named after the scan. The scores must keep paths.
+        mask_names: for masks with other names, a CSV file with the columns landmark, mask,
             end (top, bottom or middle).
         out: a new file, regions.json.
         parts: the parts from superior to inferior; by default the labelled ones in the order of
@@ -183,7 +183,7 @@ def _labels(
 ) -> LabelsOf:
     check_there(*(Path(one) for one in (labels, from_masks, mask_names) if one))
     if (labels is None) == (from_masks is None):
-        raise ValueError("labels come from a table or `from_masks`; give one of the two")
+        raise ValueError("give `labels` or `from_masks`, not {'both' if labels else 'neither'}")
     if labels is None:
         assert from_masks is not None
         return mask_labels(from_masks, scores, mask_names).labelled

@@ -110,8 +110,8 @@ def crop(
             of the range is refused.
 
     Raises:
-        ValueError: what is given does not fit together (one line says how), or the scan does not
-            show the range.
+        ValueError: the arguments contradict each other (the message says how), or the scan does
+            not show the range.
     """
     target = _new_nifti(out)
     wanted = Range(start, end, margin_mm, partial)

@@ -3,7 +3,7 @@
 A measurement group per part holds the images that show it and its length. One per landmark holds
 the image nearest to it and the score there. Concepts are SNOMED CT's where DICOM lists one (PS3.16
 CID 4031 and others), else codes of this project's own scheme, 99UBR. All UIDs derive from the
-images, the weights and the regions: the same again is the same report, and only its time differs.
+images, the weights and the regions: the same inputs give the same report, apart from its time.
 """
 
 from __future__ import annotations

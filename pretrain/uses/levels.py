@@ -57,8 +57,8 @@ def same_level(
 
     Args:
         scores: a folder that `score` wrote.
-        series: the series that the slice is of: its key in series.csv, the beginning of it, or the
-            path of the scan.
+        series: the slice's series: its key in series.csv, the beginning of the key, or the path of
+            the scan.
         index: the slice, 0 at the superior end.
         regions: what `calibrate` made from volumes with landmarks; by default those that come with
             released weights, if these made the scores. Without regions there is no interval.

@@ -131,7 +131,7 @@ def mask_labels(
     scans = {Path(path).resolve() for path in paths.values() if path}
     cases = _cases(Path(folder), rules, scans)
     if not cases:
-        raise ValueError(f"{folder} holds no NIfTI masks called as {', '.join(_masks(rules)[:3])}")
+        raise ValueError(f"{folder} holds no NIfTI masks named like {', '.join(_masks(rules)[:3])}")
     fitting = _fitting(cases, paths)
     marks: dict[str, Mapping[str, float]] = {}
     why = Counter[str]()
@@ -143,7 +143,7 @@ def mask_labels(
             marks.pop(key, None)
             why[str(error)] += 1
     if lone := len(cases) - sum(map(len, fitting.values())):
-        why["they fit no scan, or several; call their folder like that of the scan"] += lone
+        why["they match no scan, or several; name their folder after the scan"] += lone
     said = "; ".join(f"{count} of {len(cases)}: {reason}" for reason, count in why.items())
     if not any(math.isfinite(mm) for one in marks.values() for mm in one.values()):
         raise ValueError(f"{folder}: no masks give a landmark ({said or 'all are empty or cut'})")

@@ -53,7 +53,7 @@ def contact_sheets(
 ) -> Montage:
     """Draw slices of each series at equal distances, with their indices and positions.
 
-    An interrupted call into a folder resumes where it is repeated.
+    Repeat an interrupted call that writes a folder to resume it.
 
     Indices count from 0 at the superior end, as in `labels.csv` of `calibrate`.
 
@@ -89,7 +89,7 @@ def _contact_sheets(
     found, left_out = _chosen(source, series)
     if between is not None and len(found) > 1:
         raise ValueError(
-            f"between {between} is of one series, and there are {len(found)}; give `series`"
+            f"between {between} applies to one series, but {len(found)} match; give `series`"
         )
     keys = [scan.key for scan in found]
     asked = json.dumps({"series": keys, "slices": slices, "between": between})
@@ -144,7 +144,7 @@ def _targets(out: Path, keys: Sequence[str], overwrite: bool) -> list[Path]:
     if out.suffix == ".png" and not out.is_dir():
         if len(keys) > 1:
             raise ValueError(
-                f"{out} is one file, and there are {len(keys)} series; give a folder, or one "
+                f"{out} is one file, but there are {len(keys)} series; give a folder, or one "
                 "`series`"
             )
         targets = [out]

@@ -301,7 +301,7 @@ class _Candidate:
 
     def has(self) -> str:
         """What it has, in a few words."""
-        shown = {"yes": "shows all of it", "unsure": "shows it but for an end that is not sure"}
+        shown = {"yes": "shows all of it", "unsure": "shows all of it, but one end is uncertain"}
         steps = "uneven" if self.row["uneven"] else "even"
         said = [
             shown.get(self.covers, f"shows {self.mm:.0f} mm of it"),
@@ -321,7 +321,7 @@ class _Candidate:
             "length": f"shows {less:.0f} mm less",
             "severe": ", ".join(self.severe()),
             "kernel": f"{self.row['kernel'] or 'unknown'} kernel",
-            "unsure": "an end is not sure",
+            "unsure": "an end is uncertain",
             "uneven": "uneven steps",
             "spacing": f"steps of {_number(self.row, 'spacing_mm'):.2f} mm",
             "faults": ", ".join(self.minor()),

@@ -1,12 +1,12 @@
 """Watching a DICOMweb server: each CT series that is complete is scored, and a Structured Report of
 its parts and landmarks is stored beside it.
 
-OUT/watched.json    what came of each series, by its key
+OUT/watched.json    the outcome of each series, by its key
 
 A series is complete once its number of images stays the same for some minutes, over two searches at
-least. It is noted only after its report was seen on the server. A report's UIDs derive from the
-images, the weights and the regions, so whoever starts again before the note makes the report that
-is there, sees it and stores none. Pixels lie in a hidden folder of OUT while a series is scored.
+least. It is noted only once its report is seen on the server. A report's UIDs derive from the
+images, the weights and the regions. A restart before the note therefore makes the same report,
+finds it there and does not store it again. Pixels are in a hidden folder of OUT during scoring.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def watch(
 ) -> None:
     """Report on each CT series of a DICOMweb server once it is complete, and continue watching.
 
-    A series that grows after its report gets another one. An interrupted call resumes where it is
-    repeated: each series has one report, whenever the process was killed.
+    A series that grows after its report gets another one. Repeat an interrupted call to resume
+    it: each series has one report, whenever the process was killed.
 
     Args:
         url: the root of the server's DICOMweb services.
-        out: a folder for what came of each series, or one that the same call began.
+        out: a folder for the outcome of each series, or one that the same call began.
         weights: a file that `fit` wrote, or "released", those of the package.
         regions: a file that `calibrate` wrote for these weights; released weights bring their own.
         stable: minutes for which a series must not have grown.
@@ -65,7 +65,7 @@ def watch(
         since: date, e.g. 2026-01-31, of the oldest study to look at.
         once: end once every series has been reported on or left out.
         ca: a file of certificates that are trusted in place of the usual ones.
-        tell: is given a line for each series and each trouble, without identity.
+        tell: called with a line for each series and each problem, without identity.
 
     Raises:
         ValueError: dicomweb-client or highdicom is not installed; the server is not a URL, does not
@@ -85,7 +85,7 @@ def watch(
             there = server.series(since=since)
             if not answered:
                 done = sum(map(notes.has, there))
-                tell(f"{len(there):,} CT series on the server, {done:,} of them done before")
+                tell(f"{len(there):,} CT series on the server, {done:,} already done")
             answered = True
             waiting = watcher.look_at(there)
         except RefusedError:
@@ -93,7 +93,7 @@ def watch(
         except ServerError as error:
             if once or not answered:
                 raise
-            tell(f"{error}; asked again in {every:g} s")
+            tell(f"{error}; retrying in {every:g} s")
         else:
             if once and not waiting:
                 break
@@ -180,7 +180,7 @@ class _Watcher:
             images, tries = self.failed.get(one.key, (one.images, 0))
             tries = 1 if images != one.images else tries + 1
             self.failed[one.key] = (one.images, tries)
-            again = "is tried again" if tries < TRIES else f"failed {tries} times, not tried again"
+            again = "will be retried" if tries < TRIES else f"failed {tries} times, giving up"
             self.tell(f"{one.key}: {error}; {again}")
             return tries == TRIES
         self.notes.add(one, said)
@@ -211,6 +211,6 @@ class _Watcher:
             f"{', '.join(told.landmarks) or 'none'}"
         )
         if self.server.holds(told.document):
-            return f"its report was there: {what}"
+            return f"already reported: {what}"
         self.server.store(told.document)
         return f"reported: {what}"

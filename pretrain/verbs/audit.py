@@ -38,7 +38,7 @@ def audit(options: Options, words: Sequence[str]) -> None:
     )
     options.add_argument("--weights", default="released", metavar="FILE", help=WEIGHTS)
     options.add_argument(
-        "--regions", metavar="FILE", help=f"{REGIONS}; with others no part is seen without it"
+        "--regions", metavar="FILE", help=f"{REGIONS}; needed to see parts with other weights"
     )
     options.add_argument(
         "--with_paths",

@@ -72,7 +72,7 @@ def watch(options: Options, words: Sequence[str]) -> None:
         "--out",
         required=True,
         metavar="FOLDER",
-        help="a new folder for watched.json, which says what came of each series, or one that an "
+        help="a new folder for watched.json, with the outcome of each series, or one that an "
         "interrupted command began",
     )
     options.add_argument("--weights", default="released", metavar="FILE", help=WEIGHTS)

@@ -74,7 +74,7 @@ def report(options: Options, words: Sequence[str]) -> None:
     from ..uses.report.page import report
 
     options.description = (
-        "Write one page about a folder of scores, for a browser without internet: findings, "
+        "Write one page about a folder of scores, which opens offline in any browser: findings, "
         "curves, histogram, slices. A click on a slice labels it for calibrate."
     )
     options.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
@@ -128,13 +128,12 @@ def calibrate(options: Options, words: Sequence[str]) -> None:
         "--from_masks",
         metavar="DIR",
         help="in place of labels: NIfTI masks of organs and bones, named as by TotalSegmentator, "
-        "in one folder per scan that bears the scan's name; the scores need "
-        "--with-paths",
+        "in one folder per scan, named after the scan; the scores need --with-paths",
     )
     options.add_argument(
         "--mask_names",
         metavar="FILE",
-        help="for masks that are called otherwise: CSV file with the columns landmark, mask (name "
+        help="for masks with other names: CSV file with the columns landmark, mask (name "
         "of a file, or name or number of a label) and end (top, bottom or middle)",
     )
     options.add_argument(

@@ -109,8 +109,7 @@ def _offer(options: Options) -> None:
     options.add_argument(
         "--dry",
         action="store_true",
-        help="say what would be trained on what, and the time, memory and disk that it would need, "
-        "from a few steps; writes nothing",
+        help="print the plan, and estimate time, memory and disk from a few steps; writes nothing",
     )
     options.offer_json("the plan of --dry")
     options.add_argument(
@@ -157,5 +156,5 @@ def _described(planned: Plan) -> Mapping[str, Any]:
 def _finished(run: Run) -> str:
     quality = ", ".join(f"{name} {value:.4f}" for name, value in run.metrics.items())
     card = run.folder / "card.md"
-    told = f"{run.weights} (held out: {quality or 'nothing was'}); described in {card}"
+    told = f"{run.weights} (held out: {quality or 'none'}); described in {card}"
     return "\n".join([told, *run.notes])

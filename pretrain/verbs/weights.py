@@ -25,7 +25,7 @@ def export(options: Options, words: Sequence[str]) -> None:
     from ubr.weights.released import check_there
 
     options.description = (
-        "Write the weights for another library, and prove that they arrive there. Prints how to "
+        "Write the weights for another library, and verify what was written. Prints how to "
         "load them."
     )
     options.called = {"path": "out"}

@@ -123,7 +123,7 @@ FAULTS: dict[str, tuple[Callable[[Path, Rows], object], str, str]] = {
     "mixed": (
         lambda d, r: r[0].update(Patient_index="99"),
         "images in another patient's folder",
-        "000001_01_01/010 is said to be of patient 99",
+        "000001_01_01/010 is attributed to patient 99",
     ),
     "twins": (
         lambda d, r: copy(d, 1, 5),
@@ -357,7 +357,7 @@ NOTES: dict[str, tuple[Callable[[Path, Rows], object], str]] = {
         "boxes that reach beyond their image",
     ),
     "neighbour": (lambda d, r: image(d, 4, 11).unlink(), "images without a neighbour at 3 mm"),
-    "repeated": (lambda d, r: r.append(r[0]), "boxes that stand in two rows"),
+    "repeated": (lambda d, r: r.append(r[0]), "boxes listed in two rows"),
     "noisy": (
         lambda d, r: r.append(r[0] | {"Bounding_boxes": "1, 1, 9, 9", "Possibly_noisy": "1"}),
         "boxes marked as noisy",

@@ -210,7 +210,7 @@ def test_finetune__folder_says_what_it_is_and_holds_no_path(
     assert about["step"] == 6 and set(about["versions"]) >= {"torch", "torchvision"}
     assert str(world) not in text and str(tmp_path) not in text
     assert str(tmp_path).encode() not in (run.folder / "checkpoints" / "last.ckpt").read_bytes()
-    with pytest.raises(ValueError, match=r"holds another run \(other recipe.lr"):
+    with pytest.raises(ValueError, match=r"holds another run \(different recipe.lr"):
         finetune(
             weights,
             *sets(world, weights, tiny_recipe()),
@@ -294,7 +294,9 @@ def test_finetune__position_is_given_to_each_image(
     finetune(
         weights, train, val, tmp_path / "run", r, positions=Positions(places, "a scorer"), **QUIET
     )
-    with pytest.raises(ValueError, match=r"holds another run \(other positions.scorer_sha256\)"):
+    with pytest.raises(
+        ValueError, match=r"holds another run \(different positions.scorer_sha256\)"
+    ):
         finetune(
             weights,
             train,
@@ -314,9 +316,7 @@ def test_finetune__position_is_given_to_each_image(
             positions=Positions(dict(list(places.items())[1:]), "a scorer"),
             **QUIET,
         )
-    with pytest.raises(
-        ValueError, match="a recipe with position True got positions False; make them"
-    ):
+    with pytest.raises(ValueError, match="has position True, but positions are missing; make them"):
         finetune(weights, train, val, tmp_path / "x", r, **QUIET)
 
 

@@ -95,11 +95,11 @@ def test_train__positions_of_a_scorer(
         "--workers",
         "0",
     ]
-    assert "positions are of scorer" in refused(judge, capsys)
-    assert "--device 'gpu' is not on this machine, which has cpu" in refused(
+    assert "positions come from scorer" in refused(judge, capsys)
+    assert "--device 'gpu' is not available; this machine has cpu" in refused(
         [*judge, "--device", "gpu"], capsys
     )
-    assert "positions are of scorer" in refused(
+    assert "positions come from scorer" in refused(
         [*judge, "--scorer", str(tmp_path / "other")], capsys
     )
     assert main([*judge, "--scorer", str(tmp_path / "scorer")]) == 0
@@ -121,10 +121,13 @@ def test_train__a_yaml_file_may_name_the_recipe(
     [
         (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'"),
         (["--start", "nowhere.pth"], "unknown start 'nowhere.pth'"),
-        (["--device", "mps"], "--device 'mps' is not on this machine, which has cpu"),
+        (["--device", "mps"], "--device 'mps' is not available; this machine has cpu"),
         (["--devices", "3"], "a batch of 2 images cannot be shared by 3 processes alike"),
         (["--out", "lesions"], "lesions is not empty and holds no run; give a new --out"),
-        (["--out", "lesions/DL_info.csv/run"], "cannot be made below"),
+        (
+            ["--out", "lesions/DL_info.csv/run"],
+            "is not a folder that can be written to; give another",
+        ),
         (["--scorer", "lesions/DL_info.csv", "--position", "true"], "DL_info.csv: not a readable"),
     ],
 )

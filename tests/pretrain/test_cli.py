@@ -154,13 +154,13 @@ def test_fit__dry_says_what_it_would_do_and_writes_nothing(
         (["--inputs.size-px", "16", "--backbone", "alexnet"], "alexnet cannot take slices of 16"),
         (["--start", "nowhere.pth"], "unknown start 'nowhere.pth'"),
         (["--start", "README"], "README"),  # exists, and is no weights file
-        (["--device", "mps"], "--device 'mps' is not on this machine, which has cpu"),
+        (["--device", "mps"], "--device 'mps' is not available; this machine has cpu"),
         (["--place", "gpu", "--device", "cpu"], "--place 'gpu' needs a GPU, the run is on cpu"),
         (["--devices", "5"], "5 processes cannot share g = 4 volumes per step; lower --devices"),
         (["--out", "store"], "store is not empty and holds no run; give a new --out"),
         (["--out", "README"], "README is not empty and holds no run; give a new --out"),
-        (["--out", "README/run"], "cannot be made below"),
-        (["--out", "run"], "run holds another run (other recipe.steps); give a new --out"),
+        (["--out", "README/run"], "is not a folder that can be written to; give another"),
+        (["--out", "run"], "run holds another run (different recipe.steps); give a new --out"),
     ],
 )
 def test_fit__dry_refuses_what_cannot_run_as_the_run_does(
@@ -293,7 +293,7 @@ def test_fit__dry_gives_the_plan_as_json(world: Path, capsys: pytest.CaptureFixt
     assert plan["train"] == {"series": 11, "patients": 11, "slices": 330}
     assert plan["held_out"]["series"] == 1
     (few,) = plan["notes"]
-    assert few.startswith("11 series are few to begin from a random start: 100 or more are advised")
+    assert few.startswith("11 series are few for a random start: use 100 or more")
     assert plan["recipe"]["steps"] == 6 and plan["recipe"]["inputs"]["size_px"] == 32
     assert "--json prints the plan of --dry; give both" in refused(argv, capsys)
     assert not (world / "dry").exists()
@@ -717,7 +717,7 @@ def test_fit__dry_opens_the_start(
     line = refused([*run, "--start", "none.pth"], capsys)
     assert "unknown start 'none.pth': not 'random'" in line
     line = refused([*run, "--start", "https://a.b/c.pth"], capsys)
-    assert "start 'https://a.b/c.pth' is an address; download the file" in line
+    assert "start 'https://a.b/c.pth' is a URL; download the file" in line
     state = timm.create_model("test_resnet", num_classes=0).state_dict()
     torch.save({"teacher": state, "student": state}, tmp_path / "x.pth")
     start = [*run, "--start", str(tmp_path / "x.pth")]

@@ -314,7 +314,7 @@ def test_bank__writes_through_no_link(name: str, tmp_path: Path) -> None:
     shutil.rmtree(linked)
     elsewhere.mkdir()
     linked.symlink_to(elsewhere)
-    with pytest.raises(ValueError, match="is a link, and nothing is written through it"):
+    with pytest.raises(ValueError, match="is a link, which is not followed"):
         prepare(store, store.rows(), inputs)
     assert list(elsewhere.iterdir()) == []
 
@@ -399,7 +399,7 @@ def test_fit__refuses_a_folder_of_another_run(store: Store, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="is not empty and holds no run"):
         fit(store, tmp_path / "full", toy_recipe())
     fit(store, tmp_path / "run", toy_recipe(steps=1), machine=CPU, intervals=QUIET)
-    with pytest.raises(ValueError, match=r"holds another run \(other recipe.steps\)"):
+    with pytest.raises(ValueError, match=r"holds another run \(different recipe.steps\)"):
         fit(store, tmp_path / "run", toy_recipe(steps=2))
 
 
@@ -430,7 +430,7 @@ def test_plan__says_which_series_are_damaged(tmp_path: Path) -> None:
     row.write_bytes(row.read_bytes()[:-9])
     store.rebuild()
     few, damaged = plan(store, toy_recipe()).notes
-    assert re.match(r"\d series are few to begin from a random start: 100 or more are", few)
+    assert re.match(r"\d series are few for a random start: use 100 or more", few)
     assert damaged.startswith("1 series cannot be used: its row in the store is damaged")
 
 

@@ -302,7 +302,7 @@ def test_load__a_checkpoint_is_called_one_and_the_weights_are_named(
     )
     with pytest.raises(
         ValueError,
-        match=rf"{name}: a checkpoint of PyTorch, not a weights file; give the weights.safetensors",
+        match=rf"{name}: a PyTorch checkpoint, not a weights file; give the weights.safetensors",
     ):
         load(tmp_path / name)
     with pytest.raises(ValueError, match=r"holds no weights.safetensors; give a weights file"):

@@ -286,7 +286,7 @@ def test_refusals__say_what_the_file_holds_and_name_it(
     torch.save(dict(list(state.items())[1:]), tmp_path / "cut.pth")
     with pytest.raises(TransferError, match=r"cut.pth: incomplete transfer"):
         start(SMALL, str(tmp_path / "cut.pth"))
-    with pytest.raises(ValueError, match=r"start 'https://a.b/x.pth' is an address; download"):
+    with pytest.raises(ValueError, match=r"start 'https://a.b/x.pth' is a URL; download"):
         start(SMALL, "https://a.b/x.pth")
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
     with pytest.raises(ValueError, match=r"empty.pth: not a state dict"):

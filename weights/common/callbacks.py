@@ -25,8 +25,8 @@ class Diverged(ValueError):
 class MetricsFile(Callback):
     """Writes `metrics.jsonl`, one line per logged step, in the order of steps.
 
-    After a resume, lines beyond the checkpoint are dropped first. The line of a validation is the
-    last that is done for it, so a step without one owes it.
+    After a resume, lines beyond the checkpoint are dropped first. A validation's line is written
+    last, so a step without one still has to be validated.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""Checkpoints that never cost the one that is there, and hold nothing of the machine."""
+"""Checkpoints that never destroy the previous one and record nothing about the machine."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def check_ranges(
     """Check that attributes lie between their lowest and highest allowed value.
 
     Raises:
-        ValueError: the first that does not.
+        ValueError: a value is out of range.
     """
     for name, (low, high) in ranges.items():
         if not low <= (value := getattr(options, name)) <= high:
@@ -53,7 +53,7 @@ def check_at_least(least: int, **values: int) -> None:
     """Check that values are not smaller than the least allowed.
 
     Raises:
-        ValueError: the first that is.
+        ValueError: a value is too small.
     """
     for name, value in values.items():
         if value < least:

@@ -41,7 +41,7 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 
 class Claimed(ValueError):
-    """What another process is writing."""
+    """Another process is writing this file or folder."""
 
 
 @contextmanager

@@ -138,7 +138,7 @@ def _list(program: str, about: str, verbs: Mapping[str, Verb]) -> str:
             "",
             f"{program} VERB --help   lists the options of a verb",
             f"{program} --version     prints the version",
-            "--debug, with any verb, shows the traceback of a mistake",
+            "--debug, with any verb, shows the traceback of an error",
         ]
     )
 

@@ -26,7 +26,7 @@ def pick_device(name: str) -> torch.device:
     if (device.index or 0) >= has[device.type]:
         there = [kind for kind, count in has.items() if count]
         there += [f"cuda:{number}" for number in range(gpus)]
-        raise ValueError(f"device {name!r} is not on this machine, which has {', '.join(there)}")
+        raise ValueError(f"device {name!r} is not available; this machine has {', '.join(there)}")
     return device
 
 

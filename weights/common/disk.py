@@ -70,9 +70,7 @@ def make_folder(path: str | Path, mode: int = 0o777) -> None:
     """
     path = Path(path)
     if path.is_symlink():
-        raise ValueError(
-            f"{path} is a link, and nothing is written through it; put a folder in its place"
-        )
+        raise ValueError(f"{path} is a link, which is not followed; replace it with a folder")
     path.mkdir(mode, exist_ok=True)
 
 

@@ -29,7 +29,7 @@ def check(values: Any, shape: Any, where: object, remedy: str) -> Any:
         remedy: what its user can do, as the end of a sentence.
 
     Raises:
-        ValueError: they have not; the line names the first value that differs.
+        ValueError: they do not; the message names the first value that differs.
     """
     from .shapes import difference  # here, because pydantic takes a while to import
 

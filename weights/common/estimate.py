@@ -138,6 +138,6 @@ def _peak(device: torch.device) -> int | None:
 
 
 def free_bytes(path: Path) -> int:
-    """What is left of the disk on which a path would be."""
+    """Free bytes on the disk that a path is or would be on."""
     path = path.absolute()
     return shutil.disk_usage(next(one for one in (path, *path.parents) if one.exists())).free

@@ -57,10 +57,10 @@ class Intervals:
 
     Args:
         validate_every: steps between two validations; the last step is validated, too.
-        checkpoint_every: steps between two checkpoints; a kill costs at most so many. Ctrl-C and
+        checkpoint_every: steps between two checkpoints, the most a kill can lose. Ctrl-C and
             SIGTERM save the step under way.
         log_every: steps between two lines of metrics.jsonl.
-        progress: show a progress bar, or where there is no terminal a line now and then.
+        progress: show a progress bar, or an occasional line if there is no terminal.
     """
 
     validate_every: int = 100

@@ -1,5 +1,5 @@
-"""What a command line says to a mistake: flags for the names of parameters, and the texts of
-jsonargparse in the user's words.
+"""Error messages of the command lines: flags in place of parameter names, and jsonargparse's texts
+in the user's words.
 
 The texts of jsonargparse are recognized by patterns. What no pattern recognizes is shown as it is,
 on one line; `tests/weights/common/test_commandline.py` fails where a new version words them anew.

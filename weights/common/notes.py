@@ -12,5 +12,5 @@ class Note(UserWarning):
 
 @cache
 def note(text: str) -> None:
-    """Warn of something, once in each process. text: says of what."""
+    """Warn once per process. text: the warning."""
     warnings.warn(text, Note, stacklevel=2)

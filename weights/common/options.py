@@ -83,7 +83,7 @@ class Options(ArgumentParser):
             type=str,
             default=default,
             metavar="NAME",
-            help=f"complete configuration that the other options change: {', '.join(names)}",
+            help=f"complete configuration, which other options override: {', '.join(names)}",
         )
         self.add_argument("--config", action=ActionConfigFile, metavar="FILE", help=CONFIG)
 
@@ -195,16 +195,15 @@ class Options(ArgumentParser):
 
 
 CONFIG = (
-    "YAML file with any of these options, or a run's config.yaml, whose recipe is taken; "
-    "options after it win"
+    "YAML file with any of these options, or a run's config.yaml, whose recipe is used; "
+    "later options override it"
 )
 DEVICE = (
     "where the network runs: auto (a GPU of CUDA or ROCm if there is one, else the CPU), cpu, "
     "cuda, cuda:N (one of several GPUs, from 0), or mps (the GPU of an Apple machine)"
 )
 ASSUME_SCALE = (
-    "assume that a file of --start that does not state its scale was trained on that of the input "
-    "contract"
+    "assume that a --start file that does not state its scale was trained on the contract's"
 )
 
 

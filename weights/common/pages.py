@@ -1,4 +1,4 @@
-"""Pages for a browser without internet: one file each, in one style."""
+"""Pages that open offline in any browser: one file each, in one style."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def check_positive(name: str, value: float | None) -> None:
     """Check an optional value that must be above 0.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not above 0.
     """
     if value is not None and not value > 0:
         raise ValueError(f"{name} must be above 0 or null, got {value}")

@@ -1,6 +1,6 @@
-"""Run folders: what makes a run this run, its metrics, and what made it.
+"""Run folders: a run's identity, its metrics, and its provenance.
 
-A run folder holds config.yaml (what makes this run this run), metrics.jsonl, tensorboard/,
+A run folder holds config.yaml (the run's identity), metrics.jsonl, tensorboard/,
 checkpoints/last.ckpt, and what was trained.
 """
 
@@ -44,14 +44,16 @@ def check(folder: Path, config: Mapping[str, Mapping[str, Any]]) -> None:
         ]
         if differing:
             raise ValueError(
-                f"{folder} holds another run (other {', '.join(differing[:4])}); give a new "
+                f"{folder} holds another run (different {', '.join(differing[:4])}); give a new "
                 "`out`, or the run's own options"
             )
     elif folder.exists() and (not folder.is_dir() or not all(map(disk.is_part, folder.iterdir()))):
         raise ValueError(f"{folder} is not empty and holds no run; give a new `out`")
     parent = next(one for one in folder.absolute().parents if one.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
-        raise ValueError(f"{folder} cannot be made below {parent}; give another `out`")
+        raise ValueError(
+            f"{folder}: {parent} is not a folder that can be written to; give another `out`"
+        )
 
 
 def begin(folder: Path, config: Mapping[str, Any]) -> None:

@@ -36,8 +36,8 @@ def torch_save(values: Any, path: Path) -> None:
             torch.save(values, file)
     except RuntimeError as error:  # PyTorch's error for a disk that takes no more
         raise OSError(
-            f"{path} could not be written, most likely for want of disk space; make room and "
-            "repeat the command"
+            f"{path} could not be written, most likely because the disk is full; make room "
+            "and repeat the command"
         ) from error
 
 

@@ -43,7 +43,7 @@ class Training(ABC, Generic[M]):
 
     Args:
         folder: the run folder.
-        config: what makes this run this run and no other; becomes config.yaml.
+        config: what identifies this run; becomes config.yaml.
         recipe: everything that shapes the trained numbers.
         backbone: name of the trunk.
         images: images of a step, on all devices together.

@@ -2,7 +2,7 @@
 kept in a file of its own.
 
     FOLDER/settings.json      what the result depends on besides the series
-    FOLDER/working/KEY.npz    arrays of one series; the folder is gone once the tables stand
+    FOLDER/working/KEY.npz    arrays of one series; the folder is removed once the tables exist
 
 Every file appears whole or not at all.
 """
@@ -31,7 +31,7 @@ class Working:
     Args:
         folder: of the results.
         settings: what the result depends on besides the series, as JSON values.
-        last: the table whose presence says that all stand.
+        last: the table whose presence says that all are written.
 
     Raises:
         ValueError: the folder holds something else, or was begun with other settings.
@@ -65,7 +65,7 @@ class Working:
 
     @property
     def finished(self) -> bool:
-        """Whether the tables stand."""
+        """Whether the tables are written."""
         return (self.folder / self._last).exists()
 
     @cached_property
@@ -78,7 +78,7 @@ class Working:
 
         Args:
             keys: of the series that are given now.
-            listed: the keys in the tables, where these stand.
+            listed: the keys in the tables, once they are written.
 
         Raises:
             ValueError: that call was given other series.
@@ -118,7 +118,7 @@ class Working:
             return {**{name: found[name] for name in needed}, **found}
         except Exception:  # of a damaged archive NumPy raises anything
             raise ValueError(
-                f"{path} is damaged; delete it, and the same command does this series again"
+                f"{path} is damaged; delete it and repeat the command to redo this series"
             ) from None
 
     def finish(self, made: Path, tables: Sequence[str]) -> None:

@@ -35,13 +35,13 @@ def export(
     fold: bool = False,
     overwrite: bool = False,
 ) -> str:
-    """Write the weights for another library, and prove that they arrive there.
+    """Write the weights for another library, and verify what was written.
 
     Args:
         weights: to export.
         path: for torchvision a .pth file (its contract is written beside it), for timm a new
             folder, for detectron2 a .pkl file (its config is written beside it as .yaml), for onnx
-            an .onnx file. Folders above it are made.
+            an .onnx file. Missing parent folders are created.
         to: the library. "onnx" is the whole regressor, HU in and scores out; the others take the
             trunk.
         fold: put the intensity contract into the first convolution, so that the trunk takes HU
@@ -54,7 +54,8 @@ def export(
     Raises:
         ValueError: the backbone has no such layout, the path has the wrong ending, or something
             exists there.
-        TransferError: a tensor did not arrive in the library's own model, or its features differ.
+        TransferError: a tensor did not arrive in the model of torchvision or timm, its features
+            differ, or what was written reads back otherwise.
     """
     from ..folding import fold as folded
     from ..layouts import layouts_of
@@ -87,8 +88,8 @@ def put_beside(pairs: Iterable[tuple[Path, Path]], overwrite: bool) -> None:
 
     pairs: what was made, and where it will be.
 
-    Raises `ValueError`, with nothing moved, if it would replace another file and that is not asked
-    for. The same bytes are those of an export that was interrupted before its own file stood.
+    Raises `ValueError`, with nothing moved, if it would replace another file without `overwrite`. A
+    file with the same bytes was left by an interrupted export and is replaced.
     """
     pairs = list(pairs)
     for made, final in pairs if not overwrite else []:

@@ -35,7 +35,7 @@ class Fetched:
 
     def table(self) -> str:
         """Counts, and why series were left out."""
-        lines = [f"{self.new:,} series fetched, {self.before:,} were there; in {self.folder}"]
+        lines = [f"{self.new:,} series fetched, {self.before:,} already there; in {self.folder}"]
         reasons = Counter(reason for _, reason in self.left_out)
         return "\n".join([*lines, *(f"{n:7,}  left out: {why}" for why, n in reasons.items())])
 
@@ -52,7 +52,7 @@ def fetch(
 ) -> Fetched:
     """Fetch the CT series of a DICOMweb server into a folder, one folder for each.
 
-    An interrupted call resumes where it is repeated.
+    Repeat an interrupted call to resume it.
 
     Args:
         url: the root of the server's DICOMweb services.
@@ -64,12 +64,12 @@ def fetch(
 
     Raises:
         ValueError: dicomweb-client is not installed, the server does not answer, refuses the login
-            or is none, or holds no such series.
+            or is not DICOMweb, or no series matches.
     """
     server, folder = Server(url, ca), Path(out)
     listed = server.series(studies=studies, since=since)
     if not listed:
-        raise ValueError(f"{server.url} holds no CT series that was asked for")
+        raise ValueError(f"{server.url} holds none of the requested CT series")
     before, left_out = 0, []
     with progress_bar(total=len(listed), title="fetch", unit="series", show=progress) as bar:
         for one in listed:

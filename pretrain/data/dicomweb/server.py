@@ -22,7 +22,7 @@ from ..find import silence
 from ..store.keys import hash_text
 
 USER, PASSWORD = "UBR_DICOMWEB_USER", "UBR_DICOMWEB_PASSWORD"
-LOGIN = f"set {USER} and {PASSWORD} to a user who may"
+LOGIN = f"set {USER} and {PASSWORD} to a user with access"
 ANSWERS_S = (10.0, 120.0)
 """How long a server may take to accept a connection, and to send the next bytes."""
 AT_ONCE = 1000
@@ -30,7 +30,7 @@ AT_ONCE = 1000
 AS_STORED = (("application/dicom", "*"),)
 """Files in whatever transfer syntax the server has them."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_OTHER_NAME = "is for another host; give the address with a name that it holds"
+_OTHER_NAME = "is for another host; use a host name that it lists"
 CERTIFICATES = {
     9: "is not valid yet; see whether this machine's clock is right",
     10: "or that of its authority has expired; it must be renewed there",
@@ -196,7 +196,7 @@ class Server:
             if status in refusals:
                 raise RefusedError(f"{self.url} refuses {what} ({status}); {LOGIN}") from error
             if status in (502, 503, 504):
-                raise AwayError(f"{self.url} cannot answer now ({status})") from error
+                raise AwayError(f"{self.url} is temporarily unavailable ({status})") from error
             hint = "; give the root of DICOMweb" if search else ""
             raise ServerError(f"{self.url} answers {what} with {status}{hint}") from error
         except requests.exceptions.SSLError as error:
@@ -211,7 +211,7 @@ class Server:
             raise
         except Exception as error:  # whatever an answer that is no DICOM leads to
             raise ServerError(
-                f"{self.url} answers {what} with what is not DICOM ({type(error).__name__})"
+                f"{self.url} does not answer {what} with DICOM ({type(error).__name__})"
             ) from error
 
 
@@ -245,7 +245,7 @@ def _without_tls(url: str, error: BaseException | None) -> ServerError:
     while error is not None and not isinstance(error, ssl.SSLError):
         error = error.__context__  # requests and urllib3 wrap what the system says
     if isinstance(error, ssl.SSLCertVerificationError):
-        unknown = f"is not trusted ({error.verify_message}); give that of its authority as `ca`"
+        unknown = f"is not trusted ({error.verify_message}); give its CA certificate as `ca`"
         return RefusedError(
             f"{url}: its certificate {CERTIFICATES.get(error.verify_code, unknown)}"
         )
@@ -261,7 +261,7 @@ def _login(url: str) -> tuple[str, str] | None:
     if not user or password is None:
         raise ValueError(f"set both {USER} and {PASSWORD}, or neither")
     if url.startswith("http:") and urlsplit(url).hostname not in LOOPBACK:
-        note(f"{url} is not https: the password and the images can be read on the way")
+        note(f"{url} is not https: the password and the images travel unencrypted")
     return user, password
 
 

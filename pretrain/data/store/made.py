@@ -36,8 +36,8 @@ def read_made(root: Path) -> dict[str, Any]:
             raise ValueError("it names no format")
     except (OSError, ValueError) as error:
         raise StoreError(
-            f"{root} is not a store, or its store.json is damaged ({error}); delete that file, and "
-            "the next ingest into the store writes it anew"
+            f"{root} is not a store, or its store.json is damaged ({error}); delete that "
+            "file, and the next ingest into the store rewrites it"
         ) from None
     if made["format"] > FORMAT:
         known = re.fullmatch(r"ubr-pretrain( \d[\w.+]{,30})?", str(made.get("made_with")))

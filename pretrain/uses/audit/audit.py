@@ -2,7 +2,7 @@
 
 AUDIT/audit.parquet, audit.csv   one row for each series
 AUDIT/summary.txt                the whole in a minute
-AUDIT/audit.html                 a page for a browser without internet
+AUDIT/audit.html                 a page that opens offline in any browser
 AUDIT/scores/                    the scores, as `score` writes them, and small pictures
 AUDIT/private/                   what the search read; gone at the end
 """
@@ -80,7 +80,7 @@ def audit(
 ) -> Audited:
     """Say of each series in an archive what it states and shows, and whether it is intact.
 
-    An interrupted call resumes where it is repeated. Files that have not changed are not read
+    Repeat an interrupted call to resume it. Files that have not changed are not read
     again.
 
     Args:
@@ -89,7 +89,7 @@ def audit(
         out: a new folder, or one that the same call began.
         weights: a file that `fit` wrote, or "released", those of the package.
         regions: a file that `calibrate` wrote for these weights. Released weights bring their own;
-            with others no part is seen without it.
+            with other weights, no body part is seen without regions.
         every_mm: largest distance in mm between slices whose pixels are read; smaller finds
             shorter faults and takes longer. Positions are taken from all headers.
         workers: processes that read; one per core by default, 0 reads in the calling thread.
@@ -105,7 +105,7 @@ def audit(
 
     folder = Path(out)
     if others := [one for one in folder.iterdir() if one.name not in HOLDS and not is_part(one)]:
-        raise ValueError(f"{folder} holds {others[0].name!r}, no audit; give a new `out`")
+        raise ValueError(f"{folder} holds {others[0].name!r} and is not an audit; give a new `out`")
     staff = chosen(workers, None, default=cores(), least=0)
     with readers(sources, staff) as staff:
         weights = load(weights) if isinstance(weights, str | Path) else weights

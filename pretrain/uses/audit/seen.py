@@ -165,7 +165,7 @@ def agreement(
     known: the parts of the regions. A stated part that they lack cannot be judged.
     """
     if stated.kind == "elsewhere":
-        return Agreement("unknown", None, "the part stated is none that the regions know")
+        return Agreement("unknown", None, "the regions do not know the stated part")
     if not stated.parts:
         return Agreement("not stated")
     named = {part.lower() for part in known}

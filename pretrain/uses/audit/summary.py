@@ -93,7 +93,7 @@ class Summary:
         unread = self.counts["ct", "unknown"]
         return [
             f"{self.series:,} series of CT{studies}",
-            *([f"  {doubtful:7,}  show no body that the weights know"] if doubtful else []),
+            *([f"  {doubtful:7,}  show no body that the weights recognise"] if doubtful else []),
             *([f"{not_ct:9,}  other series are not CT"] if not_ct else []),
             *([f"{unread:9,}  series could not be read"] if unread else []),
         ]
@@ -137,8 +137,8 @@ class Summary:
     def _left(self) -> list[str]:
         lines: list[str] = []
         for title, counts in (
-            ("Why other series gave nothing", self.reasons),
-            ("Files that are no series", self.others),
+            ("Why other series were not scored", self.reasons),
+            ("Files that are not series", self.others),
         ):
             if counts:
                 lines += ["", title]

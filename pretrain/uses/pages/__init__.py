@@ -1,1 +1,1 @@
-"""Pages for a browser without internet: what the report and the audit share."""
+"""Pages that open offline in any browser: what the report and the audit share."""

@@ -1,1 +1,1 @@
-"""One page of a folder of scores, for a browser without internet."""
+"""One page of a folder of scores, which opens offline in any browser."""

@@ -98,7 +98,7 @@ class AddBodyCoordinated(MapTransform):  # type: ignore[misc]
     """Add an image of the body coordinate: `position_mm` in every voxel, in one channel.
 
     It has a key of its own, so that intensities can be scaled without it; `ConcatItemsd` makes it a
-    channel of the image. Spatial transforms of both keep it true.
+    channel of the image. Spatial transforms of both keep it valid.
 
     Args:
         keys: CT images.

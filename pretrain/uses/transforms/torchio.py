@@ -80,7 +80,7 @@ class AddBodyCoordinate(tio.Transform):  # type: ignore[misc]
     """Add an image of the body coordinate: `position_mm` in every voxel.
 
     It is an image of its own, because TorchIO's intensity transforms treat all channels of an image
-    alike. `exclude` it from them. Spatial transforms of the subject keep it true.
+    alike. `exclude` it from them. Spatial transforms of the subject keep it valid.
 
     Args:
         new_name: what the new image is called.

@@ -251,7 +251,7 @@ def never(*_: Any) -> Any:
         (["--workers", "-1"], "--workers must be at least 0, got -1"),
         (["--which", "worst"], "--which must be one of best, last, got worst"),
         (["--scorer", "none.safetensors"], "none.safetensors does not exist"),
-        (["--device", "cuda:9"], "--device 'cuda:9' is not on this machine, which has cpu"),
+        (["--device", "cuda:9"], "--device 'cuda:9' is not available; this machine has cpu"),
     ],
 )
 def test_predict__refuses_in_one_line_and_leaves_nothing(

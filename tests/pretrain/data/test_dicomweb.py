@@ -106,7 +106,7 @@ def test_search__counts_images_where_the_search_for_series_does_not(fake: Fake) 
         (403, [], RefusedError, r"refuses the search for series \(403\)"),
         (404, [], ServerError, r"answers the search for series with 404; give the root"),
         (500, [], ServerError, r"answers the search for series with 500"),
-        (503, [], AwayError, r"cannot answer now \(503\)"),
+        (503, [], AwayError, r"is temporarily unavailable \(503\)"),
         (200, b"<html>1.2.752.24.7", ServerError, "does not answer with DICOM JSON; give the root"),
         (200, ["1.2.752.24.7"], ServerError, r"with what is not DICOM \(AttributeError\)"),
     ],

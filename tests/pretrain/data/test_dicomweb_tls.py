@@ -133,7 +133,7 @@ def test_login__a_wrong_one_is_refused_over_tls_in_one_line(
 @pytest.mark.parametrize(
     ("names", "since", "until", "says"),
     [
-        ("DNS:pacs.example.org", 2000, 2049, "is for another host; give the address with a name"),
+        ("DNS:pacs.example.org", 2000, 2049, "is for another host; use a host name"),
         ("DNS:localhost", 2000, 2001, "or that of its authority has expired; it must be renewed"),
         ("DNS:localhost", 2048, 2049, "is not valid yet; see whether this machine's clock is"),
     ],
@@ -181,7 +181,7 @@ def test_certificate__of_an_authority_that_was_not_given_is_not_trusted(
         elif given != "none":
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
         line = refused(words, tmp_path, capsys)
-    assert re.search(r"is not trusted \([ \w]+\); give that of its authority as --ca$", line)
+    assert re.search(r"is not trusted \([ \w]+\); give its CA certificate as --ca$", line)
 
 
 @pytest.mark.parametrize("ca", ["", "a key", "a folder"])

@@ -65,7 +65,7 @@ def test_the_order_of_sources_and_overlaps_change_nothing(tmp_path: Path) -> Non
 
 def test_what_the_user_mistyped_is_said(tmp_path: Path) -> None:
     with pytest.raises(
-        UnusableError, match="scnas does not exist: give a file or folder that does"
+        UnusableError, match="scnas does not exist; give an existing file or folder"
     ):
         find.find_series([tmp_path, tmp_path / "scnas"])
 

@@ -139,7 +139,7 @@ def test_table(mixed: tuple[Path, Path, Ingested]) -> None:
     text = mixed[2].table(with_paths=True)
     assert re.search(r"taken +4 series, 38 slices", text) and re.search(r"left out +5\n", text)
     assert re.search(r"1 1 slices, fewer than the 2 asked for\n +e\.g\. .*single\.nii", text)
-    assert re.search(r"1 lines of the list of patients fit none", text)
+    assert re.search(r"1 lines of the list of patients match no", text)
 
 
 def test_again_nothing_is_read_twice_and_what_was_left_out_is_tried_again(
@@ -250,7 +250,7 @@ def test_a_store_is_no_source(tmp_path: Path, below: str) -> None:
     write_nifti(tmp_path / "ct" / "a.nii", 1)
     run(tmp_path / "ct", store=tmp_path / "store")
     for target in (tmp_path / "other", tmp_path / "store"):
-        with pytest.raises(StoreError, match="is a store, or in one: it is read by fit and score"):
+        with pytest.raises(StoreError, match="is a store, or inside one; fit and score read it"):
             run(tmp_path / "store" / below, store=target)
     assert not (tmp_path / "other").exists()
 

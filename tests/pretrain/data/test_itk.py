@@ -68,11 +68,11 @@ def test_itk_files_without_direction_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.nrrd").write_bytes(header.encode() + raw)
     assert (
         refusal(tmp_path / "a.mha")
-        == "the header does not say how the image lies in the patient (no TransformMatrix)"
+        == "the header does not give the image's orientation in the patient (no TransformMatrix)"
     )
     assert (
         refusal(tmp_path / "b.nrrd")
-        == "the header does not say how the image lies in the patient (no space directions)"
+        == "the header does not give the image's orientation in the patient (no space directions)"
     )
 
 
@@ -101,7 +101,7 @@ def test_without_simpleitk_the_extra_is_named(
 
 
 MATRIX = "TransformMatrix = 1 0 0 0 1 0 0 0 -1"
-UNSAID = "the header does not say how the image lies in the patient (no TransformMatrix)"
+UNSAID = "the header does not give the image's orientation in the patient (no TransformMatrix)"
 
 
 def write_mha(path: Path, *lines: str, voxels: bytes | None = None) -> Path:

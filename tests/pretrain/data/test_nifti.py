@@ -113,7 +113,7 @@ def test_without_orientation_it_is_refused(tmp_path: Path) -> None:
     image = nib.Nifti1Image(grid(), None)
     forget(image.header)
     nib.save(image, path)
-    assert "does not say how the image lies in the patient" in refusal(path)
+    assert "does not give the image's orientation in the patient" in refusal(path)
 
 
 def test_sform_and_qform_must_agree_on_direction(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_sform_and_qform_must_agree_on_direction(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("scale", "reason"),
     [
-        ((1000, 1000, 1000), "a pixel of 4000 mm is not a CT's .* is the unit right"),
+        ((1000, 1000, 1000), "a pixel of 4000 mm is not plausible for CT .*; check the unit"),
         ((1, 1, 40), "a slice step of 200 mm is not a CT's"),
         ((0.25, 2, 1), "axial pixels of 1.00 x 8.00 mm: these are thick coronal slices"),
         ((2, 0.25, 1), "axial pixels of 8.00 x 1.00 mm: these are thick sagittal slices"),
@@ -379,7 +379,7 @@ def test_pairs__analyze_has_no_direction(tmp_path: Path) -> None:
     image: Any = nib.AnalyzeImage(grid(), CANONICAL)
     nib.save(image, tmp_path / "ct.img")
     assert refusal(tmp_path) == (
-        "an Analyze 7.5 image: its header does not say how the image lies in the patient"
+        "an Analyze 7.5 image: its header does not give the orientation in the patient"
     )
 
 

@@ -27,7 +27,7 @@ FIELDS = {
     "encoding": "raw",
     "space origin": "(-80,-60,100)",
 }
-UNSAID = "the header does not say how the image lies in the patient"
+UNSAID = "the header does not give the image's orientation in the patient"
 
 
 def write(path: Path, voxels: bytes = VOXELS, *, lines: str = "", **changed: str | None) -> Path:

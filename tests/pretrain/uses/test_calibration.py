@@ -449,8 +449,8 @@ def test_parts__scores_that_fall_contradict_labels_that_agree(tmp_path: Path) ->
     folder = write_scores(tmp_path / "s", {"one": -Z / 10, "two": -Z / 10})
     with pytest.raises(
         ValueError,
-        match="against the order pelvis, abdomen, chest of their scores; the labels have it so in "
-        "2 labelled volumes: if they are right, the weights are at fault",
+        match="against the order pelvis, abdomen, chest of their scores; this order is labelled in "
+        "2 labelled volumes: if that is right, the weights are at fault",
     ):
         calibrate(folder, labels(tmp_path, HEADER + ONE + TWO), tmp_path / "r.json")
 

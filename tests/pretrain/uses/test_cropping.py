@@ -337,7 +337,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"SCAN": "nowhere"}, "nowhere does not exist"),
         ({"SCAN": "air.nii"}, "nothing is above -200, a CT holds tissue"),
         ({"SCAN": "wire.nii"}, "shows no body in any of its 20 slices"),
-        ({"SCAN": "thin.nii"}, "has 2 slices; a level is looked for in at least three"),
+        ({"SCAN": "thin.nii"}, "has 2 slices; finding a level needs at least three"),
         ({"SCAN": "same.nii"}, "all 20 slices of .* have the same score"),
         ({"SCAN": "down.nii"}, r"fall towards the feet \(r -1.00\)"),
         ({"--out": "part.nii"}, "give an --out that ends in .nii.gz"),

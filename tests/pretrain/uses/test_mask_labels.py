@@ -186,7 +186,9 @@ def test_marks__masks_beside_the_scan_or_without_one_are_told(
         mask_labels(tmp_path, world / "scores")
     save_masks(tmp_path / "whole", computed["whole"][1], affine(computed["whole"][0]))
     save_masks(tmp_path / "unknown", masks, far)
-    with pytest.warns(Note, match="1 of 3: the masks do not overlap .*; 1 of 3: they fit no scan"):
+    with pytest.warns(
+        Note, match="1 of 3: the masks do not overlap .*; 1 of 3: they match no scan"
+    ):
         assert set(marks_of(world, tmp_path)) == {"whole"}
 
 
@@ -309,7 +311,7 @@ def test_calibrate__from_masks_is_as_from_the_truth(world: Path, tmp_path: Path)
             ["labels.csv", "--mask-names", "names.csv"],
             "--mask-names names masks; give --from-masks",
         ),
-        (["--from-masks", "nowhere"], "nowhere does not exist: give a file or folder"),
+        (["--from-masks", "nowhere"], "nowhere does not exist; give an existing file or folder"),
         (["--from-masks", "."], "holds no NIfTI masks"),
     ],
 )

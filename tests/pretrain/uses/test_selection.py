@@ -58,8 +58,8 @@ NEAR = {"pelvis_bottom": "unsure", "thigh_mm": 2.0}
         ({**CUT, "pelvis_mm": 180.0, "spacing_mm": 1.0}, "shows 50 mm less"),
         # 12 mm are within the error of scores, with the margin of 10 mm they are not.
         ({**CUT, "pelvis_mm": 208.0, "spacing_mm": 1.0}, "shows 22 mm less"),
-        (NEAR, "an end is not sure"),
-        ({**CUT, "pelvis_mm": 215.0}, "an end is not sure"),
+        (NEAR, "an end is uncertain"),
+        ({**CUT, "pelvis_mm": 215.0}, "an end is uncertain"),
         ({"complete": "missing", "missing": 4, "spacing_mm": 1.0}, "4 slices missing"),
         ({"direction": "reversed", "spacing_mm": 1.0}, "reversed"),
         ({"findings": "abnormal; glued", "spacing_mm": 1.0}, "glued"),

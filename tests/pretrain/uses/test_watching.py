@@ -125,8 +125,8 @@ def test_watch__stores_a_report_beside_each_series_once_and_reads_no_reports(
     assert f"{hash_text(made.series)}: reported: parts abdomen, landmarks dome, crest" in said
     (report,) = reports_on(server, made)
     assert report.Modality == "SR" and len(images_of(report)) == len(made.corners)
-    assert said[0] == "1 CT series on the server, 0 of them done before"
-    assert watched(tmp_path, since) == ["1 CT series on the server, 1 of them done before"]
+    assert said[0] == "1 CT series on the server, 0 already done"
+    assert watched(tmp_path, since) == ["1 CT series on the server, 1 already done"]
     assert server.count() == before + 1
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["watched.json"]
     told = (tmp_path / "out" / "watched.json").read_text() + "".join(said) + logged
@@ -231,7 +231,7 @@ def test_watch__goes_on_after_the_server_was_away(
     meanwhile += [server.stop, server.start, enough]
     with pytest.raises(KeyboardInterrupt):
         watched(tmp_path, since, once=False, every=0.5, tell=said.append)
-    assert f"{URL} does not answer (ConnectionError); asked again in 0.5 s" in said
+    assert f"{URL} does not answer (ConnectionError); retrying in 0.5 s" in said
     assert len(reports_on(server, made)) == 1
 
 
@@ -245,7 +245,7 @@ def test_watch__what_cannot_be_reported_on_is_said_once_without_identity(
     said = watched(tmp_path, since)
     assert f"{hash_text(made.series)}: left out: " in "\n".join(said)
     (line,) = [line for line in said if hash_text(short.series) in line]
-    assert re.search("left out: .* has 2 slices; a level is looked for in at least three", line)
+    assert re.search("left out: .* has 2 slices; finding a level needs at least three", line)
     assert len(watched(tmp_path, since)) == 1
 
 
@@ -267,13 +267,11 @@ def test_watch__a_damaged_note_can_be_deleted(
     with pytest.raises(ValueError, match="delete it: a report that is on the server is not"):
         watched(tmp_path, since)
     notes.unlink()
-    assert f"{hash_text(made.series)}: its report was there" in "\n".join(watched(tmp_path, since))
+    assert f"{hash_text(made.series)}: already reported" in "\n".join(watched(tmp_path, since))
     assert len(reports_on(server, made)) == 1
 
 
-@pytest.mark.parametrize(
-    ("error", "says"), [(ServerError, "3 times, not tried again"), (AwayError, "")]
-)
+@pytest.mark.parametrize(("error", "says"), [(ServerError, "3 times, giving up"), (AwayError, "")])
 def test_watch__a_series_that_the_server_does_not_give(
     error: type[ServerError],
     says: str,
@@ -304,10 +302,10 @@ def test_fetch__takes_files_as_they_are_and_resumes(
         image.compress(RLELossless, generate_instance_uid=False)
     server.put(images[:-1])
     words = ["fetch", URL, "--study", made.study, "--out", str(tmp_path / "got")]
-    assert main(words) == 0 and "1 series fetched, 0 were there" in capsys.readouterr().out
-    assert main(words) == 0 and "0 series fetched, 1 were there" in capsys.readouterr().out
+    assert main(words) == 0 and "1 series fetched, 0 already there" in capsys.readouterr().out
+    assert main(words) == 0 and "0 series fetched, 1 already there" in capsys.readouterr().out
     server.put(images[-1:])
-    assert main(words) == 0 and "1 series fetched, 0 were there" in capsys.readouterr().out
+    assert main(words) == 0 and "1 series fetched, 0 already there" in capsys.readouterr().out
     folder = tmp_path / "got" / hash_text(made.series)
     got = {str(ds.SOPInstanceUID): ds for ds in map(pydicom.dcmread, folder.iterdir())}
     assert got.keys() == {str(image.SOPInstanceUID) for image in images}

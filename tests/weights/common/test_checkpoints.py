@@ -28,7 +28,7 @@ def test_torch_save__a_full_disk_leaves_the_last_file_whole(
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(
         OSError,
-        match=r"last\.ckpt could not be written, most likely for want of disk space; make room",
+        match=r"last\.ckpt could not be written, most likely because the disk is full; make room",
     ):
         torch_save({"step": 2}, path)
     assert torch.load(path) == {"step": 1} and list(path.parent.iterdir()) == [path]

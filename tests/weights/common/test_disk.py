@@ -110,7 +110,7 @@ def test_make_folder__takes_no_link_for_a_folder(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     for name in ("link", "dangling"):
-        with pytest.raises(ValueError, match=f"{name} is a link, and nothing is written through"):
+        with pytest.raises(ValueError, match=f"{name} is a link, which is not followed"):
             disk.make_folder(tmp_path / name)
     disk.make_folder(tmp_path / "new")
     disk.make_folder(tmp_path / "new")

@@ -45,9 +45,13 @@ def test_pick_devices__auto_and_as_asked(
 @pytest.mark.parametrize(
     ("gpus", "machine", "said"),
     [
-        (0, Machine(device="cuda"), "device 'cuda' is not on this machine, which has cpu$"),
-        (2, Machine(device="mps"), "'mps' is not on .* has cpu, cuda, cuda:0, cuda:1$"),
-        (2, Machine(device="cuda:2"), "'cuda:2' is not on .* has cpu, cuda, cuda:0, cuda:1$"),
+        (0, Machine(device="cuda"), "device 'cuda' is not available; this machine has cpu$"),
+        (2, Machine(device="mps"), "'mps' is not available; .* has cpu, cuda, cuda:0, cuda:1$"),
+        (
+            2,
+            Machine(device="cuda:2"),
+            "'cuda:2' is not available; .* has cpu, cuda, cuda:0, cuda:1$",
+        ),
         (2, Machine(devices=3), "devices must be at most 2 here, got 3"),
         (2, Machine(device="cuda:1", devices=2), "devices must be at most 1 here, got 2"),
     ],

@@ -210,7 +210,9 @@ def test_audit__of_a_store_lacks_what_headers_state(archive: Path, tmp_path: Pat
 
 def test_audit__another_folder_is_refused(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"holds 'notes.txt', no audit; give a new `out`"):
+    with pytest.raises(
+        ValueError, match=r"holds 'notes.txt' and is not an audit; give a new `out`"
+    ):
         audit_of(archive, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

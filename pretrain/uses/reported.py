@@ -69,7 +69,9 @@ def reported(unread: UnreadScan, called: str, weights: Weights, regions: Regions
         UnusableError: it is not DICOM, cannot be scored, or shows nothing that the regions know.
     """
     if not isinstance(unread.origin, Series) or unread.origin.kind != "dicom":
-        raise UnusableError(f"{called} is not DICOM; a report belongs to a DICOM study")
+        raise UnusableError(
+            f"{called} is not DICOM; give DICOM files, since a report belongs to a study"
+        )
     volume, scores = score_series(weights, unread.origin, called)
     levels = read_by(regions, scores, volume.z_mm)
     images = images_of(unread.origin, volume.place, volume.z_mm)

@@ -75,8 +75,8 @@ def images_of(
     nearest = np.abs(mm[:, None] - z_mm).argmin(axis=0)
     if np.abs(mm[nearest] - z_mm).max() > SAME_MM:
         raise UnusableError(
-            "the images of the series lie elsewhere than the slices that were scored; is a "
-            "header damaged?"
+            "the images of the series lie elsewhere than the slices that were scored; check its "
+            "headers"
         )
     return [images[kept[i]] for i in nearest]
 

@@ -69,7 +69,7 @@ def fetch(
     server, folder = Server(url, ca), Path(out)
     listed = server.series(studies=studies, since=since)
     if not listed:
-        raise ValueError(f"{server.url} holds none of the requested CT series")
+        raise ValueError(f"{server.url} holds none of the requested CT series; ask for others")
     before, left_out = 0, []
     with progress_bar(total=len(listed), title="fetch", unit="series", show=progress) as bar:
         for one in listed:

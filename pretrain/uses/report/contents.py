@@ -64,7 +64,7 @@ def read_series(folder: Path) -> tuple[list[SeriesCurve], dict[str, Any]]:
     rows = read_summaries(folder, slices)
     findings = read_findings(folder, slices, rows)
     if not slices:
-        raise ValueError(f"{folder} holds no series")
+        raise ValueError(f"{folder} holds no series; give a folder with scored series")
     landmarks: dict[str, list[dict[str, str]]] = {}
     if (folder / "landmarks.csv").exists():
         for row in read_rows(folder / "landmarks.csv"):

@@ -319,7 +319,9 @@ def refusal(
 def test_mistakes__no_dicom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "series").mkdir()
     nib.save(nib.Nifti1Image(grid(), CANONICAL), tmp_path / "series" / "ct.nii")
-    assert "is not DICOM; a report belongs to a DICOM study" in refusal(tmp_path, capsys)
+    assert "is not DICOM; give DICOM files, since a report belongs to a study" in refusal(
+        tmp_path, capsys
+    )
 
 
 def test_mistakes__an_out_that_exists(
@@ -481,7 +483,7 @@ def test_several__those_that_cannot_be_reported_on_are_left_out(
     shown = capsys.readouterr().out
     assert "2 of 4 series reported on" in shown and re.search(r"2 +ABDOMEN", shown)
     assert "no StudyInstanceUID, which a report refers to" in shown
-    assert "is not DICOM; a report belongs to a DICOM study" in shown
+    assert "is not DICOM; give DICOM files, since a report belongs to a study" in shown
     assert "SECRET" not in shown and str(tmp_path / "series") not in shown
     assert len([*(tmp_path / "out").glob("*/sr.dcm")]) == 2
     noted = (tmp_path / "out" / "annotated.json").read_text()

@@ -76,8 +76,8 @@ def start(
         return net
     if kind == "random":
         raise ValueError(
-            f"unknown start {source!r}; allowed: random, random:msra, imagenet, imagenet:TAG, or "
-            "a file"
+            f"unknown start {source!r}; allowed: random, random:msra, imagenet, imagenet:TAG, "
+            "released, or a file"
         )
     if kind == "imagenet":
         origin, scale, fetch = _imagenet(backbone, tag)
@@ -212,7 +212,9 @@ def _file(
         raise ValueError(f"start {source!r} is a URL; download the file and give its path")
     path = resolve(source)
     if not path.is_file():
-        raise ValueError(f"unknown start {source!r}: not 'random', 'imagenet' or an existing file")
+        raise ValueError(
+            f"unknown start {source!r}; allowed: random, imagenet, released, or an existing file"
+        )
     if path.suffix == ".safetensors" and artifact.metadata(path) is not None:
         weights = artifact.load(path)
         if weights.backbone != net.name:

@@ -12,14 +12,13 @@ from ubr.pretrain.data.scans import UnreadScan
 from ubr.pretrain.data.volume import Volume
 from ubr.weights.common.working import Working
 
-from .boxes import Boxes, joined
+from .boxes import Boxes
 from .drawing import drawn, pictures
 from .linking import Finding, link
 from .tables import SeriesFindings
 
 if TYPE_CHECKING:
     from .body import Body
-    from .looking import Looker
 
 NEEDED = ("index", "edges", "scores", "slices", "z_mm", "spacing_mm", "size", "place", "warnings")
 
@@ -29,19 +28,10 @@ def keep(
     key: str,
     volume: Volume,
     slices: Sequence[int],
-    looker: Looker,
-    bar: Any,
+    boxes: Boxes,
     more: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Look at a series and keep what is found, with what tables and page need to know of it."""
-    from .looking import BATCH
-
-    parts = []
-    least = cast(float, working.settings["min_score"])
-    for number, part in enumerate(looker.look(volume, slices, least)):
-        parts.append(part)
-        bar.update(len(slices[number * BATCH : (number + 1) * BATCH]))
-    boxes = joined(parts)
+    """Keep the boxes in a series' slices, with what tables and page need to know of it."""
     findings = _linked(working, boxes, volume.z_mm, volume.spacing_mm, slices)
     working.add(
         key,

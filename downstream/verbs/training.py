@@ -51,6 +51,9 @@ def train(options: Options, words: Sequence[str]) -> None:
     chosen, machine = taken(DetectorRecipe, given), taken(Machine, given)
     intervals = taken(Intervals, given)
     _check(given, chosen)
+    from ubr.weights.common.devices import pick_device
+
+    pick_device(machine.device)  # raises now, before the plan is shown
     weights = _start(given, chosen)
     sides = _data(given, chosen, weights.inputs)
     planned = _planned(given, chosen, weights, sides)

@@ -62,7 +62,10 @@ def fit(options: Options, words: Sequence[str]) -> None:
     chosen, holdout = taken(Recipe, given), given["holdout"]
     machine, intervals = taken(Machine, given), taken(Intervals, given)
     store = Store.open(given["store"])
-    begun = chosen.backbone_at_start().origin  # raises now, before a run folder is made
+    from ubr.weights.common.devices import pick_device  # imports torch, as a start does
+
+    pick_device(machine.device)
+    begun = chosen.backbone_at_start().origin  # both raise now, before a run folder is made
     planned = plan(store, chosen, holdout)
     from ubr.weights.common.trainer import is_first_process
 

@@ -715,7 +715,7 @@ def test_fit__dry_opens_the_start(
 
     run = ["fit", str(world / "store"), "--out", str(tmp_path / "run"), "--dry", *TINY]
     line = refused([*run, "--start", "none.pth"], capsys)
-    assert "unknown start 'none.pth': not 'random'" in line
+    assert "unknown start 'none.pth'; allowed: random" in line
     line = refused([*run, "--start", "https://a.b/c.pth"], capsys)
     assert "start 'https://a.b/c.pth' is a URL; download the file" in line
     state = timm.create_model("test_resnet", num_classes=0).state_dict()

@@ -94,7 +94,7 @@ def test_start__imagenet_without_weights_says_what_to_do(
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("imagnet", "unknown start 'imagnet': not 'random', 'imagenet' or an existing file"),
+        ("imagnet", "unknown start 'imagnet'; allowed: random, imagenet, released, or an existing"),
         (__file__, "not a state dict"),
     ],
 )

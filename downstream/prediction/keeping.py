@@ -12,13 +12,14 @@ from ubr.pretrain.data.scans import UnreadScan
 from ubr.pretrain.data.volume import Volume
 from ubr.weights.common.working import Working
 
-from .boxes import Boxes
+from .boxes import Boxes, joined
 from .drawing import drawn, pictures
 from .linking import Finding, link
 from .tables import SeriesFindings
 
 if TYPE_CHECKING:
     from .body import Body
+    from .looking import Looker
 
 NEEDED = ("index", "edges", "scores", "slices", "z_mm", "spacing_mm", "size", "place", "warnings")
 
@@ -28,10 +29,19 @@ def keep(
     key: str,
     volume: Volume,
     slices: Sequence[int],
-    boxes: Boxes,
+    looker: Looker,
+    bar: Any,
     more: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Keep the boxes in a series' slices, with what tables and page need to know of it."""
+    """Look at a series and keep what is found, with what tables and page need to know of it."""
+    from .looking import BATCH
+
+    parts = []
+    least = cast(float, working.settings["min_score"])
+    for number, part in enumerate(looker.look(volume, slices, least)):
+        parts.append(part)
+        bar.update(len(slices[number * BATCH : (number + 1) * BATCH]))
+    boxes = joined(parts)
     findings = _linked(working, boxes, volume.z_mm, volume.spacing_mm, slices)
     working.add(
         key,

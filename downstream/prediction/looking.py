@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,22 +48,17 @@ class Looker:
         """What the detector finds in slices of a volume, some slices at a time.
 
         Each slice is shown as in training: its neighbours lie at distances in mm, the border is
-        cut, and pixels have the view's size in mm. The next slices are made ready while the
-        detector works.
+        cut, and pixels have the view's size in mm.
 
         Args:
             volume: the scan.
             slices: indices of the slices, ascending.
             least: score that a box has at least.
         """
-        groups = [slices[i : i + BATCH] for i in range(0, len(slices), BATCH)]
-        with ThreadPoolExecutor(1) as beside:
-            ready = [beside.submit(self.shown, volume, group) for group in groups[:1]]
-            for number, group in enumerate(groups):
-                shown = ready.pop().result()
-                if number + 1 < len(groups):
-                    ready.append(beside.submit(self.shown, volume, groups[number + 1]))
-                yield self._found(volume, group, shown, least)
+        # Slices are made ready in this thread: torch in a second one takes cores from the first,
+        # which costs far more than the one millisecond of a slice.
+        for group in (slices[i : i + BATCH] for i in range(0, len(slices), BATCH)):
+            yield self._found(volume, group, self.shown(volume, group), least)
 
     def shown(self, volume: Volume, slices: Sequence[int]) -> list[tuple[Tensor, Geometry]]:
         """What the detector is given of each slice: an image, and where it lies in the slice."""

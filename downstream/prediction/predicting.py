@@ -6,15 +6,13 @@ However often it is interrupted, the files equal those of an uninterrupted call.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ubr.pretrain.data.gridding import readers, spaced
 from ubr.pretrain.data.scans import Scans, UnreadScan, scans_of, why_unread
@@ -28,7 +26,6 @@ from ubr.weights.common.progress import progress_bar
 from ubr.weights.common.working import Working
 from ubr.weights.released import check_there
 
-from .boxes import joined
 from .coco import COCO, coco_writer
 from .keeping import keep, kept_series
 from .linking import GAP_MM, MIN_SCORE, OVERLAP
@@ -221,10 +218,8 @@ def _add_all(
     looker: Looker, todo: Sequence[UnreadScan], working: Working, staff: Workers, progress: bool
 ) -> list[LeftOut]:
     """Look at series and keep what is found. Returns those that cannot be read."""
-    from .looking import BATCH
-
     left_out = []
-    least = cast(float, working.settings["min_score"])
+    every_mm = cast(float | None, working.settings["every_mm"])
     # Decompressing a store leaves the interpreter. Decoding files does not, and may crash.
     stored = bool(todo) and isinstance(todo[0].origin, tuple)
     results = each(_read, todo, staff, name="predict", progress=False, threads=stored)
@@ -232,53 +227,21 @@ def _add_all(
     with (
         closing(results),
         progress_bar(total=about, title="predict", unit="slices", show=progress) as bar,
-        _one_beside() as beside,
     ):
         for job, volume in results:
             if not isinstance(volume, Volume):
                 left_out.append(LeftOut(job.source, volume or DIED, job.key))
                 bar.total -= job.slices_about
                 continue
-            slices, more = _shown(looker.body, volume, working)
+            scores = looker.body.scores(volume) if looker.body else None
+            shown = np.arange(len(volume.z_mm))
+            if looker.body and scores is not None:
+                shown = looker.body.within(scores, volume.z_mm)
+            slices = shown[spaced(volume.z_mm[shown], every_mm)] if len(shown) else shown
             bar.total += len(slices) - job.slices_about
-            boxes = []
-            for number, part in enumerate(looker.look(volume, slices, least)):
-                boxes.append(part)
-                bar.update(len(slices[number * BATCH : (number + 1) * BATCH]))
-            beside(keep, working, job.key, volume, slices, joined(boxes), more)  # draws pictures
+            more = {} if scores is None else {"body_scores": scores}
+            keep(working, job.key, volume, slices.tolist(), looker, bar, more)
     return left_out
-
-
-def _shown(
-    body: Body | None, volume: Volume, working: Working
-) -> tuple[list[int], dict[str, NDArray[np.float32]]]:
-    """The slices to look at, and with `body` the scores of all."""
-    scores = body.scores(volume) if body else None
-    shown = np.arange(len(volume.z_mm))
-    if body and scores is not None:
-        shown = body.within(scores, volume.z_mm)
-    every_mm = cast(float | None, working.settings["every_mm"])
-    slices = shown[spaced(volume.z_mm[shown], every_mm)] if len(shown) else shown
-    return slices.tolist(), {} if scores is None else {"body_scores": scores}
-
-
-@contextmanager
-def _one_beside() -> Iterator[Callable[..., None]]:
-    """Calls a function in a thread beside the caller, once the previous call is done.
-
-    What a call raises, the next one or the end of the block raises.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        last: list[Future[None]] = []
-
-        def call(function: Callable[..., None], *args: object) -> None:
-            if last:
-                last.pop().result()
-            last.append(pool.submit(function, *args))
-
-        yield call
-        if last:
-            last.pop().result()
 
 
 def _with_coco(path: Path, series: Iterator[SeriesFindings]) -> Iterator[SeriesFindings]:

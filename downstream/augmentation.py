@@ -28,7 +28,7 @@ class Augmentation:
             1) is off.
         hu_shift: largest shift in HU; 0 is off.
         hu_scale: largest relative change of contrast about 0 HU; 0 is off.
-        seed: of the random numbers, with epoch and index.
+        seed: seed of the random numbers, together with epoch and index.
     """
 
     flip: float = 0.5

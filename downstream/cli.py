@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb. Returns the exit status."""
     return commandline.main(
         "ubr-detect",
-        "Lesion detection on DeepLesion and data like it, from transferred weights.",
+        "Lesion detection on DeepLesion and similar data, from transferred weights.",
         VERBS,
         argv,
     )

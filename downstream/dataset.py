@@ -39,7 +39,7 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
         boxes     float32 [n, 4]: x1, y1, x2, y2 in the image, cut at its edges (a few official
                   boxes reach beyond their slice)
         labels    int64 [n]: 1, lesion
-        image_id  int64: the key slice's index in `read_table` for this split, noisy or not as here
+        image_id  int64: the key slice's index in `read_table` for this split and `keep_noisy`
         geometry  `geometry.Geometry`: from the slice to the image and back
         key       `KeySlice`: with the boxes as annotated
 
@@ -55,7 +55,7 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
             next one instead, and list it in `unreadable_names`; files that are absent from the
             start are left out at once. An evaluation must stop, or it counts some images twice.
         share: share of the images, drawn by `seed`, at least one image; for studies with few
-            labels. A smaller share is part of a larger one of the same seed.
+            labels. A smaller share is contained in a larger one with the same seed.
         seed: see share.
 
     Raises:
@@ -105,7 +105,7 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
             raise ValueError(
                 f"{len(absent)} of {len(keys)} images of split {split} are absent from {IMAGES}, "
                 f"the first is {absent[0]}.png; "
-                "get their archives, or take unreadable='skip'"
+                "download their archives, or set unreadable='skip'"
             )
         self._absent = absent
         self._items = [

@@ -2,7 +2,7 @@
 and lesion.
 
 As in the paper the trunk is cut at its last map (VGG-16: conv5_3, stride 16), or a feature pyramid
-stands on the maps of a timm trunk. What starts the trunk goes through `ubr.weights.load_into`, so a
+stands on the maps of a timm trunk. The starting weights go through `ubr.weights.load_into`, so a
 detector is never made without a complete receipt.
 """
 
@@ -55,13 +55,13 @@ class Trunk(nn.Module):
         info = getattr(net.body, "feature_info", None)
         if info is None:
             raise ValueError(
-                f"a feature pyramid needs a timm backbone, {net.name} has one map; use pyramid=0"
+                f"a feature pyramid needs a timm backbone ({net.name} has one map); use pyramid=0"
             )
         stages = info if isinstance(info, list) else info.get_dicts()
         self.indices = [i for i, stage in enumerate(stages) if stage["reduction"] >= 4]
         if len({stages[i]["reduction"] for i in self.indices}) < 2:
             raise ValueError(
-                f"a feature pyramid needs maps of several sizes, those of {net.name} have one; use "
+                f"a feature pyramid needs maps of several sizes, and {net.name} has one size; use "
                 "pyramid=0"
             )
         self.fpn = FeaturePyramidNetwork([stages[i]["num_chs"] for i in self.indices], pyramid)
@@ -210,8 +210,8 @@ def starting_weights(
     """The trunk of any start as weights in memory.
 
     `source` and `opened` (start_prefix, assume_scale) are what `ubr.weights.start` takes. Where the
-    library makes the network for images of one size, the contract's size becomes that one: features
-    are compared at it. A detector's images have their own.
+    library makes the network for images of one size, the contract takes that size, and features are
+    compared at it. A detector's images keep their own sizes.
     """
     if (size_px := fixed_size_px(backbone)) is not None:
         inputs = dataclasses.replace(inputs, size_px=size_px)
@@ -291,16 +291,16 @@ def faster_rcnn(weights: Weights, *, seed: int = 0, **options: Any) -> tuple[Det
         seed: of the parts that are not the trunk.
         options: box_head: "light", or the paper's two layers of 4096 ("paper"). pyramid: channels
             of a feature pyramid on a timm trunk (256 is usual); 0 takes its last map. anchors_px:
-            sides of anchors, with a pyramid one a level from the finest. proposals, rois: with how
-            many proposals per image the box head is trained, and how many of them its loss samples.
-            norms: the trunk's BatchNorm layers are "frozen", or their statistics are "measured" by
-            `measure_norms` and their factors learn. position: each RoI also gets its slice's body
-            position.
+            sides of anchors, with a pyramid one per level from the finest. proposals, rois: how
+            many proposals per image the box head is trained on, and how many its loss samples.
+            norms: the trunk's BatchNorm layers are "frozen", or their statistics are "measured"
+            by `measure_norms` and scale and shift trained. position: each RoI also gets its
+            slice's body position.
 
     Raises:
         ValueError: a pyramid on a backbone without maps, anchors that do not fit its levels, or a
-            backbone that takes one size of image only, as most ViT and Swin.
-        TransferError: the trunk did not arrive whole.
+            backbone that takes one image size only, such as most ViT and Swin.
+        TransferError: the trunk was not transferred completely.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

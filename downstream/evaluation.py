@@ -68,7 +68,7 @@ class Evaluation:
             ]
         head = (
             f"{r['images']} images of {r['patients']} patients, {r['lesions']} lesions; "
-            "intervals of 95 % by patients"
+            "95 % intervals over patients"
         )
         return "\n".join(
             [head, *rows, f"in {self.folder}: report.json, detections.csv, froc.png, pictures"]
@@ -123,7 +123,7 @@ def scorer_of(run: Path, scorer: str | Path | None) -> Weights | None:
     trained_with = runs.read_config(run, Config).get("positions", {}).get("scorer_sha256")
     weights = load(scorer) if scorer else None
     if trained_with != (found := weights.sha256() if weights else None):
-        right = "give that file as scorer" if trained_with else "give no scorer"
+        right = "give that file as `scorer`" if trained_with else "omit `scorer`"
         raise ValueError(
             f"the detector's positions come from scorer {str(trained_with)[:12]}, got "
             f"{str(found)[:12]}; {right}"
@@ -187,10 +187,10 @@ def evaluate(
         split: "train", "val" or "test".
         which: "best" (by recall on the validation images) or "last".
         workers: loader processes.
-        pictures: slices drawn with their lesions and detections, spread over the split.
+        pictures: number of slices to draw with their lesions and detections, spread over the split.
         scorer: for a detector with position, the weights file whose scores it was trained with.
-        scans: also look at every slice of the split's scans, as `predict` does, and judge findings
-            in space; `data` is what `plant` wrote with `whole`.
+        scans: also look at every slice of the split's scans, as `predict` does, and score findings
+            in 3-D; `data` must be what `plant` wrote with `whole`.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         progress: show a progress bar.
 
@@ -207,7 +207,7 @@ def evaluate(
 
     run, out = Path(run), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is not empty, or a file; give a new folder as out")
+        raise ValueError(f"{out} is not empty, or is a file; give a new folder as `out`")
     if scans:
         read_lesions(data)  # refuses before anything is looked at
     detector, recipe, inputs = load_detector(run, which)

@@ -74,7 +74,7 @@ def export(
     check_place(path, ENDINGS[to], overwrite)
     detector, recipe, inputs = load_detector(run, which)
     if recipe.position:
-        raise ValueError(f"the detector in {run} takes positions, which an export cannot give it")
+        raise ValueError(f"the detector in {run} takes positions, which an export cannot supply")
     with disk.whole(path) as part:
         if to == "onnx":
             return _to_onnx(detector, inputs, recipe.view, part, path)

@@ -1,9 +1,9 @@
 """The check before training: every row of a folder in DeepLesion's layout and every slice that the
 view reads, and what is wrong with them.
 
-`check` reports it, and `refuse_faults` holds a training to the same before its folder is made. A
+`check` reports it, and `refuse_faults` applies it to a training before its folder is made. A
 fault is what would stop a training or make its result wrong: a row that cannot be read, an absent
-or damaged image, pixels that are not HU, a patient in two splits. A note is what one should know: a
+or damaged image, pixels that are not HU, a patient in two splits. A note is worth knowing: a
 smaller set than the official one, missing neighbours, boxes that reach beyond their slice (the
 official table has such). The report names slices as the table does, and holds no path, no age and
 no sex.
@@ -65,7 +65,7 @@ def check(
             needs train and val. Rows of all splits are checked.
         view: that of the training, which says which neighbours are read; None for the recipe
             `small`'s.
-        coco: folder into which `<split>.json` are written for COCO's tools: the readable images
+        coco: a folder for a `<split>.json` per split, for COCO's tools: the readable images
             without noisy boxes.
         workers: threads that read images; by default one per core, at most 16.
         progress: show a progress bar.
@@ -75,7 +75,7 @@ def check(
     """
     folder, view = Path(folder), view or small().view
     if unknown := sorted(set(splits or ()) - set(SPLITS)):
-        raise ValueError(f"splits must be of {', '.join(SPLITS)}, got {unknown[0]!r}")
+        raise ValueError(f"splits must be among {', '.join(SPLITS)}, got {unknown[0]!r}")
     diagnostics = Diagnostics()
     keys = _check_rows(folder, diagnostics)
     chosen = [k for k in keys if splits is None or k.split in splits]
@@ -218,7 +218,7 @@ def _check_image(key: KeySlice, got: KeyImage, view: View, diagnostics: Diagnost
         ]
         diagnostics.add(
             "fault",
-            "images of another size than in the table",
+            "images whose size differs from the table's",
             places,
             "boxes are in pixels of the table's size",
         )

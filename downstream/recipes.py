@@ -32,7 +32,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class DetectorRecipe:
-    """Everything that shapes a trained detector but its start and its data.
+    """Everything that shapes a trained detector, except its start and its data.
 
     Args:
         box_head: the paper's two layers of 4096 ("paper"), or one of 256 ("light").
@@ -42,23 +42,23 @@ class DetectorRecipe:
             the latter.
         anchors_mm: sides of the anchors, with a pyramid one per level from the finest; without
             them the sides in pixels of `detector.ANCHORS_PX` or `PYRAMID_ANCHORS_PX`.
-        proposals: most proposals per image that the box head is trained with.
+        proposals: the most proposals per image that the box head is trained on.
         rois: of these, how many are sampled for its loss.
         position: each RoI also gets its slice's body position (beyond the paper).
         view: neighbours, pixel size, largest side.
         augment: random views.
         steps: training steps (the paper's iterations).
-        batch: images per step, on all devices together.
+        batch: images per step, summed over all devices.
         optimizer: "sgd" or "adamw".
         lr: learning rate.
         momentum: of SGD; AdamW has its own.
         weight_decay: on weights; biases and norms have none.
-        warmup: steps over which the rate rises from a tenth.
+        warmup: steps over which the learning rate rises from a tenth to its full value.
         drops: fractions of the run after which the learning rate is divided by 10, e.g. 0.5.
-        clip_norm: largest gradient norm; null does not clip.
-        precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32",
+        clip_norm: largest gradient norm; null for no clipping.
+        precision: "auto" uses bf16 if the machine computes faster in it, else float32; or "32",
             "bf16".
-        seed: of the heads, the proposals and the order of images; the views have `augment.seed`.
+        seed: seed of heads, proposals and order of images; the random views have `augment.seed`.
     """
 
     box_head: Literal["light", "paper"] = "light"
@@ -147,7 +147,7 @@ def small() -> DetectorRecipe:
     a narrow feature pyramid.
 
     A trunk's last map alone (stride 32 of a ResNet) is too coarse for lesions of 20 px. What else
-    counted, and by how much, is in benchmarks/LOG.md.
+    mattered, and by how much, is in benchmarks/LOG.md.
     """
     return DetectorRecipe(
         pyramid=64,

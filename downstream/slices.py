@@ -20,15 +20,15 @@ from ubr.pretrain.data.deeplesion.table import KeySlice
 
 @dataclass(frozen=True)
 class View:
-    """What of a key slice a detector is shown.
+    """What a detector is shown of a key slice.
 
     Args:
         channels: 1 is the key slice alone (which the input contract copies to three channels); 3,
             5, ... are the key slice in the middle of its neighbours, from head to foot.
-        distance_mm: from channel to channel.
+        distance_mm: distance in mm from channel to channel.
         mm_per_px: pixel size after resampling.
-        longest_px: an image whose longer side would be larger is reduced to it, and its pixels are
-            larger than `mm_per_px`.
+        longest_px: an image whose longer side would be larger is scaled down to it, so its pixels
+            are larger than `mm_per_px`.
         clip_border: cut rows and columns of air at the image's edges.
     """
 

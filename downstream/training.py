@@ -143,8 +143,8 @@ class Finetuning(Training[LesionDetection]):
     def check_world(self, processes: int) -> None:
         if self.recipe.batch % processes:
             raise ValueError(
-                f"a batch of {self.recipe.batch} images cannot be shared by {processes} processes "
-                "alike; change `batch` or `devices`"
+                f"a batch of {self.recipe.batch} images cannot be split evenly over {processes} "
+                "processes; change `batch` or `devices`"
             )
 
     def begin(self, module: LesionDetection, *, resumes: bool) -> None:
@@ -183,7 +183,7 @@ class Finetuning(Training[LesionDetection]):
                 continue
             if (data.view, data.augment, data.inputs.intensity()) != (view, augment, inputs):
                 raise ValueError(
-                    f"the {name} images are not made as the recipe and the weights say (view "
+                    f"the {name} images were not made as recipe and weights require (view "
                     f"{data.view}, augment {data.augment}); make them with "
                     "inputs=weights.inputs, view=recipe.view, "
                     f"augment={'recipe.augment' if augment else 'None'}"
@@ -262,13 +262,13 @@ def finetune(
         machine: where it runs. Its `place` does not apply: images are read from files.
         intervals: how often it validates, saves and reports.
         positions: body position of each image (`body_positions`), for a recipe with position.
-        callbacks: Lightning's, to observe the training.
+        callbacks: Lightning callbacks that observe the training.
 
     Raises:
         ValueError: an option out of range, patients on both sides, missing positions, data with a
-            fault (`ubr-detect check`), a trunk that takes one size of image only, or a run folder
+            fault (`ubr-detect check`), a trunk that takes one image size only, or a run folder
             that holds another run.
-        TransferError: the trunk did not arrive whole.
+        TransferError: the trunk was not transferred completely.
     """
     if machine.place not in ("auto", "file"):
         raise ValueError(

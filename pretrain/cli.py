@@ -13,7 +13,7 @@ from .verbs import audit, data, dicomweb, scores, training, weights
 FIRST, USES, SERVER, WEIGHTS = "First steps", "Use scores", "DICOMweb", "Weights"
 
 VERBS = {
-    "demo": Verb(data.demo, "every step on synthetic CT, in minutes", FIRST, resumes=True),
+    "demo": Verb(data.demo, "run every step on synthetic CT, in minutes", FIRST, resumes=True),
     "phantom": Verb(
         data.phantom, "write synthetic CT series with known body position", FIRST, resumes=True
     ),
@@ -35,7 +35,7 @@ VERBS = {
         scores.report, "write one page for a browser: findings, curves, histogram, slices", USES
     ),
     "montage": Verb(scores.montage, "draw slices with their indices, to label them", USES),
-    "crop": Verb(scores.crop, "cut a scan to the slices between two landmarks", USES),
+    "crop": Verb(scores.crop, "cut a scan to the slices between two levels", USES),
     "level": Verb(scores.level, "find the level of a slice in other exams", USES),
     "annotate": Verb(
         scores.annotate,

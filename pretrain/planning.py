@@ -30,7 +30,7 @@ class Plan:
         )
         r = self.recipe
         lines = [
-            f"train on {len(self.train)} series of {patients} patients ({slices} slices), held "
+            f"train on {len(self.train)} series of {patients} patients ({slices} slices), hold "
             f"out {len(self.held_out)} series of {others}",
             f"{r.backbone} from {r.start} start, {r.inputs.size_px} px, {r.steps} steps of {r.g} "
             f"x {r.m} slices, {r.optimizer} at {r.lr:g}",
@@ -65,7 +65,7 @@ def plan(store: Store, recipe: Recipe, holdout: float | Sequence[str] = 0.1) -> 
         if unknown := aside - set(patients):
             raise ValueError(
                 f"{len(unknown)} of the patients to hold out are not in the store "
-                f"({sorted(unknown)[0]}); its catalog.parquet lists them"
+                f"({sorted(unknown)[0]}); its catalog.parquet lists those that are"
             )
     long_enough = [row for row in rows if row.slices >= recipe.m]
     train = tuple(row for row in long_enough if row.patient not in aside)
@@ -78,15 +78,15 @@ def plan(store: Store, recipe: Recipe, holdout: float | Sequence[str] = 0.1) -> 
         )
     if len(train) < ADVISED and recipe.start.startswith(("random", "imagenet")):
         notes.append(
-            f"{len(train)} series are few for a {recipe.start} start: use {ADVISED} or more, "
+            f"only {len(train)} series for a {recipe.start} start: use {ADVISED} or more, "
             "or start from `released`"
         )
     if damaged := len(store.damaged()):
         notes.append(f"{damaged} series cannot be used: {DAMAGED}")
     if len(train) < recipe.g:
         raise ValueError(
-            f"{len(train)} series can be trained on, fewer than g = {recipe.g} per step (holding "
-            f"out {len(held_out)}, {short} too short); "
+            f"{len(train)} series are left to train on, fewer than g = {recipe.g} per step "
+            f"({len(held_out)} held out, {short} too short); "
             f"add scans or lower `g`"
         )
     return Plan(recipe, train, held_out, tuple(notes))

@@ -1,5 +1,5 @@
-"""Complete configurations of a training, as functions: this project's default and its large form,
-the paper's, literal and stable, and one after its authors' code.
+"""Complete training configurations, as functions: this project's default and its variants, the
+paper's (taken literally, and made stable), and one after its authors' code.
 
 A recipe holds everything that shapes the trained numbers. The machine and the intervals of a run do
 not shape them, and are arguments of `fit`.
@@ -56,11 +56,11 @@ class Recipe:
             detectron2).
         new_head: begin with a new head where the start is weights of this project. Otherwise their
             head is kept, and the defaults are 300 steps of 4 volumes at a rate of 3e-5.
-        start_prefix: what precedes the trunk's names in a file, e.g. "teacher"; for a
+        start_prefix: what precedes the trunk's tensor names in the file, e.g. "teacher"; for a
             file that holds several trunks, or one in an unusual place.
         assume_scale: assume that a file that does not state its scale was trained on that of
             `inputs`.
-        head_std: standard deviation of the head's Gaussian start; null for PyTorch's own.
+        head_std: standard deviation of the head's Gaussian initialisation; null: PyTorch's own.
         inputs: the contract that travels with the weights.
         augment: random augmentation.
         g: volumes per step.
@@ -87,8 +87,8 @@ class Recipe:
         schedule: "constant"; "steps" divides by 10 at `drops`; "cosine" warms up over 5 % of the
             steps and falls to 1 %.
         drops: fractions of the run after which the learning rate is divided by 10, e.g. 0.5.
-        clip_norm: largest gradient norm; null does not clip.
-        precision: "auto" takes bf16 where the machine computes faster in it, else float32; or "32",
+        clip_norm: largest gradient norm; null for no clipping.
+        precision: "auto" uses bf16 if the machine computes faster in it, else float32; or "32",
             "bf16".
         seed: seed of the start, the sampling and the augmentation.
     """
@@ -194,7 +194,7 @@ def paper() -> Recipe:
 
 def paper_clipped() -> Recipe:
     """`paper`, with gradients clipped to a norm of 10: the same losses, steps and rate, and no step
-    that throws a training off.
+    that makes training diverge.
 
     Means at 84 times the rate would be the same steps as sums, and as unstable.
     """
@@ -205,19 +205,19 @@ def reference_code() -> Recipe:
     """After the authors' later Caffe release: g = 20, sigmoid of twice the difference, mean losses,
     random crops, logistic starts of groups, 10,000 steps.
 
-    The release differs from this in what follows.
+    The release differs from this as follows.
 
     * Its network begins at random (He's initialisation, `start="random:msra"`); VGG-16's ImageNet
       weights are optional there.
-    * Its input is 0..255 minus 50. The same up to ImageNet's usual divisor is 50 / 255 as mean,
-      which lets torchvision's weights be the start. From a random start
+    * Its input is 0..255 minus 50. A mean of 50 / 255 here is the same, up to ImageNet's usual
+      divisor, and allows torchvision's weights as the start. With a random start,
       `inputs.std=[1/255, 1/255, 1/255]` gives the release's scale.
-    * Its crops are rectangles: height and area are drawn, and what is missing to 128 px is padded
+    * Its crops are rectangles: height and area are drawn, and the rest, up to 128 px, is padded
       with the value of 0 after the subtraction (about -87 HU). Nothing is enlarged. Here crops are
       squares of the same area, enlarged to the full size. A crop that loses the body is drawn again
       there; here the slice stays whole.
     * It takes volumes in epochs, each once; here every step draws anew.
-    * It leaves out slices whose PNG is smaller than 13 KB, that is nearly empty ones.
+    * It leaves out slices whose PNG is smaller than 13 KB, that is, nearly empty ones.
     * Its head's biases decay and learn at the plain rate; those of the trunk at twice the rate
       without decay. Here all biases do the latter.
     """
@@ -242,7 +242,7 @@ def default() -> Recipe:
     """A small ResNet at 64 pixels from a random start, for a CPU, and for archives of mixed scans.
 
     Beyond the paper: steps in mm, volumes balanced by body size, scores that follow millimetres,
-    random augmentation. DECISIONS.md says what each brought, and what did not help.
+    random augmentation. DECISIONS.md says what each gained, and what did not help.
     """
     return Recipe(
         backbone="timm/resnet18",
@@ -287,7 +287,7 @@ def lite() -> Recipe:
 def large() -> Recipe:
     """The default for a GPU: the paper's VGG-16 at 128 pixels.
 
-    A network without normalisation layers needs a lower rate. What it reached is in
+    A network without normalisation layers needs a lower rate. Its results are in
     benchmarks/results/accelerator.csv.
     """
     chosen = default()

@@ -93,7 +93,7 @@ class Pretraining(Training[UBR]):
         return module.example_loss(step, parts)
 
     def kept_bytes(self) -> tuple[int, int]:
-        """Of the slices: they are kept in memory, and those on no grid yet are written."""
+        """Bytes of the slices kept in memory, and of those still to be resampled and written."""
         inputs, px = self.recipe.inputs, train_px(self.recipe)
         train, held_out = self.planned.train, self.planned.held_out
         kept = sum(grid_bytes(row, inputs, px) for row in train)
@@ -115,7 +115,7 @@ class Pretraining(Training[UBR]):
         device = trainer.strategy.root_device.type
         if self.machine.place == "gpu" and device != "cuda":
             raise ValueError(
-                f"place 'gpu' needs a GPU, the run is on {device}; use 'ram', 'file' or 'auto'"
+                f"place 'gpu' needs a GPU, but the run is on {device}; use 'ram', 'file' or 'auto'"
             )
         if trainer.num_devices * trainer.num_nodes > 1 and device == "cuda":
             # timm's, not Lightning's sync_batchnorm: that drops the activation that timm's norms
@@ -162,8 +162,8 @@ def fit(
             '[KEY,KEY]'.
         machine: where it runs.
         intervals: how often it validates, saves and reports.
-        license: of the weights, written into them.
-        callbacks: Lightning's, to observe the training.
+        license: license of the weights, written into them.
+        callbacks: Lightning callbacks that observe the training.
 
     Raises:
         ValueError: an option out of range, too few series, or a run folder that holds another run.

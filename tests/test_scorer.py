@@ -148,8 +148,8 @@ def test_command__writes_the_toolkits_tables(site: Path, scans: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--weights", "bare.onnx"], "came without its input contract"),
-        (["--weights", "w.safetensors"], "weights are read by PyTorch, which is not installed"),
+        (["--weights", "bare.onnx"], "has no input contract"),
+        (["--weights", "w.safetensors"], "reading weights needs PyTorch, which is not installed"),
         (["--weights", "w.onnx", "--regions", "no.json"], "no.json does not exist"),
         (["--weights", "w.onnx", "--runtime", "openvino"], r'needs openvino: pip install "ubr-sc'),
         (["--weights", "w.onnx", "--workers", "-1"], "--workers must be at least 0, got -1"),

@@ -152,8 +152,8 @@ class Weights:
         """Write the file, whole or not at all.
 
         Raises:
-            ValueError: a tensor holds NaN or infinity, or the provenance something of another
-                kind; such a file could not be loaded.
+            ValueError: a tensor holds NaN or infinity, or the provenance a value of the wrong
+                type; such a file could not be loaded.
             TransferError: the trunk does not fit the backbone.
         """
         path = Path(path)
@@ -278,7 +278,7 @@ def load(path: str | Path) -> Weights:
 
     Raises:
         ValueError: a folder without weights, not a safetensors file, not of this project, a newer
-            format, a missing field or one of another kind, NaN, or a content that does not match
+            format, a missing field or one of the wrong type, NaN, or content that does not match
             its digest or the published checksum.
     """
     path = weights_file(path)

@@ -122,8 +122,8 @@ def _try_another_size(net: Backbone) -> None:
             net.eval()(torch.zeros(1, 3, 64, 96))
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ValueError(
-            f"{net.name} takes images of one size only, a detector's have many; choose a backbone "
-            "of any size, such as timm/resnet50 or timm/convnext_tiny"
+            f"{net.name} takes images of one size only, but a detector's vary; choose a backbone "
+            "that takes any size, such as timm/resnet50 or timm/convnext_tiny"
         ) from error
     net.train()
 
@@ -132,9 +132,9 @@ def build(name: str, *, any_size: bool = False) -> Backbone:
     """A backbone with its library's own random initialisation.
 
     Args:
-        name: "vgg16" or "vgg16_bn" (conv1-conv5 without pool5, 512 maps, stride 16), "alexnet"
-            (conv1-conv5, 256 maps, stride 16), or "timm/MODEL" for any timm model with a feature
-            map (its deepest map is returned).
+        name: "vgg16" or "vgg16_bn" (conv1-conv5 without pool5, 512 channels, stride 16), "alexnet"
+            (conv1-conv5, 256 channels, stride 16), or "timm/MODEL" for any timm model with a
+            feature map (its deepest map is returned).
         any_size: let a network that timm makes for one image size (Swin, ViT) take others, as a
             detector needs. Features of that one size are unchanged.
 

@@ -10,7 +10,7 @@ from .provenance import Data, HeldOut, Provenance, Start
 
 
 def card(weights: Weights) -> str:
-    """The card as Markdown. Whatever the provenance does not state is called unstated."""
+    """The card as Markdown. Whatever the provenance does not state is shown as unstated."""
     p = weights.made()
     count = sum(t.numel() for t in weights.trunk.values())
     rows = {
@@ -54,7 +54,7 @@ a patient.
 Scores are relative to this training: thresholds and landmarks must be calibrated for each weights
 file. Body parts, scanners and ages that were rare in the training data are scored less accurately.
 The held-out quality above says nothing about other hospitals. The classifier or detection heads of
-a model that takes this trunk are not trained by it.
+a model that takes this trunk still have to be trained.
 """
 
 

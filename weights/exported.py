@@ -98,8 +98,8 @@ class Exported:
     def load(cls, path: str | Path) -> Exported:
         """Read an exported file, or the bundled weights `released`.
 
-        Raises `ValueError` for a file that is no ONNX model, has no input contract, takes or gives
-        something else than this contract says, or does not match its published checksum.
+        Raises `ValueError` for a file that is not an ONNX model, has no input contract, has inputs
+        or outputs that contradict the contract, or does not match its published checksum.
         """
         path = resolve(path)
         check_there(path)
@@ -110,8 +110,8 @@ class Exported:
         session = _opened(path, model)
         if KEY not in session.metadata:
             raise ValueError(
-                f"{path}: this ONNX model came without its input contract, and which slices it "
-                f"takes is never guessed; {REMEDY}"
+                f"{path}: this ONNX model has no input contract, and which slices it takes is "
+                f"never guessed; {REMEDY}"
             )
         about = doors.from_json(session.metadata[KEY], f"{path}: the metadata", REMEDY)
         doors.check(about, _About, f"{path}: the metadata", REMEDY)
@@ -143,13 +143,13 @@ class Exported:
     def prepared(self, device: str, choice: Runtime, *, features: bool) -> Ready:
         """As `scorable.prepared`; the device can only be the CPU."""
         if device not in ("auto", "cpu"):
-            raise ValueError(f"device {device!r}: an exported ONNX runs on the CPU; use 'cpu'")
+            raise ValueError(f"device {device!r}: an ONNX export runs only on the CPU; use 'cpu'")
         if choice == "torch":
             raise ValueError("runtime 'torch' needs the weights themselves; use 'onnx' or 'auto'")
         if features:
             raise ValueError(
-                "an exported ONNX gives scores and no features; leave out `features` and regions "
-                "that classify by them, or give the weights themselves"
+                "an ONNX export gives scores but no features; omit `features` and regions that "
+                "classify by them, or give the weights themselves"
             )
         return lambda slices: self._ready(choice)
 
@@ -204,7 +204,7 @@ def _check_ends(path: Path, session: OnnxSession, inputs: InputSpec) -> None:
     given = session.inputs.get("hu")
     if len(session.inputs) != 1 or given is None or list(given[1:]) != sides:
         raise ValueError(
-            f"{path}: the model takes {dict(session.inputs)}, and its contract says slices hu of "
+            f"{path}: the model takes {dict(session.inputs)}, but its contract says hu, slices of "
             f"{sides}; {REMEDY}"
         )
     if next(iter(session.outputs)) != "score":

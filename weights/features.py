@@ -73,7 +73,7 @@ def feature_difference(model: nn.Module, weights: Weights, location: Location) -
 def _difference(what: str, expected: Tensor, found: Tensor) -> float:
     if expected.shape != found.shape:
         raise TransferError(
-            f"features differ: the output of {what} is {tuple(found.shape)}, in the source "
+            f"features differ: the output of {what} is {tuple(found.shape)}, but in the source "
             f"{tuple(expected.shape)}"
         )
     relative = float((expected - found).abs().max() / expected.abs().max().clamp_min(1e-12))

@@ -66,7 +66,7 @@ class ForeignFile:
             own = f"timm/{self.architecture}"
         if own != backbone:
             raise ValueError(
-                f"{self.path}: of {own}, but the recipe's backbone is {backbone}; use "
+                f"{self.path}: holds {own}, but the recipe's backbone is {backbone}; use "
                 f"backbone={own!r}"
             )
 

@@ -42,7 +42,7 @@ class InputSpec:
     """What a backbone expects of a CT slice.
 
     Args:
-        window_hu: HU at which the input is 0 and 1; values outside are clipped. -175..275 is the
+        window_hu: the HU that become 0 and 1; values outside are clipped. -175..275 is the
             authors' soft-tissue window.
         size_px: side S of the square input in pixels.
         field: the part of the slice that is shown: the whole "image", or the square around the
@@ -57,8 +57,8 @@ class InputSpec:
             slice itself, and the one this far below. Each is windowed on its own. Positions
             between two slices are interpolated; beyond the ends the last slice is repeated.
         mean: one number per channel, subtracted from it.
-        std: one number per channel, which then divides it. The defaults are ImageNet's, on which
-            torchvision's and timm's weights were trained.
+        std: one number per channel, by which it is then divided. The defaults are ImageNet's, with
+            which torchvision's and timm's weights were trained.
     """
 
     window_hu: tuple[float, float] = (-175.0, 275.0)
@@ -83,7 +83,7 @@ class InputSpec:
             raise ValueError(f"neighbours_mm must be in 0.1..50 or null, got {self.neighbours_mm}")
         if self.neighbours_mm is not None and self.channels == "folded":
             raise ValueError(
-                "channels 'folded' hold one slice, got neighbours_mm; leave one of them out"
+                "channels 'folded' hold one slice, so neighbours_mm cannot apply; omit one of them"
             )
         if self.mm_per_px is not None and not 0.1 <= self.mm_per_px <= 20:
             raise ValueError(f"mm_per_px must be in 0.1..20 or null, got {self.mm_per_px}")
@@ -147,7 +147,7 @@ class InputSpec:
         return grid
 
     def needed(self, z_mm: NDArray[np.float64], slices: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Indices of the slices of a series that the input of some of them is made of, ascending.
+        """Ascending indices of the slices that are needed to make the input of some of them.
 
         Args:
             z_mm: `[n]` positions of all slices.
@@ -216,7 +216,7 @@ class InputSpec:
 
     @property
     def pixel_scale(self) -> float:
-        """The factor of `to_image`, mean and std for a library of 0..255 images (detectron2)."""
+        """What to multiply `to_image`, mean and std by for a library that takes 0..255 images."""
         return 1.0 if self.channels == "folded" else 255.0
 
     def to_input(self, grid: Tensor) -> Tensor:
@@ -232,7 +232,7 @@ class InputSpec:
         return ((self.to_image(grid) - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def intensity(self) -> tuple[object, ...]:
-        """Window, channels, mean and std: equal in contracts that weights may move between."""
+        """Window, channels, mean and std: weights move only between contracts that share them."""
         return self.window_hu, self.channels, self.mean, self.std
 
     def to_dict(self) -> dict[str, Any]:
@@ -251,7 +251,7 @@ class InputSpec:
     def from_dict(cls, values: dict[str, Any]) -> InputSpec:
         """The inverse of `to_dict`.
 
-        Raises `ValueError` for a missing or unknown field, or a value of another kind. A contract
+        Raises `ValueError` for a missing or unknown field, or a value of the wrong type. A contract
         is never guessed.
         """
         names = {f.name for f in dataclasses.fields(cls)}

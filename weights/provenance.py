@@ -65,7 +65,7 @@ class Parent(Shape):
     moved: Moved | None = None
 
     def __str__(self) -> str:
-        moved = self.moved or "how far scores moved was not measured: nobody was held out"
+        moved = self.moved or "how far scores moved was not measured, as no patients were held out"
         return f"{self.name or self.sha256[:12]}, whose head was kept; {moved}"
 
 

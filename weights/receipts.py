@@ -15,7 +15,7 @@ class Receipt:
     """What a transfer did, as names of the target's tensors.
 
     Attributes:
-        loaded: hold the source's values now.
+        loaded: now hold the source's values.
         missing: the source has no value for them.
         unexpected: tensors of the source that the target does not have.
         other_shape: cannot be copied, because the shapes differ.
@@ -45,8 +45,8 @@ class Receipt:
             ("missing", self.missing),
             ("unexpected", self.unexpected),
             ("of another shape", self.other_shape),
-            ("of another kind", self.other_kind),
-            ("with other numbers", self.differing),
+            ("of another dtype", self.other_kind),
+            ("with different values", self.differing),
         )
         return "; ".join(f"{len(names)} {word} ({_some(names)})" for word, names in kinds if names)
 

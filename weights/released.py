@@ -43,8 +43,8 @@ def resolve(path: str | Path, ending: str = WEIGHTS) -> Path:
     there = versions()
     if not there:
         raise ValueError(
-            f"no weights called {path}: this installation came without released weights; install "
-            "the package's wheel, or give the file or run folder of weights that you trained"
+            f"no weights called {path}: this installation has no released weights; install the "
+            "package's wheel, or give the file or run folder of weights that you trained"
         )
     if path != NEWEST and path not in there:
         raise ValueError(

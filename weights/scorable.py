@@ -46,7 +46,7 @@ def opened(given: str | Path | Weights | Exported) -> Weights | Exported:
         return Exported.load(given)
     if find_spec("torch") is None:
         raise ValueError(
-            f"{given}: weights are read by PyTorch, which is not installed; where it is, export "
+            f"{given}: reading weights needs PyTorch, which is not installed; where it is, export "
             "them with: ubr-pretrain export FILE --to onnx --out FILE.onnx, and give that file"
         )
     from .artifact import load

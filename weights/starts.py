@@ -47,14 +47,14 @@ def start(
             normal over the inputs of a convolution, biases 0); "imagenet" or "imagenet:TAG"
             (torchvision's or timm's weights, from their cache or the internet; TAG is a member of
             torchvision's enum, such as IMAGENET1K_V1, or a tag of timm, such as a1_in1k); or a
-            file: weights of this project ("released" are those of the package), or a state dict of
+            file: weights of this project ("released": the bundled weights), or a state dict of
             torchvision, timm or detectron2 (.safetensors, .pth, .pkl), for machines without
             internet.
         inputs: the contract of the coming training; checked against the scale that the weights were
-            trained on. What the file does not state is taken from its library's weights of that
-            network, if they have one scale.
+            trained on. If a file does not state its scale, that of its library's own weights of the
+            network is taken, provided they all share one.
         seed: of the random initialisation.
-        start_prefix: what precedes the trunk's names in a file; for a file that holds
+        start_prefix: what precedes the trunk's tensor names in the file; for a file that holds
             several trunks, or one in an unusual place.
         assume_scale: assume that a file that does not state its scale was trained on the
             contract's.
@@ -175,8 +175,8 @@ def _imagenet(
         )
     if not any(word in config.tag for word in IMAGENET_TAGS):
         raise ValueError(
-            f"timm's {name} weights {config.tag!r} are not ImageNet's; give imagenet:TAG with one "
-            f"of {', '.join(tags)}"
+            f"timm's {name} weights {config.tag!r} are not from ImageNet; give imagenet:TAG with "
+            f"one of {', '.join(tags)}"
         )
     origin = {"source": f"timm {name}.{config.tag}", "licence": config.license}
     return (

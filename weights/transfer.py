@@ -1,7 +1,7 @@
 """Moving a trunk into a model: complete and with the same features, or an error is raised.
 
 Names are never matched by suffix and no tensor is skipped silently. Weights that are only partly
-loaded would otherwise show weeks later, as a poor average precision.
+loaded would otherwise only be noticed weeks later, as a poor average precision.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def load_into(model: nn.Module, weights: Weights, prefix: str | None = None) -> 
     Args:
         model: the network itself or a detector around it; only its trunk changes.
         weights: of this project.
-        prefix: what precedes the trunk's names in the model. By default it is found,
-            in wrappers such as `DataParallel`, `torch.compile` and a LightningModule as well; it
-            is needed if the model holds the trunk twice.
+        prefix: what precedes the trunk's tensor names in the model. By default it is detected,
+            also inside wrappers such as `DataParallel`, `torch.compile` and a LightningModule;
+            it is needed if the model holds the trunk twice.
 
     Raises:
         TransferError: a tensor is missing, unexpected, or of another shape or dtype; the trunk is

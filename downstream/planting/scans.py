@@ -46,5 +46,5 @@ def read_split(path: str | Path) -> dict[str, str]:
     split: dict[str, str] = {}
     for line, row in doors.read_rows(Path(path), {"patient": str, "split": str}, remedy):
         if split.setdefault(row["patient"], row["split"]) != row["split"]:
-            raise ValueError(f"{path} line {line}: its patient has another part above; {remedy}")
+            raise ValueError(f"{path} line {line}: this patient has another split above; {remedy}")
     return split

@@ -107,9 +107,9 @@ def plant(
     interrupted call to resume it; the table appears once all slices are there.
 
     Args:
-        scans: volumes with a patient's key each, from `planting.scans.find_scans` or
-            `ubr.pretrain.data.scans`; one is in memory at a time. Scans of one patient stay on one
-            side of the split.
+        scans: volumes, each with a patient's key, from `planting.scans.find_scans` or
+            `ubr.pretrain.data.scans`; one is in memory at a time. Scans of one patient stay in one
+            split.
         out: a new folder, or one that the same call began.
         per_scan: lesions per scan, as far as they fit.
         studies: studies made from each scan, each with different lesions, all of the scan's
@@ -124,7 +124,7 @@ def plant(
 
     Raises:
         ValueError: `out` is finished, or holds something else; per_scan or studies < 1; an unknown
-            kind or part of the split, or a patient without one; no scan, or none in which a lesion
+            kind or split, or a patient without a split; no scan, or none in which a lesion
             fits.
     """
     for name, value in (("per_scan", per_scan), ("studies", studies)):
@@ -149,7 +149,7 @@ def plant(
     data = _DataSet(working, whole, studies)
     for scan in progress_bar(scans, title="plant", unit="scans", show=progress):
         if split is not None and scan.patient not in split:
-            raise ValueError("a patient is not in `split`; give each of them a part")
+            raise ValueError("a patient is not in `split`; assign a split to each patient")
         digest = scan_digest(scan.volume, seed)
         if data.is_new(digest):
             rng = np.random.default_rng(int(digest, 16))
@@ -284,7 +284,7 @@ class _DataSet:
         if not self._rows:
             why = f"; {len(left_out)} left out, first: {left_out[0]}" if left_out else ""
             raise ValueError(
-                f"nothing to write: of {len(self._seen)} scans none takes a lesion of "
+                f"nothing to write: none of {len(self._seen)} scans has room for a lesion of "
                 f"{', '.join(kinds)}{why}; give CT of the torso in HU"
             )
         split = (

@@ -90,7 +90,7 @@ def open_body(
 
     Args:
         weights: a file that `fit` wrote, or "released".
-        regions: a file that `calibrate` wrote for them; released weights bring their own.
+        regions: a file that `calibrate` wrote for them; released weights come with their own.
         device: where to compute.
         start: the upper level from which slices are looked at: a landmark, a part or a number.
         end: likewise the lower one.
@@ -107,7 +107,7 @@ def open_body(
     chosen = chosen_regions(regions, loaded)
     if chosen is not None and chosen.classifier is not None:
         raise ValueError(
-            "regions that classify parts by features are not read here; give regions that "
+            "regions that classify parts by features are not supported here; give regions that "
             "calibrate made without features"
         )
     looked_at = Range(start, end)

@@ -71,20 +71,20 @@ def predict(
             16-bit PNG series.
         out: a new folder for the tables, or one that the same call began.
         which: "best" (by recall on the validation images) or "last".
-        min_score: boxes with a smaller score are left out.
+        min_score: boxes with a lower score are dropped.
         top: keep at most this many findings per series, by score; by default all.
-        every_mm: largest distance in mm between the slices that are looked at; without it, every
-            slice. Lesions that lie between them are missed.
+        every_mm: largest distance in mm between the slices that are looked at; by default all
+            are. Lesions that lie between them are missed.
         scorer: for a detector with position, the weights file whose scores it was trained with.
-        body: weights that say where in the body a finding's surest slice lies: a file that
+        body: weights that locate a finding's highest-scoring slice in the body: a file that
             `ubr-pretrain fit` wrote, or "released".
         regions: a file that `ubr-pretrain calibrate` wrote for these weights, which names parts;
-            released weights bring their own.
+            released weights come with their own.
         start: with `body`, the level of the body from which slices are looked at: a landmark, a
             part or a number. Of a series that shows only part of the range, that part is looked at.
-        end: likewise the level down to which they are.
-        workers: processes (threads for a store) that read the next series; 0 reads them here.
-        with_paths: also write where each series was read from. Paths may hold a name.
+        end: likewise, the level down to which slices are looked at.
+        workers: processes (threads for a store) that read ahead; 0 reads in the calling thread.
+        with_paths: also write where each series was read from. Paths may contain a patient's name.
         sr: also write sr/SERIES.dcm, a DICOM Structured Report (extra `dicom`), for each DICOM
             series with findings. It names the patient, as DICOM requires.
         coco: also write boxes.json in COCO's format.

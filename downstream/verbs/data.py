@@ -23,10 +23,10 @@ def check(options: Options, words: Sequence[str]) -> None:
 
     options.description = (
         "Check a folder in DeepLesion's layout before training; give the recipe and view that you "
-        "will give to train. The exit status is 2 if there is a fault, for which train would "
-        "refuse to start."
+        "will give to train. The exit status is 2 if there is a fault that would keep train from "
+        "starting."
     )
-    options.add_argument("folder", metavar="FOLDER", help="with DL_info.csv and Images_png")
+    options.add_argument("folder", metavar="FOLDER", help="folder with DL_info.csv and Images_png")
     options.add_argument(
         "--manifest", metavar="FILE", help="also write the report to this file, as JSON"
     )
@@ -34,7 +34,7 @@ def check(options: Options, words: Sequence[str]) -> None:
         "--splits",
         nargs="*",
         metavar="SPLIT",
-        help="whose images are read; without it, those of all splits in the table",
+        help="splits whose images are read; by default all splits in the table",
     )
     options.offer_json("the report")
     options.offer(check, {"folder", "splits", "view"})
@@ -42,10 +42,10 @@ def check(options: Options, words: Sequence[str]) -> None:
         "--recipe", choices=tuple(RECIPES), default="small", help="the recipe of the training"
     )
     options.add_argument(
-        "--view.channels", type=int, help="of the training; the recipe's by default"
+        "--view.channels", type=int, help="as given to train; by default the recipe's"
     )
     options.add_argument(
-        "--view.distance_mm", type=float, help="of the training; the recipe's by default"
+        "--view.distance_mm", type=float, help="as given to train; by default the recipe's"
     )
     given = options.read(words)
     manifest, as_json = given.pop("manifest"), given.pop("json")
@@ -58,7 +58,7 @@ def check(options: Options, words: Sequence[str]) -> None:
             disk.write_text(manifest, json.dumps(report.manifest, indent=1) + "\n")
     if not report.ok:
         raise ValueError(
-            f"{len(report.faults)} kinds of faults, training must not start; they are listed above"
+            f"{len(report.faults)} kinds of faults, listed above; train would refuse to start"
         )
 
 
@@ -74,25 +74,25 @@ def plant(options: Options, words: Sequence[str]) -> None:
     options.add_argument(
         "source",
         metavar="STORE_OR_FOLDER",
-        help="a store that ubr-pretrain ingest made, or a file or folder that it takes",
+        help="a store that ubr-pretrain ingest made, or a file or folder that it could read",
     )
     options.add_argument(
         "--patients",
         metavar="FILE",
-        help="table with the columns file, patient; without it, catalog.csv beside the files if "
+        help="CSV file with the columns file, patient; by default catalog.csv beside the files, if "
         "there is one",
     )
     options.add_argument(
         "--whole",
         action="store_true",
         help="write every slice of each scan, not only those around key slices, and lesions.csv, "
-        "which says where each lesion lies in space, for evaluate --scans",
+        "which says where each lesion lies in 3-D, for evaluate --scans",
     )
     options.add_argument(
         "--split",
         metavar="FILE",
-        help="table with the columns patient, split (train, val or test); without it patients are "
-        "split 70/15/15",
+        help="CSV file with the columns patient, split (train, val or test); by default patients "
+        "are split 70/15/15",
     )
     options.offer(plant, {"scans", "split", "whole"})
     given = options.read(words)

@@ -17,7 +17,7 @@ def evaluate(options: Options, words: Sequence[str]) -> None:
     from ..evaluation import evaluate
 
     options.description = (
-        "Evaluate a trained detector: recall, FROC and AP with intervals by patients, and pictures."
+        "Evaluate a detector: recall, FROC and AP with 95 % intervals over patients, and pictures."
     )
     options.layout = {
         "Most used": ("out", "split", "which", "scans", "json"),
@@ -26,13 +26,13 @@ def evaluate(options: Options, words: Sequence[str]) -> None:
         "Output": ("pictures",),
     }
     options.add_argument("run", metavar="RUN", help="a run folder of ubr-detect train")
-    options.add_argument("data", metavar="FOLDER", help="in DeepLesion's layout")
+    options.add_argument("data", metavar="FOLDER", help="a folder in DeepLesion's layout")
     options.offer_json("the report")
     options.add_argument(
         "--scans",
         action="store_true",
-        help="also look at every slice of the split's scans, as predict does, and judge findings "
-        "in space; for what plant --whole wrote",
+        help="also look at every slice of the split's scans, as predict does, and score findings "
+        "in 3-D; only for data that plant --whole wrote",
     )
     options.offer(evaluate, {"run", "data", "scans"})
     given = options.read(words)

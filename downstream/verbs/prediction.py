@@ -43,13 +43,13 @@ def predict(options: Options, words: Sequence[str]) -> None:
         "interrupted command began",
     )
     options.called = {"start": "from", "end": "to"}
-    level = "with --body: a landmark, a part, or a number, as of ubr-pretrain crop"
-    options.add_argument("--from", metavar="LEVEL", help=f"where to begin to look, {level}")
-    options.add_argument("--to", metavar="LEVEL", help=f"where to end, {level}")
+    level = "with --body: a landmark, a part, or a number, as for ubr-pretrain crop"
+    options.add_argument("--from", metavar="LEVEL", help=f"where to start looking, {level}")
+    options.add_argument("--to", metavar="LEVEL", help=f"where to stop looking, {level}")
     options.add_argument(
         "--with_paths",
         action="store_true",
-        help="also write where each series was read from; paths may hold a name",
+        help="also write where each series was read from; paths may contain a patient's name",
     )
     options.add_argument(
         "--sr",
@@ -74,8 +74,8 @@ def export(options: Options, words: Sequence[str]) -> None:
     from ..exporting import export
 
     options.description = (
-        "Write a trained detector as ONNX or for torchvision, HU in and boxes out, and verify "
-        "that its detections agree. Prints how to run it."
+        "Write a trained detector as ONNX or for torchvision, HU in and boxes out, verify that "
+        "its detections agree, and print how to run it."
     )
     options.called = {"path": "out"}
     options.add_argument("run", metavar="RUN", help="a run folder of ubr-detect train")

@@ -101,12 +101,12 @@ def _offer(options: Options) -> None:
 
     from ..recipes import INTERVALS, MACHINE, RECIPES, DetectorRecipe
 
-    options.description = "Train a lesion detector from a start. Repeat the command to resume it."
+    options.description = "Train a lesion detector. Repeat the command to resume it."
     options.layout = LAYOUT
     options.add_argument(
         "data",
         metavar="FOLDER",
-        help="in DeepLesion's layout: the data set, or what ubr-detect plant wrote",
+        help="a folder in DeepLesion's layout: the data set, or what ubr-detect plant wrote",
     )
     options.add_argument("--out", required=True, metavar="FOLDER", help="the run's folder")
     _offer_start(options)
@@ -144,8 +144,8 @@ def _offer_start(options: Options) -> None:
     options.add_argument(
         "--weights",
         metavar="FILE",
-        help="start from a weights file of ubr-pretrain fit, or from released, those of this "
-        "package, with their backbone and input contract",
+        help="start from weights that ubr-pretrain fit wrote, or from released (the bundled "
+        "weights), with their backbone and input contract",
     )
     options.add_argument(
         "--start",
@@ -155,20 +155,20 @@ def _offer_start(options: Options) -> None:
     options.add_argument(
         "--backbone",
         metavar="NAME",
-        help="without --weights: timm/resnet18 by default; vgg16 (the paper's) has one map: "
-        "--pyramid 0",
+        help="without --weights: timm/resnet18 by default; vgg16 (the paper's) has one map, so it "
+        "needs --pyramid 0",
     )
     options.add_argument(
         "--start_prefix",
         metavar="TEXT",
-        help="what precedes the trunk's names in the file of --start, e.g. teacher; "
+        help="what precedes the trunk's tensor names in the --start file, e.g. teacher; "
         "for a file that holds several trunks, or one in an unusual place",
     )
     options.add_argument("--assume_scale", action="store_true", help=ASSUME_SCALE)
     options.add_argument(
         "--scorer",
         metavar="FILE",
-        help="with --position true: weights of ubr-pretrain fit that score the slices, or released",
+        help="with --position true: the weights that score the slices, from fit, or released",
     )
 
 
@@ -186,7 +186,7 @@ def _check(given: Mapping[str, Any], chosen: DetectorRecipe) -> None:
     )
     if given["weights"] and start:
         raise ValueError(
-            "--weights bring their own start, backbone and inputs; leave out --start, --backbone "
+            "--weights already determine start, backbone and inputs; omit --start, --backbone "
             "and --inputs"
         )
 
@@ -237,8 +237,8 @@ def _planned(
     if not apart or (view.channels, view.distance_mm) == (3, apart):
         return plan
     return (
-        f"{plan}\nnote: these weights were trained on 3 slices {apart:g} mm apart: "
-        f"--view.channels 3 --view.distance-mm {apart:g}"
+        f"{plan}\nnote: these weights were trained on 3 slices {apart:g} mm apart; for the same "
+        f"view, give --view.channels 3 --view.distance-mm {apart:g}"
     )
 
 
@@ -248,4 +248,4 @@ def _finished(run: Run, sides: Mapping[str, DeepLesion]) -> str:
     skipped = {name for images in sides.values() for name in images.unreadable_names}
     if not skipped:
         return told
-    return f"{told}; {len(skipped)} images could not be read, first {min(skipped)}"
+    return f"{told}; {len(skipped)} images could not be read, the first is {min(skipped)}"

@@ -1,9 +1,9 @@
 """From folders of scans to a store: found, read in parallel, written once.
 
 One process takes a series from file to finished row. So nothing large travels between processes,
-and a series that kills its process (memory is limited) costs that series only. A series already in
-the store is skipped, one left out earlier is tried again. So the same command resumes an ingest,
-however it was stopped.
+and if a series kills its process (memory is limited), only that series is lost. A series already
+in the store is skipped; one left out earlier is tried again. So the same command resumes an
+ingest, however it was stopped.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Ingested:
     taken: rows of the series this run added.
     before: rows of those among the sources that were there already.
     left_out: everything else that was found.
-    unmatched: lines of the patients' list that fit no file.
+    unmatched: lines of the list of patients that match no file.
     would_take: in a dry run, the series found.
     """
 
@@ -61,15 +61,15 @@ class Ingested:
         return len(self.before)
 
     def warnings(self) -> dict[str, int]:
-        """How many series of the sources have each warning, those that were there included."""
+        """How many series of the sources have each warning, including those already there."""
         rows = (*self.taken, *self.before)
         codes = Counter(code for row in rows for code in {w.split(":")[0] for w in row.warnings})
         return dict(sorted(codes.items()))
 
     def table(self, with_paths: bool = False) -> str:
-        """The summary of an ingest: counts, and each reason with how often.
+        """The summary of an ingest: counts, and how often each reason occurred.
 
-        with_paths: also paths, which may hold a name.
+        with_paths: also paths, which may contain a patient's name.
         """
         lines = [
             f"taken          {len(self.taken):6,} series, {sum(r.slices for r in self.taken):,} "
@@ -116,14 +116,14 @@ def ingest(
     Args:
         sources: files and folders, searched to any depth.
         store: the store's folder.
-        workers: processes; default one per core.
+        workers: processes; one per core by default.
         scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and write
             instead; they must see sources and store under the same paths.
         patients: a CSV file with the columns file, patient: the patient of each file,
             overriding the file itself. `file` is the end of the path of a file or of a folder
-            (`torso/a.nii.gz`); the longest one that fits counts.
+            (`torso/a.nii.gz`); the longest match counts.
         min_slices: series with fewer are left out.
-        dry: find, but neither read pixels nor write anything.
+        dry: find series, but neither read pixels nor write anything.
 
     Raises:
         ValueError: an option out of range, or a list of patients that cannot be read.

@@ -39,7 +39,7 @@ def read_patients(path: Path) -> dict[str, str]:
                 if None in row or None in row.values():
                     raise ValueError(
                         f"{path}: line {table.line_num} must have {len(table.fieldnames or ())} "
-                        "columns, as the first line; correct it, or save the table again"
+                        "columns, like the first line; correct it, or save the table again"
                     )
                 patient = (row["patient"] or "").strip()
                 if not patient:

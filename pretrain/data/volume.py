@@ -138,7 +138,7 @@ class LeftOut:
 
 
 def reasons(left_out: Iterable[LeftOut], indent: int, with_paths: bool) -> list[str]:
-    """Lines of a table: each reason with how often, most frequent first, and an example."""
+    """Lines of a table: how often each reason occurred, most frequent first, with an example."""
     alike: dict[str, list[LeftOut]] = {}
     for left in left_out:  # reasons that differ in their numbers only are one reason
         alike.setdefault(re.sub(r"\d+(\.\d+)?", "#", left.reason), []).append(left)

@@ -60,7 +60,7 @@ def phantoms(
 ) -> Phantoms:
     """Write synthetic CT scans of made-up patients, and the body part of every slice.
 
-    Run again, it resumes.
+    Repeat an interrupted call to resume it.
 
     Patients differ in stature, fat, sex, organs and arms; scans in range, spacing, field of view,
     table, contrast, kernel, noise and metal. labels.csv has the columns file (name of the series'
@@ -70,17 +70,17 @@ def phantoms(
     file, landmark, slice (not whole).
 
     Args:
-        out: A new or empty folder, or one of an earlier run with the same options.
-        n: How many phantoms.
-        seed: The first phantom's seed; the others have the numbers that follow.
+        out: a new or empty folder, or one of an earlier run with the same options.
+        n: how many phantoms.
+        seed: seed of the first phantom; the others take the numbers that follow.
         form: dicom (one folder per series), nifti (one file per series) or png (DeepLesion's
             layout, HU + 32768).
-        size_px: Rows and columns of a slice.
-        ascites: How many phantoms have ascites, counted from the first.
-        workers: Processes; default one per core.
+        size_px: rows and columns of a slice.
+        ascites: how many phantoms have ascites, counted from the first.
+        workers: processes; one per core by default.
 
     Raises:
-        ValueError: When an option is out of range, or the folder holds something else.
+        ValueError: an option is out of range, or the folder holds something else.
     """
     if n < 1 or not 0 <= ascites <= n or (workers is not None and workers < 1):
         raise ValueError(

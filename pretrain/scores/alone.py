@@ -59,7 +59,7 @@ def score(
         weights: an .onnx that `ubr-pretrain export --to onnx` made; by default those of the
             package.
         regions: a file that `ubr-pretrain calibrate` wrote for these weights: adds body parts,
-            positions, and landmarks.csv. Released weights bring their own.
+            positions, and landmarks.csv. Released weights come with their own.
         coverage: with regions, the probability with which a landmark's interval contains it; 0.9 by
             default.
         every_mm: largest distance in mm between scored slices; the scores of those between are

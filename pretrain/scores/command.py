@@ -39,17 +39,17 @@ def _score(options: Options, words: Sequence[str]) -> None:
         "--weights",
         default="released",
         metavar="FILE",
-        help="an .onnx that ubr-pretrain export --to onnx made, or released, those of the package",
+        help="an .onnx that ubr-pretrain export --to onnx made, or released (the bundled weights)",
     )
     options.add_argument(
         "--regions",
         metavar="FILE",
-        help="regions.json of ubr-pretrain calibrate; released weights bring their own",
+        help="a regions.json that ubr-pretrain calibrate made; released weights have their own",
     )
     options.add_argument(
         "--with_paths",
         action="store_true",
-        help="also write where each series was read from; paths may hold a name",
+        help="also write where each series was read from; paths may contain a patient's name",
     )
     options.offer(score, {"sources", "out", "weights", "regions", "with_paths"})
     options.offer_json("what was scored and what was left out")

@@ -1,4 +1,4 @@
-"""What a scoring gave: the folder, read when asked for, and its end as text."""
+"""The result of a scoring: its folder, read on demand, and its summary as text."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ class Scored:
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        """What gave no scores; with paths where they were asked for."""
+        """What was not scored, and why; with paths if they were asked for."""
         rows = read_rows(self.folder / "left_out.csv")
         return tuple(LeftOut(row.get("path", ""), row["reason"], row["series"]) for row in rows)
 
     def table(self) -> str:
-        """The end of a scoring as text.
+        """The summary of a scoring as text.
 
         It holds counts, quality, the least straight curves, findings, and what was left out and
         why.
@@ -88,7 +88,7 @@ class Scored:
         )
 
     def summary(self) -> dict[str, object]:
-        """The end of a scoring as plain values; no path."""
+        """The summary of a scoring as plain values, without paths."""
         rows = self._rows()
         return {
             "series": len(rows),

@@ -64,14 +64,14 @@ def score(
     """Score every slice of a store or of scans. Repeat an interrupted call to resume it.
 
     Args:
-        weights: a file that `fit` wrote, or an .onnx that `export` made of one, which is scored
-            without torch; or "released", those of the package.
+        weights: a file that `fit` wrote; an .onnx that `export` made from one, which scores
+            without torch; or "released", the bundled weights.
         sources: one store, or any number of files and folders with DICOM, NIfTI, NRRD, MHA or
             16-bit PNG series; or one folder that these weights scored, whose tables are written
             anew with `regions`, without scoring again.
         out: a new folder for the tables, or one that the same call began.
         regions: a file that `calibrate` wrote for these weights: adds body parts, positions, and
-            landmarks.csv. Released weights bring their own.
+            landmarks.csv. Released weights come with their own.
         coverage: with regions, the probability with which a landmark's interval contains it; 0.9 by
             default.
         features: also write features.npy, the 512 pooled features of each slice (float32), in the
@@ -87,8 +87,8 @@ def score(
             --nthreads 1.
         shard: 3/16 is the third of sixteen shares of the series, chosen by their keys, for job
             arrays; each needs its own `out`.
-        with_paths: also write which file or folder each series was read from. Paths may hold a
-            name.
+        with_paths: also write which file or folder each series was read from. Paths may contain a
+            patient's name.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         runtime: what computes the scores: "torch", or on a CPU "openvino" (extra `fast`) or "onnx"
             (extra `onnx`). "auto" takes the fastest one installed if there are enough slices to

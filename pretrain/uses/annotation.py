@@ -1,5 +1,5 @@
-"""Writing what scores say of DICOM series as DICOM: a Structured Report of the parts and landmarks
-of each, and copies that name the body part.
+"""Writing what scores say about DICOM series as DICOM: a Structured Report of the parts and
+landmarks of each, and copies that name the body part.
 
     OUT/sr.dcm, OUT/copies/    of one series; of several each has a folder OUT/KEY/ in place of OUT
     OUT/annotated.json         the outcome of each series; it appears last
@@ -8,8 +8,8 @@ of each, and copies that name the body part.
 study's patient and the UIDs of the images, and so do the copies. Everything is written to a new
 folder; the series themselves are only read. Writing needs highdicom (the extra `[dicom]`).
 
-All UIDs derive from the images, the weights and the regions. If a kill falls between a report and
-its note, the same report replaces it.
+All UIDs derive from the images, the weights and the regions. If the process is killed between a
+report and its note, the same report replaces it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Annotated:
     left_out: tuple[tuple[str, str], ...] = ()
 
     def table(self) -> str:
-        """A line for each report; of many their number, and why others have none."""
+        """A line for each report, or a count if there are many; and why other series have none."""
         if len(self.reports) + len(self.left_out) == 1:
             return self.reports[0].line()
         lines = [
@@ -123,9 +123,9 @@ def annotate(
         sources: files and folders with DICOM series, which stay as they are.
         weights: a file that `fit` wrote, or "released".
         regions: a file that `calibrate` wrote for these weights; None for released weights, which
-            bring their own.
-        out: a new folder for sr.dcm and copies/ of one series; of several, each has a folder in
-            it, called by its key. Or one that the same call began.
+            come with their own.
+        out: a new folder for sr.dcm and copies/ of one series (with several, each gets a folder in
+            it, named by its key), or one that the same call began.
         copies: also write copies of the images, in a new series, with BodyPartExamined set; pixels
             as they are.
         progress: show progress bars.
@@ -164,7 +164,7 @@ def annotate(
             bar.update()
     annotated = _annotated(working.folder, rows)
     if not annotated.reports:
-        raise ValueError(f"none of {len(rows)} series has a report: {rows[0]['left_out']}")
+        raise ValueError(f"none of {len(rows)} series could be reported on: {rows[0]['left_out']}")
     with scratch(working.path, LAST) as made:
         write_text(made / LAST, json.dumps(rows, indent=1))
         working.finish(made, [LAST])

@@ -59,7 +59,7 @@ class Calibrated:
     by_scores: Mapping[str, Level] | None = None
 
     def table(self) -> str:
-        """The end of a calibration as text."""
+        """The summary of a calibration as text."""
         by_position = self.regions.axis == "position"
         unit, digits = (MM_PER_UNIT, 0) if by_position else (1.0, 3)
         lines = [
@@ -128,8 +128,8 @@ def calibrate(
         scale: two landmarks, whose mean scores become positions 0 and 100.
         features: classify slices by their features instead of thresholds on their scores; worth it
             from about ten labelled volumes on. The scores must have been made with features.
-        axis: what the levels are read on: "score", or "position" on the body axis; positions by
-            default, if the scores have them. The table then shows what either would give.
+        axis: what locates borders and landmarks: "score", or "position" on the body axis; positions
+            by default, if the scores have them. The table then shows the errors of both.
 
     Raises:
         ValueError: no scores, or none of the features or positions asked for; labels that name
@@ -183,12 +183,12 @@ def _labels(
 ) -> LabelsOf:
     check_there(*(Path(one) for one in (labels, from_masks, mask_names) if one))
     if (labels is None) == (from_masks is None):
-        raise ValueError("give `labels` or `from_masks`, not {'both' if labels else 'neither'}")
+        raise ValueError(f"give `labels` or `from_masks`, got {'both' if labels else 'neither'}")
     if labels is None:
         assert from_masks is not None
         return mask_labels(from_masks, scores, mask_names).labelled
     if mask_names is not None:
-        raise ValueError("`mask_names` names masks; give `from_masks`")
+        raise ValueError("`mask_names` applies to masks; give `from_masks`, too")
     return partial(read_labels, labels)
 
 
@@ -266,7 +266,7 @@ def _by_features(
     """A classifier learned from all volumes, and the accuracy of one on the volumes left out."""
     if not order:
         raise ValueError(
-            "features classify parts, and the labels name none; label parts, or omit `features`"
+            "features classify parts, but the labels name none; label parts, or omit `features`"
         )
     features = read_features(scores)
     correct = _held_out(

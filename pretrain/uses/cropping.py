@@ -101,8 +101,8 @@ def crop(
         scan: a file, or a folder with the files of one series.
         weights: a file that `fit` wrote, or "released".
         regions: a file that `calibrate` wrote for these weights; None between two scores, or for
-            released weights, which bring their own.
-        out: a new .nii.gz file; its folders are made.
+            released weights, which come with their own.
+        out: a new .nii.gz file; missing folders are created.
         start: where the crop begins: a landmark, a part (its upper border), or a number.
         end: where it ends: a landmark, a part (its lower border), or a number.
         margin_mm: length kept beyond both ends.

@@ -74,11 +74,11 @@ def run_demo(
     """Run the main job on synthetic CT.
 
     Args:
-        out: a folder for everything that is made; a repeated call keeps finished steps.
+        out: a folder for all results; a repeated call keeps finished steps.
         train: phantoms to train on.
-        unseen: phantoms to score; two of them give the thresholds.
+        unseen: phantoms to score; two of them set the thresholds between body parts.
         steps: training steps.
-        seed: of phantoms and training.
+        seed: seed of the phantoms and the training.
     """
     from ubr.weights import load
 

@@ -53,7 +53,7 @@ def read_labels(path: str | Path, curves: Mapping[str, Curve]) -> list[Labelled]
         ) from None
     if not {"series", "index"} <= columns or not {"part", "landmark"} & columns:
         raise ValueError(
-            f"{path} has the columns {sorted(columns)}; needed are series, index, and part, "
+            f"{path} has the columns {sorted(columns)}; it needs series, index, and part, "
             "landmark or both"
         )
     if not rows:
@@ -87,7 +87,7 @@ def _add(
         )
     first, last = int(span[1]), int(span[2] or span[1])
     if not first <= last < slices:
-        raise ValueError(f"series {key} has slices 0 to {slices - 1}, got {row['index']}")
+        raise ValueError(f"series {key} has slices 0 to {slices - 1}, got index {row['index']}")
     if not part and not name:
         raise ValueError("neither a part nor a landmark; name one, or remove the line")
     volume = found.setdefault(key, Labelled(key, curves[key]))

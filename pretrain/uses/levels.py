@@ -23,7 +23,7 @@ from ..scores.read import read_curves, read_slices, usual_axis
 
 @dataclass(frozen=True)
 class SameLevel:
-    """Where another series is at the given level.
+    """Where another series reaches the given level.
 
     series: its key. index: the slice nearest to the passage, from the superior end. z_mm: the
     passage, mm below the series' first slice. low_mm, high_mm: the interval, or None. All are None
@@ -47,7 +47,7 @@ def same_level(
     coverage: float | None = None,
     out: Path | None = None,
 ) -> list[SameLevel]:
-    """The level of one slice in every other series of a SCORES folder.
+    """The level of one slice in every other series of a folder of scores.
 
     A series is at the level where its curve passes the slice's score (`curve.passage`), or its
     position if the regions read positions; without regions, if the scores have positions. The
@@ -84,7 +84,7 @@ def same_level(
         half_mm = None if no_interval(regions, coverage) else half_width_mm(regions, coverage)
     series = find_key(series, curves)
     if len(curves) < 2:
-        raise ValueError(f"{scores} holds one series only; score the exams to compare together")
+        raise ValueError(f"{scores} holds one series only; score all exams into one folder")
     given = curves[series].scores
     if not 0 <= index < len(given):
         raise ValueError(
@@ -152,7 +152,7 @@ def _volumes(regions: Regions) -> int:
 def table(rows: Sequence[SameLevel], why: str = "") -> str:
     """Rows as text.
 
-    why: there is no interval.
+    why: why there is no interval; "" if there is one.
     """
     width = max(len("series"), *(len(row.series) for row in rows))
     interval = any(row.low_mm is not None for row in rows)

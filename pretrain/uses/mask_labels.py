@@ -125,7 +125,7 @@ def mask_labels(
     rules = RULES if names is None else read_rules(names)
     paths = {row["series"]: row.get("path", "") for row in read_rows(Path(scores) / "series.csv")}
     if not any(paths.values()):
-        raise ValueError(f"{scores} keeps no paths, which `from_masks` needs; score `with_paths`")
+        raise ValueError(f"{scores} keeps no paths, which `from_masks` needs; rescore `with_paths`")
     if not Path(folder).is_dir():
         raise ValueError(f"{folder} is not a folder; give one with masks for `from_masks`")
     scans = {Path(path).resolve() for path in paths.values() if path}
@@ -146,7 +146,7 @@ def mask_labels(
         why["they match no scan, or several; name their folder after the scan"] += lone
     said = "; ".join(f"{count} of {len(cases)}: {reason}" for reason, count in why.items())
     if not any(math.isfinite(mm) for one in marks.values() for mm in one.values()):
-        raise ValueError(f"{folder}: no masks give a landmark ({said or 'all are empty or cut'})")
+        raise ValueError(f"{folder}: no mask yields a landmark ({said or 'all are empty or cut'})")
     if said:
         note(f"masks that were left out: {said}")
     return MaskLabels(marks)
@@ -245,7 +245,7 @@ def _volume(key: str, path: str) -> Volume:
         raise UnusableError("the scan is no longer where it was scored")
     read = unread.read().volume
     if read.place is None:
-        raise UnusableError("the scan's slices were resampled or have no place")
+        raise UnusableError("the scan's slices were resampled, or have no known place in space")
     return read
 
 
@@ -307,7 +307,7 @@ def _extents(
             numbers = {name: number for number, name in grid.names.items()}
             numbers |= {mask: int(mask) for mask in wanted if mask.isdecimal()}
             if not numbers:
-                raise UnusableError("a file of labels does not name them; give `mask_names`")
+                raise UnusableError("the labels in the file have no names; give `mask_names`")
             for mask in wanted:
                 if mask in numbers:
                     yield mask, place.extent(numbers[mask])
@@ -336,7 +336,7 @@ class _Placed:
         rows, columns = self.volume.hu.shape[1:]
         lows, highs = np.zeros(3), np.array([columns - 1, rows - 1, z[-1]])
         if (at.max(axis=0) < lows).any() or (at.min(axis=0) > highs).any():
-            raise UnusableError("the masks do not overlap the scan: they belong to another")
+            raise UnusableError("the masks do not overlap the scan: they belong to another one")
         found = extent_mm(self.grid.mask(label), self.affine[2])
         if found is None or found[1] < -step or found[0] > z[-1] + step:
             return None

@@ -29,13 +29,13 @@ BACK = 40
 
 @dataclass(frozen=True)
 class Montage:
-    """The sheets that were written, and the series that gave none."""
+    """The sheets that were written, and the series without one."""
 
     sheets: tuple[Path, ...]
     left_out: tuple[LeftOut, ...]
 
     def table(self) -> str:
-        """The end of a montage as text."""
+        """The summary of a montage as text."""
         one = self.sheets[0]
         where = one if len(self.sheets) == 1 else f"{len(self.sheets):,} sheets in {one.parent}"
         left = [f"left out  {len(self.left_out):,}"] if self.left_out else []
@@ -61,9 +61,9 @@ def contact_sheets(
         source: a store, or a file or folder with scans.
         out: a .png file for the sheet of one series, or a folder, in which each sheet is called
             KEY.png after its series.
-        series: the series' key or its beginning; by default all of them.
-        slices: how many slices a sheet shows at most.
-        between: the first and last slice of one series to choose from, e.g. 40-60; by default the
+        series: the key of one series, or the beginning of it; by default all series.
+        slices: the most slices that a sheet shows.
+        between: the first and last slice to choose from, in one series, e.g. 40-60; by default the
             whole series.
         overwrite: replace earlier sheets of the same names.
 
@@ -128,7 +128,7 @@ def _chosen(source: str | Path, series: str | None) -> tuple[list[UnreadScan], l
     if len(found) != 1:
         keys = ", ".join(scan.key for scan in (found or scans.unread)[:5])
         raise ValueError(
-            f"series must begin the key of one series, got {series!r}, which fits {len(found)} of "
+            f"series must begin one series' key, got {series!r}, which matches {len(found)} of "
             f"{len(scans.unread)}; give one of: {keys}{', ...' if len(scans.unread) > 5 else ''}"
         )
     return found, []
@@ -167,7 +167,7 @@ def _range(between: str | None, scan: Scan) -> tuple[int, int]:
     first, last = (int(end) for end in span.groups()) if span else (1, 0)
     if not first <= last < slices:
         raise ValueError(
-            f"between must be two slices of 0 to {slices - 1}, as 0-{slices - 1}, got {between!r}; "
+            f"between must be FIRST-LAST within 0-{slices - 1}, got {between!r}; "
             f"series {scan.key} has {slices} slices"
         )
     return first, last

@@ -23,8 +23,7 @@ def check_place(volume: Volume, called: str) -> None:
     if volume.place is None:
         why = "; ".join(w for w in volume.warnings if w.startswith(("oblique", "ungeometric")))
         raise ValueError(
-            f"{called} has no slices of its own in the patient's axes ({why}); resample it to them "
-            "first"
+            f"{called} is not sliced along the patient's axes ({why}); resample it to them first"
         )
 
 
@@ -87,8 +86,8 @@ def part_of_volume(volume: Volume, window: slice) -> Any:
     if off > EVEN_MM:
         steps = np.diff(z_mm)
         raise ValueError(
-            f"the kept slices lie {steps.min():.2f} to {steps.max():.2f} mm apart, and NIfTI "
-            "holds one step; resample the scan first"
+            f"the kept slices lie {steps.min():.2f} to {steps.max():.2f} mm apart, but NIfTI "
+            "allows only one step; resample the scan first"
         )
     lps = np.vstack(
         [

@@ -55,7 +55,7 @@ def opened(
     regions = chosen_regions(regions, weights)
     if regions is None:
         raise ValueError(
-            "a report needs `regions`, which calibrate makes; only released weights bring their own"
+            "a report needs `regions`, which calibrate makes; only released weights include them"
         )
     return weights, regions
 

@@ -1,11 +1,11 @@
 """The best series of each study for a range of the body, from the rows of an audit.
 
 Series are compared by, in this order: how much of the range they show, with a margin at both ends;
-severe faults (missing slices, slices out of order, reversed, no body that is known); the kernel, if
-one is asked for; uneven steps; the distance of slices; other faults; whether an end of the range is
-not surely inside; the thickness of slices. Lengths that differ by less than 20 mm are equal: scores
-err as much. A series that ends at the very end of the range may for the same reason lack some of
-it, hence the margin.
+severe faults (missing slices, slices out of order, reversed, no recognisable body); the kernel, if
+one is asked for; uneven steps; the distance of slices; other faults; whether an end of the range
+may lie outside; the thickness of slices. Lengths that differ by less than 20 mm are equal, since
+scores err by as much. For the same reason, a series that ends at the very end of the range may
+lack some of it, hence the margin.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Chosen:
 
     study: its key, "" where the header names none. series: the best one's key, "" where none shows
     the range. covers: whether it shows all of the range. reason: what it has. runner_up: the key of
-    the second best, "" where there is none. runner_up_reason: what it has less of. path: where the
-    best was read from, where the audit kept paths.
+    the second best, "" where there is none. runner_up_reason: where it falls short. path: where the
+    best was read from, if the audit kept paths.
     """
 
     study: str
@@ -114,8 +114,8 @@ def select(
 
     Raises:
         ValueError: no audit, one without the parts wanted or without paths that are needed, a range
-            that names no part, an option without such a value, files that have changed, or `out`
-            exists.
+            that names no part, an option that has no such value, files that have changed, or an
+            `out` that exists.
     """
     check_choice("kernel", kernel, Kernel | None)
     check_choice("form", form, Form)

@@ -58,13 +58,13 @@ def watch(
     Args:
         url: the root of the server's DICOMweb services.
         out: a folder for the outcome of each series, or one that the same call began.
-        weights: a file that `fit` wrote, or "released", those of the package.
-        regions: a file that `calibrate` wrote for these weights; released weights bring their own.
-        stable: minutes for which a series must not have grown.
+        weights: a file that `fit` wrote, or "released", the bundled weights.
+        regions: a file that `calibrate` wrote for these weights; released weights include theirs.
+        stable: minutes without a new image after which a series counts as complete.
         every: seconds between two searches.
         since: date, e.g. 2026-01-31, of the oldest study to look at.
         once: end once every series has been reported on or left out.
-        ca: a file of certificates that are trusted in place of the usual ones.
+        ca: a file of certificates to trust instead of the usual ones.
         tell: called with a line for each series and each problem, without identity.
 
     Raises:

@@ -38,12 +38,12 @@ def audit(options: Options, words: Sequence[str]) -> None:
     )
     options.add_argument("--weights", default="released", metavar="FILE", help=WEIGHTS)
     options.add_argument(
-        "--regions", metavar="FILE", help=f"{REGIONS}; needed to see parts with other weights"
+        "--regions", metavar="FILE", help=f"{REGIONS}; other weights see no parts without it"
     )
     options.add_argument(
         "--with_paths",
         action="store_true",
-        help="also write where each series was read from; paths may hold a name",
+        help="also write where each series was read from; paths may contain a patient's name",
     )
     options.offer(audit, {"sources", "out", "weights", "regions", "with_paths"})
     options.offer_json("the counts of the summary")

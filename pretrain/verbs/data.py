@@ -18,8 +18,8 @@ def demo(options: Options, words: Sequence[str]) -> None:
     from ..uses.demo import run_demo
 
     options.description = (
-        "Every step on synthetic CT: scans, store, training, scores, figure, export. It takes "
-        "three to five minutes on two cores."
+        "Run every step on synthetic CT: scans, store, training, scores, figure, export. This "
+        "takes three to five minutes on two cores."
     )
     options.offer(run_demo)
     show(str(run_demo(**options.read(words))))
@@ -30,8 +30,8 @@ def phantom(options: Options, words: Sequence[str]) -> None:
     from ..phantom.files import phantoms
 
     options.description = (
-        "Write synthetic CT series with known body position, to try things on. Repeat the command "
-        "to resume it."
+        "Write synthetic CT series with known body positions, for trying things out. Repeat the "
+        "command to resume it."
     )
     options.offer(phantoms)
     show(str(phantoms(**options.read(words))))
@@ -58,7 +58,7 @@ def ingest(options: Options, words: Sequence[str]) -> None:
         help="files or folders with DICOM, NIfTI, NRRD, MHA or 16-bit PNG series",
     )
     options.add_argument(
-        "--store", required=True, metavar="FOLDER", help="the store; made if it does not exist"
+        "--store", required=True, metavar="FOLDER", help="the store; created if missing"
     )
     options.add_argument(
         "--dry", action="store_true", help="find series, but neither read pixels nor write anything"
@@ -67,7 +67,7 @@ def ingest(options: Options, words: Sequence[str]) -> None:
     options.add_argument(
         "--with_paths",
         action="store_true",
-        help="also name files by their paths; paths may hold a name",
+        help="also name files by their paths, which may contain a patient's name",
     )
     options.offer(ingest, {"sources", "store", "dry"})
     given = options.read(words)

@@ -21,13 +21,13 @@ def _offer_server(options: Options) -> None:
     options.add_argument(
         "url",
         metavar="URL",
-        help="the root of the server's DICOMweb services, as https://pacs.example.org/dicom-web",
+        help="root of the server's DICOMweb services, such as https://pacs.example.org/dicom-web",
     )
     options.add_argument(
-        "--since", metavar="DATE", help="only studies of this date, e.g. 2026-01-31, and later"
+        "--since", metavar="DATE", help="only studies from this date on, e.g. 2026-01-31"
     )
     options.add_argument(
-        "--ca", metavar="FILE", help="certificates that are trusted in place of the usual ones"
+        "--ca", metavar="FILE", help="certificates to trust instead of the usual ones"
     )
 
 
@@ -45,7 +45,7 @@ def fetch(options: Options, words: Sequence[str]) -> None:
         "--out",
         required=True,
         metavar="FOLDER",
-        help="a folder for the files, one folder for each series; they name their patients",
+        help="a folder for the files, with a folder for each series; the files name their patients",
     )
     options.add_argument(
         "--study", nargs="+", default=[], metavar="UID", help="only the series of these studies"
@@ -63,8 +63,8 @@ def watch(options: Options, words: Sequence[str]) -> None:
     from ..uses.watching import watch
 
     options.description = (
-        "Watch a DICOMweb server: report the body parts and landmarks of each CT series, once it "
-        f"is complete, as a DICOM Structured Report beside it. {LOGIN} Repeat the command to "
+        "Watch a DICOMweb server: once a CT series is complete, store a DICOM Structured Report "
+        f"of its body parts and landmarks in its study. {LOGIN} Repeat the command to "
         "resume it."
     )
     _offer_server(options)

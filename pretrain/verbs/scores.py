@@ -10,8 +10,8 @@ from ubr.weights.common.commandline import show
 if TYPE_CHECKING:
     from ubr.weights.common.options import Options
 
-WEIGHTS = "a run folder, its weights.safetensors, or released: the bundled weights"
-REGIONS = "regions.json that was made with these weights; released weights bring their own"
+WEIGHTS = "a run folder, its weights.safetensors, or released (the bundled weights)"
+REGIONS = "a regions.json made with these weights; released weights come with their own"
 
 
 def score(options: Options, words: Sequence[str]) -> None:
@@ -49,17 +49,17 @@ def score(options: Options, words: Sequence[str]) -> None:
     options.add_argument(
         "--regions",
         metavar="FILE",
-        help=f"adds body parts, positions and landmarks.csv: {REGIONS}",
+        help=f"add body parts, positions and landmarks.csv, from {REGIONS}",
     )
     options.add_argument(
         "--features",
         action="store_true",
-        help="also write features.npy: 512 numbers per slice, in the rows of slices.parquet",
+        help="also write features.npy: 512 numbers per slice, in the row order of slices.parquet",
     )
     options.add_argument(
         "--with_paths",
         action="store_true",
-        help="also write where each series was read from; paths may hold a name",
+        help="also write where each series was read from; paths may contain a patient's name",
     )
     options.offer(score, {"weights", "sources", "out", "features", "with_paths", "regions"})
     options.offer_json("what was scored and what was left out")
@@ -74,8 +74,8 @@ def report(options: Options, words: Sequence[str]) -> None:
     from ..uses.report.page import report
 
     options.description = (
-        "Write one page about a folder of scores, which opens offline in any browser: findings, "
-        "curves, histogram, slices. A click on a slice labels it for calibrate."
+        "Write one page that shows a folder of scores offline, in any browser: findings, curves, "
+        "histogram, slices. Click on a slice to label it for calibrate."
     )
     options.add_argument("scores", metavar="SCORES", help="a folder that score wrote")
     options.add_argument("--out", required=True, metavar="FILE", help="the .html file")
@@ -121,14 +121,14 @@ def calibrate(options: Options, words: Sequence[str]) -> None:
         metavar="LABELS",
         help="CSV file with the columns series (key in series.csv, its beginning, or the path of "
         "the scan), index (a slice, 0 at the superior end, or a range such as 12-57), and part, "
-        "landmark or both; none with --from-masks",
+        "landmark or both; omit it with --from-masks",
     )
     options.add_argument("--out", required=True, metavar="FILE", help="a new file, regions.json")
     options.add_argument(
         "--from_masks",
         metavar="DIR",
-        help="in place of labels: NIfTI masks of organs and bones, named as by TotalSegmentator, "
-        "in one folder per scan, named after the scan; the scores need --with-paths",
+        help="instead of labels: NIfTI masks of organs and bones, with TotalSegmentator's names, "
+        "in one folder per scan, named after the scan; the scores must be made --with-paths",
     )
     options.add_argument(
         "--mask_names",
@@ -140,7 +140,7 @@ def calibrate(options: Options, words: Sequence[str]) -> None:
         "--parts",
         nargs="+",
         metavar="PART",
-        help="the parts from superior to inferior; without it, ordered by median score",
+        help="the parts from superior to inferior; by default ordered by median score",
     )
     options.add_argument(
         "--scale",
@@ -158,8 +158,8 @@ def calibrate(options: Options, words: Sequence[str]) -> None:
         "--axis",
         type=Axis | None,
         default=None,
-        help="what the levels are read on: score, each slice by itself, or position, all slices of "
-        "a series together; without it, position if the scores have positions",
+        help="what locates borders and landmarks: score (of each slice) or position (from all "
+        "slices of a series); by default position, if the scores have positions",
     )
     show(calibrate(**options.read(words)).table())
 
@@ -177,16 +177,16 @@ def crop(options: Options, words: Sequence[str]) -> None:
         "scan", metavar="SCAN", help="a file, or a folder with the files of one series"
     )
     options.add_argument("--weights", default="released", metavar="FILE", help=WEIGHTS)
-    options.add_argument("--regions", metavar="FILE", help=f"{REGIONS}, and two scores need none")
+    options.add_argument("--regions", metavar="FILE", help=f"{REGIONS}; not needed for two scores")
     options.add_argument(
         "--from",
         required=True,
         metavar="LEVEL",
-        help="where the crop begins: a landmark, a part, or a number (a score, or position_mm / 50 "
-        "with regions that read positions)",
+        help="where the crop begins: a landmark, a part, or a number (a score; position_mm / 50 if "
+        "the regions read positions)",
     )
     options.add_argument(
-        "--to", required=True, metavar="LEVEL", help="where it ends, in the same way"
+        "--to", required=True, metavar="LEVEL", help="where the crop ends, given likewise"
     )
     options.add_argument("--out", required=True, metavar="FILE", help="a new .nii.gz file")
     options.add_argument(
@@ -212,8 +212,8 @@ def level(options: Options, words: Sequence[str]) -> None:
     options.add_argument(
         "--regions",
         metavar="FILE",
-        help="regions.json of calibrate, made from volumes with landmarks; released weights bring "
-        "their own, and without any there is no interval",
+        help="a regions.json that calibrate made from volumes with landmarks; released weights "
+        "have their own; without any there is no interval",
     )
     options.offer(same_level, {"scores", "regions"})
     given = options.read(words)
@@ -229,15 +229,15 @@ def annotate(options: Options, words: Sequence[str]) -> None:
 
     options.description = (
         "Report the body parts and landmarks of DICOM series as DICOM Structured Reports, in a new "
-        "folder. The series are only read. A report belongs to the study and names its patient. "
+        "folder. The series stay unchanged. A report belongs to the study and names its patient. "
         "Repeat the command to resume it."
     )
     options.add_argument(
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="files and folders with DICOM series, searched to any depth; each series has a report "
-        "of its own",
+        help="files and folders with DICOM series, searched to any depth; each series gets its own "
+        "report",
     )
     options.add_argument("--weights", default="released", metavar="FILE", help=WEIGHTS)
     options.add_argument("--regions", metavar="FILE", help=REGIONS)
@@ -245,8 +245,8 @@ def annotate(options: Options, words: Sequence[str]) -> None:
         "--out",
         required=True,
         metavar="FOLDER",
-        help="a new folder for sr.dcm and copies/, or one that an interrupted command began; of "
-        "several series each has a folder in it",
+        help="a new folder for sr.dcm and copies/, or one that an interrupted command began; with "
+        "several series, each gets a folder in it",
     )
     options.add_argument(
         "--copies",

@@ -118,8 +118,8 @@ def _offer(options: Options) -> None:
     options.add_argument(
         "--new_head",
         action="store_true",
-        help="begin with a new head where the start is weights of this project; otherwise their "
-        "head is kept, and the defaults are 300 steps of 4 volumes at a rate of 3e-5",
+        help="start with a new head if --start is weights of this project; otherwise their head "
+        "is kept, and the defaults are 300 steps of 4 volumes at a rate of 3e-5",
     )
     options.add_argument("--assume_scale", action="store_true", help=ASSUME_SCALE)
     options.offer(Recipe, {"new_head", "assume_scale"})

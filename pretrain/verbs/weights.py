@@ -25,14 +25,13 @@ def export(options: Options, words: Sequence[str]) -> None:
     from ubr.weights.released import check_there
 
     options.description = (
-        "Write the weights for another library, and verify what was written. Prints how to "
-        "load them."
+        "Write the weights for another library, verify what was written, and print how to load it."
     )
     options.called = {"path": "out"}
     options.add_argument(
         "weights",
         metavar="WEIGHTS",
-        help="a run folder, its weights.safetensors, or released: the bundled weights",
+        help="a run folder, its weights.safetensors, or released (the bundled weights)",
     )
     options.add_argument(
         "--out",
@@ -66,8 +65,8 @@ def inspect(options: Options, words: Sequence[str]) -> None:
     options.description = (
         "Describe a weights file (backbone, input contract, provenance, digest, tensors) or a "
         "store (series, patients, slices, spacing, warnings, what was left out). The digest guards "
-        "against accidents, not against forgery; FILE.sha256 beside a weights file, as sha256sum "
-        "prints it, is compared."
+        "against accidents, not against forgery. If sha256sum's FILE.sha256 lies beside a weights "
+        "file, the file is checked against it."
     )
     options.add_argument(
         "path",

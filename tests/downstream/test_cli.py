@@ -89,4 +89,4 @@ def test_check__json_is_alone_on_standard_output(
     (world / "Images_png" / "000001_01_01" / "010.png").unlink()
     assert main(["check", str(world), "--json"]) == 2
     shown = capsys.readouterr()
-    assert not json.loads(shown.out)["ok"] and "training must not start" in shown.err
+    assert not json.loads(shown.out)["ok"] and "train would refuse to start" in shown.err

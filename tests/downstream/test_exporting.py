@@ -159,7 +159,7 @@ def test_export__of_a_detector_with_positions_is_refused(
     monkeypatch.setattr(
         "ubr.downstream.evaluation.load_detector", lambda *_: (loaded[0], recipe, loaded[2])
     )
-    with pytest.raises(ValueError, match="takes positions, which an export cannot give it"):
+    with pytest.raises(ValueError, match="takes positions, which an export cannot supply"):
         export(run, tmp_path / "d.onnx")
     assert list(tmp_path.iterdir()) == []
 

@@ -107,7 +107,7 @@ FAULTS: dict[str, tuple[Callable[[Path, Rows], object], str, str]] = {
     ),
     "size": (
         lambda d, r: r[1].update(Image_size="32, 33"),
-        "images of another size than in the table",
+        "images whose size differs from the table's",
         "is 32 x 32, Image_size 32 x 33",
     ),
     "outside": (
@@ -381,7 +381,7 @@ def test_check__one_split_reads_no_others_images(tmp_path: Path) -> None:
     image(tmp_path, 1).unlink()
     report = check(tmp_path, splits=["val"], progress=False)
     assert report.ok and list(report.counts) == ["val"]
-    with pytest.raises(ValueError, match="splits must be of train, val, test, got 'valid'"):
+    with pytest.raises(ValueError, match="splits must be among train, val, test, got 'valid'"):
         check(tmp_path, splits=["valid"], progress=False)
     write_table(tmp_path, sound(tmp_path)[:2])
     assert found(check(tmp_path, splits=["val"], progress=False), "faults") == {

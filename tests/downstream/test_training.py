@@ -163,7 +163,7 @@ def test_finetune__a_foreign_checkpoint_executes_nothing(
     r, folder = tiny_recipe(), Path("detector")
     last, saved = cut_after_a_checkpoint(world, weights, r, folder)
     torch.save({**saved, "payload": Payload(tmp_path / "executed")}, last)
-    with pytest.raises(ValueError, match="holds more than numbers and is not opened; remove it"):
+    with pytest.raises(ValueError, match="holds more than numbers, so it is not opened; remove it"):
         finetune(weights, *sets(world, weights, r), folder, r, **CUTS)
     assert not (tmp_path / "executed").exists()
 
@@ -184,7 +184,7 @@ def test_finetune__a_checkpoint_that_does_not_fit_is_one_line(
         ({"optimizer_states": [{"state": 5}]}, "optimizer_states.0.state must be a table, got 5"),
         ({"lr_schedulers": []}, "lr_schedulers list should have at least 1 item"),
         ({"loops": {}}, "loops.fit_loop is missing"),
-        ({"loops": {"fit_loop": {"state_dict": {}}}}, "fit this run .it is of step 4, its loops"),
+        ({"loops": {"fit_loop": {"state_dict": {}}}}, "fit this run .its step is 4, but its loops"),
         ({"callbacks": {"Best": 3}}, "does not fit this run"),
     ):
         torch.save({**saved, **change}, last)
@@ -337,11 +337,11 @@ def test_finetune__refuses(world: Path, weights: Weights, tmp_path: Path) -> Non
         finetune(weights, train, plain, tmp_path / "x", r, **QUIET)
     with pytest.raises(
         ValueError,
-        match=r"the train images are not made as the recipe.*augment None\); make them with "
+        match=r"the train images were not made as recipe.*augment None\); make them with "
         r"inputs=weights.inputs",
     ):
         finetune(weights, plain, val, tmp_path / "x", r, **QUIET)
-    with pytest.raises(ValueError, match="the val images are not made as the recipe"):
+    with pytest.raises(ValueError, match="the val images were not made as recipe"):
         finetune(
             weights,
             train,
@@ -350,7 +350,7 @@ def test_finetune__refuses(world: Path, weights: Weights, tmp_path: Path) -> Non
             r,
             **QUIET,
         )
-    with pytest.raises(ValueError, match="a batch of 2 images cannot be shared by 3 processes"):
+    with pytest.raises(ValueError, match="a batch of 2 images cannot be split evenly over 3"):
         finetune(
             weights, train, val, tmp_path / "x", r, machine=dataclasses.replace(CPU, devices=3)
         )

@@ -58,7 +58,7 @@ def test_train__two_processes_share_a_step(
     assert sum("val/recall5" in line for line in lines) == 1
     assert load_detector(tmp_path / "run", "last")
     assert main([*command[3:], "--out", str(tmp_path / "odd"), "--batch", "3"]) == 2
-    refusal = "a batch of 3 images cannot be shared by 2 processes alike"
+    refusal = "a batch of 3 images cannot be split evenly over 2 processes"
     assert refusal in capsys.readouterr().err
 
 
@@ -122,7 +122,7 @@ def test_train__a_yaml_file_may_name_the_recipe(
         (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'"),
         (["--start", "nowhere.pth"], "unknown start 'nowhere.pth'"),
         (["--device", "mps"], "--device 'mps' is not available; this machine has cpu"),
-        (["--devices", "3"], "a batch of 2 images cannot be shared by 3 processes alike"),
+        (["--devices", "3"], "a batch of 2 images cannot be split evenly over 3 processes"),
         (["--out", "lesions"], "lesions is not empty and holds no run; give a new --out"),
         (
             ["--out", "lesions/DL_info.csv/run"],
@@ -215,8 +215,8 @@ def test_train__says_where_its_view_is_not_what_the_weights_saw(
     ]
     assert main(argv) == 0
     assert (
-        "note: these weights were trained on 3 slices 2.5 mm apart: --view.channels 3 "
-        "--view.distance-mm 2.5" in capsys.readouterr().out
+        "note: these weights were trained on 3 slices 2.5 mm apart; for the same view, give "
+        "--view.channels 3 --view.distance-mm 2.5" in capsys.readouterr().out
     )
     assert (
         main([*argv, "--view.channels", "3", "--view.distance_mm", "2.5"]) == 0
@@ -241,7 +241,7 @@ def test_train__from_a_weights_file_and_its_mistakes(
     start = ["train", str(world), "--out", str(tmp_path / "x"), *TINY]
     assert "unknown backbone 'vgg17'; nearest" in refused([*start, "--backbone", "vgg17"], capsys)
     assert "does not exist" in refused([*start, "--weights", str(tmp_path / "none")], capsys)
-    assert "--weights bring their own" in refused(
+    assert "--weights already determine" in refused(
         [*argv, "--backbone", "vgg16", "--out", str(tmp_path / "x")], capsys
     )
     assert "unknown start 'imagnet'" in refused([*start, "--start", "imagnet"], capsys)
@@ -267,7 +267,7 @@ def test_train__an_image_that_breaks_stops_or_is_skipped_and_counted(
     line = refused([*argv, "--out", str(tmp_path / "stop")], capsys)
     assert "000002_01_01/010.png is damaged" in line
     assert main([*argv, "--out", str(tmp_path / "skip"), "--unreadable", "skip"]) == 0
-    assert "1 images could not be read, first 000002_01_01/010" in capsys.readouterr().out
+    assert "1 images could not be read, the first is 000002_01_01/010" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [[], ["--unreadable", "skip"]])
@@ -282,7 +282,7 @@ def test_train__refuses_a_fault_of_the_data_before_its_folder_is_made(
     line = refused([*argv, "--out", str(tmp_path / "run")], capsys)
     assert "000003_01_01/011.png: every pixel is 0" in line and not (tmp_path / "run").exists()
     check = ["check", str(folder), "--view.distance-mm", "2"]
-    assert "training must not start" in refused(check, capsys)
+    assert "train would refuse to start" in refused(check, capsys)
     assert main([*check, "--view.channels", "1"]) == main([*check, "--recipe", "paper"]) == 0
 
 
@@ -303,7 +303,7 @@ def test_train__a_run_that_resumes_is_not_checked_again(
     [
         ("mixer_s32_224", "0", "timm/mixer_s32_224 takes images of one size only"),
         ("test_maxvit", "64", "timm/test_maxvit takes images of one size only"),
-        ("test_vit", "64", "those of timm/test_vit have one; use --pyramid 0"),
+        ("test_vit", "64", "and timm/test_vit has one size; use --pyramid 0"),
     ],
 )
 def test_train__a_trunk_that_does_not_fit_is_refused_before_its_folder_is_made(
@@ -383,7 +383,7 @@ def test_check__says_whether_training_may_start(
     assert len(coco["images"]) == len(coco["annotations"]) == 3
     folder = lesion_world(tmp_path / "data", train=2, val=1, test=0)
     (folder / "Images_png" / "000001_01_01" / "010.png").unlink()
-    assert "training must not start" in refused(["check", str(folder)], capsys)
+    assert "train would refuse to start" in refused(["check", str(folder)], capsys)
 
 
 def test_plant__writes_what_check_passes(

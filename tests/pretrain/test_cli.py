@@ -134,7 +134,7 @@ def test_fit__dry_says_what_it_would_do_and_writes_nothing(
     assert main(["fit", str(world / "store"), "--out", str(world / "dry"), "--dry", *TINY]) == 0
     shown = capsys.readouterr().out
     assert (
-        "train on 11 series of 11 patients (330 slices), held out 1 series of 1" in shown
+        "train on 11 series of 11 patients (330 slices), hold out 1 series of 1" in shown
         and "6 steps of 4 x 4 slices" in shown
     )
     found = re.search(
@@ -155,7 +155,7 @@ def test_fit__dry_says_what_it_would_do_and_writes_nothing(
         (["--start", "nowhere.pth"], "unknown start 'nowhere.pth'"),
         (["--start", "README"], "README"),  # exists, and is no weights file
         (["--device", "mps"], "--device 'mps' is not available; this machine has cpu"),
-        (["--place", "gpu", "--device", "cpu"], "--place 'gpu' needs a GPU, the run is on cpu"),
+        (["--place", "gpu", "--device", "cpu"], "--place 'gpu' needs a GPU, but the run is on cpu"),
         (["--devices", "5"], "5 processes cannot share g = 4 volumes per step; lower --devices"),
         (["--out", "store"], "store is not empty and holds no run; give a new --out"),
         (["--out", "README"], "README is not empty and holds no run; give a new --out"),
@@ -257,7 +257,7 @@ def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> 
             "unknown recipe 'papper'; allowed: default, lite, large, paper, paper_clipped, ",
         ),
         (["--backbone", "timm/resnet19"], "unknown backbone 'timm/resnet19'; nearest: timm/resnet"),
-        (["--g", "40"], "11 series can be trained on, fewer than g = 40 per step"),
+        (["--g", "40"], "11 series are left to train on, fewer than g = 40 per step"),
         (["--m", "1"], "--m must be in 2..256, got 1"),
         (["--steps", "0"], "--steps must be in 1"),
         (["--holdout", "2"], "--holdout must be in 0..1"),
@@ -293,7 +293,7 @@ def test_fit__dry_gives_the_plan_as_json(world: Path, capsys: pytest.CaptureFixt
     assert plan["train"] == {"series": 11, "patients": 11, "slices": 330}
     assert plan["held_out"]["series"] == 1
     (few,) = plan["notes"]
-    assert few.startswith("11 series are few for a random start: use 100 or more")
+    assert few.startswith("only 11 series for a random start: use 100 or more")
     assert plan["recipe"]["steps"] == 6 and plan["recipe"]["inputs"]["size_px"] == 32
     assert "--json prints the plan of --dry; give both" in refused(argv, capsys)
     assert not (world / "dry").exists()

@@ -236,7 +236,7 @@ def test_fit__a_foreign_checkpoint_executes_nothing(store: Store, tmp_path: Path
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     saved = torch.load(last, weights_only=True)
     torch.save({**saved, "payload": Payload(tmp_path / "executed")}, last)
-    with pytest.raises(ValueError, match="holds more than numbers and is not opened; remove it"):
+    with pytest.raises(ValueError, match="holds more than numbers, so it is not opened; remove it"):
         fit(store, tmp_path / "run", toy_recipe(), **CUTS)
     last.write_bytes(last.read_bytes()[:999])
     with pytest.raises(ValueError, match=r"last\.ckpt is damaged"):
@@ -414,7 +414,7 @@ def test_plan__splits_by_patient_and_says_what_is_too_short(tmp_path: Path) -> N
     assert [row.key for row in chosen.held_out] == [planned.train[0].key]
     with pytest.raises(
         ValueError,
-        match=r"0 series can be trained on, fewer than g = 4 per step \(holding out 1, 10 too "
+        match=r"0 series are left to train on, fewer than g = 4 per step \(1 held out, 10 too "
         r"short\)",
     ):
         plan(store, toy_recipe(m=13))
@@ -430,7 +430,7 @@ def test_plan__says_which_series_are_damaged(tmp_path: Path) -> None:
     row.write_bytes(row.read_bytes()[:-9])
     store.rebuild()
     few, damaged = plan(store, toy_recipe()).notes
-    assert re.match(r"\d series are few for a random start: use 100 or more", few)
+    assert re.match(r"only \d series for a random start: use 100 or more", few)
     assert damaged.startswith("1 series cannot be used: its row in the store is damaged")
 
 

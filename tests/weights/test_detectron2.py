@@ -73,7 +73,7 @@ def test_checkpointer__loads_every_tensor_and_the_features_are_the_trunks(
     weights = kept(name)
     export(weights, tmp_path / "x.pkl", to="detectron2")
     model, _ = built(tmp_path, weights)
-    with pytest.raises(TransferError, match=r"does not hold these weights: .* with other numbers"):
+    with pytest.raises(TransferError, match=r"not hold these weights: .* with different values"):
         verify(model, weights)
     DetectionCheckpointer(model).load(str(tmp_path / "x.pkl"))
     receipt = verify(model, weights)
@@ -99,7 +99,7 @@ def test_load_into__a_detectron2_model_without_a_file(name: str, tmp_path: Path)
     state = model.state_dict()
     victim = next(n for n in state if n.startswith("backbone.b") and state[n].ndim == 4)
     state[victim][0, 0, 0, 0] += 1e-6
-    with pytest.raises(TransferError, match="1 with other numbers"):
+    with pytest.raises(TransferError, match="1 with different values"):
         verify(model, weights)
 
 

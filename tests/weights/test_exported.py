@@ -56,14 +56,14 @@ def test_exported__of_an_earlier_version_has_neither_provenance_nor_scores(tmp_p
 @pytest.mark.parametrize(
     ("about", "side", "reason"),
     [
-        (None, 32, "this ONNX model came without its input contract"),
+        (None, 32, "this ONNX model has no input contract"),
         ({}, 32, "the metadata: backbone is missing"),
         ([], 32, "the metadata: it must"),
         (about_of(inputs={}), 32, "an input contract has the fields"),
         (about_of(weights_sha256=5), 32, "weights_sha256 must be"),
         (about_of(scores=["a"]), 32, "scores"),
         (about_of(scores=[]), 32, "scores"),
-        (about_of(), 64, r"its contract says slices hu of \[32, 32\]"),
+        (about_of(), 64, r"its contract says hu, slices of \[32, 32\]"),
         (
             about_of(inputs=NEIGHBOURS.to_dict(), scores=None),
             32,
@@ -129,9 +129,9 @@ def test_exported__that_gives_other_scores_than_torch_did_is_refused(tmp_path: P
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"device": "cuda"}, "device 'cuda': an exported ONNX runs on the CPU"),
+        ({"device": "cuda"}, "device 'cuda': an ONNX export runs only on the CPU"),
         ({"choice": "torch"}, "runtime 'torch' needs the weights themselves"),
-        ({"features": True}, "gives scores and no features"),
+        ({"features": True}, "gives scores but no features"),
     ],
 )
 def test_exported__is_not_asked_for_what_it_lacks(

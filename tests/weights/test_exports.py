@@ -169,7 +169,7 @@ def test_export__is_refused_when_altered_or_under_another_contract(
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ("cast", "of another kind"),
+        ("cast", "of another dtype"),
         ("transposed", "of another shape"),
         ("dropped", "missing"),
         ("renamed", "missing"),
@@ -490,7 +490,7 @@ def test_onnx__refusals(
 ) -> None:
     with pytest.raises(ValueError, match="without the head that scores"):
         export(dataclasses.replace(small, head={}), tmp_path / "x.onnx", to="onnx")
-    with pytest.raises(ValueError, match="takes HU as they are; `fold` is for the other"):
+    with pytest.raises(ValueError, match="takes HU unchanged; `fold` is for the other"):
         export(small, tmp_path / "x.onnx", to="onnx", fold=True)
     monkeypatch.setattr(to_onnx, "PARITY", 0.0)
     with pytest.raises(TransferError, match="scores under onnxruntime differ"):
@@ -553,7 +553,7 @@ def test_export__replaces_an_export_only_when_told_and_nothing_else_ever(
             export(small, path, to=to)  # type: ignore[arg-type]
         export(small, path, to=to, overwrite=True)  # type: ignore[arg-type]
     (folder / "thesis.tex").write_text("years of work")
-    with pytest.raises(ValueError, match="holds other files than an export and will not be"):
+    with pytest.raises(ValueError, match="holds files that no export wrote and will not be"):
         export(small, folder, to="timm", overwrite=True)
     assert (folder / "thesis.tex").read_text() == "years of work"
     with pytest.raises(ValueError, match="is a file and will not be replaced"):

@@ -143,7 +143,7 @@ def test_export__of_another_network_with_the_same_tensors_is_no_start(tmp_path: 
     for file in ("t/model.safetensors", "d.pkl", "v.pth"):
         with pytest.raises(
             ValueError,
-            match=rf"{Path(file).name}: of timm/efficientnet_b0, but the recipe's backbone is "
+            match=rf"{Path(file).name}: holds timm/efficientnet_b0, but the recipe's backbone is "
             r"timm/tf_efficientnet_b0; use backbone='timm/efficientnet_b0'",
         ):
             start("timm/tf_efficientnet_b0", str(tmp_path / file))
@@ -153,7 +153,7 @@ def test_export__of_another_network_with_the_same_tensors_is_no_start(tmp_path: 
 def test_timm_folder__of_another_network_with_the_same_tensors_is_no_start(tmp_path: Path) -> None:
     save_file(timm.create_model("efficientnet_b0").state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "efficientnet_b0"}))
-    with pytest.raises(ValueError, match="of timm/efficientnet_b0, but the recipe's backbone is"):
+    with pytest.raises(ValueError, match="holds timm/efficientnet_b0, but the recipe's backbone"):
         start("timm/tf_efficientnet_b0", str(tmp_path / "model.safetensors"))
 
 
@@ -172,7 +172,7 @@ def test_detector__of_this_project_states_its_contract(
     other = dataclasses.replace(made.inputs, window_hu=(-1000.0, 1000.0))
     with pytest.raises(ValueError, match=r"trained with window_hu, channels, mean, std .*-200"):
         start(SMALL, path, inputs=other)
-    with pytest.raises(ValueError, match="of timm/test_resnet, but the recipe's backbone is alexn"):
+    with pytest.raises(ValueError, match="holds timm/test_resnet, but the recipe's backbone is"):
         start("alexnet", path)
     net = start(SMALL, path, inputs=made.inputs)
     assert net.origin["source"] == "a checkpoint of this project"

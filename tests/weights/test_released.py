@@ -69,7 +69,7 @@ def test_names__without_a_file_say_so_in_a_line(
     ):
         assert main(words) == 2
         said = capsys.readouterr().err
-        assert "this installation came without released weights" in said and said.count("\n") == 1
+        assert "this installation has no released weights" in said and said.count("\n") == 1
 
 
 def test_start__from_the_released_trunk_names_it(

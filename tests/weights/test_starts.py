@@ -258,7 +258,7 @@ def test_start__imagenet_by_timms_tags(monkeypatch: pytest.MonkeyPatch) -> None:
         ValueError, match=r"timm has no resnet18 weights 'a9_in1k'; allowed: a1_in1k, "
     ):
         start("timm/resnet18", "imagenet:a9_in1k")
-    with pytest.raises(ValueError, match=r"timm's resnet50 weights 'bamboo' are not ImageNet's"):
+    with pytest.raises(ValueError, match=r"timm's resnet50 weights 'bamboo' are not from ImageNet"):
         start("timm/resnet50", "imagenet:bamboo")
     with pytest.raises(
         ValueError,

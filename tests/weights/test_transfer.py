@@ -122,11 +122,11 @@ def _rounded(module: nn.Module, name: str) -> None:
 
 
 SABOTAGE: dict[str, tuple[Callable[[nn.Module, str], None], str]] = {
-    "altered": (_altered, "1 with other numbers"),
-    "frozen at random": (_at_random, "1 with other numbers"),
-    "transposed": (_transposed, "1 (with other numbers|of another shape)"),
-    "rounded on the way": (_rounded, "1 with other numbers"),
-    "cast": (_cast, "1 of another kind"),
+    "altered": (_altered, "1 with different values"),
+    "frozen at random": (_at_random, "1 with different values"),
+    "transposed": (_transposed, "1 (with different values|of another shape)"),
+    "rounded on the way": (_rounded, "1 with different values"),
+    "cast": (_cast, "1 of another dtype"),
     "dropped": (_dropped, "1 unexpected"),
     "renamed": (_renamed, "1 missing .*kernel.* 1 unexpected"),
 }
@@ -378,7 +378,7 @@ def test_load_into__modes_and_hooks_are_put_back() -> None:
         ("renamed", "1 missing .* 1 unexpected"),
         ("added", "1 unexpected"),
         ("reshaped", "1 of another shape"),
-        ("cast", "1 of another kind"),
+        ("cast", "1 of another dtype"),
     ],
 )
 def test_copy_into__all_or_nothing(name: str, how: str, reason: str) -> None:

@@ -86,7 +86,7 @@ class Restored(Callback):
         file = trainer.strategy.checkpoint_io
         step = file.step if isinstance(file, WholeCheckpointIO) else None
         if step not in (None, trainer.global_step):
-            raise ValueError(f"it is of step {step}, its loops are at {trainer.global_step}")
+            raise ValueError(f"its step is {step}, but its loops are at {trainer.global_step}")
         self.done = True
 
 

@@ -107,7 +107,7 @@ def _text(path: Path, kind: str, remedy: str) -> str:
     try:
         if (size := path.stat().st_size) > MOST_BYTES[kind]:
             raise ValueError(
-                f"{path}: {size:,} bytes of {kind}, at most {MOST_BYTES[kind]:,} are read; {remedy}"
+                f"{path}: {size:,} bytes of {kind}; at most {MOST_BYTES[kind]:,} are read; {remedy}"
             )
         return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -147,7 +147,7 @@ def read_rows(
                 if None in row or None in row.values():
                     raise ValueError(
                         f"{path} line {table.line_num}: it must have {len(table.fieldnames or ())} "
-                        f"columns, as the first line; {remedy}"
+                        f"columns, like the first line; {remedy}"
                     )
                 yield table.line_num, row
     except (OSError, csv.Error) as error:
@@ -177,5 +177,5 @@ def _is(cell: str | None, kind: Cell) -> bool:
 def _check_header(path: Path, found: Collection[str], needed: Collection[str], remedy: str) -> None:
     if absent := [name for name in needed if name not in found]:
         divided = len(found) == 1 and all(name in next(iter(found)) for name in needed)
-        why = "its columns are not divided by commas" if divided else f"no column {absent[0]}"
+        why = "its columns are not separated by commas" if divided else f"no column {absent[0]}"
         raise ValueError(f"{path}: {why}; {remedy}")

@@ -27,10 +27,10 @@ class Machine:
 
     Args:
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        devices: GPUs of each node, or processes on a CPU; "auto" takes all GPUs, and one process on
-            a CPU.
-        nodes: machines; on SLURM, the number of nodes of the job.
-        workers: loader processes, where slices are read from files.
+        devices: GPUs per node, or processes on a CPU; "auto" takes all GPUs, or one process on a
+            CPU.
+        nodes: number of machines; on SLURM, the job's number of nodes.
+        workers: loader processes, if slices are read from files.
         place: where slices are kept while training: "gpu", "ram" or "file"; "auto" takes the first
             of these in which the slices need at most half of the free memory. A detector's images
             are always read from files.
@@ -57,8 +57,8 @@ class Intervals:
 
     Args:
         validate_every: steps between two validations; the last step is validated, too.
-        checkpoint_every: steps between two checkpoints, the most a kill can lose. Ctrl-C and
-            SIGTERM save the step under way.
+        checkpoint_every: steps between checkpoints, the most that a kill can lose. Ctrl-C and
+            SIGTERM save the current step.
         log_every: steps between two lines of metrics.jsonl.
         progress: show a progress bar, or an occasional line if there is no terminal.
     """

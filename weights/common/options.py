@@ -73,7 +73,7 @@ class Options(ArgumentParser):
         self.add_argument(
             "--json",
             action="store_true",
-            help=f"print {of} as JSON, alone on standard output",
+            help=f"print only {of}, as JSON, on standard output",
         )
 
     def offer_recipe(self, names: Collection[str], default: str) -> None:
@@ -199,11 +199,11 @@ CONFIG = (
     "later options override it"
 )
 DEVICE = (
-    "where the network runs: auto (a GPU of CUDA or ROCm if there is one, else the CPU), cpu, "
-    "cuda, cuda:N (one of several GPUs, from 0), or mps (the GPU of an Apple machine)"
+    "where the network runs: auto (a CUDA or ROCm GPU if there is one, else the CPU), cpu, "
+    "cuda, cuda:N (one of several GPUs, from 0), or mps (an Apple GPU)"
 )
 ASSUME_SCALE = (
-    "assume that a --start file that does not state its scale was trained on the contract's"
+    "assume that a --start file that does not state its input scale was trained on that of --inputs"
 )
 
 

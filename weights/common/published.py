@@ -37,14 +37,14 @@ def check_published(path: Path) -> bool:
         found = {Path(name).name: digest.lower() for digest, name in lines}
     if path.name not in found:
         raise ValueError(
-            f"{beside}: holds no checksum of {path.name}; make it anew in its folder: sha256sum "
+            f"{beside}: holds no checksum of {path.name}; make one in its folder: sha256sum "
             f"{path.name} > {beside.name}"
         )
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != found[path.name]:
         raise ValueError(
-            f"{path}: its SHA-256 is {digest[:12]}..., and {beside.name} says "
+            f"{path}: its SHA-256 is {digest[:12]}..., but {beside.name} says "
             f"{found[path.name][:12]}...; the file was altered or damaged: get it again"
         )
     return True

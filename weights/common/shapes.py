@@ -30,7 +30,7 @@ def difference(values: Any, shape: Any) -> str:
         _adapter(shape).validate_python(values)
         return ""
     except (RecursionError, OverflowError):
-        return "it holds what no reader can take"
+        return "it holds a value that cannot be read"
     except ValidationError as invalid:
         error = invalid
     first = error.errors(include_url=False, include_context=False)[0]

@@ -59,7 +59,7 @@ def load_torch(path: Path, remedy: str) -> Any:
         raise
     except Exception as error:  # pickle raises whatever broken bytes lead to
         raise ValueError(
-            f"{path} is damaged, or holds more than numbers and is not opened; {remedy}"
+            f"{path} is damaged, or holds more than numbers, so it is not opened; {remedy}"
         ) from error
     most = path.stat().st_size + _OVERHEAD
     for tensor in _tensors_in(loaded):
@@ -91,7 +91,7 @@ def check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if tensor.dtype not in _KINDS:
             raise ValueError(
-                f"{path}: tensor {name!r} holds {tensor.dtype}, which no backbone here has"
+                f"{path}: tensor {name!r} holds {tensor.dtype}, which no backbone here uses"
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")

@@ -47,7 +47,7 @@ class Working:
         elif folder.exists() and (
             not folder.is_dir() or any(not is_part(path) for path in folder.iterdir())
         ):
-            raise ValueError(f"{folder} is not empty, or a file; give a new `out`")
+            raise ValueError(f"{folder} is not empty, or is a file; give a new `out`")
 
     def _compare(self, begun: Path) -> dict[str, object]:
         found: dict[str, object] = doors.read_json(

@@ -42,7 +42,7 @@ def export(
         path: for torchvision a .pth file (its contract is written beside it), for timm a new
             folder, for detectron2 a .pkl file (its config is written beside it as .yaml), for onnx
             an .onnx file. Missing parent folders are created.
-        to: the library. "onnx" is the whole regressor, HU in and scores out; the others take the
+        to: the library. "onnx" gets the whole regressor, HU in and scores out; the others get the
             trunk.
         fold: put the intensity contract into the first convolution, so that the trunk takes HU
             (`ubr.weights.fold`).
@@ -55,7 +55,7 @@ def export(
         ValueError: the backbone has no such layout, the path has the wrong ending, or something
             exists there.
         TransferError: a tensor did not arrive in the model of torchvision or timm, its features
-            differ, or what was written reads back otherwise.
+            differ, or what was written reads back differently.
     """
     from ..folding import fold as folded
     from ..layouts import layouts_of
@@ -68,7 +68,7 @@ def export(
         known = ", ".join([*layouts_of(weights.backbone, weights.trunk), "onnx"])
         raise ValueError(f"backbone {weights.backbone} has no layout {to!r}; it has: {known}")
     if to == "onnx" and fold:
-        raise ValueError("an onnx file takes HU as they are; `fold` is for the other targets")
+        raise ValueError("an ONNX file takes HU unchanged; `fold` is for the other targets")
     writer: Writer = import_module(f".to_{to}", __name__).WRITER
     check_place(path, writer.ending, overwrite, writer.contents)
     weights.build()  # raises unless they are complete and give the features of the file
@@ -120,5 +120,5 @@ def check_place(
         )
     if path.is_dir() and not {p.name for p in path.iterdir()} <= set(contents):
         raise ValueError(
-            f"{path} holds other files than an export and will not be replaced; give another path"
+            f"{path} holds files that no export wrote and will not be replaced; give another path"
         )

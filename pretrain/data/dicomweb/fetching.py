@@ -1,6 +1,6 @@
 """Fetching series from a DICOMweb server into a folder, for the verbs that read folders.
 
-OUT/KEY/000001.dcm    the files of a series as the server has them, the patient too
+OUT/KEY/000001.dcm    the files of a series as the server has them, patient's name included
 
 A folder appears whole, so the same call resumes what was interrupted. A series that has grown on
 the server is fetched anew.
@@ -24,8 +24,8 @@ from .server import AwayError, Listed, RefusedError, Server, ServerError
 class Fetched:
     """What was fetched.
 
-    folder: of all series. new, before: how many series were fetched, and were there already.
-    left_out: of the others the key and the reason.
+    folder: of all series. new, before: how many series were fetched, and how many already there.
+    left_out: key and reason of each series that was left out.
     """
 
     folder: Path
@@ -56,10 +56,10 @@ def fetch(
 
     Args:
         url: the root of the server's DICOMweb services.
-        out: a folder, which is made; it will hold what the files hold, the patient too.
+        out: a folder, created if missing; its files identify the patients.
         studies: UIDs of the studies to fetch, all by default.
         since: date, e.g. 2026-01-31, of the oldest study to fetch.
-        ca: a file of certificates that are trusted in place of the usual ones.
+        ca: a file of certificates to trust instead of the usual ones.
         progress: show a progress bar.
 
     Raises:

@@ -25,8 +25,8 @@ Nothing outside private/ identifies a patient. A series' key is a hash of its UI
 short, so anyone could hash all of them and compare: the patient's key is therefore keyed with the
 store's secret. Series are ordered by a digest of their content, which does not depend on the
 secret: the same scans ingested anew give the same order, and so the same split by patient. Of two
-series with the same content under different UIDs the catalog takes one, or they would sit on both
-sides of a split.
+series with the same content under different UIDs the catalog keeps one, since otherwise they could
+end up on both sides of a split.
 """
 
 from .catalog import DAMAGED, SAME_CONTENT

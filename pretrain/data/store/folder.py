@@ -95,7 +95,7 @@ class Store:
     def catalog(self) -> pa.Table:
         """One row per series, taken ones first, in an order that their content alone decides.
 
-        It is made anew where it is damaged, or an earlier version made it: nothing is lost with it.
+        It is rebuilt if it is damaged or an earlier version made it; nothing is lost by that.
         """
         try:
             table, verified = read_table(self.path / "catalog.parquet")
@@ -148,7 +148,7 @@ class Store:
 
         Raises:
             StoreError: the pixels or the row are missing, or a checksum is wrong. Series that an
-                earlier version ingested have none, and single bits that flip do not show.
+                earlier version ingested have no checksum, so a flipped bit goes unnoticed.
             IndexError: a slice outside the series.
         """
         try:
@@ -225,7 +225,7 @@ class Store:
         write_sources(self.path / "private" / "sources", sources)
 
     def sources(self) -> dict[str, list[str]]:
-        """Files of each key, as far as private/ still says."""
+        """Files of each key, as far as private/ still lists them."""
         return read_sources(self.path / "private" / "sources")
 
     def forget_left_out(self, sources: Sequence[Path], keys: set[str]) -> None:

@@ -1,7 +1,7 @@
 """What is in an archive: one row for each series, a summary, and a page.
 
 AUDIT/audit.parquet, audit.csv   one row for each series
-AUDIT/summary.txt                the whole in a minute
+AUDIT/summary.txt                an overview to read in a minute
 AUDIT/audit.html                 a page that opens offline in any browser
 AUDIT/scores/                    the scores, as `score` writes them, and small pictures
 AUDIT/private/                   what the search read; gone at the end
@@ -78,7 +78,7 @@ def audit(
     device: str = "auto",
     progress: bool = True,
 ) -> Audited:
-    """Say of each series in an archive what it states and shows, and whether it is intact.
+    """Report of each series what its header states, what it shows, and whether it is intact.
 
     Repeat an interrupted call to resume it. Files that have not changed are not read
     again.
@@ -87,14 +87,14 @@ def audit(
         sources: one store, or any number of files and folders, searched to any depth. A store
             does not hold what headers state.
         out: a new folder, or one that the same call began.
-        weights: a file that `fit` wrote, or "released", those of the package.
-        regions: a file that `calibrate` wrote for these weights. Released weights bring their own;
-            with other weights, no body part is seen without regions.
-        every_mm: largest distance in mm between slices whose pixels are read; smaller finds
+        weights: a file that `fit` wrote, or "released", the bundled weights.
+        regions: a file that `calibrate` wrote for these weights. Released weights come with their
+            own; with other weights, no body part is seen without regions.
+        every_mm: largest distance in mm between slices whose pixels are read; a smaller one finds
             shorter faults and takes longer. Positions are taken from all headers.
         workers: processes that read; one per core by default, 0 reads in the calling thread.
-        with_paths: also write where each series was read from. Paths may hold a name.
-        device: what scores: "auto", "cpu", "cuda", "cuda:1", "mps".
+        with_paths: also write where each series was read from. Paths may contain a patient's name.
+        device: where scores are computed: "auto", "cpu", "cuda", "cuda:1", "mps".
         progress: show progress bars.
 
     Raises:

@@ -67,7 +67,7 @@ def completeness(
     if n < images:
         return Completeness("missing", f"{n} of {images} images of the acquisition", images - n)
     if begins_at > 1 and not images:
-        reason = f"numbers begin at {begins_at}: slices may be missing at an end"
+        reason = f"instance numbers begin at {begins_at}: slices may be missing at an end"
         return Completeness("unknown", reason)
     return Completeness("complete", "no gap between positions")
 

@@ -119,7 +119,7 @@ class Summary:
         lines = ["", "Slices between the first and the last"]
         lines += self._lines("complete", COMPLETE)
         if self.slices_missing:
-            lines.append(f"  {self.slices_missing:7,}  slices are missing in all")
+            lines.append(f"  {self.slices_missing:7,}  slices are missing in total")
         said = {
             "reversed": (self.counts["direction", "reversed"], "lie upside-down"),
             "uneven": (self.counts["uneven", ""], "have uneven steps"),

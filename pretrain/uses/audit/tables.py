@@ -51,7 +51,7 @@ def read_rows(folder: str | Path) -> Iterator[Row]:
             yield from table.to_pylist()
     except FileNotFoundError:
         raise ValueError(
-            f"{folder} is not a folder that audit wrote; give one that it wrote"
+            f"{folder} is not a folder that audit wrote; give the folder of an audit"
         ) from None
     except DamagedTable as error:
         raise ValueError(f"{path} is damaged ({error}); repeat the audit") from None

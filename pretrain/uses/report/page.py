@@ -46,21 +46,21 @@ def report(
     store: str | Path | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write the page.
+    """Write one page about a folder of scores.
 
     Args:
         scores: a folder that `score` wrote.
-        out: the .html file; its folder is made where there is none.
-        store: the store that was scored, for pictures of slices and of series from the front;
-            without it there are only those from the front that the scores of an audit keep.
+        out: the .html file; missing folders are created.
+        store: the store that was scored, for pictures of slices and front views of series; without
+            it, only the front views that an audit keeps with its scores are shown.
         overwrite: replace an earlier page at the same path.
 
     Returns:
         `out`.
 
     Raises:
-        ValueError: no scores there, a name that does not end in .html, a file that exists, or a
-            store that holds none of these series.
+        ValueError: no scores in the folder, a name that does not end in .html, a file that exists,
+            or a store that holds none of these series.
     """
     path = Path(out)
     if path.suffix != ".html":

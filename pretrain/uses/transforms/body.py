@@ -108,7 +108,7 @@ class Reader:
 
     Args:
         weights: a file that `fit` wrote, an .onnx that `export` made, or "released".
-        regions: a file that `calibrate` wrote for these weights; released weights bring their own.
+        regions: a file that `calibrate` wrote for these weights; released weights include theirs.
     """
 
     weights: str | Path = NEWEST

@@ -45,7 +45,7 @@ class CropToLevelsd(Cropd):  # type: ignore[misc]
         partial: crop to what the image shows of the range. Without it, an image that does not show
             all of the range is refused.
         weights: a file that `fit` wrote, an .onnx that `export` made, or "released".
-        regions: a file that `calibrate` wrote for these weights; released weights bring their own.
+        regions: a file that `calibrate` wrote for these weights; released weights include theirs.
         allow_missing_keys: do not raise where a key is missing.
         lazy: as in MONAI's `Cropd`; what is read is always up to date.
 

@@ -37,7 +37,7 @@ class CropToLevels(tio.SpatialTransform):  # type: ignore[misc]
             show all of the range is refused.
         image_name: the CT that is read; the first `ScalarImage` by default.
         weights: a file that `fit` wrote, an .onnx that `export` made, or "released".
-        regions: a file that `calibrate` wrote for these weights; released weights bring their own.
+        regions: a file that `calibrate` wrote for these weights; released weights include theirs.
         **kwargs: those of `torchio.Transform`.
 
     Raises:

@@ -253,12 +253,12 @@ def test_plant__split_as_given(tmp_path: Path) -> None:
     assert made.split == {"patient 0": "test", "patient 1": "train", "patient 2": "val"}
     parts = {row["Patient_index"]: row["Train_Val_Test"] for row in table(tmp_path / "out")}
     assert parts == {"1": "3", "2": "1", "3": "2"}
-    with pytest.raises(ValueError, match="a patient is not in `split`; give each of them a part"):
+    with pytest.raises(ValueError, match="a patient is not in `split`; assign a split to"):
         plant(scans(3), tmp_path / "other", split={"patient 1": "test"}, progress=False)
     with pytest.raises(ValueError, match="split must give train, val, test to each patient, got"):
         plant(scans(3), tmp_path / "third", split={**split, "patient 0": "all"}, progress=False)
     file.write_text("patient,split\na,test\na,train\n")
-    with pytest.raises(ValueError, match="line 3: its patient has another part above; give a CSV"):
+    with pytest.raises(ValueError, match="line 3: this patient has another split above; give a"):
         read_split(file)
 
 
@@ -272,12 +272,12 @@ def test_plant__mistakes(tmp_path: Path) -> None:
         ValueError, match="kinds must be some of nodule, liver, kidney, node, got spleen"
     ):
         plant([scan], tmp_path / "set", kinds=("spleen",))
-    with pytest.raises(ValueError, match="of 1 scans none takes a lesion"):
+    with pytest.raises(ValueError, match="none of 1 scans has room for a lesion"):
         plant([scan], tmp_path / "set", progress=False)
     assert list(tmp_path.iterdir()) == [], "nothing half made is left"
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    with pytest.raises(ValueError, match="is not empty, or a file; give a new"):
+    with pytest.raises(ValueError, match="is not empty, or is a file; give a new"):
         plant([scan], tmp_path / "full")
     with pytest.raises(ValueError, match="int16"):
         scan_of(np.zeros((3, 3, 3), np.float32))  # type: ignore[arg-type]

@@ -302,7 +302,7 @@ def test_predict__a_folder_of_other_settings_or_series_is_refused(
         predict(run, [other], tmp_path / "found", **QUIET)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    with pytest.raises(ValueError, match="is not empty, or a file; give a new `out`"):
+    with pytest.raises(ValueError, match="is not empty, or is a file; give a new `out`"):
         predict(run, [one], tmp_path / "full", **QUIET)
 
 

@@ -27,8 +27,8 @@ def test_patients_by_the_longest_end_of_the_path() -> None:
     [
         (b"name,id\na,b\n", "needs the columns file, patient; this one has name, id"),
         (b"file,patient\na.nii,\n", "line 2 names no patient; give one, or drop the line"),
-        (b"file,patient\na.nii,1a.nii,1\n", "line 2 must have 2 columns, as the first line"),
-        (b"file,patient\na.nii,1,\n", "line 2 must have 2 columns, as the first line"),
+        (b"file,patient\na.nii,1a.nii,1\n", "line 2 must have 2 columns, like the first line"),
+        (b"file,patient\na.nii,1,\n", "line 2 must have 2 columns, like the first line"),
         (b"\xff\xfe\x00", "not a readable CSV"),
     ],
 )

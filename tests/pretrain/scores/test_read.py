@@ -93,7 +93,7 @@ def test_tables__saved_by_a_spreadsheet(name: str, tmp_path: Path) -> None:
     read_all(scored)
     (scored.folder / name).write_text(sound.replace(",", ";"))
     with pytest.raises(
-        ValueError, match=rf"{name}: its columns are not divided by commas; score a"
+        ValueError, match=rf"{name}: its columns are not separated by commas; score a"
     ):
         read_all(scored)
 

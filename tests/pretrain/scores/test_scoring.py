@@ -173,7 +173,7 @@ def test_refused__other_weights_options_or_series(
 def test_refused__a_folder_that_holds_something_else(world: Path, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="is not empty, or a file; give a new `out`"):
+    with pytest.raises(ValueError, match="is not empty, or is a file; give a new `out`"):
         run(world, tmp_path / "s")
 
 

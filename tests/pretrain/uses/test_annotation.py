@@ -329,7 +329,7 @@ def test_mistakes__an_out_that_exists(
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    assert "is not empty, or a file; give a new --out" in refusal(tmp_path, capsys)
+    assert "is not empty, or is a file; give a new --out" in refusal(tmp_path, capsys)
 
 
 def test_mistakes__a_series_without_a_study(
@@ -491,7 +491,7 @@ def test_several__those_that_cannot_be_reported_on_are_left_out(
     only = [str(tmp_path / "series" / name) for name in ("c", "d.nii")]
     given[3] = str(tmp_path / "other")
     assert main(["annotate", *only, *given]) == 2
-    assert "none of 2 series has a report" in capsys.readouterr().err
+    assert "none of 2 series could be reported on" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 

@@ -178,7 +178,7 @@ def test_begun__with_other_options_or_something_else_is_refused(
     with pytest.raises(ValueError, match="already holds the results of other series"):
         run(world / "series" / "a", world / "whole")
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="is not empty, or a file; give a new `out`"):
+    with pytest.raises(ValueError, match="is not empty, or is a file; give a new `out`"):
         run(world / "series", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

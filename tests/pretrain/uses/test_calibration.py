@@ -202,14 +202,14 @@ def test_calibrate__parts_are_ordered_as_given_or_by_median_score(
     ("text", "reason"),
     [
         ("", r"has the columns \[\]"),
-        ("series,index\none,3\n", "needed are series, index, and part, landmark or both"),
+        ("series,index\none,3\n", "it needs series, index, and part, landmark or both"),
         (HEADER, "has no label"),
         (
             HEADER + "oen,3,chest,\n",
             "line 2: no series 'oen' among the 6 scored ones; nearest: one",
         ),
-        (HEADER + ONE + "one,60,pelvis,\n", "line 7: series one has slices 0 to 59, got 60"),
-        (HEADER + "one,9-3,chest,\n", "slices 0 to 59, got 9-3"),
+        (HEADER + ONE + "one,60,pelvis,\n", "line 7: series one has slices 0 to 59, got index 60"),
+        (HEADER + "one,9-3,chest,\n", "slices 0 to 59, got index 9-3"),
         (HEADER + "one,-1,chest,\n", "index must be a slice or a range such as 12-57, got '-1'"),
         (HEADER + "one,3.5,chest,\n", "got '3.5'"),
         (HEADER + "one,3,,\n", "neither a part nor a landmark"),

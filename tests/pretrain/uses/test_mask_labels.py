@@ -182,7 +182,7 @@ def test_marks__masks_beside_the_scan_or_without_one_are_told(
     far = affine(made)
     far[2, 3] -= 5000
     save_masks(tmp_path / "trunk", masks, far)
-    with pytest.raises(ValueError, match=r"give a landmark .*1 of 1: the masks do not overlap"):
+    with pytest.raises(ValueError, match=r"yields a landmark .*1 of 1: the masks do not overlap"):
         mask_labels(tmp_path, world / "scores")
     save_masks(tmp_path / "whole", computed["whole"][1], affine(computed["whole"][0]))
     save_masks(tmp_path / "unknown", masks, far)
@@ -239,7 +239,7 @@ def test_marks__one_file_of_labels_named_in_its_header_or_by_the_user(
     assert set(found) == {"liver_dome", "lowest_liver"}
     assert found["liver_dome"] == same["liver_dome"] < found["lowest_liver"]
     save(tmp_path / "b" / "trunk.nii.gz", masks[LIVER].astype(np.uint8), affine(made))
-    with pytest.raises(ValueError, match="does not name them; give `mask_names`"):
+    with pytest.raises(ValueError, match="have no names; give `mask_names`"):
         mask_labels(tmp_path / "b", world / "scores")
 
 
@@ -305,11 +305,11 @@ def test_calibrate__from_masks_is_as_from_the_truth(world: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ([], "a table or --from-masks; give one of the two"),
-        (["labels.csv", "--from-masks", "masks"], "give one of the two"),
+        ([], "give `labels` or --from-masks, got neither"),
+        (["labels.csv", "--from-masks", "masks"], "--from-masks, got both"),
         (
             ["labels.csv", "--mask-names", "names.csv"],
-            "--mask-names names masks; give --from-masks",
+            "--mask-names applies to masks; give --from-masks",
         ),
         (["--from-masks", "nowhere"], "nowhere does not exist; give an existing file or folder"),
         (["--from-masks", "."], "holds no NIfTI masks"),

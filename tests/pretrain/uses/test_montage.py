@@ -130,12 +130,12 @@ def test_refusals__say_the_value_and_what_to_do(store: Store, scan: Path, tmp_pa
 
     assert "there are 3 series; give a folder, or one `series`" in refusal(store.path, "a.png")
     assert "must be a .png file or a folder" in refusal(store.path, "a.jpg")
-    assert "got 'zz', which fits 0 of 3; give one of: " in refusal(store.path, "a.png", series="zz")
-    assert "got '', which fits 0" in refusal(store.path, "a.png", series="")
+    assert "'zz', which matches 0 of 3; give one of" in refusal(store.path, "a.png", series="zz")
+    assert "got '', which matches 0" in refusal(store.path, "a.png", series="")
     assert "must be at least 1, got 0" in refusal(scan, "a.png", slices=0)
-    assert "there are 3; give `series`" in refusal(store.path, "a", between="0-3")
+    assert "but 3 match; give `series`" in refusal(store.path, "a", between="0-3")
     for wrong in ("0-51", "9-3", "7", "a-b"):
-        assert f"two slices of 0 to 50, as 0-50, got {wrong!r}" in refusal(
+        assert f"must be FIRST-LAST within 0-50, got {wrong!r}" in refusal(
             scan, "a.png", between=wrong
         )
     assert not list(tmp_path.glob("a*"))

@@ -38,7 +38,7 @@ def test_load_torch__a_flipped_bit_gives_no_other_numbers(tmp_path: Path) -> Non
             assert same(load_torch(path, "remove it to start over"), STATE)
         except ValueError as error:
             assert str(error) == (
-                f"{path} is damaged, or holds more than numbers and is not opened; remove it to "
+                f"{path} is damaged, or holds more than numbers, so it is not opened; remove it to "
                 "start over"
             )
             refused += 1

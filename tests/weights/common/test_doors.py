@@ -70,7 +70,7 @@ YAML: Mapping[str, tuple[str, str]] = {
     "digits": ("1" * 5000, "Exceeds the limit"),
     "no text": ("\x00", "unacceptable character"),
     "no key": ("? [a]\n: 1", "unhashable key"),
-    "large": ("a" * (1 << 20) + "a", "bytes of YAML, at most 1,048,576 are read"),
+    "large": ("a" * (1 << 20) + "a", "bytes of YAML; at most 1,048,576 are read"),
     "no table": ("[1]", "must be a table"),
 }
 
@@ -137,15 +137,15 @@ def test_read_rows__of_a_table_or_of_what_a_spreadsheet_made_of_it(
 @pytest.mark.parametrize(
     ("written", "reason"),
     [
-        (SOUND.replace(",", ";"), "a.csv: its columns are not divided by commas; mend it"),
-        (SOUND.replace(",", "\t"), "a.csv: its columns are not divided by commas; mend it"),
+        (SOUND.replace(",", ";"), "a.csv: its columns are not separated by commas; mend it"),
+        (SOUND.replace(",", "\t"), "a.csv: its columns are not separated by commas; mend it"),
         (SOUND.replace("r,", "q,"), "a.csv: no column r; mend it"),
         ("", "a.csv: no column series; mend it"),
         (SOUND.replace("4,", "4.5,"), "a.csv line 3: slices must be a whole number, got '4.5'"),
         (SOUND.replace("0.5", "good"), "a.csv line 3: r must be a number, got 'good'; mend it"),
         (SOUND.replace("1.5", "x"), "line 3: z_mm must be a number or empty, got 'x'; mend it"),
         (SOUND + "c,5", "a.csv line 4: r must be a number, got ''; mend it"),
-        (SOUND + "c,5,1,2", "a.csv line 4: it must have 5 columns, as the first line; mend it"),
+        (SOUND + "c,5,1,2", "a.csv line 4: it must have 5 columns, like the first line; mend it"),
         (SOUND + "c,5,1,2,3,4", "a.csv line 4: it must have 5 columns"),
         (SOUND + f"{'c' * 200_000},5,1,2,3", "a.csv: cannot be read (Error); mend it"),
     ],

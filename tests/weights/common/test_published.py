@@ -36,7 +36,7 @@ def test_check__agrees_with_sha256sum(flags: list[str], file: Path) -> None:
     beside.write_bytes(made)
     content = file.read_bytes()
     file.write_bytes(content[:-1] + b"\x00")
-    with pytest.raises(ValueError, match=r"and w\.safetensors\.sha256 says .*get it again"):
+    with pytest.raises(ValueError, match=r"but w\.safetensors\.sha256 says .*get it again"):
         check_published(file)
 
 
@@ -45,5 +45,5 @@ def test_check__agrees_with_sha256sum(flags: list[str], file: Path) -> None:
 )
 def test_check__a_checksum_that_names_no_such_file_is_refused(text: str, file: Path) -> None:
     file.with_name("w.safetensors.sha256").write_text(text)
-    with pytest.raises(ValueError, match=r"holds no checksum of w\.safetensors; make it anew"):
+    with pytest.raises(ValueError, match=r"holds no checksum of w\.safetensors; make one in"):
         check_published(file)

@@ -101,7 +101,7 @@ def test_audit__summary_counts_the_rows(audited: Audited) -> None:
     assert text.startswith("5 series of CT of 2 studies\n        1  other series are not CT")
     assert "2   40 %  are copies of another series" in text
     assert text.index("are complete") < text.index("Other faults") < text.index("are copies")
-    assert "2  slices are missing in all" in text and "Look first at" in text
+    assert "2  slices are missing in total" in text and "Look first at" in text
     seen = [part for row in read_rows(audited.folder) for part in str(row["seen"]).split("; ")]
     assert seen.count("abdomen")
     assert f"{seen.count('abdomen'):9}  {20 * seen.count('abdomen'):3} %  abdomen" in text

@@ -94,7 +94,7 @@ def oblique() -> Any:
         (lambda: image()[:, :, :, 0], r"image has shape \(1, 40, 30\); a CT is \[1, x, y, z\]"),
         (lambda: torch.cat([image(), image()]), r"image has shape \(2, 40, 30, 20\)"),
         (lambda: image(grid() / 1000 + 1), "are not HU"),
-        (lambda: image(affine=oblique()), r"image has no slices of its own .*oblique: 10.0"),
+        (lambda: image(affine=oblique()), r"image is not sliced along .*oblique: 10.0"),
         (lambda: image(grid()[:, :, ::-1]), "the scores of image fall towards the feet"),
         (lambda: image(grid()[:, :, :9]), "image does not show iliac_crest: .*liver_dome at 22"),
         (lambda: image(grid()[:, :, :2]), "image has 2 slices"),

@@ -43,7 +43,7 @@ LAYOUT = {
 def fit(options: Options, words: Sequence[str]) -> None:
     """A regressor from a store."""
     from ubr.weights import Intervals, Machine
-    from ubr.weights.common.options import given_in, taken
+    from ubr.weights.common.options import taken
 
     from ..data.store import Store
     from ..parents import onto
@@ -51,11 +51,11 @@ def fit(options: Options, words: Sequence[str]) -> None:
     from ..recipes import Recipe, recipe
 
     _offer(options)
-    start, new_head = given_in(words, "--start"), bool({"--new-head", "--new_head"} & {*words})
     given = options.read_with_recipe(
         words,
-        lambda name: onto(recipe(name), start, new_head) if start else recipe(name),
+        recipe,
         "default",
+        lambda chosen, given: onto(chosen, given.start, given.new_head),
     )
     if given["json"] and not given["dry"]:
         raise ValueError("`json` prints the plan of `dry`; give both")

@@ -193,6 +193,28 @@ def test_cli__start_released_needs_neither_backbone_nor_contract(
     assert "the head of" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("more", [[], ["--recipe", "lite"]])
+def test_cli__a_start_in_a_yaml_file_gives_the_same_defaults(
+    more: list[str],
+    store: Store,
+    parent: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def printed(*start: str) -> str:
+        with pytest.raises(SystemExit):
+            main(["fit", str(store.path), "--out", "run", *more, *start, "--print-config"])
+        return capsys.readouterr().out
+
+    (tmp_path / "start.yaml").write_text(f"start: {parent}\n")
+    (tmp_path / "new.yaml").write_text(f"start: {parent}\nnew_head: true\n")
+    kept = printed("--start", str(parent))
+    assert printed("--config", str(tmp_path / "start.yaml")) == kept
+    assert "backbone: timm/test_convnext" in kept and "steps: 300" in kept
+    renewed = printed("--config", str(tmp_path / "new.yaml"))
+    assert renewed == printed("--start", str(parent), "--new-head") and "lr: 3.0e-05" not in renewed
+
+
 def test_start__of_another_contract_is_measured_on_both(
     store: Store, parent: Path, tmp_path: Path
 ) -> None:

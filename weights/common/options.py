@@ -27,7 +27,7 @@ OLD_SPELLINGS = {"licence": "license", "optimiser": "optimizer", "accelerator": 
 """Names of options in earlier versions, accepted without a word."""
 
 
-def given_in(words: Sequence[str], option: str) -> str | None:
+def _given_in(words: Sequence[str], option: str) -> str | None:
     """The text of one option, before the others are read; None if it is not among the words."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument(option, dest="found")
@@ -92,17 +92,24 @@ class Options(ArgumentParser):
         return _values(self.parse_args(self._spelled(words)))
 
     def read_with_recipe(
-        self, words: Sequence[str], make: Callable[[str], Any], default: str
+        self,
+        words: Sequence[str],
+        make: Callable[[str], Any],
+        default: str,
+        adapt: Callable[[Any, Any], Any] = lambda recipe, given: recipe,
     ) -> dict[str, Any]:
-        """Parameter -> value. A recipe, named by --recipe or a YAML file, gives the defaults."""
+        """Parameter -> value. A recipe, named by --recipe or a YAML file, gives the defaults.
+
+        adapt: changes that recipe to suit the values given, before it gives the defaults.
+        """
         words = self._spelled(words)
-        name = given_in(words, "--recipe") or default
-        self.set_defaults(flat(make(name)))
-        parsed = self.parse_args(words)
-        if parsed.recipe != name:  # the YAML file names it
-            self.set_defaults(flat(make(parsed.recipe)))
-            parsed = self.parse_args(words)
-        return _values(self.instantiate_classes(parsed))
+        looking = [word for word in words if not word.startswith("--print_config")]
+        named = _given_in(words, "--recipe") or default  # --help, which ends here, shows its values
+        self.set_defaults(flat(make(named)))
+        self.set_defaults(flat(make(self.parse_args(looking).recipe)))  # a YAML file may name it
+        given = self.parse_args(looking)
+        self.set_defaults(flat(adapt(make(given.recipe), given)))
+        return _values(self.instantiate_classes(self.parse_args(words)))
 
     def flags(self) -> dict[str, str]:
         """Parameter -> flag, as `inputs.size_px` -> `--inputs.size-px`."""

@@ -24,7 +24,7 @@ demo: env  ## the main job on computed CT: scans, store, training, scores, figur
 # their names: files with few tests, which xdist would keep for the end, are among the longest.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test: env  ## all tests, some minutes on two cores; PYTEST="..." adds options
+test: env  ## all tests, a quarter of an hour on two cores; PYTEST="..." adds options
 	$(TESTS) $(PYTEST)
 
 quick-test: env  ## without the heavy ones

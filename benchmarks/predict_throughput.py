@@ -2,8 +2,8 @@
 
     python -m benchmarks.predict_throughput RUN SCAN... --work /scratch/predict
 
-The yardstick is the run's detector on slices of the first scan already in memory, in the batches
-that `predict` makes. The whole is `predict` on all scans, from files to the tables and the page,
+The yardstick is the run's detector on every eighth slice of the scans, already in memory, in
+batches as `predict` makes them. The whole is `predict` on all scans, from files to the tables and the page,
 its start included and imports left out, in an interpreter of its own; with --body it also scores
 them. Both are measured in turn, and the ratio is taken within each pair. Rows go to
 results/predict_throughput.csv.
@@ -17,7 +17,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from benchmarks.common.commandline import new_parser
@@ -40,8 +39,8 @@ PREDICT = (
     "progress=False)",
 )
 """What is imported, and what is measured."""
-READY = 12
-"""Slices of the yardstick."""
+STEP = 8
+"""Every STEPth slice is in the yardstick."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -50,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     slices = sum(len(read(scan).hu) for scan in options.scans)
     bare, whole = [], []
     for pair in range(options.pairs):
-        bare.append(forward(options.run, options.scans[0], options.passes))
+        bare.append(forward(options.run, options.scans, options.passes))
         whole.append(slices / seconds(options))
         print(f"pair {pair}: {whole[-1]:.2f} of {bare[-1]:.2f} slices/s", flush=True)
     config = runs.read_config(options.run)
@@ -79,22 +78,24 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 @torch.inference_mode()
-def forward(run: Path, scan: Path, passes: int) -> float:
+def forward(run: Path, scans: Sequence[Path], passes: int) -> float:
     """Slices a second of the detector alone."""
     detector, recipe, inputs = load_detector(run, "best")
     device = to_device(detector.eval(), "auto")
-    volume = read(scan)
-    slices = np.linspace(0, len(volume.hu) - 1, READY).round().astype(int).tolist()
-    shown = Looker(detector, inputs, recipe.view).shown(volume, slices)
-    ready = [image.to(device) for image, _ in shown]
-    batches = [ready[i : i + BATCH] for i in range(0, len(ready), BATCH)]
+    looker = Looker(detector, inputs, recipe.view)
+    batches = []
+    for volume in map(read, scans):
+        slices = range(0, len(volume.hu), STEP)
+        groups = [slices[i : i + BATCH] for i in range(0, len(slices), BATCH)]
+        shown = (looker.shown(volume, group) for group in groups)
+        batches += [[image.to(device) for image, _ in one] for one in shown]
     detector(batches[0])
     wait()
     began = time.perf_counter()
     for batch in passes * batches:
         detector(batch)
     wait()
-    return passes * len(ready) / (time.perf_counter() - began)
+    return passes * sum(map(len, batches)) / (time.perf_counter() - began)
 
 
 def seconds(options: argparse.Namespace) -> float:

@@ -55,7 +55,8 @@ class Recipe:
             weights), or a file (weights of this project, a state dict of torchvision, timm or
             detectron2).
         new_head: begin with a new head where the start is weights of this project. Otherwise their
-            head is kept, and the defaults are 300 steps of 4 volumes at a rate of 3e-5.
+            head is kept, and the command line takes 300 steps of 4 volumes at a rate
+            of 3e-5 by default.
         start_prefix: what precedes the trunk's tensor names in the file, e.g. "teacher"; for a
             file that holds several trunks, or one in an unusual place.
         assume_scale: assume that a file that does not state its scale was trained on that of

@@ -150,7 +150,8 @@ def _offer_start(options: Options) -> None:
     options.add_argument(
         "--start",
         metavar="START",
-        help="without --weights: random (the default), random:msra, imagenet, or a file",
+        help="without --weights: random (the default), random:msra, imagenet, imagenet:TAG, "
+        "released, or a file",
     )
     options.add_argument(
         "--backbone",

@@ -3,9 +3,9 @@
     python -m benchmarks.predict_throughput RUN SCAN... --work /scratch/predict
 
 The yardstick is the run's detector on every eighth slice of the scans, already in memory, in
-batches as `predict` makes them. The whole is `predict` on all scans, from files to the tables and the page,
-its start included and imports left out, in an interpreter of its own; with --body it also scores
-them. Both are measured in turn, and the ratio is taken within each pair. Rows go to
+batches as `predict` makes them. The whole is `predict` on all scans, from files to the tables and
+the page, its start included and imports left out, in an interpreter of its own; with --body it also
+scores them. Both are measured in turn, and the ratio is taken within each pair. Rows go to
 results/predict_throughput.csv.
 """
 

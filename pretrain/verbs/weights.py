@@ -90,7 +90,7 @@ def inspect(options: Options, words: Sequence[str]) -> None:
     from ubr.weights.common.published import checksum_beside
 
     about = load(path).about()
-    about["published_sha256"] = checksum_beside(weights_file(path)).is_file()
+    about["has_checksum"] = checksum_beside(weights_file(path)).is_file()
     if given["json"]:
         show(about)
         return
@@ -101,7 +101,7 @@ def inspect(options: Options, words: Sequence[str]) -> None:
 def _shown(about: dict[str, Any]) -> str:
     """The tables of `inspect` as text."""
     lines = [f"{name:<12}{about[name]}" for name in ("backbone", "license", "sha256")]
-    lines.append(f"{'published':<12}{PUBLISHED if about['published_sha256'] else UNPUBLISHED}")
+    lines.append(f"{'published':<12}{PUBLISHED if about['has_checksum'] else UNPUBLISHED}")
     for part in ("inputs", "provenance"):
         lines += [f"{part:<12}{name}: {json.dumps(value)}" for name, value in about[part].items()]
     count, numbers = len(about["tensors"]), sum(t["numbers"] for t in about["tensors"])

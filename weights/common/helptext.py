@@ -180,7 +180,7 @@ def _meaning(action: argparse.Action, all_: Collection[str], required: bool) -> 
     text = with_flags((action.help or "").strip().rstrip("."), {**names, **siblings})
     if required:
         return f"{text} (required)"
-    if action.nargs == 0 or action.default in (None, argparse.SUPPRESS):
+    if action.nargs == 0 or action.default in (None, argparse.SUPPRESS, []):
         return text
     return f"{text} (default: {_written(action.default)})"
 

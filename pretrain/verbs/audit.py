@@ -38,7 +38,7 @@ def audit(options: Options, words: Sequence[str]) -> None:
     )
     options.add_argument("--weights", default="released", metavar="FILE", help=WEIGHTS)
     options.add_argument(
-        "--regions", metavar="FILE", help=f"{REGIONS}; other weights see no parts without it"
+        "--regions", metavar="FILE", help=f"{REGIONS}; without it, other weights name no parts"
     )
     options.add_argument(
         "--with_paths",

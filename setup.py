@@ -75,7 +75,7 @@ setup(
         "dicomweb": ["dicomweb-client>=0.61", "requests>=2.31"],  # earlier: no time limit
         "fast": ["openvino>=2025.0"],
         "idc": ["idc-index-data>=25"],
-        "itk": ["SimpleITK>=2.3"],
+        "itk": ["SimpleITK>=2.5.6"],  # earlier ones mirror NRRD in LAS, which a test compares
         "labels": ["scikit-learn>=1.5"],
         "monai": ["monai>=1.5"],
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5.4"],
@@ -89,7 +89,6 @@ setup(
             "pytest>=8.2",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
-            "SimpleITK>=2.5.6",  # earlier ones mirror an NRRD file in LAS
         ],
     },
     entry_points={

@@ -103,7 +103,7 @@ if __name__ == "__main__":
         extras_require={
             "compressed": ["pylibjpeg>=2.0", "pylibjpeg-rle>=2.0", "python-gdcm>=3.0.24"],
             "fast": ["openvino>=2025.0"],
-            "itk": ["SimpleITK>=2.3"],
+            "itk": ["SimpleITK>=2.5.6"],
             "png": ["pillow>=10.3"],
         },
         entry_points={"console_scripts": ["ubr-score=ubr_score.pretrain.scores.command:main"]},

@@ -207,7 +207,7 @@ def test_faster_rcnn__takes_trunks_of_any_size(name: str) -> None:
 
 def test_faster_rcnn__refuses() -> None:
     with pytest.raises(
-        ValueError, match="a feature pyramid needs a timm backbone, vgg16 has one map"
+        ValueError, match=r"a feature pyramid needs a timm backbone \(vgg16 has one map\)"
     ):
         faster_rcnn(kept("vgg16"), pyramid=64)
     with pytest.raises(ValueError, match="has 4 levels, got 2 anchor sides"):

@@ -196,7 +196,7 @@ def test_fit__takes_the_config_of_a_run(world: Path, capsys: pytest.CaptureFixtu
     argv = ["fit", str(world / "store"), "--out", str(world / "run"), "--config", config]
     assert main(argv) == 0
     assert "already finished; nothing was trained" in capsys.readouterr().out
-    assert "other recipe.seed" in refused([*argv, "--seed", "9"], capsys)
+    assert "different recipe.seed" in refused([*argv, "--seed", "9"], capsys)
 
 
 def test_device__is_one_option_of_every_verb_that_computes(
@@ -232,7 +232,9 @@ def test_off__is_null_in_help_and_errors(
     with pytest.raises(SystemExit):
         command([verb, "--help"])
     shown = capsys.readouterr().out
-    assert re.search(r"--clip-norm NUMBER\|null +largest gradient norm; null does not clip", shown)
+    assert re.search(
+        r"--clip-norm NUMBER\|null +largest gradient norm; null for no clipping", shown
+    )
     with pytest.raises(SystemExit):
         command([verb, "a", "--out", "b", "--clip-norm", "none"])
     assert "--clip-norm must be a number or null, got none" in capsys.readouterr().err

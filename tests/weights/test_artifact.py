@@ -323,7 +323,7 @@ def test_load__compares_the_checksum_that_is_published_beside_the_file(tmp_path:
     weights_of("timm/test_resnet", seed=3).save(path)
     for given in (path, path.parent):
         with pytest.raises(
-            ValueError, match=r"its SHA-256 is .*, and weights\.safetensors\.sha256 s"
+            ValueError, match=r"its SHA-256 is .*, but weights\.safetensors\.sha256 s"
         ):
             load(given)
     with pytest.raises(ValueError, match=r"its SHA-256 is"):

@@ -131,7 +131,7 @@ def test_sform_and_qform_must_agree_on_direction(tmp_path: Path) -> None:
     ("scale", "reason"),
     [
         ((1000, 1000, 1000), "a pixel of 4000 mm is not plausible for CT .*; check the unit"),
-        ((1, 1, 40), "a slice step of 200 mm is not a CT's"),
+        ((1, 1, 40), "a slice step of 200 mm is not plausible for CT"),
         ((0.25, 2, 1), "axial pixels of 1.00 x 8.00 mm: these are thick coronal slices"),
         ((2, 0.25, 1), "axial pixels of 8.00 x 1.00 mm: these are thick sagittal slices"),
     ],

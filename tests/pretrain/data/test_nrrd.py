@@ -109,7 +109,7 @@ def test_read_grid__space_units_become_mm(tmp_path: Path, unit: str, factor: flo
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"space_units": '"cm" "cm" "cm"'}, "a pixel of 40 mm is not a CT's"),
+        ({"space_units": '"cm" "cm" "cm"'}, "a pixel of 40 mm is not plausible for CT"),
         ({"space_units": '"mm" "mm" "inch"'}, "the space units are none of mm, "),
         ({"space_units": '"mm" "mm"'}, "the space units are none of mm, "),
         ({"units": '"cm" "cm" "cm"'}, "the header's units and space units contradict each other"),

@@ -73,7 +73,7 @@ def test_path__of_files_and_folders_names_the_series_everywhere(
 
 def test_path__of_a_series_that_was_not_scored(tmp_path: Path) -> None:
     save_nifti(tmp_path / "a.nii", grid())
-    with pytest.raises(ValueError, match="is none of the 3 scored ones"):
+    with pytest.raises(ValueError, match="is not among the 3 scored ones"):
         find_key(str(tmp_path / "a.nii"), KEYS)
     (tmp_path / "a.txt").write_text("text")
     with pytest.raises(ValueError, match=r"a\.txt holds no CT series"):

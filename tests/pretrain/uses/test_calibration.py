@@ -350,7 +350,7 @@ def landmark_rows(**places: tuple[int, int]) -> str:
             {"one": (20, 40), "two": (25, 45)},
             (1.0, 1.0),
             ("lower", "upper"),
-            "lower is labelled below upper in 2 labelled volumes; give upper lower",
+            "lower is labelled below upper in 2 labelled volumes; give `scale` as upper lower",
         ),
         (
             {"one": (20, 40), "two": (45, 25)},
@@ -420,18 +420,19 @@ def test_scale__positions_are_0_and_100_at_the_labels(scores: Path, tmp_path: Pa
             {"one": Z / 10, "two": Z / 10},
             "one,0-9,chest,\none,10-14,abdomen,\none,15-59,pelvis,\n"
             "two,0-44,chest,\ntwo,45-49,abdomen,\ntwo,50-59,pelvis,\n",
-            "do not tell abdomen from .* the volumes are labelled differently: correct the labels",
+            "do not separate abdomen from .* the volumes are labelled differently: correct the "
+            "labels",
         ),
         (  # the scores do not rise where the abdomen begins
             {"one": np.where((Z >= 50) & (Z < 150), 5, Z / 10)},
             "one,0-15,chest,\none,16-20,abdomen,\none,30-59,pelvis,\n",
-            "do not tell abdomen from chest: of 5 slices labelled abdomen, 5 are called chest and "
-            "0 abdomen; the weights are at fault, not the labels",
+            "do not separate abdomen from chest: of 5 slices labelled abdomen, 5 are classified as "
+            "chest, 0 as abdomen; the weights are at fault, not the labels",
         ),
         (
             {"one": np.minimum(Z, 100) / 10, "two": np.minimum(Z, 100) / 10},
             "one,0-19,chest,\none,20-29,abdomen,\ntwo,0-19,chest,\ntwo,30-59,pelvis,\n",
-            "do not tell abdomen from pelvis.* no labelled volume shows both",
+            "do not separate abdomen from pelvis.* no labelled volume shows both",
         ),
     ],
 )

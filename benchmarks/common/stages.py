@@ -60,7 +60,7 @@ def stages(
         with _clock(spent, "network"):
             scores = [one for _, one, _ in score_series(_alone(network), pairs)]
         with _clock(spent, "write"):
-            _write(folder, [(s, one.z_mm) for s, one in zip(scores, grids, strict=True)])
+            _write(folder, [(s, one.z_mm[one.taken]) for s, one in zip(scores, grids, strict=True)])
     # Each of these two was timed with the stages before it.
     spent["resample"] = max(0.0, spent["resample"] - spent["decode"])
     spent["decode"] = max(0.0, spent["decode"] - spent["read"])

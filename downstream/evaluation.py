@@ -188,7 +188,8 @@ def evaluate(
         which: "best" (by recall on the validation images) or "last".
         workers: loader processes.
         pictures: number of slices to draw with their lesions and detections, spread over the split.
-        scorer: for a detector with position, the weights file whose scores it was trained with.
+        scorer: for a detector that takes positions, the weights file whose scores it was trained
+            with.
         scans: also look at every slice of the split's scans, as `predict` does, and score findings
             in 3-D; `data` must be what `plant` wrote with `whole`.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".

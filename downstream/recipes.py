@@ -40,8 +40,8 @@ class DetectorRecipe:
         norms: "frozen": the trunk's BatchNorm is fixed. "measured": its statistics are computed
             once on training images, then fixed; scale and shift are trained. A random start needs
             the latter.
-        anchors_mm: sides of the anchors, with a pyramid one per level from the finest; without
-            them the sides in pixels of `detector.ANCHORS_PX` or `PYRAMID_ANCHORS_PX`.
+        anchors_mm: sides of the anchors; if there is a pyramid, one per level from the finest.
+            Without any, the sides in pixels of `detector.ANCHORS_PX` or `PYRAMID_ANCHORS_PX`.
         proposals: the most proposals per image that the box head is trained on.
         rois: of these, how many are sampled for its loss.
         position: each RoI also gets its slice's body position (beyond the paper).

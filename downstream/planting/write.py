@@ -112,7 +112,7 @@ def plant(
             split.
         out: a new folder, or one that the same call began.
         per_scan: lesions per scan, as far as they fit.
-        studies: studies made from each scan, each with different lesions, all of the scan's
+        studies: studies made from each scan, each with different lesions; they belong to the scan's
             patient.
         seed: another seed gives other lesions and another split.
         kinds: some of "nodule", "liver", "kidney", "node" (`ubr.downstream.planting.places`).

@@ -75,7 +75,7 @@ def predict(
         top: keep at most this many findings per series, by score; by default all.
         every_mm: largest distance in mm between the slices that are looked at; by default all
             are. Lesions that lie between them are missed.
-        scorer: for a detector with position, the weights file whose scores it was trained with.
+        scorer: for a detector that takes positions, the weights file that gave them in training.
         body: weights that locate a finding's highest-scoring slice in the body: a file that
             `ubr-pretrain fit` wrote, or "released".
         regions: a file that `ubr-pretrain calibrate` wrote for these weights, which names parts;

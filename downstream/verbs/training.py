@@ -144,8 +144,8 @@ def _offer_start(options: Options) -> None:
     options.add_argument(
         "--weights",
         metavar="FILE",
-        help="start from weights that ubr-pretrain fit wrote, or from released (the bundled "
-        "weights), with their backbone and input contract",
+        help="start from weights that ubr-pretrain fit wrote, or from 'released' (the "
+        "bundled weights), with their backbone and input contract",
     )
     options.add_argument(
         "--start",
@@ -169,7 +169,7 @@ def _offer_start(options: Options) -> None:
     options.add_argument(
         "--scorer",
         metavar="FILE",
-        help="with --position true: the weights that score the slices, from fit, or released",
+        help="with --position true: the weights that score the slices, as for --weights",
     )
 
 

@@ -78,8 +78,8 @@ def score(
             order of slices.parquet's rows.
         every_mm: largest distance in mm between scored slices; the scores of those between are
             interpolated. Geometry and missing slices are still taken from all headers. The column
-            `interpolated` of slices.parquet marks slices with interpolated scores, those without a
-            body included, which are never scored themselves.
+            `interpolated` of slices.parquet marks slices whose scores are interpolated, also those
+            that show no body, which are never scored directly.
         workers: number of processes (threads for a store) that read and resample; one per core by
             default, 0 reads in the calling thread.
         scheduler: address of a Dask scheduler (tcp://HOST:8786) whose workers read and resample
@@ -92,7 +92,8 @@ def score(
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         runtime: what computes the scores: "torch", or on a CPU "openvino" (extra `fast`) or "onnx"
             (extra `onnx`). "auto" takes the fastest one installed if there are enough slices to
-            repay its start and its scores agree with torch's. A resumed scoring keeps its runtime.
+            repay its start, and if its scores agree with torch's. A resumed scoring keeps
+            its runtime.
         progress: show a progress bar.
 
     Raises:

@@ -38,7 +38,7 @@ def audit(options: Options, words: Sequence[str]) -> None:
     )
     options.add_argument("--weights", default="released", metavar="FILE", help=WEIGHTS)
     options.add_argument(
-        "--regions", metavar="FILE", help=f"{REGIONS}; without it, other weights name no parts"
+        "--regions", metavar="FILE", help=f"{REGIONS}; other weights name no parts without it"
     )
     options.add_argument(
         "--with_paths",

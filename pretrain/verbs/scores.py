@@ -128,7 +128,8 @@ def calibrate(options: Options, words: Sequence[str]) -> None:
         "--from_masks",
         metavar="DIR",
         help="instead of labels: NIfTI masks of organs and bones, with TotalSegmentator's names, "
-        "in one folder per scan, named after the scan; the scores must be made --with-paths",
+        "in one folder per scan, named after the scan; the scores must be made with the option "
+        "--with-paths",
     )
     options.add_argument(
         "--mask_names",
@@ -177,13 +178,15 @@ def crop(options: Options, words: Sequence[str]) -> None:
         "scan", metavar="SCAN", help="a file, or a folder with the files of one series"
     )
     options.add_argument("--weights", default="released", metavar="FILE", help=WEIGHTS)
-    options.add_argument("--regions", metavar="FILE", help=f"{REGIONS}; not needed for two scores")
+    options.add_argument(
+        "--regions", metavar="FILE", help=f"{REGIONS}; not needed if both ends are scores"
+    )
     options.add_argument(
         "--from",
         required=True,
         metavar="LEVEL",
-        help="where the crop begins: a landmark, a part, or a number (a score; position_mm / 50 if "
-        "the regions read positions)",
+        help="where the crop begins: a landmark, a part, or a number (a score, or position_mm / 50 "
+        "if the regions were calibrated with --axis position)",
     )
     options.add_argument(
         "--to", required=True, metavar="LEVEL", help="where the crop ends, given likewise"

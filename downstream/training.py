@@ -198,7 +198,8 @@ class Finetuning(Training[LesionDetection]):
     def _check_positions(self) -> None:
         """Positions come with a recipe that takes them, and cover all images."""
         if self.recipe.position != (self.positions is not None):
-            told = "missing; make them with body_positions" if self.recipe.position else "given"
+            wanted = self.recipe.position
+            told = "missing; make them with body_positions" if wanted else "given; leave them out"
             raise ValueError(
                 f"the recipe has position {self.recipe.position}, but positions are {told}"
             )

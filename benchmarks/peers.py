@@ -1,14 +1,17 @@
-"""Seconds and memory of a series: `score` beside bare pipelines of MONAI and TorchIO.
+"""Seconds and memory of a series: `score` beside MONAI, TorchIO and bpreg.
 
     python3 -m venv PEERS
     echo THIS_ENVIRONMENT/lib/python3.11/site-packages > PEERS/lib/python3.11/site-packages/here.pth
-    PEERS/bin/pip install monai torchio
+    PEERS/bin/pip install monai torchio "numpy<2" "albumentations<1.4" pandas requests
+    PEERS/bin/pip install --no-deps bpreg
 
     python -m benchmarks.peers --weights FILE --work /scratch/peers --python PEERS/bin/python
 
-The second line lets the peers use this environment's torch. Rows go to results/peers.csv. Each run
-is a process of its own that scores a folder of series with the same network on the same cores; the
-pipelines take turns. The imports of torch, timm and the library itself do not count in seconds, and
+The second line lets the peers use this environment's torch. bpreg pins torch 1.8 and runs with this
+one, if numpy is older than 2; pip names the pins that are not met. Rows go to results/peers.csv.
+Each run is a process of its own that scores a folder of series on the same cores; the pipelines
+take turns. MONAI and TorchIO run the same network. bpreg runs its own, with random numbers, and
+reads NIfTI only. The imports of torch, timm and the library itself do not count in seconds, and
 have a column. Memory is the largest sum over a run's processes, shared pages in proportion. Linux
 only.
 """
@@ -43,8 +46,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     here.mkdir(parents=True, exist_ok=True)
     if not (here / "ubr").exists():
         (here / "ubr").symlink_to(ROOT)
-    names = [name for name in options.pipelines if installed(name, options.python)]
+    found = [name for name in options.pipelines if installed(name, options.python)]
     for slices, form in product(options.slices, options.forms):
+        names = [name for name in found if reads(name, form)]
+        if not names:
+            continue
         folder = scans(options.work, slices, form, options.series, options.size_px)
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
         for _ in range(options.rounds):
@@ -79,6 +85,14 @@ def installed(name: str, python: str) -> bool:
     if not found:
         print(f"{name} is left out: {module} is not installed; --help says how", flush=True)
     return found
+
+
+def reads(name: str, form: str) -> bool:
+    """Whether a pipeline reads this form of scans; a line says which does not."""
+    can = form != "dicom" or PIPELINES[name].dicom
+    if not can:
+        print(f"{name} is left out of {form}, which it does not read", flush=True)
+    return can
 
 
 def interpreter(name: str, python: str) -> str:
@@ -126,7 +140,7 @@ def row(
         "pipeline": name,
         "version": runs[name][0]["version"],
         "command": f"python -m benchmarks.common.peers.child '{name}' FILE FOLDER OUT",
-        "backbone": weights.backbone,
+        "backbone": PIPELINES[name].backbone or weights.backbone,
         "form": form,
         "slices": slices,
         "size_px": options.size_px,

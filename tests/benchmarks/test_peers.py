@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from benchmarks import peers
+from benchmarks.common.peers import pipelines
 from benchmarks.common.peers.scans import scans
 from ubr.pretrain.data import find
 
@@ -37,13 +40,16 @@ def test_row__takes_ratios_within_rounds(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(peers, "load", lambda path: Loaded())
     base = {"cores_s": 4.0, "import_s": 1.0, "memory_mib": 100.0, "version": "1"}
     runs = {
-        "first": [{**base, "seconds": s} for s in (2.0, 20.0, 4.0)],
-        "other": [{**base, "seconds": s} for s in (6.0, 20.0, 8.0)],
+        "score, torch": [{**base, "seconds": s} for s in (2.0, 20.0, 4.0)],
+        "monai": [{**base, "seconds": s} for s in (6.0, 20.0, 8.0)],
     }
     options = argparse.Namespace(weights=Path("w"), size_px=512, rounds=3, series=2)
-    row = peers.row("other", "nii", 60, runs, options)  # type: ignore[arg-type]
+    row = peers.row("monai", "nii", 60, runs, options)
     assert row["s_a_series"] == 4.0 and row["cores_s_a_series"] == 2.0
     assert [row[f"times_the_first_{k}"] for k in ("min", "median", "max")] == [1.0, 2.0, 3.0]
+    assert row["backbone"] == "net"
+    own = peers.row("bpreg", "nii", 60, {**runs, "bpreg": runs["monai"]}, options)
+    assert own["backbone"] == "torchvision/vgg16, random numbers"
 
 
 def test_peers__that_are_not_installed_are_left_out_with_a_line(
@@ -54,3 +60,31 @@ def test_peers__that_are_not_installed_are_left_out_with_a_line(
     monkeypatch.setattr(peers, "PEERS", ("no_such_package",))
     assert not peers.installed("no_such_package", sys.executable)
     assert "left out: no_such_package is not installed" in capsys.readouterr().out
+
+
+def test_peers__take_the_forms_that_they_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert all(peers.reads(name, "nii.gz") for name in pipelines.PIPELINES)
+    assert [name for name in pipelines.PIPELINES if not peers.reads(name, "dicom")] == ["bpreg"]
+    assert capsys.readouterr().out == "bpreg is left out of dicom, which it does not read\n"
+
+
+def test_bpreg__counts_slices_and_fails_where_a_scan_was_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def infer(folder: str, out: str, model: str, gpu_available: bool) -> None:
+        assert Path(model).is_dir() and model.endswith("/") and not gpu_available
+        for name in ("one", "two"):
+            (Path(out) / f"{name}.json").write_text(json.dumps({"z": [0.0, 5.0]}))
+
+    module = SimpleNamespace(bpreg_inference=infer)
+    monkeypatch.setattr(pipelines, "import_module", lambda name: module)
+    monkeypatch.setattr(pipelines, "_write_random_model", lambda folder: None)
+    run = pipelines.bpreg()
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name in ("one.nii.gz", "two.nii"):
+        (scans / name).touch()
+    assert run(Path("weights"), scans, tmp_path / "out") == 4
+    (scans / "unreadable.nii.gz").touch()
+    with pytest.raises(FileNotFoundError, match=r"unreadable\.json"):
+        run(Path("weights"), scans, tmp_path / "again")

@@ -15,8 +15,8 @@ from benchmarks.common.peers.pipelines import PIPELINES
 def main() -> None:
     """Import, score, print what it took."""
     began = time.perf_counter()
-    prepare, distribution = PIPELINES[sys.argv[1]]
-    run = prepare()
+    pipeline = PIPELINES[sys.argv[1]]
+    run = pipeline.prepare()
     # All of them need these, and import them sooner or later: that is no part of scoring.
     import timm  # noqa: F401
     import torch  # noqa: F401
@@ -25,11 +25,12 @@ def main() -> None:
     slices = run(*map(Path, sys.argv[2:5]))
     seconds = time.perf_counter() - then
     try:
-        number = version(distribution)
+        number = version(pipeline.distribution)
     except PackageNotFoundError:
         number = ""
     took = {"slices": slices, "seconds": seconds, "cores_s": used() - cores_s}
-    print(json.dumps({**took, "import_s": import_s, "version": f"{distribution} {number}".strip()}))
+    named = f"{pipeline.distribution} {number}".strip()
+    print(json.dumps({**took, "import_s": import_s, "version": named}))
 
 
 def used() -> float:

@@ -123,8 +123,12 @@ def _room(mask: Bools, block_mm: tuple[float, ...]) -> Floats:
     """
     from scipy import ndimage
 
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=block_mm)[1:-1, 1:-1, 1:-1]
-    return np.asarray((distance - 0.5 * block_mm[1]).clip(0), np.float32)
+    room = np.zeros(mask.shape, np.float32)
+    for where in ndimage.find_objects(mask.astype(np.int8)):  # one box, or none; beyond it is 0
+        inside = np.pad(mask[where], 1)
+        distance = ndimage.distance_transform_edt(inside, sampling=block_mm)[1:-1, 1:-1, 1:-1]
+        room[where] = (distance - 0.5 * block_mm[1]).clip(0)
+    return room
 
 
 def _lung(small: Floats, in_box: Bools, block_cm3: float) -> Bools:

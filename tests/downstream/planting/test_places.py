@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tests.made.trunk import SPACING, trunk
-from ubr.downstream.planting.places import find_places
+from ubr.downstream.planting.places import _room, find_places
 from ubr.pretrain.data.scans import read_scan
 from ubr.pretrain.data.volume import Volume
 
@@ -19,6 +19,16 @@ from ubr.pretrain.data.volume import Volume
 @pytest.fixture(scope="module")
 def flat() -> NDArray[np.int16]:
     return trunk(noise=0)
+
+
+@pytest.mark.parametrize("mask", [np.s_[2:7, :, 3:9], np.s_[4:4], np.s_[:], np.s_[9, 0, 11]])
+def test_room__is_the_distance_to_the_edge_of_mask_or_volume(mask: tuple[slice, ...]) -> None:
+    inside = np.zeros((10, 8, 12), bool)
+    inside[mask] = np.random.default_rng(0).random(inside[mask].shape) < 0.97
+    spacing = (3.0, 2.0, 1.5)
+    distance = ndimage.distance_transform_edt(np.pad(inside, 1), sampling=spacing)
+    found = _room(inside, spacing)
+    assert np.array_equal(found, (distance[1:-1, 1:-1, 1:-1] - 1).clip(0).astype(np.float32))
 
 
 def test_places__kidneys_are_large_below_the_lungs_and_not_beside_drunk_contrast(

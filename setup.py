@@ -43,7 +43,7 @@ setup(
         "ubr.pretrain.uses.report": ["*.html", "*.js"],
         "ubr.weights": ["packaged/*", "py.typed"],
         "ubr.weights.common": ["*.css"],
-        "ubr.weights.exports": ["licences/*.txt"],
+        "ubr.weights.exports": ["licenses/*.txt"],
     },
     install_requires=[
         "blosc2>=4.14.1",  # earlier ones run Python that a file asks for

@@ -1,4 +1,4 @@
-"""A training set of public CT: which series to fetch, under which licences, and what it costs.
+"""A training set of public CT: which series to fetch, under which licenses, and what it costs.
 
     python -m benchmarks.public_set --dry
     python -m benchmarks.public_set --out FOLDER [--per-patient 1] [--held-out FILE] [--seed 0]
@@ -8,9 +8,9 @@ It picks CT series of the Imaging Data Commons (IDC) from its index, which comes
 default is the size of the paper's set: 800 series, of one patient two trunks and two heads at most.
 FOLDER gets
 
-    manifest.csv    a row for each series: UID, collection, patient, licence, DOI, slices, bytes
+    manifest.csv    a row for each series: UID, collection, patient, license, DOI, slices, bytes
     manifest.s5cmd  what `idc download` reads
-    citations.md    the data sets to cite, with their licences
+    citations.md    the data sets to cite, with their licenses
     held_out.txt    patients that fit the query and were held out; --held-out reads it
     summary.md      the query, the size, and what download, store and training are likely to cost
 
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not picked:
             raise ValueError(
                 f"no series fits, of {len(found.series)} before patients were held out; widen "
-                "`trunks`, `heads`, `slices` or `licences`"
+                "`trunks`, `heads`, `slices` or `licenses`"
             )
         left_out = _left_out(found, query, listed)
         texts = _texts(found, query, picked, left_out, listed, options.mbit)
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--trunks", nargs="*", default=most.trunks, metavar="PART", help=parts)
     add("--heads", nargs="*", default=most.heads, metavar="PART", help=parts)
     add("--slices", nargs=2, type=int, default=most.slices, metavar=("LEAST", "MOST"))
-    add("--licences", nargs="+", default=most.licences, metavar="NAME", help='as "CC BY 4.0"')
+    add("--licenses", nargs="+", default=most.licenses, metavar="NAME", help='as "CC BY 4.0"')
     add("--without", nargs="*", default=most.without, metavar="WORD", help="in a description")
     add("--held-out", type=Path, metavar="FILE", help="patients to leave out, one a line")
     add("--held-out-share", type=float, default=most.held_out_share, help="of all patients, 0 to 1")
@@ -113,7 +113,7 @@ def _query(options: argparse.Namespace) -> Query:
         trunks=tuple(options.trunks),
         heads=tuple(options.heads),
         slices=tuple(options.slices),
-        licences=tuple(options.licences),
+        licenses=tuple(options.licenses),
         without=tuple(options.without),
         series=options.series,
         per_patient=options.per_patient,
@@ -200,33 +200,33 @@ def _texts(
 def _manifest(picked: Sequence[Series]) -> str:
     text = io.StringIO(newline="")
     columns = (
-        *("series_uid", "collection", "patient", "group", "body_part", "licence", "doi"),
+        *("series_uid", "collection", "patient", "group", "body_part", "license", "doi"),
         *("slices", "bytes", "crdc_series_uuid", "url"),
     )
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for one in picked:
-        about = (one.uid, one.collection, one.patient, one.group, one.body_part, one.licence)
+        about = (one.uid, one.collection, one.patient, one.group, one.body_part, one.license)
         writer.writerow([*about, one.doi, one.slices, one.size, one.uuid, one.url])
     return text.getvalue()
 
 
 def _citations(found: Found, picked: Sequence[Series]) -> str:
-    """The data sets behind series, with their licences; what has no citation is named by its DOI"""
+    """The data sets behind series, with their licenses; what has no citation is named by its DOI"""
     lines = [
         "# Data sets to cite\n",
-        f"Series of the Imaging Data Commons, release {found.release}. Each licence asks that its "
+        f"Series of the Imaging Data Commons, release {found.release}. Each license asks that its "
         "authors are named.\n",
     ]
-    for collection, doi, licence in sorted({(s.collection, s.doi, s.licence) for s in picked}):
-        own = [s for s in picked if (s.collection, s.doi, s.licence) == (collection, doi, licence)]
+    for collection, doi, license in sorted({(s.collection, s.doi, s.license) for s in picked}):
+        own = [s for s in picked if (s.collection, s.doi, s.license) == (collection, doi, license)]
         source = found.sources.get(doi.lower())
         cited = source.citation if source else ""
         cited = cited or (f"https://doi.org/{doi}" if doi else "The index names no source.")
-        where = f" ({source.licence_url})" if source and source.licence_url else ""
+        where = f" ({source.license_url})" if source and source.license_url else ""
         patients = len({one.patient for one in own})
         lines.append(
-            f"* **{collection}**, {licence}{where}; {len(own)} series of {patients} patients. "
+            f"* **{collection}**, {license}{where}; {len(own)} series of {patients} patients. "
             f"{cited}"
         )
     return "\n".join(lines) + "\n"
@@ -244,7 +244,7 @@ def _about(
     known = len(listed & set(left_out))
     lines = [
         f"Imaging Data Commons, release {found.release}. CT images of people, "
-        f"{low} to {high} slices, licences {', '.join(query.licences)}.",
+        f"{low} to {high} slices, licenses {', '.join(query.licenses)}.",
         f"* trunks: {', '.join(query.trunks) or 'none'}",
         f"* heads: {', '.join(query.heads) or 'none'}",
         f"* no word of the description is one of: {', '.join(query.without) or 'none'}",

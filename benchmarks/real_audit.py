@@ -5,7 +5,7 @@
 
 WEIGHTS were trained on the scans that the split trains on (`benchmarks.starts` lists them). These
 scans also teach the regions, from the landmarks in DATA/catalog.csv. All others are audited. The
-truth of a part is its length between the landmarks of the catalogue; the audit is right about a
+truth of a part is its length between the landmarks of the catalog; the audit is right about a
 series if it names each part of at least LEAST_MM and no other. Rows go to results/real_audit.csv,
 one per series.
 """
@@ -89,7 +89,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def learned(weights: Path, work: Path, scans: Sequence[Path], catalog: Catalog) -> Path:
-    """Regions from scans whose landmarks the catalogue knows."""
+    """Regions from scans whose landmarks the catalog knows."""
     score(weights, scans, work / "labelled", with_paths=True, progress=False)
     lines: list[tuple[object, ...]] = [("series", "index", "part", "landmark")]
     for scan in scans:

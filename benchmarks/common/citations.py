@@ -28,7 +28,7 @@ CITATIONS = {
     "wasserth/TotalSegmentator": "Wasserthal et al., TotalSegmentator, Radiology: Artificial "
     "Intelligence 5 (2023), https://doi.org/10.1148/ryai.230024",
 }
-"""A citation by what the name of a collection in a catalogue begins with."""
+"""A citation by what the name of a collection in a catalog begins with."""
 STARTS = {
     "df7e96a70ab2a992a1d05315dffa187ac3bec8032f7e944440476169327ad0ef": (
         "EfficientNet-Lite0 trained on ImageNet-1k, from Google's TensorFlow release; timm's "

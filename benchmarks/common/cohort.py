@@ -58,12 +58,12 @@ class Cohort:
         return self.names[series.key].startswith(f"{COMPUTED}/")
 
     def marks(self, series: SeriesRow) -> dict[str, int]:
-        """The slice of each landmark that the catalogue gives for a series."""
+        """The slice of each landmark that the catalog gives for a series."""
         labels = self.labels(series)
         return {n: int(labels[n]) for n in LANDMARKS if labels.get(n)}
 
     def labels(self, series: SeriesRow) -> Mapping[str, str]:
-        """The catalogue's row of a series; empty if it has none."""
+        """The catalog's row of a series; empty if it has none."""
         name = self.names[series.key]
         return self.catalog.get(TWINS.get(name, name), {})
 
@@ -116,7 +116,7 @@ def ingest_cohort(
         data: the folder.
         work: where the store is made.
         computed: computed scans to add (`ubr-pretrain phantom`, seeds from 10,000).
-        licensed: train only on rows of the catalogue whose terms let weights be given away.
+        licensed: train only on rows of the catalog whose terms let weights be given away.
         at_most: COLLECTION=N: train on N patients of a collection only, whose name begins so.
     """
     catalog = _read_catalog(data)
@@ -193,7 +193,7 @@ def selection_name(licensed: bool, at_most: str) -> str:
 
 
 def may_be_released(terms: str) -> bool:
-    """Whether the terms of a catalogue's row let weights be given away that are trained on it."""
+    """Whether the terms of a catalog's row let weights be given away that are trained on it."""
     return bool(re.search(r"\b(CC BY|CC0|MIT|BSD|Apache)\b", terms))
 
 

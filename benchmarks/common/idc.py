@@ -48,7 +48,7 @@ class Query:
         trunks: names of body parts, as the index spells them, that count as trunks.
         heads: those that count as heads; may be empty.
         slices: the fewest and most slices of a series.
-        licences: short names of licences.
+        licenses: short names of licenses.
         without: words that no description of a series may hold; reformats and scouts have them.
         series: how many to pick, half of them heads. What one half lacks, the other gives.
         per_patient: the most heads, and the most trunks, of one patient.
@@ -69,7 +69,7 @@ class Query:
     )
     heads: tuple[str, ...] = ("HEAD", "NECK")
     slices: tuple[int, int] = (30, 700)
-    licences: tuple[str, ...] = ("CC BY 3.0", "CC BY 4.0")
+    licenses: tuple[str, ...] = ("CC BY 3.0", "CC BY 4.0")
     without: tuple[str, ...] = (
         *("cor", "coronal", "sag", "sagittal", "oblique", "mip", "mips", "minip", "vrt"),
         *("scout", "topogram", "scano", "scanogram", "surview", "localizer"),
@@ -111,7 +111,7 @@ class Series:
     study: str
     uid: str
     body_part: str
-    licence: str
+    license: str
     doi: str
     slices: int
     size: int
@@ -121,10 +121,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set behind series: how it is cited, and where its licence stands."""
+    """A data set behind series: how it is cited, and where its license stands."""
 
     citation: str
-    licence_url: str
+    license_url: str
 
 
 @dataclass(frozen=True)
@@ -161,13 +161,13 @@ def search(folder: Path, query: Query) -> Found:
         folder: with idc_index.parquet and collections_index.parquet.
 
     Raises:
-        ValueError: a file is missing or is no such index, or it knows no such body part or licence.
+        ValueError: a file is missing or is no such index, or it knows no such body part or license.
     """
     table = _table(folder / INDEX, _ROWS, [("Modality", "=", "CT")])
     for option, column in (
         ("trunks", "BodyPartExamined"),
         ("heads", "BodyPartExamined"),
-        ("licences", "license_short_name"),
+        ("licenses", "license_short_name"),
     ):
         given = set(getattr(query, option)) - set(getattr(Query, option))
         _check_known(option, sorted(given), pc.unique(table[column]).to_pylist())
@@ -185,7 +185,7 @@ def search(folder: Path, query: Query) -> Found:
         pc.field("SOPClassUID").isin([_CT_IMAGES])
         & pc.field("analysis_result_id").is_null()
         & pc.field("BodyPartExamined").isin([*query.trunks, *query.heads])
-        & pc.field("license_short_name").isin(query.licences)
+        & pc.field("license_short_name").isin(query.licenses)
         & pc.field("collection_id").isin(of_people)
         & (pc.field("instanceCount") >= low)
         & (pc.field("instanceCount") <= high)
@@ -293,7 +293,7 @@ def _series(row: Mapping[str, str], query: Query) -> Series:
         study=row["StudyInstanceUID"],
         uid=row["SeriesInstanceUID"],
         body_part=row["BodyPartExamined"],
-        licence=row["license_short_name"],
+        license=row["license_short_name"],
         doi=row["source_DOI"] or "",
         slices=int(row["instanceCount"]),
         size=round(float(row["series_size_MB"]) * 1e6),
@@ -308,7 +308,7 @@ def _sources(collections: Sequence[Mapping[str, object]]) -> dict[str, Source]:
         for source in row["sources"] or ():  # type: ignore[attr-defined]
             if source["source_doi"]:
                 text = re.sub(r"</?i>", "", source["citation"] or "").replace("&amp;", "&")
-                licence = source["license"] or {}
-                about = Source(" ".join(text.split()), licence.get("license_url") or "")
+                license = source["license"] or {}
+                about = Source(" ".join(text.split()), license.get("license_url") or "")
                 found.setdefault(source["source_doi"].lower(), about)
     return found

@@ -181,12 +181,12 @@ def test_checkpoints__a_quality_that_falls_with_the_error_chooses_the_best() -> 
         ("data LIDC-IDRI: CC BY 3.0 (TCIA collection terms); repo MIT", True),
         ("CORT dataset (GigaScience 2014): CC0; repo BSD-3-Clause", True),
         ("no separate data terms; repo Apache-2.0", True),
-        ("no data terms stated; GATE project licence is LGPL", False),
-        ("public for research; exact licence not seen", False),
+        ("no data terms stated; GATE project license is LGPL", False),
+        ("public for research; exact license not seen", False),
         ("data from SUBMITTERS", False),
     ],
 )
-def test_terms__weights_are_given_away_only_of_scans_under_known_licences(
+def test_terms__weights_are_given_away_only_of_scans_under_known_licenses(
     terms: str, allowed: bool
 ) -> None:
     assert may_be_released(terms) is allowed

@@ -215,7 +215,7 @@ def test_program__writes_what_it_picked_and_prints_how_to_fetch_it(
         ("t3", "C", "trunk"),
     ]
     assert [int(one["bytes"]) for one in rows] == [50_000_000, 50_000_000, 187_500_000]
-    assert rows[0]["licence"] == "CC BY 3.0" and rows[0]["crdc_series_uuid"] == "uuid-h1"
+    assert rows[0]["license"] == "CC BY 3.0" and rows[0]["crdc_series_uuid"] == "uuid-h1"
     assert (out / "manifest.s5cmd").read_text().splitlines() == [
         f"cp s3://bucket/uuid-{uid}/* ." for uid in ("h1", "t2", "t3")
     ]
@@ -276,7 +276,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     [
         ("", "--out is missing; give a folder, or --dry to write nothing"),
         ("--dry --trunks CHESTABDPELVI", "'CHESTABDPELVI'; nearest: CHESTABDPELVIS"),
-        ("--dry --licences CC-BY", "--licences: the index has no CT with 'CC-BY'; nearest: CC BY"),
+        ("--dry --licenses CC-BY", "--licenses: the index has no CT with 'CC-BY'; nearest: CC BY"),
         ("--dry --heads HEAD --trunks HEAD", "'HEAD' is in --trunks and in --heads"),
         ("--dry --heads --trunks", "--trunks and --heads are both empty"),
         ("--dry --slices 5 2", "--slices must be the fewest and the most, at least 1, got 5 and 2"),

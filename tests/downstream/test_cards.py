@@ -74,7 +74,7 @@ def test_card__says_view_window_mean_and_std(world: Path, weights: Weights) -> N
 
 
 @pytest.mark.parametrize("license", ["CC BY 4.0", "unstated"])
-def test_card__says_the_starts_licence(license: str, world: Path, weights: Weights) -> None:
+def test_card__says_the_starts_license(license: str, world: Path, weights: Weights) -> None:
     licensed = Weights(
         weights.backbone,
         weights.inputs,

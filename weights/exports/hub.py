@@ -63,7 +63,7 @@ def license_text(license: str) -> str:
         )
     known = _known(license)
     if known == "apache-2.0":
-        return files(__package__).joinpath("licences/apache-2.0.txt").read_text(encoding="utf-8")
+        return files(__package__).joinpath("licenses/apache-2.0.txt").read_text(encoding="utf-8")
     where = f"Its text: https://choosealicense.com/licenses/{known}/\n" if known else ""
     if known and known.startswith("cc"):
         where = f"Its text: {_creative_commons(known)}\n"

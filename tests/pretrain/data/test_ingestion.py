@@ -40,7 +40,7 @@ def run(*sources: Path, store: Path, workers: int = 1, **options: object) -> Ing
 
 
 def same_store(a: Path, b: Path) -> bool:
-    """Same catalogue and same pixels; for stores with the same secret."""
+    """Same catalog and same pixels; for stores with the same secret."""
     one, other = Store.open(a), Store.open(b)
     assert one.catalog().equals(other.catalog())
     return all((one.read(r.key) == other.read(r.key)).all() for r in one.usable())
@@ -116,7 +116,7 @@ def test_nothing_identifies_a_patient_outside_private(mixed: tuple[Path, Path, I
     texts = {
         str(p.relative_to(store)): p.read_bytes().lower() for p in public if p.suffix != ".b2nd"
     }
-    texts["catalogue, decoded"] = repr(Store.open(store).catalog().to_pylist()).lower().encode()
+    texts["catalog, decoded"] = repr(Store.open(store).catalog().to_pylist()).lower().encode()
     texts["names"] = " ".join(str(p.relative_to(store)) for p in public).lower().encode()
     for name, text in texts.items():
         for word in planted:

@@ -45,7 +45,7 @@ def test_uneven_lists_stay_with_their_series(store: Store) -> None:
         assert row.body.shape == (row.slices, 4) == (len(volumes[row.key].hu), 4)
 
 
-def test_damaged_catalogue_is_made_anew(store: Store) -> None:
+def test_damaged_catalog_is_made_anew(store: Store) -> None:
     add(store, 1)
     whole = store.rebuild()
     (store.path / "catalog.parquet").write_bytes(b"PAR1 and then nothing")
@@ -54,8 +54,8 @@ def test_damaged_catalogue_is_made_anew(store: Store) -> None:
     assert store.catalog().equals(whole)
 
 
-def test_catalogue_that_lags_behind_the_rows_is_made_anew(store: Store) -> None:
-    """As after a kill: rows are there, the catalogue was not written."""
+def test_catalog_that_lags_behind_the_rows_is_made_anew(store: Store) -> None:
+    """As after a kill: rows are there, the catalog was not written."""
     add(store, 1)
     assert len(store.rows()) == 1
     key = add(store, 2)
@@ -131,7 +131,7 @@ def test_same_content_under_two_uids_is_taken_once(store: Store) -> None:
     assert store.catalog()["reason"].to_pylist() == ["", "", SAME_CONTENT, SAME_CONTENT]
 
 
-def test_catalogue_columns_are_the_known_ones(store: Store) -> None:
+def test_catalog_columns_are_the_known_ones(store: Store) -> None:
     """A column more would be a place for identity; whoever adds one should read this."""
     add(store, 1)
     store.catalog()
@@ -226,7 +226,7 @@ def test_a_row_that_cannot_be_read_leaves_out_its_series_only(store: Store, text
 
 
 @pytest.mark.parametrize("value", [None, math.nan])
-def test_catalogue__one_that_was_handed_in_is_judged_too(store: Store, value: float | None) -> None:
+def test_catalog__one_that_was_handed_in_is_judged_too(store: Store, value: float | None) -> None:
     """A checksum can be computed by anyone."""
     for seed in (1, 2, 3):
         add(store, seed)
@@ -250,7 +250,7 @@ def test_row__a_flipped_bit_leaves_its_series_out(store: Store) -> None:
         assert [row.key for row in store.rows()] == keys[:1] and store.damaged() == keys[1:]
 
 
-def test_catalogue__a_flipped_bit_changes_nothing(store: Store) -> None:
+def test_catalog__a_flipped_bit_changes_nothing(store: Store) -> None:
     """It is made anew from the rows."""
     for seed in (1, 2):
         add(store, seed)
@@ -262,7 +262,7 @@ def test_catalogue__a_flipped_bit_changes_nothing(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["body", "digest", "status"])
-def test_catalogue__other_columns_or_types(store: Store, name: str) -> None:
+def test_catalog__other_columns_or_types(store: Store, name: str) -> None:
     add(store, 1)
     whole, path = store.rebuild(), store.path / "catalog.parquet"
     for other in (whole.drop_columns([name]), whole.append_column("more", whole[name])):

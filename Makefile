@@ -20,9 +20,9 @@ $(VENV)/installed: setup.py pyproject.toml constraints.txt
 demo: env  ## the main job on computed CT: scans, store, training, scores, figure, export
 	$(BIN)/ubr-pretrain demo
 
-# Two processes, each of which computes with one thread and takes a file at a time, in order of
-# their names: files with few tests, which xdist would keep for the end, are among the longest.
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes, each of which computes with one thread. Each begins with one half of the tests, and
+# the one that ends first takes from the other.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: env  ## all tests, a quarter of an hour on two cores; PYTEST="..." adds options
 	$(TESTS) $(PYTEST)

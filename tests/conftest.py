@@ -23,11 +23,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Skips([x for x in lines if x and not x.startswith("#")]))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest test, so that no process works on it alone at the end."""
-    items.sort(key=lambda item: item.path.name != "test_demo.py")
-
-
 class Skips:
     """Says at the end which tests were skipped and why, and fails the run for unknown reasons.
 

@@ -54,7 +54,7 @@ def weights_of(name: str, seed: int = 0) -> Weights:
     return regressor.to_weights({"method": "test", "steps": 0}, "CC0-1.0")
 
 
-@lru_cache(maxsize=2)
+@lru_cache
 def kept(name: str, seed: int = 0) -> Weights:
-    """The same, kept for the tests of one network; not to be changed."""
+    """The same, kept for all tests, 0.6 GB at most; not to be changed."""
     return weights_of(name, seed)

@@ -9,6 +9,7 @@ import io
 import json
 import re
 import urllib.parse
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -466,6 +467,7 @@ def test_page__of_a_thousand_series_with_pictures_is_small_and_opens(
         def overview(self, _: str, __: Any) -> str:
             return self.picture(225, 100, noise=6)  # a pixel is the mean of a ray
 
+        @cache  # noqa: B019
         def picture(self, *shape: int, noise: int = 30) -> str:
             stream = io.BytesIO()
             grey = rng.normal(128, noise, shape).clip(0, 255).astype(np.uint8)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ubr.weights.common.checks import check_choices, check_ranges
-from ubr.weights.common.hu import AIR_HU, FAINTEST_HU
+from ubr.weights.common.hu import AIR_HU, FAINTEST_HU, HU_RANGE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,8 +158,10 @@ class Augment:
 
         size, device = flat.shape[-1], flat.device
         # Pixels are whole HU, so their sums are exact as integers (and float64 is not known to
-        # Apple's GPUs).
-        sums = F.pad((flat - AIR_HU).clamp(min=0).long().cumsum(1).cumsum(2), (1, 0, 1, 0))
+        # Apple's GPUs). 32 bits take a third of the time, and hold those of up to 724 x 724 pixels.
+        bits = torch.int32 if size**2 * (HU_RANGE[1] - AIR_HU) < 2**31 else torch.int64
+        above_air = (flat - AIR_HU).clamp(min=0).to(bits)
+        sums = F.pad(above_air.cumsum(1, dtype=bits).cumsum(2, dtype=bits), (1, 0, 1, 0))
         low = np.rint(corner * (1 - side)[:, None] * size).astype(np.int64)
         high = (low + np.rint(side * size).astype(np.int64)[:, None]).clip(max=size)
         n = torch.arange(len(flat), device=device)

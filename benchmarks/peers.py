@@ -74,7 +74,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pipelines", nargs="+", default=list(PIPELINES), choices=PIPELINES)
     parser.add_argument("--size-px", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if shutil.which(options.python) is None:
+        parser.error(f"--python {options.python} cannot be run; give the peers' interpreter")
+    try:
+        load(options.weights)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
 
 
 def installed(name: str, python: str) -> bool:

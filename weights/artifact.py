@@ -32,6 +32,7 @@ from .common.published import check_published
 from .common.shapes import Shape
 from .common.stored import values_sha256
 from .common.tensors import check_numbers, load_safetensors
+from .common.zeroed import Zeroed
 from .inputs import InputSpec, reference_slice
 from .layouts import layouts_of
 from .provenance import Provenance
@@ -105,7 +106,8 @@ class Weights:
             TransferError: a tensor did not arrive, or the installed library computes other features
                 from them than the library that wrote them.
         """
-        backbone = build(self.backbone).eval()
+        with Zeroed():
+            backbone = build(self.backbone).eval()
         copy_into(backbone.body, self.trunk)
         if self.reference is not None:
             expected = torch.tensor(self.reference)

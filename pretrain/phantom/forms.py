@@ -115,13 +115,14 @@ def _write_dicom(phantom: Phantom, folder: Path) -> None:
     def uid(*what: object) -> UID:
         return generate_uid(entropy_srcs=["ubr phantom", about, *map(str, what)])
 
+    shared = _shared_header(case, uid)
     for k, number in enumerate(rng.permutation(len(hu))):
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID = CTImageStorage
         meta.MediaStorageSOPInstanceUID = uid("slice", k)
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-        ds.update(_shared_header(case, uid))
+        ds.update(shared)
         ds.SOPClassUID, ds.SOPInstanceUID = (
             meta.MediaStorageSOPClassUID,
             meta.MediaStorageSOPInstanceUID,

@@ -88,3 +88,18 @@ def test_bpreg__counts_slices_and_fails_where_a_scan_was_passed_over(
     (scans / "unreadable.nii.gz").touch()
     with pytest.raises(FileNotFoundError, match=r"unreadable\.json"):
         run(Path("weights"), scans, tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--weights", "no_such"], "no_such does not exist"),
+        (["--weights", "no_such", "--python", "/no/python"], "--python /no/python cannot be run"),
+    ],
+)
+def test_parse__refuses_before_scans_are_made(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        peers.main([*words, "--work", str(tmp_path / "work")])
+    assert said in capsys.readouterr().err and not (tmp_path / "work").exists()

@@ -31,6 +31,7 @@ from ubr.weights import (
     start,
     verify,
 )
+from ubr.weights.common.zeroed import Zeroed
 from ubr.weights.inputs import reference_slice
 from ubr.weights.layouts import layouts_of
 from ubr.weights.receipts import copy_into
@@ -43,11 +44,12 @@ PAIRS = [(n, lib) for n in BACKBONES for lib in layouts_of(n, ["x"]) if lib != "
 def consumer(name: str, library: str) -> nn.Module:
     """The library's own model of a network."""
     model = layouts_of(name, ["x"])[library].model
-    return (
-        getattr(torchvision.models, model)()
-        if library == "torchvision"
-        else timm.create_model(model)
-    )
+    with Zeroed():  # it is about to be filled
+        return (
+            getattr(torchvision.models, model)()
+            if library == "torchvision"
+            else timm.create_model(model)
+        )
 
 
 def the_map(name: str, library: str, model: nn.Module, x: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ import torch
 from .. import files
 from ..artifact import Weights
 from ..cards import card
+from ..common.zeroed import Zeroed
 from ..layouts import Layout
 from ..transfer import load_into, verify
 from .common import Writer, given, preparation, prove_it_comes_back, record
@@ -71,7 +72,9 @@ def _write_timm(weights: Weights, layout: Layout, part: Path, path: Path) -> str
     (part / "README.md").write_text(front_matter(weights) + card(weights) + _untrained(left))
     (part / "LICENSE").write_text(license_text(weights.license))
     prove_it_comes_back(weights, part / "model.safetensors")
-    verify(timm.create_model(f"local-dir:{part}", pretrained=True), weights)
+    with Zeroed():
+        model = timm.create_model(f"local-dir:{part}", pretrained=True)
+    verify(model, weights)
     return f"""import timm, torch
 # num_classes=N makes a classifier, features_only=True gives maps.
 model = timm.create_model({f"local-dir:{path}"!r}, pretrained=True)

@@ -15,6 +15,7 @@ from torchvision import models
 from .. import files
 from ..artifact import Weights
 from ..common.tensors import torch_save
+from ..common.zeroed import Zeroed
 from ..layouts import Layout
 from ..transfer import verify
 from .common import Writer, given, heads, preparation, prove_it_comes_back, record
@@ -36,7 +37,8 @@ def _write_torchvision(weights: Weights, layout: Layout, part: Path, path: Path)
     }
     files.record_beside(part).write_text(json.dumps(contract, indent=1) + "\n")
     prove_it_comes_back(weights, part)
-    model = getattr(models, layout.model)()
+    with Zeroed():
+        model = getattr(models, layout.model)()
     model.load_state_dict(torch.load(part, weights_only=True), strict=False)
     left = heads(layout, verify(model, weights).left)
     return f"""import torch, torchvision

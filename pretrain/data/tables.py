@@ -3,6 +3,9 @@
 Parquet's own checksums cover the pages, but neither their headers nor the footer, where one bit
 turns a type or a name into another. So the footer gets eight digits more: the CRC-32 of the whole
 file, with question marks in their place. Other readers see one key more in the metadata.
+
+Tables are read in the caller's thread. Arrow's own threads can abort a process that ends soon after
+they have read: one in a hundred, on a busy machine.
 """
 
 from __future__ import annotations
@@ -64,7 +67,8 @@ def read_table(path: Path) -> tuple[pa.Table, bool]:
     with _opened(path) as (file, sealed):
         try:
             # A table's own metadata lack what its writer added last.
-            return file.read().replace_schema_metadata(file.metadata.metadata), sealed
+            table = file.read(use_threads=False)
+            return table.replace_schema_metadata(file.metadata.metadata), sealed
         except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
             raise _damaged(error) from None
 
@@ -76,7 +80,7 @@ def read_groups(path: Path) -> Iterator[pa.Table]:
     with _opened(path) as (file, _):
         for group in range(file.num_row_groups):
             try:
-                yield file.read_row_group(group)
+                yield file.read_row_group(group, use_threads=False)
             except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
                 raise _damaged(error) from None
 

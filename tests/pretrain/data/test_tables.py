@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -58,3 +60,22 @@ def test_read_table__of_an_earlier_version_and_none(tmp_path: Path) -> None:
             read_table(path)
     with pytest.raises(FileNotFoundError):
         read_table(tmp_path / "absent")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
+@pytest.mark.parametrize("read", ["read_table(path)", "list(read_groups(path))"])
+def test_reading__starts_no_thread_that_could_abort_a_process_at_its_end(
+    tmp_path: Path, read: str
+) -> None:
+    write_table(TABLE, path := tmp_path / "t.parquet")
+    script = f"""
+import os
+from pathlib import Path
+import pyarrow.parquet
+from ubr.pretrain.data.tables import read_groups, read_table
+path, before = Path({str(path)!r}), len(os.listdir("/proc/self/task"))
+{read}
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert ran.stdout.strip() == b"0", ran.stderr.decode()

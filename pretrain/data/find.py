@@ -29,7 +29,7 @@ from .deeplesion import images
 from .deeplesion import series as deeplesion
 from .digests import files_digest
 from .index import Index, Stamp, told
-from .volume import LeftOut, Series, UnusableError, Volume
+from .volume import LeftOut, Series, UnusableError, Volume, cannot_be_read
 from .workers import DIED, Workers, each
 
 _BATCH = 32
@@ -207,9 +207,7 @@ def _is_folder(status: os.stat_result) -> bool:
 
 
 def _why_not(error: UnusableError | OSError, what: str) -> str:
-    if isinstance(error, UnusableError):
-        return str(error)
-    return f"the {what} cannot be read ({error.strerror or type(error).__name__})"
+    return str(error) if isinstance(error, UnusableError) else cannot_be_read(error, what)
 
 
 def _new_files(sources: Sequence[str | Path], index: Index, bar: Any) -> Iterator[str]:
@@ -257,7 +255,5 @@ def _look(path: str) -> dicom.Header | _Png | Series | LeftOut:
     except dicom.NotDicomError:
         nothing = nifti.NO_HEADER if name.endswith(nifti.IMAGES) else _NOTHING
         return LeftOut(path, nothing if start else "the file is empty")
-    except UnusableError as error:
-        return LeftOut(path, str(error))
-    except OSError as error:
+    except (UnusableError, OSError) as error:
         return LeftOut(path, _why_not(error, "file"))

@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -22,10 +22,9 @@ from ...weights.common.claims import claim_folder
 from ...weights.common.disk import make_folder
 from ...weights.common.notes import note
 from ...weights.common.pool import cores
-from .digests import files_digest
 from .find import read_volume, search
-from .index import Index, remove
-from .patients import assign_patients, read_patients, with_patient
+from .index import remove
+from .patients import Named, assign_patients, read_patients
 from .scans import is_store, kept_search, why_unread
 from .store import DAMAGED, LEFT_OUT, SeriesRow, Store, StoreError
 from .store.folder import holds_other_things
@@ -169,7 +168,7 @@ def _ingest(
             would_take, unmatched = assign_patients(found, whose)
             return Ingested(target, (), (), tuple(left_out), unmatched, tuple(would_take))
         if found or is_store(target):
-            named = _Named(found, whose, Store.create(inside))
+            named = Named(found, whose, Store.create(inside))
             return _fill(named, folders, left_out, staff, min_slices)
     most = Counter(out.reason for out in left_out).most_common(1)
     often = f" (most often: {most[0][0]})" if most else ""
@@ -201,42 +200,6 @@ def _kept_search(sources: Sequence[Path], store: Path, dry: bool) -> Iterator[Pa
                 private.rmdir()
 
 
-class _Named:
-    """The series of a search, with their patients; read anew in each iteration.
-
-    A series gets a key of its content where the store has its UID as another patient's, unless the
-    table says whose it is.
-
-    unmatched: lines of the table that fit no file.
-    """
-
-    def __init__(self, found: Index, whose: Mapping[str, str], store: Store) -> None:
-        self.store = store
-        self._found, self._whose = found, whose
-        self._known = {row.key: row.patient for row in store.rows()}
-        self._used: set[str] = set()
-
-    @property
-    def unmatched(self) -> int:
-        return len(self._whose) - len(self._used)
-
-    def __iter__(self) -> Iterator[Series]:
-        for series in self._found:
-            named = with_patient(series, self._whose, self._used)
-            yield named if named.patient != series.patient else self._unlike_stored(series)
-
-    def _unlike_stored(self, series: Series) -> Series:
-        key = self.store.key(series)
-        if not series.patient or self._known.get(key, key) in (key, self.store.patient(series)):
-            return series
-        _, mark, stack = series.uid.partition("#")  # a file may hold several stacks
-        return replace(
-            series,
-            uid="content-" + files_digest(series.files) + mark + stack,
-            warnings=(*series.warnings, "mixed: another patient in the store has this series' UID"),
-        )
-
-
 def _in_store(path: Path) -> bool:
     """Whether a path is a store, or lies in one."""
     path = path.absolute()
@@ -244,7 +207,7 @@ def _in_store(path: Path) -> bool:
 
 
 def _fill(
-    found: _Named,
+    found: Named,
     sources: Sequence[Path],
     left_out: Sequence[LeftOut],
     workers: Workers,
@@ -252,6 +215,8 @@ def _fill(
 ) -> Ingested:
     store = found.store
     store.clean()
+    keys = {store.key(s) for s in found}
+    left_out = (*left_out, *found.left_out)
     path_keys = {store.path_key(out.path): out for out in left_out}
     _note_sources(
         store,
@@ -262,7 +227,6 @@ def _fill(
     )
     for key, out in path_keys.items():
         store.leave_out(key, "", out.reason)
-    keys = {store.key(s) for s in found}
     done = {key for key in keys if store.has(key)}
     todo = keys - done
     store.name_patients(s for s in found if store.key(s) in done)
@@ -315,7 +279,7 @@ def _note_sources(store: Store, sources: Iterator[tuple[str, tuple[str, ...]]]) 
 class _WithKeys:
     """The series with these keys, each once."""
 
-    found: _Named
+    found: Named
     keys: Set[str]
 
     def __len__(self) -> int:

@@ -3,6 +3,9 @@
 A CSV file with the columns `file` and `patient`. `file` is the end of the path of a file or of a
 folder (`torso/a.nii.gz`). Where several lines fit a file, the longest one counts. What of a path is
 not UTF-8 or cannot be printed is written as U+FFFD, as in what `--with-paths` shows.
+
+Where the table says nothing, and the store has a series' UID as another patient's, the series gets
+a key of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +16,10 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from .volume import Series, shown
+from .digests import UnreadableError, files_digest
+from .index import Index
+from .store import Store
+from .volume import LeftOut, Series, shown
 
 
 def read_patients(path: Path) -> dict[str, str]:
@@ -84,3 +90,62 @@ def _path_ends(path: str) -> Iterator[str]:
     for stop in range(len(parts), 0, -1):
         for start in range(stop):
             yield "/".join(parts[start:stop]).lstrip("/")
+
+
+class Named:
+    """The series of a search, with their patients; read anew in each iteration.
+
+    A series gets a key of its content where the store has its UID as another patient's, unless the
+    table says whose it is.
+
+    unmatched: lines of the table that fit no file.
+    left_out: series whose content cannot be read for such a key, once they have been met.
+    """
+
+    def __init__(self, found: Index, whose: Mapping[str, str], store: Store) -> None:
+        self.store = store
+        self._found, self._whose = found, whose
+        self._known = {row.key: row.patient for row in store.rows()}
+        self._used: set[str] = set()
+        # By UID, so that a file which can be read at times only makes no two series of one.
+        self._digests: dict[str, str | LeftOut] = {}
+
+    @property
+    def unmatched(self) -> int:
+        return len(self._whose) - len(self._used)
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        return [left for left in self._digests.values() if isinstance(left, LeftOut)]
+
+    def __iter__(self) -> Iterator[Series]:
+        for series in self._found:
+            named = with_patient(series, self._whose, self._used)
+            if named.patient != series.patient or not self._is_anothers(series):
+                yield named
+            elif not isinstance(digest := self._digest(series), LeftOut):
+                yield _by_content(series, digest)
+
+    def _is_anothers(self, series: Series) -> bool:
+        """Whether the store has the series' UID as another patient's."""
+        key = self.store.key(series)
+        known = self._known.get(key, key)
+        return bool(series.patient) and known not in (key, self.store.patient(series))
+
+    def _digest(self, series: Series) -> str | LeftOut:
+        if series.uid not in self._digests:
+            try:
+                self._digests[series.uid] = files_digest(series.files)
+            except UnreadableError as error:
+                self._digests[series.uid] = error.of_series()
+        return self._digests[series.uid]
+
+
+def _by_content(series: Series, digest: str) -> Series:
+    """The series with the digest of its files in place of its UID."""
+    _, mark, stack = series.uid.partition("#")  # a file may hold several stacks
+    return replace(
+        series,
+        uid="content-" + digest + mark + stack,
+        warnings=(*series.warnings, "mixed: another patient in the store has this series' UID"),
+    )

@@ -123,6 +123,11 @@ def shown(path: str) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in path)
 
 
+def cannot_be_read(error: OSError, what: str = "file") -> str:
+    """Why, without the path that the error itself may hold."""
+    return f"the {what} cannot be read ({error.strerror or type(error).__name__})"
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """A file or series that was left out, and why.

@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
+import pytest
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import generate_uid
+
+from ubr.pretrain.data.index import Index
 
 from .dicom import Made
 
@@ -72,6 +75,19 @@ def latin_folder(parent: Path) -> Path:
     folder = Path(os.fsdecode(os.fsencode(parent) + b"/" + LATIN))
     folder.mkdir(parents=True)
     return folder
+
+
+def lost(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """The file is gone once its header has been read, as one behind a bad sector might as well be:
+    what is read to its end later fails.
+    """
+    ended = Index.end_search
+
+    def end_search(index: Index) -> None:
+        ended(index)
+        path.unlink(missing_ok=True)
+
+    monkeypatch.setattr(Index, "end_search", end_search)
 
 
 def written(ds: Dataset, name: str, text: str, vr: str = "DS") -> Dataset:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..digests import files_digest
+from ..digests import UnreadableError, files_digest
 from ..hu import HuScale
 from ..orient import check_spacing
 from ..volume import LeftOut, Series, UnusableError, Volume
@@ -46,12 +46,12 @@ def group_slices(paths: list[str], not_16_bit: set[str]) -> tuple[list[Series], 
                 left.append(LeftOut(folder, f"{reason} ({len(out)} files)"))
         files = tuple(sorted((p for p in members if p not in {*shallow, *unnamed}), key=_number))
         if files:
-            patient = re.fullmatch(r"(\d+)_\d+_\d+", Path(folder).name)
-            found.append(
-                Series(
-                    "png", files, files_digest(files), f"deeplesion-{patient[1]}" if patient else ""
-                )
-            )
+            named = re.fullmatch(r"(\d+)_\d+_\d+", Path(folder).name)
+            patient = f"deeplesion-{named[1]}" if named else ""
+            try:
+                found.append(Series("png", files, files_digest(files), patient))
+            except UnreadableError as error:
+                left.append(error.of_series())
     return found, left
 
 

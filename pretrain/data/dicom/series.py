@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..digests import files_digest
+from ..digests import UnreadableError, files_digest
 from ..orient import step_warnings
 from ..volume import LeftOut, Series
 from .headers import Header, Slice
@@ -95,7 +95,11 @@ def _volumes(group: _Group) -> Iterator[Series | LeftOut]:
     """The series of a group, one per stack, and what is none."""
     stacks, left = _stacks(group.members)
     yield from left
-    uid = _uid(group)
+    try:
+        uid = _uid(group)
+    except UnreadableError as error:
+        yield error.of_series()
+        return
     for number, stack in enumerate(stacks, 1):
         of = f"#{number}/{len(stacks)}" if len(stacks) > 1 else ""
         mixed = [f"mixed: stack {number} of {len(stacks)} of the series"] if of else []
@@ -105,7 +109,7 @@ def _volumes(group: _Group) -> Iterator[Series | LeftOut]:
 def _usable(members: list[Header]) -> tuple[list[Header], list[LeftOut]]:
     """The members that are CT slices, each once.
 
-    A copy has equal content: a UID may be given to many slices.
+    A copy has equal content: a UID may be given to many slices. What cannot be read may be one.
     """
     left: dict[str, list[str]] = defaultdict(list)
     alike: dict[tuple[Slice, ...], list[Header]] = defaultdict(list)
@@ -121,7 +125,11 @@ def _usable(members: list[Header]) -> tuple[list[Header], list[LeftOut]]:
     for rivals in alike.values():
         seen: set[str] = set()
         for header in rivals:
-            digest = files_digest([header.path]) if len(rivals) > 1 else ""
+            try:
+                digest = files_digest([header.path]) if len(rivals) > 1 else ""
+            except UnreadableError as error:
+                left[str(error)].append(header.path)
+                continue
             if digest in seen:
                 left["a copy of another file"].append(header.path)
             else:
@@ -263,7 +271,10 @@ def first_at_each_position(slices: Sequence[Slice]) -> list[int]:
 
 
 def _uid(group: _Group) -> str:
-    """The SeriesInstanceUID; where it is empty or names several, a digest of the files' bytes."""
+    """The SeriesInstanceUID; where it is empty or names several, a digest of the files' bytes.
+
+    Raises `UnreadableError` where there is no such digest.
+    """
     uid = group.members[0].series
     if group.own_uid and "|" not in uid:
         return uid

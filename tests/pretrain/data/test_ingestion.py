@@ -26,7 +26,7 @@ from ubr.pretrain.data.volume import UnusableError
 from ubr.weights.common.notes import Note, note
 
 from ...made.dicom import Made, Z, enhanced, expected, write
-from ...made.odd import brighter, latin_folder, odd_entries
+from ...made.odd import brighter, latin_folder, lost, odd_entries
 
 
 def write_nifti(path: Path, seed: int, slices: int = 6, size: int = 32) -> None:
@@ -326,6 +326,23 @@ def test_a_uid_of_another_patient_in_the_store__makes_a_series_of_its_own(tmp_pa
     # Both at once: the one that is there is recognized by its content.
     run(tmp_path, store=store)
     assert len(Store.open(store).usable()) == 2
+
+
+def test_a_uid_of_another_patient_in_the_store__of_a_series_with_a_lost_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Made(series="1.2.3", study="1.2.4")
+    write(tmp_path / "a", made.datasets())
+    store = tmp_path / "store"
+    run(tmp_path / "a", store=store)
+    files = write(tmp_path / "b", brighter(made.datasets(PatientID="OTHER")))
+    write(tmp_path / "b" / "good", brighter(Made().datasets(), 48))
+    lost(monkeypatch, files[3])
+    done = run(tmp_path / "b", store=store)
+    assert len(done.taken) == 1 and len(Store.open(store).usable()) == 2
+    ((path, reason),) = [(left.path, left.reason) for left in done.left_out]
+    assert Path(path) == files[3] and str(tmp_path) not in reason
+    assert reason.startswith("the file cannot be read (No such file or directory)")
 
 
 def test_a_uid_of_another_patient_in_the_store__of_a_file_with_two_stacks(tmp_path: Path) -> None:

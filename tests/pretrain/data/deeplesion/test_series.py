@@ -15,6 +15,7 @@ from ubr.pretrain.data.deeplesion.table import read_table
 from ubr.pretrain.data.volume import UnusableError, Volume
 
 from ....made.dicom import expected
+from ....made.odd import lost
 
 NAME = "000001_02_01"
 UNGEOMETRIC = "ungeometric: order from slice numbers, spacing from DL_info.csv"
@@ -69,6 +70,16 @@ def test_all_16_bits_arrive(tmp_path: Path) -> None:
     volume = only(tmp_path)
     assert volume.hu[0, 0].tolist() == [-1024, -1024, -1024, -1, 0, 1, 255, 256, 3071, 3071]
     assert volume.warnings == (UNGEOMETRIC, "clipped: 1 voxels above 3071 HU, up to 3072")
+
+
+def test_a_file_lost_since_the_search_costs_its_folder_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost(monkeypatch, write(tmp_path / "a", [1, 2, 3]) / "002.png")
+    write(tmp_path / "b", [1, 2])
+    (series,), left = find.find_series([tmp_path])
+    assert series.files[0].startswith(str(tmp_path / "b"))
+    assert [Path(o.path).name for o in left if o.path.endswith("png")] == ["002.png"]
 
 
 def test_patient_is_the_first_field(tmp_path: Path) -> None:

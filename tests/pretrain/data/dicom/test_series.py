@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from ubr.pretrain.data import find
 
 from ....made.dicom import Made, X, Y, Z, expected, write
-from ....made.odd import brighter
+from ....made.odd import brighter, lost
 from ....made.scans import codes, only, reasons
 
 
@@ -116,6 +116,32 @@ def test_without_series_uid_a_folder_is_a_series(tmp_path: Path) -> None:
     np.testing.assert_array_equal(find.read_volume(series[0]).hu, expected())
 
 
+LOST = "the file cannot be read (No such file or directory)"
+COSTS_ITS_SERIES = f"{LOST}; without it nothing tells its series from others"
+
+
+def test_a_file_lost_since_its_header_was_read__costs_its_series_without_uid_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "good", Made().datasets())
+    files = write(tmp_path / "without", brighter(Made().datasets(SeriesInstanceUID="")))
+    lost(monkeypatch, files[3])
+    (series,), left = find.find_series([tmp_path])
+    assert Path(series.files[0]).parent.name == "good"
+    assert [(Path(o.path), o.reason) for o in left] == [(files[3], COSTS_ITS_SERIES)]
+
+
+def test_a_file_lost_since_its_header_was_read__among_copies_costs_itself_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = Made().datasets(SeriesInstanceUID="", SOPInstanceUID="1.2")
+    files = write(tmp_path, [*datasets, datasets[3]])
+    lost(monkeypatch, files[3])
+    (series,), left = find.find_series([tmp_path])
+    assert [(Path(o.path), o.reason) for o in left] == [(files[3], LOST)]
+    np.testing.assert_array_equal(find.read_volume(series).hu, expected())
+
+
 def test_duplicates_keep_the_first_acquired(tmp_path: Path) -> None:
     made = Made()
     again = [
@@ -169,6 +195,17 @@ def test_one_series_uid__of_two_patients_or_studies(
     assert first.warnings == ("mixed: 2 patients or studies have this series' UID",)
 
 
+def test_one_series_uid__of_two_patients_one_of_whose_files_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a", fixed_uids())
+    files = write(tmp_path / "b", brighter(fixed_uids(PatientID="OTHER")), seed=1)
+    lost(monkeypatch, files[3])
+    (series,), left = find.find_series([tmp_path])
+    np.testing.assert_array_equal(find.read_volume(series).hu, expected())
+    assert [(Path(o.path), o.reason) for o in left] == [(files[3], COSTS_ITS_SERIES)]
+
+
 def test_one_sop_uid__for_all_slices_of_three_ways(tmp_path: Path) -> None:
     for name, uid in (("one", "1.2.3"), ("none", ""), ("pairs", None)):
         datasets = Made().datasets()
@@ -214,6 +251,16 @@ def test_single_slices__of_one_study_and_number_are_one_scan(
     volume = only(tmp_path)
     np.testing.assert_array_equal(volume.hu, expected())
     assert volume.warnings == ("joined: 20 series of one slice each",)
+
+
+def test_single_slices__of_one_scan_one_of_which_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write(tmp_path, single_slices())
+    lost(monkeypatch, files[3])
+    series, left = find.find_series([tmp_path])
+    assert series == []
+    assert [(Path(o.path), o.reason) for o in left] == [(files[3], COSTS_ITS_SERIES)]
 
 
 def test_single_slices__of_two_scans_are_two(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from .index import remove
 from .patients import Named, assign_patients, read_patients
 from .scans import is_store, kept_search, why_unread
 from .store import DAMAGED, LEFT_OUT, SeriesRow, Store, StoreError
-from .store.folder import holds_other_things
+from .store.folder import check_utf_8, holds_other_things
 from .volume import LeftOut, Series, UnusableError, reasons, shown
 from .workers import DIED, Held, Workers, chosen, each, held
 
@@ -141,6 +141,7 @@ def ingest(
             f"{stores[0]} is a store, or inside one; fit and score read it directly; give the "
             "scans to ingest"
         )
+    check_utf_8(target.absolute())
     if is_store(target):
         Store.open(target)  # refuse a store that cannot be used before the search, not after it
     with nullcontext() if dry else claim_folder(target), held(staff) as staff:

@@ -101,8 +101,13 @@ def _read_metaimage(path: str) -> Volume:
         raise UnusableError("a data file that the header names is missing")
     _check_bytes(header, size)
     try:
+        path.encode()  # what fails here ends the process in SimpleITK
         with _unsaid():
             image: Any = sitk.ReadImage(path)
+    except UnicodeEncodeError:
+        raise UnusableError(
+            "SimpleITK opens no MetaImage whose path is not UTF-8; rename the file or its folder"
+        ) from None
     except RuntimeError:
         raise UnusableError(_DAMAGED) from None
     if image.GetNumberOfComponentsPerPixel() != 1:

@@ -38,7 +38,8 @@ def table_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """A writer of a table; the file gets its checksum when the block ends without an error."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(path, schema) as writer:
+    # Arrow itself opens no path that is not UTF-8.
+    with path.open("wb") as opened, pq.ParquetWriter(opened, schema) as writer:
         yield writer
         writer.add_key_value_metadata({_NAME: _MARK + _BLANK})
     checksum = file_crc32(path)  # the question marks are still in place

@@ -57,9 +57,10 @@ class Store:
     def create(cls, path: str | os.PathLike[str]) -> Store:
         """Make an empty store, or open the one that is there.
 
-        Raises `StoreError` if the folder holds something else.
+        Raises `StoreError` if the folder holds something else, or as `check_utf_8`.
         """
         root = Path(path)
+        check_utf_8(root)
         if not (root / "store.json").exists():
             if root.exists() and (not root.is_dir() or holds_other_things(root)):
                 raise StoreError(f"{root} exists and is not a store; name a new or an empty folder")
@@ -80,9 +81,11 @@ class Store:
     def open(cls, path: str | os.PathLike[str]) -> Store:
         """Open a store.
 
-        Raises `StoreError` if there is none, if it is damaged or if a newer version made it.
+        Raises `StoreError` if there is none, if it is damaged or if a newer version made it, and as
+        `check_utf_8`.
         """
         root = Path(path)
+        check_utf_8(root)
         read_made(root)
         if not (root / "series").is_dir():
             raise StoreError(
@@ -322,6 +325,17 @@ class Store:
                 f"{self.path}: private/secret is damaged; the store can be read, but not added to"
             )
         return secret
+
+
+def check_utf_8(root: Path) -> None:
+    """Raise `StoreError` for a path that is not UTF-8: blosc2 opens no file there."""
+    try:
+        str(root).encode()
+    except UnicodeEncodeError:
+        raise StoreError(
+            f"{shown(str(root))}: the path of a store must be UTF-8; name another folder, or "
+            "rename this one"
+        ) from None
 
 
 def holds_other_things(root: Path) -> bool:

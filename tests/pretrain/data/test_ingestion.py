@@ -221,6 +221,8 @@ def test_refused_before_anything_is_read(tmp_path: Path) -> None:
         run(tmp_path, store=tmp_path / "store", workers=0)
     with pytest.raises(ValueError, match="does not exist"):
         run(tmp_path / "nowhere", store=tmp_path / "store")
+    with pytest.raises(StoreError, match="M\ufffdnster: the path of a store must be UTF-8"):
+        run(tmp_path / "nowhere", store=latin_folder(tmp_path))
     assert not (tmp_path / "store").exists()
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "store.json").write_text('{"format": 99}')

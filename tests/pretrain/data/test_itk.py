@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import sys
 import zlib
@@ -17,6 +18,7 @@ from ubr.pretrain.data.affine import SURPLUS
 from ubr.pretrain.data.volume import UnusableError
 
 from ...made.dicom import X, Y, Z, expected
+from ...made.odd import latin_folder
 from ...made.scans import only, refusal
 
 DAMAGED = "damaged or truncated file, or not what its ending says"
@@ -110,6 +112,17 @@ def write_mha(path: Path, *lines: str, voxels: bytes | None = None) -> Path:
     text = "\n".join([*header, "ElementType = MET_SHORT", "ElementDataFile = LOCAL", ""])
     path.write_bytes(text.encode() + (expected().tobytes() if voxels is None else voxels))
     return path
+
+
+def test_read_itk__a_metaimage_under_a_path_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    """In SimpleITK it would end the process."""
+    pytest.importorskip("SimpleITK")
+    folder = latin_folder(tmp_path)
+    path = write_mha(folder / "a.mha", MATRIX, "ElementSpacing = 4 4 5")
+    assert refusal(path).startswith("SimpleITK opens no MetaImage whose path is not UTF-8; rename")
+    named = path.rename(Path(os.fsdecode(bytes(tmp_path) + b"/M\xfcller.mha")))
+    assert refusal(named).startswith("SimpleITK opens no MetaImage whose path is not UTF-8; rename")
+    assert only(named.rename(tmp_path / "a.mha")).hu.shape == expected().shape
 
 
 @pytest.mark.parametrize(

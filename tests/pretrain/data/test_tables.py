@@ -14,6 +14,7 @@ import pytest
 from ubr.pretrain.data.tables import DamagedTable, read_table, table_writer, write_table
 
 from ...made.flips import flipped
+from ...made.odd import latin_folder
 
 TABLE = pa.table({"key": ["a", "b", "c"], "mm": [0.0, 2.5, 5.0]})
 
@@ -27,6 +28,12 @@ def test_write_table__others_read_it_and_its_checksum_is_that_of_the_file(tmp_pa
     content = path.read_bytes()
     assert content.count(stated) == 1
     assert zlib.crc32(content.replace(stated, b"????????")) == int(stated, 16)
+
+
+def test_write_table__under_a_path_that_is_not_utf_8(tmp_path: Path) -> None:
+    write_table(TABLE, path := latin_folder(tmp_path) / "t.parquet")
+    read, verified = read_table(path)
+    assert verified and read.equals(TABLE)
 
 
 def test_table_writer__what_is_added_last_is_read(tmp_path: Path) -> None:

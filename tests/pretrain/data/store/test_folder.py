@@ -18,6 +18,7 @@ from ubr.weights.common import disk
 from ubr.weights.common.notes import note
 
 from ....made.flips import flipped
+from ....made.odd import latin_folder
 from ....made.stores import add, made_boxes, made_series, made_volume
 
 
@@ -107,6 +108,16 @@ def test_a_folder_of_other_things_is_not_written_into(tmp_path: Path) -> None:
     ):
         Store.create(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_a_folder_that_is_not_utf_8_is_refused_as_a_whole(store: Store, tmp_path: Path) -> None:
+    """Otherwise its pixels would seem to be damaged."""
+    folder = latin_folder(tmp_path)
+    with pytest.raises(StoreError, match="M\ufffdnster: the path of a store must be UTF-8"):
+        Store.create(folder)
+    assert [*folder.iterdir()] == []
+    with pytest.raises(StoreError, match="M\ufffdnster/store: the path of a store must be UTF-8"):
+        Store.open(store.path.rename(folder / "store"))
 
 
 def test_a_store_half_made_is_made_whole(store: Store) -> None:

@@ -66,7 +66,7 @@ def read_itk(series: Series) -> Volume:
 def _meta_header(path: str) -> nrrd.Header:
     """The fields of a MetaImage's header, which ends with the name of its data.
 
-    Raises `UnusableError` if it is not a header, or says something twice.
+    Raises `UnusableError` if it is not a header, says something twice, or as `nrrd.data_files`.
     """
     fields: dict[str, str] = {}
     with Path(path).open("rb") as file:
@@ -86,7 +86,7 @@ def _meta_header(path: str) -> nrrd.Header:
             lines = file.read(1 << 24).decode("utf-8", "surrogateescape").splitlines()
             listed = [line.strip() for line in lines if line.strip()]
     listed = nrrd.numbered(named) or listed
-    return nrrd.Header(fields, tuple(str(Path(path).parent / name) for name in listed), 0)
+    return nrrd.Header(fields, nrrd.data_files(path, listed), 0)
 
 
 def _read_metaimage(path: str) -> Volume:
@@ -97,8 +97,7 @@ def _read_metaimage(path: str) -> Volume:
     header = _meta_header(path)
     unit = _check_geometry(header.fields)
     size = _size(header.fields)
-    if not all(Path(data).is_file() for data in header.data):
-        raise UnusableError("a data file that the header names is missing")
+    nrrd.check_data(header)
     _check_bytes(header, size)
     try:
         path.encode()  # what fails here ends the process in SimpleITK

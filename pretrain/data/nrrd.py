@@ -13,6 +13,7 @@ import gzip
 import math
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ class Header:
 def read_header(path: str) -> Header:
     """The header of an NRRD file.
 
-    Raises `UnusableError` if it is not a header, or says something twice.
+    Raises `UnusableError` if it is not a header, says something twice, or as `data_files`.
     """
     fields: dict[str, str] = {}
     listed: list[str] = []
@@ -97,7 +98,32 @@ def read_header(path: str) -> Header:
     if not named:
         return Header(fields, (path,), start)
     listed = numbered(named) or listed or [named]
-    return Header(fields, tuple(str(Path(path).parent / name) for name in listed), 0)
+    return Header(fields, data_files(path, listed), 0)
+
+
+def data_files(path: str, named: Sequence[str]) -> tuple[str, ...]:
+    """The files that a header names for its voxels.
+
+    Raises `UnusableError` where one is not in the header's folder or below: a header from elsewhere
+    must not have other files read.
+    """
+    folder = Path(path).parent
+    files = [folder / name for name in named]
+    if any(".." in Path(name).parts for name in named) or not all(
+        file.is_relative_to(folder) for file in files
+    ):
+        raise UnusableError(
+            "the header names a data file outside its folder; put header and data in one folder"
+        )
+    return tuple(map(str, files))
+
+
+def check_data(header: Header) -> None:
+    """Raise `UnusableError` where a data file is missing, or is none: a pipe would keep its reader
+    waiting.
+    """
+    if not all(Path(data).is_file() for data in header.data):
+        raise UnusableError("a data file that the header names is missing")
 
 
 def numbered(named: str) -> list[str]:
@@ -131,9 +157,8 @@ def read_grid(path: str) -> tuple[NDArray[Any], Float]:
         order = sorted(range(len(sizes)), key=lambda axis: axes[axis] is None)
         shape = shape_3d(tuple(sizes[axis] for axis in order), dtype)
         lps = _lps(header.fields, np.array([axis for axis in axes if axis is not None]))
+        check_data(header)
         return _values(header, dtype, math.prod(sizes)).reshape(shape, order="F"), lps
-    except FileNotFoundError:
-        raise UnusableError("a data file that the header names is missing") from None
     except (UnusableError, MemoryError):
         raise
     except (ValueError, LookupError, ArithmeticError, EOFError, OSError, zlib.error):

@@ -224,6 +224,18 @@ def test_read_itk__voxels_in_many_files(tmp_path: Path, name: str, form: str) ->
     assert refusal(header) == "a data file that the header names is missing"
 
 
+@pytest.mark.parametrize("form", ["{}/voxels", "../voxels", "LIST\n../voxels"])
+def test_read_itk__data_outside_the_headers_folder_are_not_read(tmp_path: Path, form: str) -> None:
+    pytest.importorskip("SimpleITK")
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "voxels").write_bytes(expected().tobytes())
+    path = write_mha(tmp_path / "scans" / "ct.mhd", MATRIX, "ElementSpacing = 4 4 5", voxels=b"")
+    path.write_text(path.read_text().replace("LOCAL", form.format(tmp_path)))
+    (series,), _ = find.find_series([path])
+    assert series.files == (str(path),)
+    assert refusal(path).startswith("the header names a data file outside its folder; put")
+
+
 def packed_itk(folder: Path, name: str) -> tuple[Path, Path, bytes, int]:
     """A packed MetaImage: its header, the file of its voxels, that file's bytes, and where in them
     the voxels begin.

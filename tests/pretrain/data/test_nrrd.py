@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,32 @@ def test_read_grid__voxels_in_many_files(tmp_path: Path, name: str, form: str) -
     assert is_body(find.read_volume(series[0]))
     (tmp_path / names[3]).unlink()
     assert refusal(tmp_path / name) == "a data file that the header names is missing"
+
+
+@pytest.mark.parametrize("form", ["{}/voxels", "../voxels", "down/../../voxels", "LIST\n../voxels"])
+def test_read_grid__data_outside_the_headers_folder_are_not_read(tmp_path: Path, form: str) -> None:
+    (tmp_path / "scans" / "down").mkdir(parents=True)
+    (tmp_path / "voxels").write_bytes(VOXELS)
+    path = write(tmp_path / "scans" / "ct.nhdr", b"", data_file=form.format(tmp_path))
+    (series,), _ = find.find_series([path])
+    assert series.files == (str(path),)  # nor does their content count
+    assert refusal(path).startswith("the header names a data file outside its folder; put")
+
+
+@pytest.mark.parametrize("form", ["{}/voxels", "down/voxels", "./down/voxels"])
+def test_read_grid__data_in_the_headers_folder_or_below_are_read(tmp_path: Path, form: str) -> None:
+    for folder in (tmp_path, tmp_path / "down"):
+        folder.mkdir(exist_ok=True)
+        (folder / "voxels").write_bytes(VOXELS)
+    assert is_body(only(write(tmp_path / "ct.nhdr", b"", data_file=form.format(tmp_path))))
+
+
+def test_read_grid__a_pipe_or_a_device_among_the_data_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        path = write(tmp_path / "ct.nhdr", b"", data_file=name)
+        assert refusal(path) == "a data file that the header names is missing"
 
 
 def test_read_grid__the_uid_of_a_detached_nrrd_covers_its_data(tmp_path: Path) -> None:

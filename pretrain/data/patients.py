@@ -26,8 +26,8 @@ def read_patients(path: Path) -> dict[str, str]:
     """The table as a mapping from `file` to `patient`.
 
     Raises:
-        ValueError: the file cannot be read, a column is missing, or a line names no patient or has
-            another number of columns.
+        ValueError: the file cannot be read, a column is missing, or a line names no patient, has
+            another number of columns, or names another patient for a file than an earlier line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -38,7 +38,7 @@ def read_patients(path: Path) -> dict[str, str]:
                     f"{path}: a list of patients needs the columns file, patient; this one has "
                     f"{columns}"
                 )
-            whose = {}
+            whose: dict[str, str] = {}
             for row in table:
                 if not row["file"]:
                     continue
@@ -53,7 +53,12 @@ def read_patients(path: Path) -> dict[str, str]:
                         f"{path}: line {table.line_num} names no patient; give one, or drop "
                         "the line"
                     )
-                whose[row["file"].strip().strip("/").replace("\\", "/")] = patient
+                name = row["file"].strip().strip("/").replace("\\", "/")
+                if whose.setdefault(name, patient) != patient:
+                    raise ValueError(
+                        f"{path}: line {table.line_num} names another patient for its file than "
+                        "an earlier line; drop the wrong one"
+                    )
             return whose
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(

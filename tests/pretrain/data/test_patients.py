@@ -29,6 +29,10 @@ def test_patients_by_the_longest_end_of_the_path() -> None:
         (b"file,patient\na.nii,\n", "line 2 names no patient; give one, or drop the line"),
         (b"file,patient\na.nii,1a.nii,1\n", "line 2 must have 2 columns, like the first line"),
         (b"file,patient\na.nii,1,\n", "line 2 must have 2 columns, like the first line"),
+        (
+            b"file,patient\nb/a.nii,1\nc,1\n/b\\a.nii,2\n",
+            "line 4 names another patient for its file than an earlier line; drop the wrong one",
+        ),
         (b"\xff\xfe\x00", "not a readable CSV"),
     ],
 )
@@ -39,5 +43,5 @@ def test_read_patients__bad_tables(tmp_path: Path, text: bytes, match: str) -> N
 
 
 def test_read_patients__files_of_windows_and_lines_without_a_file(tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text("file,patient\ntorso\\a.nii,1\n,2\n/b/,3\n")
+    (tmp_path / "list.csv").write_text("file,patient\ntorso\\a.nii,1\n,2\n/b/,3\nb,3\n")
     assert read_patients(tmp_path / "list.csv") == {"torso/a.nii": "1", "b": "3"}

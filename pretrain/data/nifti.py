@@ -155,6 +155,12 @@ def _image(streams: Sequence[IO[bytes]]) -> NiftiImage:
         header[name] = raw[name]
     if single and header.get_data_offset() == 0:  # nibabel refuses other offsets that are too low
         raise UnusableError("the NIfTI header says that the values begin inside it (vox_offset 0)")
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope and math.isfinite(slope) and not math.isfinite(intercept):
+        raise UnusableError(
+            "the NIfTI header has a slope, and an intercept that is no number (scl_inter "
+            f"{intercept})"
+        )
     proxy: Any = arrayproxy.ArrayProxy
     return NiftiImage(kind, header, proxy(streams[0 if single else 1], header))
 

@@ -339,6 +339,19 @@ def test_values_that_begin_inside_the_header_are_refused(tmp_path: Path) -> None
     assert refusal(path) == "the NIfTI header says that the values begin inside it (vox_offset 0)"
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_slope_without_an_intercept_is_named(tmp_path: Path, value: float) -> None:
+    path = save_nifti(tmp_path / "ct.nii", grid())
+    content = bytearray(path.read_bytes())
+    content[112:120] = np.array([2, value], "<f4").tobytes()
+    path.write_bytes(content)
+    told = f"the NIfTI header has a slope, and an intercept that is no number (scl_inter {value})"
+    assert refusal(path) == told
+    content[112:116] = np.array([np.nan], "<f4").tobytes()  # no slope: values are as stored
+    path.write_bytes(content)
+    np.testing.assert_array_equal(only(path).hu, expected())
+
+
 PAIRS = [nib.Nifti1Pair, nib.Nifti2Pair]
 
 

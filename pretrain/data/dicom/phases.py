@@ -89,25 +89,83 @@ def _told_apart(values: Sequence[str], at: Float, shared: bool) -> list[list[int
     """Slices with equal values together, and with classes that do not lie in their place.
 
     A class of one slice each says nothing unless slices share positions.
+
+    Which of the classes at one place goes on in which stack, their order says. As many classes in
+    each stack: the first at each place are one stack, the second another, whether phase followed
+    phase or all were taken at each place in turn. Else one phase is shorter, and what is first at a
+    place may be any phase: the passes along the body are the stacks. If they are more than lie in
+    one place, only what is together either way stays together.
     """
-    classes: dict[str, list[int]] = defaultdict(list)
+    by_value: dict[str, list[int]] = defaultdict(list)
     for k, value in enumerate(values):
-        classes[value].append(k)
-    if len(classes) == 1 or (len(classes) == len(values) and not shared):
+        by_value[value].append(k)
+    if len(by_value) == 1 or (len(by_value) == len(values) and not shared):
         return []
-    groups: list[list[int]] = []
-    taken: list[list[Float]] = []
-    for value in sorted(classes, key=_in_order):
-        places = np.sort(at[classes[value]])
-        for group, others in zip(groups, taken, strict=True):
-            if not any(_in_one_place(places, other) for other in others):
-                group += classes[value]
-                others.append(places)
+    classes = [by_value[value] for value in sorted(by_value, key=_in_order)]
+    places = [np.sort(at[members]) for members in classes]
+    stacks = _by_place(places)
+    if len({len(stack) for stack in stacks}) > 1:
+        passes = _by_pass(places)
+        if 1 < len(passes) <= len(stacks):
+            stacks = passes
+        else:
+            stacks = [sorted({*stack} & {*one}) for stack in stacks for one in passes]
+    return [[k for c in stack for k in classes[c]] for stack in stacks if stack]
+
+
+def _by_place(places: Sequence[Float]) -> list[list[int]]:
+    """Classes by how many before them lie in their place. Each is in the first stack free there."""
+    stacks: list[list[int]] = []
+    for c, here in enumerate(places):
+        for stack in stacks:
+            if not any(_in_one_place(here, places[other]) for other in stack):
+                stack.append(c)
                 break
         else:
-            groups.append(classes[value])
-            taken.append([places])
-    return groups
+            stacks.append([c])
+    return stacks
+
+
+def _by_pass(places: Sequence[Float]) -> list[list[int]]:
+    """Classes by the pass along the body, in their order, that they were taken in.
+
+    A pass that goes over few slices of the latest stack again goes on with it: parts of a scan
+    overlap by a slice or two.
+    """
+    stacks: list[list[int]] = []
+    for one in _passes(places):
+        again = sum(
+            len(places[c])
+            for c in one
+            if stacks and any(_in_one_place(places[c], places[other]) for other in stacks[-1])
+        )
+        if stacks and again < LEAST:
+            stacks[-1] += one
+        else:
+            stacks.append(one)
+    return stacks
+
+
+def _passes(places: Sequence[Float]) -> list[list[int]]:
+    """Runs of classes that go on in one direction along the body.
+
+    Where they turn after a leap, the class between belongs to what is nearer: a pass down to the
+    neck may be followed by one up from the pelvis.
+    """
+    middle = [float(here.mean()) for here in places]
+    passes = [[0]]
+    for c in range(1, len(places)):
+        ongoing = passes[-1]
+        step, leap = middle[c] - middle[c - 1], middle[c - 1] - middle[max(c - 2, 0)]
+        if _in_one_place(places[c], places[c - 1]):
+            passes.append([c])
+        elif len(ongoing) < 2 or step * (middle[ongoing[1]] - middle[ongoing[0]]) > 0:
+            ongoing.append(c)
+        elif abs(leap) > abs(step):
+            passes.append([ongoing.pop(), c])
+        else:
+            passes.append([c])
+    return passes
 
 
 def _in_one_place(a: Float, b: Float) -> bool:

@@ -247,3 +247,63 @@ def test_phases__of_another_step_go_on_in_instance_numbers(tmp_path: Path) -> No
     first, second = sorted(volumes(tmp_path), key=len, reverse=True)
     np.testing.assert_array_equal(first, expected())
     np.testing.assert_array_equal(second, (lower(1.0) + 24)[::2])
+
+
+def taken(*phases: range, slab: int = 1) -> list[Dataset]:
+    """The body's slices `range` of each phase, 24 HU apart, in the order that they were taken in.
+
+    What tells the phases apart is the number of each slice, and one acquisition for each slab.
+    """
+    made, datasets = Made(), list[Dataset]()
+    for number, slices in enumerate(phases):
+        before = len(datasets)
+        datasets += brighter([made.dataset(k) for k in slices], 24 * number)
+        for k, ds in enumerate(datasets[before:]):
+            ds.InstanceNumber = before + k + 1
+            ds.AcquisitionNumber = before + k // slab if slab > 1 else 1
+    return datasets
+
+
+ONE_AFTER_THE_OTHER = {
+    "a short one, then a long one": (range(10), range(20)),
+    "a long one, then a short one": (range(20), range(10)),
+    "a short one, then a long one back": (range(10), range(19, -1, -1)),
+    "the lower part, then all": (range(5, 20), range(20)),
+    "the upper part, then the lower": (range(10), range(5, 20)),
+    "three": (range(10), range(20), range(5, 20)),
+    "one given up, then all": (range(3), range(20)),
+}
+
+
+@pytest.mark.parametrize("slab", [1, 5])
+@pytest.mark.parametrize("what", ONE_AFTER_THE_OTHER)
+def test_phases__of_other_coverage_are_not_joined(tmp_path: Path, what: str, slab: int) -> None:
+    phases = ONE_AFTER_THE_OTHER[what]
+    write(tmp_path, taken(*phases, slab=slab))
+    wanted = [expected()[sorted(phase)] + 24 * n for n, phase in enumerate(phases)]
+    found = volumes(tmp_path)
+    assert len(found) == len(wanted)
+    for hu in wanted:
+        assert any(np.array_equal(hu, one) for one in found)
+
+
+def test_phases__of_slabs_in_turn(tmp_path: Path) -> None:
+    """A table that stays for five slices of both phases."""
+    slabs = [range(k, k + 5) for k in (0, 5, 10, 15) for _ in "ab"]
+    datasets = taken(*slabs)
+    for k, ds in enumerate(datasets):
+        ds.RescaleIntercept = -1024 + 24 * (k // 5 % 2)
+    write(tmp_path, datasets)
+    first, second = volumes(tmp_path)
+    np.testing.assert_array_equal(first, expected())
+    np.testing.assert_array_equal(second, expected() + 24)
+
+
+def test_phases__what_may_be_either_is_not_joined(tmp_path: Path) -> None:
+    """Three phases of which two lie in one place: slabs in turn would be numbered alike."""
+    phases = range(10), range(5, 20), range(12, 20)
+    write(tmp_path, taken(*phases))
+    rows = [(k, number) for number in range(3) for k in range(20)]
+    for volume in volumes(tmp_path):
+        of = [{n for k, n in rows if np.array_equal(hu, expected()[k] + 24 * n)} for hu in volume]
+        assert len(set.union(*of)) == 1

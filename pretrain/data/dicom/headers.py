@@ -22,7 +22,10 @@ from .values import joined, numbers, texts, whole
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
-"""Enhanced CT and legacy converted enhanced CT: all slices of a series in one file."""
+"""Enhanced CT and legacy converted enhanced CT: most often all slices of a series in one file."""
+LEAST = 3
+"""Fewer slices are no stack of their own."""
+_SMALL = "objects of few frames"
 _PIXELS = (b"\xe0\x7f\x10\0", b"\xe0\x7f\x08\0", b"\xe0\x7f\x09\0")
 """Where pixels begin: integers, floats, doubles."""
 
@@ -68,8 +71,9 @@ class Slice:
     """One slice's header: where it lies, how its stored values become HU, what it belongs to.
 
     frame_of_reference: whose coordinates these are. whole: what the frames of one enhanced object
-    have in common, also where it was split into several files; "" for a file of one slice. phase:
-    what may tell phases apart (`_PHASE`, `_FRAME`), as written.
+    have in common, also where it was split into several files; the same for all objects of fewer
+    than `LEAST` frames; "" for a file of one slice. phase: what may tell phases apart (`_PHASE`,
+    `_FRAME`), as written.
     """
 
     size: tuple[int, int]
@@ -234,7 +238,10 @@ def slices_in(ds: Any, path: str) -> list[Slice]:
         return found[0] if found else {}
 
     slices = []
+    of = joined(ds, "ConcatenationUID") or (path if len(frames) >= LEAST else _SMALL)
     first = whole(ds, "InstanceNumber") + whole(ds, "ConcatenationFrameOffsetNumber")
+    if of == _SMALL:  # the number counts objects
+        first = (first - 1) * (LEAST - 1) + 1
     for number, frame in enumerate(frames):
         kind, content, beat = (
             part(frame, name)
@@ -261,7 +268,7 @@ def slices_in(ds: Any, path: str) -> list[Slice]:
                     whole(content, "TemporalPositionIndex"),
                 ),
                 instance=first + number,
-                whole=joined(ds, "ConcatenationUID") or path,
+                whole=of,
                 phase=tuple(
                     joined(content, name) or joined(beat, name) or joined(kind, name)
                     for name in _FRAME

@@ -19,12 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .headers import Slice
+from .headers import LEAST, Slice
 
 SAME_MM = 0.01
 """Slices closer than this are at the same position."""
-LEAST = 3
-"""Fewer slices are no stack of their own."""
 SWEEP = 5
 """Fewer slices in a row are no sweep; chance puts three in a row."""
 EVEN = 0.05

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from ..digests import UnreadableError, files_digest
 from ..orient import step_warnings
 from ..volume import LeftOut, Series
-from .headers import Header, Slice
-from .phases import LEAST, SAME_MM, rank, split
+from .headers import LEAST, Header, Slice
+from .phases import SAME_MM, rank, split
 
 SAME = 1e-3
 """Directions (cosines) and pixel spacings (mm) closer than this are the same."""

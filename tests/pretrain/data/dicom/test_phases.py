@@ -220,6 +220,37 @@ def test_two_enhanced_objects__stay_two(tmp_path: Path) -> None:
     np.testing.assert_array_equal(second, expected() + 24)
 
 
+def objects(each: int, number: int = 1) -> list[Dataset]:
+    """The body in enhanced objects of so many frames, numbered from `number`."""
+    made = [enhanced(np.arange(k, min(k + each, 20))) for k in range(0, 20, each)]
+    for k, ds in enumerate(made):
+        ds.SeriesInstanceUID, ds.StudyInstanceUID = "1.2.3.4", "1.2.3.5"
+        ds.InstanceNumber = number + k
+    return made
+
+
+@pytest.mark.parametrize("each", [1, 2])
+def test_small_enhanced_objects__are_one_volume(tmp_path: Path, each: int) -> None:
+    write(tmp_path, objects(each))
+    volume = only(tmp_path)
+    np.testing.assert_array_equal(volume.hu, expected())
+    assert volume.warnings == ()
+
+
+@pytest.mark.parametrize("each", [1, 2])
+def test_small_enhanced_objects__of_two_phases_are_two(tmp_path: Path, each: int) -> None:
+    first = objects(each)[:-2]
+    second = objects(each, number=len(first) + 1)
+    for ds in second:
+        stored = np.frombuffer(ds.PixelData, np.uint16) + 24
+        ds.PixelData = stored.astype(np.uint16).tobytes()
+    write(tmp_path, [*first, *second])
+    found = volumes(tmp_path)
+    assert [len(hu) for hu in found] == [20 - 2 * each, 20]
+    np.testing.assert_array_equal(found[0], expected()[: 20 - 2 * each])
+    np.testing.assert_array_equal(found[1], expected() + 24)
+
+
 def test_phases__slices_taken_again_are_duplicates(tmp_path: Path) -> None:
     made = Made()
     again = brighter([made.dataset(k, AcquisitionNumber=2) for k in range(3, 7)])

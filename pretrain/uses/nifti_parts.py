@@ -28,8 +28,8 @@ def check_place(volume: Volume, called: str) -> None:
 
 
 def part_of_nifti(files: Sequence[str], volume: Volume, window: slice) -> Any:
-    """Slices of a NIfTI file or pair. Stored values and header stay as they are, except size and
-    origin.
+    """Slices of a NIfTI file or pair, for one file. Stored values and header stay as they are,
+    except size and origin.
     """
     with silence(), open_nifti(files) as image:
         return _part(image, volume, window)
@@ -57,9 +57,19 @@ def _part(image: NiftiImage, volume: Volume, window: slice) -> Any:
         ):
             header[name] = value
     stored = image.stored.get_unscaled()[(slice(None),) * axis + (slice(start, stop),)]
-    part = image.kind(stored, None, header)
+    part = _single(image.kind)(stored, None, header)
     part.header.set_slope_inter(image.stored.slope, image.stored.inter)
     return part
+
+
+def _single(kind: Any) -> Any:
+    """nibabel's class for one file instead of a pair.
+
+    Where nibabel itself makes one of a pair as it saves, slope and intercept are lost.
+    """
+    import nibabel as nib
+
+    return {nib.Nifti1Pair: nib.Nifti1Image, nib.Nifti2Pair: nib.Nifti2Image}.get(kind, kind)
 
 
 def slice_axis(lps: NDArray[np.float64], volume: Volume) -> tuple[int, int, int]:

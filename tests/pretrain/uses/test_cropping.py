@@ -144,6 +144,34 @@ def test_nifti__voxels_values_and_header_stay_the_files_own(
         np.testing.assert_allclose(moves[0], moves[1], atol=1e-2)
 
 
+@pytest.mark.parametrize("kind", [nib.Nifti1Pair, nib.Nifti2Pair])
+@pytest.mark.parametrize("order", "<>")
+def test_nifti__a_pair_becomes_one_file_with_the_same_values_and_header(
+    kind: Any, order: str, tmp_path: Path
+) -> None:
+    empty = kind.header_class(endianness=order)
+    image = kind(((grid() + 1024) * 2).astype(np.uint16), CANONICAL, empty)
+    image.set_sform(CANONICAL, 3)
+    image.set_qform(CANONICAL, 1)
+    image.header.set_data_dtype(np.uint16)
+    image.header.set_slope_inter(0.5, -1024)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"of the site"
+    nib.save(image, tmp_path / "ct.img")
+    done = cut(tmp_path / "ct.img", tmp_path / "part.nii.gz")
+    before, after = nib.load(tmp_path / "ct.img"), nib.load(done.path)
+    window = slice(done.first, done.last + 1)
+    np.testing.assert_array_equal(numbers(after), numbers(before)[:, :, window])
+    np.testing.assert_array_equal(np.asarray(after.dataobj), grid()[:, :, window])
+    assert (after.dataobj.slope, after.dataobj.inter) == (0.5, -1024)
+    moved = CANONICAL @ [0, 0, done.first, 1]
+    for form in (after.get_sform(), after.get_qform()):
+        np.testing.assert_allclose(form[:, 3], moved, atol=1e-4)
+    places = {"srow_x", "srow_y", "srow_z", "qoffset_x", "qoffset_y", "qoffset_z"}
+    for name in {*before.header} - places - {"dim", "magic", "vox_offset"}:
+        np.testing.assert_array_equal(after.header[name], before.header[name], name)
+
+
 def test_nifti__a_pair_and_a_quaternion_that_is_no_rotation(tmp_path: Path) -> None:
     image = nib.Nifti1Pair(grid(), CANONICAL)
     image.set_sform(CANONICAL, 1)

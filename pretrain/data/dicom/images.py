@@ -56,7 +56,7 @@ def images_of(
         )
     slices: list[Slice] = []
     images: list[SliceImage] = []
-    for path in series.files:
+    for number, path in enumerate(series.files):
         with silence():
             header = with_identity(pydicom.dcmread(path, stop_before_pixels=True, force=True))
         if missing := [name for name in REQUIRED if not header.get(name)]:
@@ -64,10 +64,10 @@ def images_of(
                 f"files of the series have no {missing[0]}, which a report refers to"
             )
         frames = read_header(path).slices
-        slices += frames
+        own = series.frames[number] if series.frames else range(len(frames))
+        slices += [frames[k] for k in own]
         images += [
-            SliceImage(path, header, number if len(frames) > 1 else None, one)
-            for number, one in enumerate(frames, 1)
+            SliceImage(path, header, k + 1 if len(frames) > 1 else None, frames[k]) for k in own
         ]
     kept = first_at_each_position(slices)
     corners = np.array([slices[k].corner for k in kept])

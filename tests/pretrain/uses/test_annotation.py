@@ -236,6 +236,29 @@ def test_report__names_the_frames_of_a_multi_frame_file(tmp_path: Path) -> None:
     ]
 
 
+def test_report__of_a_stack_names_its_own_frames_of_a_multi_frame_file(tmp_path: Path) -> None:
+    """Two phases at the same positions, one after the other."""
+    image = enhanced(np.tile(np.arange(len(Z)), 2))
+    for k, functional in enumerate(image.PerFrameFunctionalGroupsSequence):
+        functional.FrameContentSequence = [pydicom.Dataset()]
+        functional.FrameContentSequence[0].TemporalPositionIndex = 1 + k // len(Z)
+    write(tmp_path / "series", [image])
+    told = annotate(tmp_path / "series", WEIGHTS, REGIONS, tmp_path / "out", copies=True)
+    frames, own = [], []
+    for report in told.reports:
+        read = sr.srread(report.folder / "sr.dcm")
+        found = {
+            one.tracking_identifier: one for one in read.content.get_image_measurement_groups()
+        }
+        (source,) = found["abdomen"].source_images
+        frames.append([int(k) for k in source.ReferencedSOPSequence[0].ReferencedFrameNumber])
+        copy = pydicom.dcmread(report.folder / "copies" / "0001.dcm")
+        uids = [ds[f"{what}InstanceUID"].value for ds in (read, copy) for what in ("SOP", "Series")]
+        own.append({*uids, *(str(one.tracking_uid) for one in found.values())})
+    assert sorted(frames) == [[*range(6, 16)], [*range(26, 36)]]
+    assert own[0].isdisjoint(own[1])
+
+
 def test_report__uids_may_stand_in_the_files_head_only(tmp_path: Path) -> None:
     made = Made().datasets()
     uids = [str(ds.SOPInstanceUID) for ds in made]

@@ -41,7 +41,7 @@ def findings_report(series: Series, found: SeriesFindings, settings: Mapping[str
     with silence():  # highdicom logs names that it finds odd
         images = images_of(series, found.place, found.z_mm)
         of_result = {name: settings[name] for name in sorted(settings.keys() - HOW_WRITTEN)}
-        about = json.dumps([str(images[0].header.SeriesInstanceUID), of_result])
+        about = json.dumps([_name(series, images[0]), of_result])
         groups = [
             _group(number, one, found, images, settings, _uid(about, f"finding {number}"))
             for number, one in enumerate(found.findings, 1)
@@ -53,6 +53,14 @@ def findings_report(series: Series, found: SeriesFindings, settings: Mapping[str
             description="Findings of a lesion detector (UBR)",
             uids=(_uid(about, "series"), _uid(about, "report")),
         )
+
+
+def _name(series: Series, image: SliceImage) -> str:
+    """What tells a series from others. A SeriesInstanceUID that several stacks or patients have
+    would give their reports one UID.
+    """
+    mixed = any(warning.startswith("mixed") for warning in series.warnings)
+    return series.uid if mixed else str(image.header.SeriesInstanceUID)
 
 
 def _uid(about: str, what: str) -> str:

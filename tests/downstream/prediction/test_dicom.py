@@ -192,6 +192,28 @@ def test_report__names_the_frame_of_a_multi_frame_file(run: Path, tmp_path: Path
     assert image.ReferencedFrameNumber == 13
 
 
+def test_report__of_two_stacks_in_a_file_each_has_its_own_frames_and_uids(
+    run: Path, tmp_path: Path
+) -> None:
+    one = enhanced(np.tile(np.arange(20), 2))
+    pixels = np.frombuffer(one.PixelData, np.uint16).reshape(40, *Made().size).copy()
+    for k, functional in enumerate(one.PerFrameFunctionalGroupsSequence):
+        functional.FrameContentSequence = [Dataset()]
+        functional.FrameContentSequence[0].TemporalPositionIndex = 1 + k // 20
+    pixels[[7, 27], ROWS, COLUMNS] = 1024 + 980
+    one.PixelData = pixels.tobytes()
+    write(tmp_path / "series", [one])
+    predict(run, [tmp_path / "series"], tmp_path / "found", **{**QUIET, "sr": True})
+    reports = [pydicom.dcmread(path) for path in (tmp_path / "found" / "sr").iterdir()]
+    groups = [only(report, "126010", "125007") for report in reports]
+    images = [only(group, "111030").ContentSequence[0] for group in groups]
+    frames = [image.ReferencedSOPSequence[0].ReferencedFrameNumber for image in images]
+    assert sorted(frames) == [8, 28]
+    for name in ("SOPInstanceUID", "SeriesInstanceUID"):
+        assert len({report[name].value for report in reports}) == 2
+    assert len({only(group, "112040").UID for group in groups}) == 2
+
+
 def lines(report: Dataset) -> Iterator[str]:
     for element in report.iterall():
         if element.VR not in ("SQ", "DA", "TM", "DT"):

@@ -64,9 +64,12 @@ def completeness(
         return Completeness("unknown", f"{n} slice{'s' * (n != 1)} are too few to tell")
     if kind != "dicom":
         return Completeness("unknown", "this format gives no slice a position of its own")
-    if n < images:
-        return Completeness("missing", f"{n} of {images} images of the acquisition", images - n)
-    if begins_at > 1 and not images:
+    there = n + twice(warnings)
+    # The header's count may be that of several stacks, so too few in one of them mean nothing.
+    if there < images and not any(text.startswith(("mixed", "joined")) for text in warnings):
+        reason = f"{there} of {images} images of the acquisition"
+        return Completeness("missing", reason, images - there)
+    if begins_at > 1 and not 0 < images <= there:
         reason = f"instance numbers begin at {begins_at}: slices may be missing at an end"
         return Completeness("unknown", reason)
     return Completeness("complete", "no gap between positions")
@@ -93,6 +96,12 @@ def _unread(warnings: Collection[str]) -> int:
         elif found := re.match(r"gap: (\d+) of (\d+) files", text):
             lost += int(found[2]) - int(found[1])
     return lost
+
+
+def twice(warnings: Collection[str]) -> int:
+    """How many slices lay at a position that was taken, as the volume warns."""
+    found = [re.match(r"duplicate: (\d+) of", text) for text in warnings]
+    return sum(int(match[1]) for match in found if match)
 
 
 def begins_at(headers: Sequence[Header]) -> int:

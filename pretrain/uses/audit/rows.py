@@ -17,7 +17,7 @@ from ...reading.deviations import rate_of
 from ...reading.finding import kinds_of
 from ...reading.regions import Regions
 from ...scores.series import SeriesScores
-from .completeness import completeness
+from .completeness import completeness, twice
 from .headers import About
 from .seen import Agreement, PartSeen, agreement, parts_seen, shown
 
@@ -102,7 +102,7 @@ def judged(
         "missing": complete.missing,
         "missing_at": complete.places,
         "complete_reason": complete.reason,
-        "twice": _twice(one.warnings),
+        "twice": twice(one.warnings),
         "copy_of": "",
         "findings": "; ".join(kinds),
         "warnings": "; ".join(one.warnings),
@@ -203,12 +203,6 @@ def _uneven(z_mm: NDArray[np.float64]) -> bool:
 def _degrees(warnings: Sequence[str], code: str) -> float | None:
     found = [re.match(rf"{code}: ([\d.]+) degrees", text) for text in warnings]
     return next((float(match[1]) for match in found if match), None)
-
-
-def _twice(warnings: Sequence[str]) -> int:
-    """How many slices lay at a position that was taken."""
-    found = [re.match(r"duplicate: (\d+) of", text) for text in warnings]
-    return sum(int(match[1]) for match in found if match)
 
 
 class Copies:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.made.browser import in_browser
+from tests.made.dicom import Made, write
 from tests.made.scores import scored_by_darkness
 from ubr.pretrain.cli import main
 from ubr.pretrain.data.ingestion import ingest
@@ -195,6 +196,17 @@ def test_audit__reads_some_slices_and_says_the_same_of_positions(
         few = audit_of(archive, tmp_path / "few", every_mm=20.0)
     assert few.summary.values()["slices_missing"] == 2
     assert few.summary.values()["complete"] == {"complete": 3, "missing": 1, "unknown": 1}
+
+
+def test_audit__of_two_phases_that_are_counted_together_nothing_is_missing(tmp_path: Path) -> None:
+    made = Made()
+    for phase in (1, 2):
+        tags = {"TemporalPositionIdentifier": phase, "ImagesInAcquisition": 40}
+        write(tmp_path / "series", made.datasets(**tags))
+    with scored_by_darkness():
+        found = audit_of(tmp_path / "series", tmp_path / "a")
+    said = [(row["complete"], row["missing"]) for row in read_rows(found.folder)]
+    assert said == [("complete", 0)] * 2
 
 
 def test_audit__of_a_store_lacks_what_headers_state(archive: Path, tmp_path: Path) -> None:

@@ -53,6 +53,26 @@ def test_completeness__unread_and_lacking_files_are_missing_slices() -> None:
     assert (found.verdict, found.missing) == ("missing", 5)
 
 
+def test_completeness__slices_at_one_position_are_images_too() -> None:
+    again = ("duplicate: 5 of 45 slices",)
+    assert completeness("dicom", EVEN, again, (), images=45).verdict == "complete"
+    found = completeness("dicom", EVEN, again, (), images=47)
+    assert (found.missing, found.reason) == (2, "45 of 47 images of the acquisition")
+
+
+@pytest.mark.parametrize(
+    "warning",
+    ["mixed: stack 2 of 2 of the series", "joined: 40 series of one slice each"],
+)
+def test_completeness__a_count_of_several_stacks_tells_nothing(warning: str) -> None:
+    for images in (0, 80):
+        first = completeness("dicom", EVEN, (warning,), (), begins_at=1, images=images)
+        second = completeness("dicom", EVEN, (warning,), (), begins_at=41, images=images)
+        assert (first.verdict, second.verdict) == ("complete", "unknown")
+    whole = completeness("dicom", EVEN, (warning,), (), begins_at=41, images=40)
+    assert whole.verdict == "complete", "each stack is an acquisition"
+
+
 def test_completeness__is_unknown_where_nothing_tells() -> None:
     leap = Finding("gap", 10, 11, 0.7, "")
     for found in (

@@ -25,7 +25,7 @@ from typing import Any
 from .dicom.headers import Header, Slice
 from .volume import LeftOut, Series, UnusableError
 
-FORMAT = 1
+FORMAT = 2
 """To be raised when what is kept of a file, or how a header is read, changes."""
 RACY_S = 2.0
 """A file that changed so shortly before it was read may change again without a newer time."""

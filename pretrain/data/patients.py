@@ -19,7 +19,7 @@ from pathlib import Path
 from .digests import UnreadableError, files_digest
 from .index import Index
 from .store import Store
-from .volume import LeftOut, Series, shown
+from .volume import UID_OF_ANOTHER, LeftOut, Series, shown
 
 
 def read_patients(path: Path) -> dict[str, str]:
@@ -83,7 +83,7 @@ def with_patient(series: Series, whose: Mapping[str, str], used: set[str]) -> Se
     if entry is None:
         return series
     used.add(entry)
-    return replace(series, patient=whose[entry])
+    return replace(series, patient=whose[entry], own_patient=series.patient)
 
 
 def _path_ends(path: str) -> Iterator[str]:
@@ -111,6 +111,7 @@ class Named:
         self.store = store
         self._found, self._whose = found, whose
         self._known = {row.key: row.patient for row in store.rows()}
+        self._own: dict[str, str] = {}  # as far as it was asked for
         self._used: set[str] = set()
         # By UID, so that a file which can be read at times only makes no two series of one.
         self._digests: dict[str, str | LeftOut] = {}
@@ -126,16 +127,19 @@ class Named:
     def __iter__(self) -> Iterator[Series]:
         for series in self._found:
             named = with_patient(series, self._whose, self._used)
-            if named.patient != series.patient or not self._is_anothers(series):
+            if named.patient != series.patient or not self._is_anothers(named):
                 yield named
-            elif not isinstance(digest := self._digest(series), LeftOut):
-                yield _by_content(series, digest)
+            elif not isinstance(digest := self._digest(named), LeftOut):
+                yield _by_content(named, digest)
 
     def _is_anothers(self, series: Series) -> bool:
-        """Whether the store has the series' UID as another patient's."""
-        key = self.store.key(series)
-        known = self._known.get(key, key)
-        return bool(series.patient) and known not in (key, self.store.patient(series))
+        """Whether the store has the series' UID as another patient's, whatever a table said."""
+        key, patient = self.store.key(series), self.store.patient(series)
+        if not series.patient or self._known.get(key, key) in (key, patient):
+            return False
+        if key not in self._own:
+            self._own[key] = self.store.own_patient(key)
+        return self._own[key] != patient
 
     def _digest(self, series: Series) -> str | LeftOut:
         if series.uid not in self._digests:
@@ -152,5 +156,5 @@ def _by_content(series: Series, digest: str) -> Series:
     return replace(
         series,
         uid="content-" + digest + mark + stack,
-        warnings=(*series.warnings, "mixed: another patient in the store has this series' UID"),
+        warnings=(*series.warnings, UID_OF_ANOTHER),
     )

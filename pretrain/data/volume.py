@@ -36,6 +36,7 @@ WARNINGS = {
     "blank": "slices without a body have no score of their own",
     "unreadable": "files of the series that could not be read were left out",
 }
+UID_OF_ANOTHER = "mixed: another patient in the store has this series' UID"
 
 
 class UnusableError(ValueError):
@@ -103,6 +104,7 @@ class Series:
     likewise.
     frames: of each DICOM file, which of its frames belong to the series; () for all of all files.
     warnings: what the search already knows; they become warnings of the volume.
+    own_patient: the patient of the files themselves, where a table of patients names the patient.
     """
 
     kind: Literal["dicom", "nifti", "itk", "png"]
@@ -112,6 +114,7 @@ class Series:
     patient: str = field(repr=False)
     frames: tuple[tuple[int, ...], ...] = ()
     warnings: tuple[str, ...] = ()
+    own_patient: str | None = field(default=None, repr=False)
 
 
 def shown(path: str) -> str:

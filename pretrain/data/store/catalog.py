@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..volume import UID_OF_ANOTHER
 from .rows import LEFT_OUT, TAKEN, SeriesRow, is_key, is_sensible, row_left_out
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ def catalog_of(rows: Iterable[dict[str, Any]]) -> pa.Table:
         unverified |= any(row["status"] == TAKEN and "slices_crc32" not in row for row in batch)
         tables.append(pa.Table.from_pylist(batch, schema=_schema()))
     table = pa.concat_tables(tables)
-    # Of equals the one whose patient is known comes first.
+    # Of equals the one whose patient is known comes first, and the one whose UID is its own: with
+    # equal pixels it is no other patient's, but one whom a table has named.
     by = {
         "digest": pc.fill_null(table["digest"], ""),
         "unknown": pc.fill_null(pc.equal(table["patient"], table["key"]), False),
+        "renamed": pa.array([UID_OF_ANOTHER in (of or ()) for of in table["warnings"].to_pylist()]),
         "key": table["key"],
     }
     order = pc.sort_indices(pa.table(by), [(name, "ascending") for name in by]).to_numpy()

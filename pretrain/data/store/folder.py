@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,7 @@ from .catalog import (
 from .keys import check_of, hash_text, make_secret, read_secret
 from .made import read_made, write_made
 from .pixels import read_pixels, write_pixels
-from .rows import BEFORE, SeriesRow, StoreError, is_key, row_left_out, row_taken
+from .rows import BEFORE, OWN_PATIENT, SeriesRow, StoreError, is_key, row_left_out, row_taken, whose
 from .sources import read_sources, write_sources
 from .values import read_values, write_values
 
@@ -185,9 +185,7 @@ class Store:
 
         Where the format names no patient it is the series' own key.
         """
-        if not series.patient:
-            return self.key(series)
-        return hash_text(series.patient, secret=self._secret)
+        return self._hashed(series.patient) if series.patient else self.key(series)
 
     def has(self, key: str) -> bool:
         """Whether the series was taken, row and pixels."""
@@ -198,7 +196,7 @@ class Store:
         key = self.key(series)
         write_pixels(self._pixels(key), volume.hu)
         row = row_taken(key, self.patient(series), series.kind, volume, boxes)
-        write_values(self._row(key), row)
+        write_values(self._row(key), {**row, **self._whose(series, self._row_before(key))})
         self._left(key).unlink(missing_ok=True)
         return key
 
@@ -214,14 +212,21 @@ class Store:
         return hash_text(path, secret=self._secret)
 
     def name_patients(self, found: Iterable[Series]) -> None:
-        """Update the patients' keys of series that were taken before their patient was known."""
+        """Update the patients' keys of series that were taken before their patient was known, or
+        that a table names.
+        """
         known = {row.key: row.patient for row in self.rows()}
         for series in found:
             key = self.key(series)
-            if series.patient and known.get(key, self.patient(series)) != self.patient(series):
-                row = self._read_row(key, taken=True)
-                if row is not None:
-                    write_values(self._row(key), {**row, "patient": self.patient(series)})
+            is_new = series.patient and known.get(key) not in (None, self.patient(series))
+            row = self._read_row(key, taken=True) if is_new or series.own_patient else None
+            named = None if row is None else {**row, **self._whose(series, row)}
+            if named is not None and named != row:
+                write_values(self._row(key), named)
+
+    def own_patient(self, key: str) -> str:
+        """The patient's key by the series' files, where a table names another; "" where none."""
+        return str(self._row_before(key).get(OWN_PATIENT, ""))
 
     def note_sources(self, sources: Sequence[tuple[str, Sequence[str]]]) -> None:
         """Keep in private/ which files each key came from."""
@@ -268,6 +273,13 @@ class Store:
                 raise
         return table
 
+    def _hashed(self, patient: str) -> str:
+        return hash_text(patient, secret=self._secret)
+
+    def _whose(self, series: Series, before: Mapping[str, Any]) -> dict[str, str]:
+        own = self._hashed(series.own_patient) if series.own_patient else series.own_patient
+        return whose(self.patient(series), own, before)
+
     # Files
 
     def _pixels(self, key: str) -> Path:
@@ -292,6 +304,13 @@ class Store:
         except ValueError:
             return None
         return row if is_whole(row, key, taken=taken) else None
+
+    def _row_before(self, key: str) -> dict[str, Any]:
+        """The row of a series that was taken; empty where there is none, or it is damaged."""
+        try:
+            return self._read_row(key, taken=True) or {}
+        except FileNotFoundError:
+            return {}
 
     def _each_row(self) -> Iterator[dict[str, Any]]:
         """The rows of all series, damaged ones as left out."""

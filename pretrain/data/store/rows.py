@@ -23,6 +23,8 @@ BEFORE = frozenset(
     "z_mm body hu_min hu_max warnings digest".split()
 )
 """What a row without checksums holds, as earlier versions wrote it."""
+OWN_PATIENT = "own_patient"
+"""Of a row whose patient a table named: the key of the patient that the files name."""
 SIZE_OFF = 0.01
 """How far the median step may lie from the spacing, as a share."""
 
@@ -87,6 +89,17 @@ def row_taken(
         "digest": volume_digest(volume),
         "slices_crc32": [zlib.crc32(one) for one in np.ascontiguousarray(volume.hu, "<i2")],
     }
+
+
+def whose(patient: str, own: str | None, before: Mapping[str, Any]) -> dict[str, str]:
+    """What a row says of whose the series is. What a table said stays until a table says otherwise.
+
+    patient: of the series; its own key where nothing names one. own: of its files, where a table
+    names the patient. before: the row so far.
+    """
+    if own is None and patient in (before.get("key"), before.get(OWN_PATIENT)):
+        return {name: before[name] for name in ("patient", OWN_PATIENT) if name in before}
+    return {"patient": patient} | ({OWN_PATIENT: own} if own else {})
 
 
 def row_left_out(key: str, kind: str, reason: str) -> dict[str, Any]:

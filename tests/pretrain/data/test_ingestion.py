@@ -22,6 +22,8 @@ from pydicom import Dataset
 from ubr.pretrain.data import ingestion
 from ubr.pretrain.data.ingestion import DIED, Ingested, ingest
 from ubr.pretrain.data.store import SAME_CONTENT, Store, StoreError
+from ubr.pretrain.data.store.rows import OWN_PATIENT
+from ubr.pretrain.data.store.values import read_values, write_values
 from ubr.pretrain.data.volume import UnusableError
 from ubr.weights.common.notes import Note, note
 
@@ -361,6 +363,58 @@ def test_a_uid_of_another_patient_in_the_store__of_a_file_with_two_stacks(tmp_pa
         write(tmp_path / patient, [image])
         assert len(run(tmp_path / patient, store=store).taken) == 2
     assert len(Store.open(store).usable()) == 4
+
+
+# Patients that a table named
+
+
+def exams_of_one(root: Path, count: int) -> Path:
+    """Exams of one person, each anonymised under an ID of its own, and the table that joins them."""
+    for number in range(count):
+        made = Made(series=f"1.2.3.{number}", study=f"1.2.4.{number}")
+        datasets = made.datasets(PatientID=f"ANON{number}")
+        write(root / "scans" / f"exam{number}", brighter(datasets, 8 * number))
+    lines = [f"exam{number},one-person" for number in range(count)]
+    (root / "list.csv").write_text("\n".join(["file,patient", *lines]))
+    return root / "list.csv"
+
+
+def test_patients_of_a_table__stay_where_a_later_ingest_has_none(tmp_path: Path) -> None:
+    table, store = exams_of_one(tmp_path, 3), tmp_path / "store"
+    for patients in (None, table, None, table, None):  # it may come first or later
+        run(tmp_path / "scans", store=store, patients=patients)
+        rows = Store.open(store).rows()
+        assert len(list((store / "series").glob("*.b2nd"))) == len(rows) == 3
+        if patients is not None:
+            named = {row.patient for row in rows}
+    assert {row.patient for row in rows} == named and len(named) == 1
+    (store / "series" / f"{rows[0].key}.b2nd").unlink()
+    assert len(run(tmp_path / "scans", store=store).taken) == 1
+    assert {row.patient for row in Store.open(store).rows()} == named
+    # Another table wins, and another patient with such a UID is nobody whom a table has named.
+    table.write_text("file,patient\nexam0,other\nexam1,other\nexam2,ANON2\n")
+    run(tmp_path / "scans", store=store, patients=table)
+    rows = Store.open(store).rows()
+    assert len(rows) == 3 and len({row.patient for row in rows} | named) == 3
+    write(tmp_path / "more", brighter(Made(series="1.2.3.0").datasets(PatientID="NEW"), 99))
+    assert len(run(tmp_path / "more", store=store).taken) == 1
+    assert len({row.patient for row in Store.open(store).rows()}) == 3
+
+
+def test_patients_of_a_table__stay_in_stores_of_earlier_versions(tmp_path: Path) -> None:
+    table, store = exams_of_one(tmp_path, 6), tmp_path / "store"
+    run(tmp_path / "scans", store=store, patients=table)
+    named = {row.patient for row in Store.open(store).rows()}
+    for path in (store / "series").glob("*.json"):
+        row = read_values(path, ())
+        del row[OWN_PATIENT]  # which did not note it
+        write_values(path, row)
+    run(tmp_path / "scans", store=store)
+    rows = Store.open(store).rows()
+    assert len(rows) == 6 and {row.patient for row in rows} == named
+    run(tmp_path / "scans", store=store, patients=table)  # notes it
+    again = run(tmp_path / "scans", store=store)
+    assert again.already == 6 and {row.patient for row in again.before} == named
 
 
 # What goes wrong

@@ -35,7 +35,8 @@ def to_grid(store: Store, row: SeriesRow, inputs: InputSpec, size_px: int | None
 
     `[n, S, S]` int16 HU, or `[n, 3, S, S]` with neighbours.
     """
-    grid = inputs.to_grid(store.read(row.key), row.spacing_mm[1:], row.body, size_px=size_px)
+    hu = store.read(row.key, digest=row.digest)
+    grid = inputs.to_grid(hu, row.spacing_mm[1:], row.body, size_px=size_px)
     return torch.from_numpy(inputs.with_neighbours(grid, row.z_mm))
 
 

@@ -98,7 +98,7 @@ def _stored(
     taken = showing(row.body, asked)
     needed = inputs.needed(row.z_mm, taken)
     some = None if len(needed) == len(row.z_mm) else needed
-    hu = store.read(row.key, None if some is None else some.tolist())
+    hu = store.read(row.key, None if some is None else some.tolist(), digest=row.digest)
     grid = inputs.to_grid(hu, row.spacing_mm[1:], row.body, slices=some)
     grid = inputs.with_neighbours(grid, row.z_mm, taken)
     shown = rows_of(hu[np.isin(needed, taken)], row.spacing_mm[2]) if overview else None

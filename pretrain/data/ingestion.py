@@ -2,8 +2,8 @@
 
 One process takes a series from file to finished row. So nothing large travels between processes,
 and if a series kills its process (memory is limited), only that series is lost. A series already
-in the store is skipped; one left out earlier is tried again. So the same command resumes an
-ingest, however it was stopped.
+in the store is skipped, unless it has more files now or some could not be read; one left out
+earlier is tried again. So the same command resumes an ingest, however it was stopped.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ from .store.folder import check_utf_8, holds_other_things
 from .volume import LeftOut, Series, UnusableError, reasons, shown
 from .workers import DIED, Held, Workers, chosen, each, held
 
+LACKS = (
+    "its files lack slices that the store has of it, so it stays as it was taken; to replace it, "
+    "delete its row in series/ and ingest all its files at once"
+)
 NOTED = 200_000
 """Files that one table of sources names, and a few more: a series is not split."""
 
@@ -45,6 +49,7 @@ class Ingested:
     left_out: everything else that was found.
     unmatched: lines of the list of patients that match no file.
     would_take: in a dry run, the series found.
+    replaced: how many of those taken were there already, with other slices.
     """
 
     store: Path
@@ -53,6 +58,7 @@ class Ingested:
     left_out: tuple[LeftOut, ...] = ()
     unmatched: int = 0
     would_take: tuple[Series, ...] = ()
+    replaced: int = 0
 
     @property
     def already(self) -> int:
@@ -84,6 +90,10 @@ class Ingested:
                 f"{'':15}{len(s.files):6,} file{'s' * (len(s.files) != 1):1}  {s.kind:6} {name}"
                 for s, name in zip(self.would_take, names, strict=True)
             ]
+        if self.replaced:
+            lines.append(
+                f"  replacing    {self.replaced:6,} taken earlier, when files were missing"
+            )
         if self.already:
             lines.append(f"already there  {self.already:6,} series")
         lines += [f"  with warning {count:6,} {code}" for code, count in self.warnings().items()]
@@ -216,7 +226,7 @@ def _fill(
 ) -> Ingested:
     store = found.store
     store.clean()
-    keys = {store.key(s) for s in found}
+    keys, there, behind = _state(found)
     left_out = (*left_out, *found.left_out)
     path_keys = {store.path_key(out.path): out for out in left_out}
     _note_sources(
@@ -228,9 +238,9 @@ def _fill(
     )
     for key, out in path_keys.items():
         store.leave_out(key, "", out.reason)
-    done = {key for key in keys if store.has(key)}
-    todo = keys - done
-    store.name_patients(s for s in found if store.key(s) in done)
+    todo = keys - there | behind
+    digests = {row.key: row.digest for row in store.rows() if row.key in behind}
+    store.name_patients(s for s in found if store.key(s) in there)
     try:
         task = partial(_take, store, min_slices)
         with closing(each(task, _WithKeys(found, todo), workers, name="ingest")) as results:
@@ -246,20 +256,35 @@ def _fill(
         for r in table.select(["key", "status", "reason"]).to_pylist()
         if r["status"] == LEFT_OUT
     }
+    why |= {key: reason for key in behind if (reason := store.why_not_anew(key))}
     if damaged := len(store.damaged()):
         note(f"{damaged} series of {store.path} cannot be used: {DAMAGED}")
     rejected = [
         LeftOut(min(s.files), why[store.key(s)], store.key(s))
         for s in _WithKeys(found, keys & why.keys())
     ]
-    rows = store.rows()
+    rows = [row for row in store.rows() if row.key in keys]
+    new = {row.key for row in rows if row.key in todo and digests.get(row.key) != row.digest}
     return Ingested(
         store.path,
-        taken=tuple(row for row in rows if row.key in todo),
-        before=tuple(row for row in rows if row.key in done),
+        taken=tuple(row for row in rows if row.key in new),
+        before=tuple(row for row in rows if row.key not in new),
         left_out=(*left_out, *rejected),
         unmatched=found.unmatched,
+        replaced=len(new & behind),
     )
+
+
+def _state(found: Named) -> tuple[set[str], set[str], set[str]]:
+    """The keys of all series; of those in the store; and of those to be taken anew for all that."""
+    keys, there, behind = set(), set(), set()
+    for series in found:
+        keys.add(key := found.store.key(series))
+        if found.store.has(key):
+            there.add(key)
+            if found.store.is_behind(series):
+                behind.add(key)
+    return keys, there, behind
 
 
 def _note_sources(store: Store, sources: Iterator[tuple[str, tuple[str, ...]]]) -> None:
@@ -301,6 +326,8 @@ def _take(store: Store, min_slices: int, series: Series) -> bool:
         volume = read_volume(series)
         if len(volume.hu) < min_slices:
             raise UnusableError(f"{len(volume.hu)} slices, fewer than the {min_slices} asked for")
+        if store.has_more(key, volume):
+            raise UnusableError(LACKS)
         boxes = body_boxes(volume.hu, volume.spacing_mm)
     except Exception as error:
         store.leave_out(key, series.kind, why_unread(error))

@@ -73,7 +73,8 @@ class UnreadScan:
         if isinstance(self.origin, Series):
             return read_volume(self.origin)
         folder, row = self.origin
-        return Volume(Store(folder).read(row.key), row.spacing_mm, row.z_mm, row.warnings)
+        hu = Store(folder).read(row.key, digest=row.digest)
+        return Volume(hu, row.spacing_mm, row.z_mm, row.warnings)
 
 
 class Scans:

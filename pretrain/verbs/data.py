@@ -89,6 +89,7 @@ def _described(done: Ingested, with_paths: bool) -> dict[str, Any]:
         "taken": {
             "series": len(done.taken),
             "slices": sum(row.slices for row in done.taken),
+            "replacing": done.replaced,
         },
         "already_there": done.already,
         "warnings": done.warnings(),

@@ -9,7 +9,8 @@ It is made once by `ingest` and read by everything else.
       series/KEY.b2nd         blosc2, int16 [z, y, x], one slice per chunk
       series/KEY.json         the row of a series that was taken; written after its pixels, so its
                               presence is what "done" means
-      series/KEY.left.json    the row of one that was left out
+      series/KEY.left.json    the row of one that was left out; beside KEY.json, why that one could
+                              not be replaced
       grids/                  slices resampled for training (`bank`)
       private/                the secret of the patients' keys, and which key came from which path.
                               Delete this folder before the store leaves the hospital; training

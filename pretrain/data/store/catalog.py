@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..volume import UID_OF_ANOTHER
-from .rows import LEFT_OUT, TAKEN, SeriesRow, is_key, is_sensible, row_left_out
+from .rows import (
+    FILES,
+    LEFT_OUT,
+    OWN_PATIENT,
+    TAKEN,
+    SeriesRow,
+    is_key,
+    is_sensible,
+    row_left_out,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -108,6 +117,8 @@ def is_whole(row: dict[str, Any], key: str, *, taken: bool) -> bool:
         and leave_out_damaged(table)["status"].to_pylist() == [TAKEN]
         and isinstance(checksums, list)
         and len(checksums) in ((row["slices"],) if "slices_crc32" in row else (0,))
+        and is_key(row.get(OWN_PATIENT, key))
+        and isinstance(row.get(FILES, 0), int)
     )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,19 +19,28 @@ from ..volume import Series, Volume, shown
 from .catalog import (
     DAMAGED,
     catalog_of,
-    damaged,
     has_columns,
     is_unverified,
-    is_whole,
     leave_out_damaged,
     rows_of,
 )
+from .files import SeriesFiles
 from .keys import check_of, hash_text, make_secret, read_secret
 from .made import read_made, write_made
 from .pixels import read_pixels, write_pixels
-from .rows import BEFORE, OWN_PATIENT, SeriesRow, StoreError, is_key, row_left_out, row_taken, whose
+from .rows import (
+    OWN_PATIENT,
+    SeriesRow,
+    StoreError,
+    files_of,
+    is_behind,
+    row_left_out,
+    row_taken,
+    slices_crc32,
+    whose,
+)
 from .sources import read_sources, write_sources
-from .values import read_values, write_values
+from .values import write_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,7 +109,7 @@ class Store:
         It is rebuilt if it is damaged or an earlier version made it; nothing is lost by that.
         """
         try:
-            table, verified = read_table(self.path / "catalog.parquet")
+            table, verified = read_table(self._catalog)
         except (OSError, DamagedTable):
             return self.rebuild()
         if not (verified and has_columns(table)):
@@ -111,7 +119,7 @@ class Store:
             f"{key}.json" if taken else f"{key}.left.json"
             for key, taken in zip(table["key"].to_pylist(), have_pixels, strict=True)
         }
-        return leave_out_damaged(table) if listed == self._row_files() else self.rebuild()
+        return leave_out_damaged(table) if listed == self._files.names() else self.rebuild()
 
     def rows(self) -> list[SeriesRow]:
         """The series that were taken, in the catalog's order."""
@@ -143,26 +151,36 @@ class Store:
             )
         return rows
 
-    def read(self, key: str, slices: Sequence[int] | slice | None = None) -> NDArray[np.int16]:
+    def read(
+        self, key: str, slices: Sequence[int] | slice | None = None, *, digest: str = ""
+    ) -> NDArray[np.int16]:
         """HU of a series, `[z, y, x]`: all slices, a range, or those named, in the order given.
 
         Only these are decompressed. The file is opened anew each time (0.1 ms), so nothing is kept
         in memory and forked workers share no state.
 
+        digest: of the row that the caller knows.
+
         Raises:
-            StoreError: the pixels or the row are missing, or a checksum is wrong. Series that an
-                earlier version ingested have no checksum, so a flipped bit goes unnoticed.
+            StoreError: the pixels or the row are missing, a checksum is wrong, or the series was
+                taken anew and has another digest. Series that an earlier version ingested have no
+                checksum, so a flipped bit goes unnoticed.
             IndexError: a slice outside the series.
         """
         try:
-            row = self._read_row(key, taken=True)
+            row = self._files.read(key, taken=True)
         except FileNotFoundError:
             raise StoreError(
                 f"the row of series {key} is missing from the store; ingest its source again"
             ) from None
         if row is None:
             raise StoreError(f"series {key}: {DAMAGED}")
-        return read_pixels(self._pixels(key), row, slices)
+        if digest not in ("", row["digest"]):
+            raise StoreError(
+                f"series {key} was ingested anew meanwhile; repeat the command, or "
+                "the ingest if it was stopped"
+            )
+        return read_pixels(self._files.pixels(key), row, slices)
 
     def fingerprint(self, keys: Iterable[str]) -> str:
         """Digest of the content of these series in any order: provenance that identifies no one.
@@ -189,20 +207,45 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Whether the series was taken, row and pixels."""
-        return self._row(key).exists() and self._pixels(key).exists()
+        return self._files.row(key).exists() and self._files.pixels(key).exists()
 
     def add(self, series: Series, volume: Volume, boxes: NDArray[np.int16]) -> str:
-        """Write a series and its row (boxes: `[z, 4]`). Returns its key."""
+        """Write a series and its row (boxes: `[z, 4]`). Returns its key.
+
+        One that is there is replaced if anything differs. Killed between its pixels and its row, it
+        is refused by their checksums until the next ingest, for which it is still behind.
+        """
         key = self.key(series)
-        write_pixels(self._pixels(key), volume.hu)
+        before = self._files.before(key)
         row = row_taken(key, self.patient(series), series.kind, volume, boxes)
-        write_values(self._row(key), {**row, **self._whose(series, self._row_before(key))})
-        self._left(key).unlink(missing_ok=True)
+        row |= files_of(series, row["slices"]) | self._whose(series, before)
+        self._files.left(key).unlink(missing_ok=True)
+        if row == before and self.has(key):
+            return key
+        write_pixels(self._files.pixels(key), volume.hu)
+        write_values(self._files.row(key), row)
+        if before:
+            self._catalog.unlink(missing_ok=True)  # it lists this row, as it was
         return key
+
+    def is_behind(self, series: Series) -> bool:
+        """Whether a series that was taken has more files now, or some could not be read then."""
+        row = self._files.before(self.key(series))
+        return bool(row) and is_behind(row, series)
+
+    def has_more(self, key: str, volume: Volume) -> bool:
+        """Whether a series was taken with slices that a volume of it lacks."""
+        row = self._files.before(key) if self.has(key) else {}
+        stored = row and (row.get("slices_crc32") or slices_crc32(self.read(key)))
+        return not set(stored) <= set(slices_crc32(volume.hu))
 
     def leave_out(self, key: str, kind: str, reason: str) -> None:
         """Record that a series was not taken. reason: one line without path or identity."""
-        write_values(self._left(key), row_left_out(key, kind, reason))
+        write_values(self._files.left(key), row_left_out(key, kind, reason))
+
+    def why_not_anew(self, key: str) -> str:
+        """Why a series that is there was not taken anew; "" if it was."""
+        return str(self._files.before(key, taken=False).get("reason", ""))
 
     def path_key(self, path: str) -> str:
         """Key of something that was left out before it had a UID.
@@ -219,14 +262,14 @@ class Store:
         for series in found:
             key = self.key(series)
             is_new = series.patient and known.get(key) not in (None, self.patient(series))
-            row = self._read_row(key, taken=True) if is_new or series.own_patient else None
+            row = self._files.read(key, taken=True) if is_new or series.own_patient else None
             named = None if row is None else {**row, **self._whose(series, row)}
             if named is not None and named != row:
-                write_values(self._row(key), named)
+                write_values(self._files.row(key), named)
 
     def own_patient(self, key: str) -> str:
         """The patient's key by the series' files, where a table names another; "" where none."""
-        return str(self._row_before(key).get(OWN_PATIENT, ""))
+        return str(self._files.before(key).get(OWN_PATIENT, ""))
 
     def note_sources(self, sources: Sequence[tuple[str, Sequence[str]]]) -> None:
         """Keep in private/ which files each key came from."""
@@ -264,9 +307,9 @@ class Store:
 
         Where the store cannot be written to, it is made in memory only.
         """
-        table = catalog_of(self._each_row())
+        table = catalog_of(self._files.each_row())
         try:
-            with disk.whole(self.path / "catalog.parquet") as part:
+            with disk.whole(self._catalog) as part:
                 write_table(table, part)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -280,55 +323,13 @@ class Store:
         own = self._hashed(series.own_patient) if series.own_patient else series.own_patient
         return whose(self.patient(series), own, before)
 
-    # Files
+    @property
+    def _catalog(self) -> Path:
+        return self.path / "catalog.parquet"
 
-    def _pixels(self, key: str) -> Path:
-        return self._file(key, ".b2nd")
-
-    def _row(self, key: str) -> Path:
-        return self._file(key, ".json")
-
-    def _left(self, key: str) -> Path:
-        return self._file(key, ".left.json")
-
-    def _file(self, key: str, ending: str) -> Path:
-        if not is_key(key):
-            raise StoreError(f"a series' key is 16 hexadecimal digits, got {key!r}")
-        return self.path / "series" / f"{key}{ending}"
-
-    def _read_row(self, key: str, *, taken: bool) -> dict[str, Any] | None:
-        """A row as JSON holds it; none where it is damaged."""
-        path = self._row(key) if taken else self._left(key)
-        try:
-            row = read_values(path, BEFORE)
-        except ValueError:
-            return None
-        return row if is_whole(row, key, taken=taken) else None
-
-    def _row_before(self, key: str) -> dict[str, Any]:
-        """The row of a series that was taken; empty where there is none, or it is damaged."""
-        try:
-            return self._read_row(key, taken=True) or {}
-        except FileNotFoundError:
-            return {}
-
-    def _each_row(self) -> Iterator[dict[str, Any]]:
-        """The rows of all series, damaged ones as left out."""
-        for name in self._row_files():
-            key, taken = name.split(".")[0], not name.endswith(".left.json")
-            with suppress(FileNotFoundError):  # another ingest took it meanwhile
-                yield self._read_row(key, taken=taken) or damaged(key, taken=taken)
-
-    def _row_files(self) -> set[str]:
-        """Names of the files with rows; of a series that was left out first, the later one."""
-        names = {
-            path.name
-            for path in (self.path / "series").iterdir()
-            if path.suffix == ".json" and is_key(path.name.split(".")[0])
-        }
-        return {
-            n for n in names if not (n.endswith(".left.json") and n.replace(".left", "") in names)
-        }
+    @property
+    def _files(self) -> SeriesFiles:
+        return SeriesFiles(self.path / "series")
 
     @cached_property
     def _secret(self) -> bytes:

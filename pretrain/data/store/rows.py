@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ....weights.common.hu import HU_RANGE
 from ..digests import volume_digest
 from ..orient import check_spacing
-from ..volume import WARNINGS, UnusableError, Volume, check_positions
+from ..volume import WARNINGS, Series, UnusableError, Volume, check_positions
 
 TAKEN, LEFT_OUT = "taken", "left out"
 KINDS = ("dicom", "nifti", "itk", "png")
@@ -25,6 +25,11 @@ BEFORE = frozenset(
 """What a row without checksums holds, as earlier versions wrote it."""
 OWN_PATIENT = "own_patient"
 """Of a row whose patient a table named: the key of the patient that the files name."""
+FILES = "files"
+"""Of a series of many files, where these are not one per slice: how many the search found. An
+object whose frames are all in one file cannot grow.
+"""
+_OF_MANY_FILES = ("dicom", "png")
 SIZE_OFF = 0.01
 """How far the median step may lie from the spacing, as a share."""
 
@@ -87,8 +92,31 @@ def row_taken(
         "hu_max": int(volume.hu.max()),
         "warnings": list(volume.warnings),
         "digest": volume_digest(volume),
-        "slices_crc32": [zlib.crc32(one) for one in np.ascontiguousarray(volume.hu, "<i2")],
+        "slices_crc32": slices_crc32(volume.hu),
     }
+
+
+def slices_crc32(hu: NDArray[np.int16]) -> list[int]:
+    """The checksum of each slice."""
+    return [zlib.crc32(one) for one in np.ascontiguousarray(hu, "<i2")]
+
+
+def files_of(series: Series, slices: int) -> dict[str, int]:
+    """What a row says of how many files its series has."""
+    files = len(series.files)
+    is_object = files == 1 and not any(text.startswith("gap") for text in series.warnings)
+    if series.kind not in _OF_MANY_FILES or files == slices or is_object:
+        return {}
+    return {FILES: files}
+
+
+def is_behind(row: Mapping[str, Any], series: Series) -> bool:
+    """Whether more files of a series were found than when its row was written, or some could not be
+    read then.
+    """
+    unread = any(text.startswith("unreadable") for text in row["warnings"])
+    files = row.get(FILES, row["slices"])
+    return series.kind in _OF_MANY_FILES and bool(len(series.files) + unread > files)
 
 
 def whose(patient: str, own: str | None, before: Mapping[str, Any]) -> dict[str, str]:

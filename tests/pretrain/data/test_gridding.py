@@ -143,8 +143,8 @@ def test_store__some_slices_are_those_of_the_whole(
 
     reading = Store.read
 
-    def counting(self: Store, key: str, some: Any = None) -> NDArray[np.int16]:
-        read_slices.append(reading(self, key, some))
+    def counting(self: Store, key: str, some: Any, *, digest: str = "") -> NDArray[np.int16]:
+        read_slices.append(reading(self, key, some, digest=digest))
         return read_slices[-1]
 
     monkeypatch.setattr(Store, "read", counting)

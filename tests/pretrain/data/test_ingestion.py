@@ -20,15 +20,18 @@ import pytest
 from pydicom import Dataset
 
 from ubr.pretrain.data import ingestion
-from ubr.pretrain.data.ingestion import DIED, Ingested, ingest
-from ubr.pretrain.data.store import SAME_CONTENT, Store, StoreError
-from ubr.pretrain.data.store.rows import OWN_PATIENT
+from ubr.pretrain.data.find import find_one, read_volume
+from ubr.pretrain.data.ingestion import DIED, LACKS, Ingested, ingest
+from ubr.pretrain.data.scans import scans_of
+from ubr.pretrain.data.store import SAME_CONTENT, Store, StoreError, folder
+from ubr.pretrain.data.store.rows import BEFORE, FILES, OWN_PATIENT
 from ubr.pretrain.data.store.values import read_values, write_values
 from ubr.pretrain.data.volume import UnusableError
+from ubr.weights.body import body_boxes
 from ubr.weights.common.notes import Note, note
 
 from ...made.dicom import Made, Z, enhanced, expected, write
-from ...made.odd import brighter, latin_folder, lost, odd_entries
+from ...made.odd import brighter, concatenated, latin_folder, lost, odd_entries
 
 
 def write_nifti(path: Path, seed: int, slices: int = 6, size: int = 32) -> None:
@@ -369,7 +372,7 @@ def test_a_uid_of_another_patient_in_the_store__of_a_file_with_two_stacks(tmp_pa
 
 
 def exams_of_one(root: Path, count: int) -> Path:
-    """Exams of one person, each anonymised under an ID of its own, and the table that joins them."""
+    """Exams of one person, each under an ID of its own, and the table that joins them."""
     for number in range(count):
         made = Made(series=f"1.2.3.{number}", study=f"1.2.4.{number}")
         datasets = made.datasets(PatientID=f"ANON{number}")
@@ -415,6 +418,118 @@ def test_patients_of_a_table__stay_in_stores_of_earlier_versions(tmp_path: Path)
     run(tmp_path / "scans", store=store, patients=table)  # notes it
     again = run(tmp_path / "scans", store=store)
     assert again.already == 6 and {row.patient for row in again.before} == named
+
+
+# Series that have grown
+
+
+def in_series(store: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (store / "series").iterdir()}
+
+
+def test_grown__a_series_is_taken_anew_when_the_rest_of_it_has_come(tmp_path: Path) -> None:
+    datasets, scans = Made().datasets(), tmp_path / "scans"
+    (tmp_path / "list.csv").write_text("file,patient\nscans,one\n")
+    write(scans, datasets[:8])
+    first = run(scans, store=tmp_path / "store", patients=tmp_path / "list.csv")
+    shutil.copytree(tmp_path / "store", tmp_path / "whole")
+    shutil.rmtree(tmp_path / "whole" / "series")
+    (tmp_path / "whole" / "series").mkdir()
+    write(scans, datasets[8:])
+    done = run(scans, store=tmp_path / "store")
+    assert (len(done.taken), done.replaced, done.already, done.left_out) == (1, 1, 0, ())
+    assert re.search(r"1 series, 20 slices\n  replacing +1 taken earlier", done.table())
+    assert done.taken[0].patient == first.taken[0].patient, "which the table named"
+    np.testing.assert_array_equal(
+        Store.open(tmp_path / "store").read(done.taken[0].key), expected()
+    )
+    run(scans, store=tmp_path / "whole", patients=tmp_path / "list.csv")
+    assert in_series(tmp_path / "store") == in_series(tmp_path / "whole")
+    again = run(scans, store=tmp_path / "store")
+    assert (again.taken, again.replaced, again.already) == ((), 0, 1)
+    (row,) = (tmp_path / "store" / "series").glob("*.json")
+    assert read_values(row, ()).keys() == {*BEFORE, "slices_crc32", OWN_PATIENT}
+
+
+def test_grown__of_several_frames_a_file_or_with_copies_of_slices(tmp_path: Path) -> None:
+    parts = concatenated(enhanced(np.arange(20)), 2)
+    copies = brighter(Made(series="1.2.5").datasets(), 8)
+    for number, one in enumerate((*copies, copies[3], copies[4])):
+        write(tmp_path / "copies", [one], seed=number)
+        one.ContentTime = "120000"  # a copy with other bytes
+    write(tmp_path / "whole", [enhanced(np.arange(19))])
+    for number, part in enumerate(parts, 1):
+        write(tmp_path / "frames", [part])
+        done = run(tmp_path, store=tmp_path / "store")
+        slices = {row.slices for row in (*done.taken, *done.before)}
+        assert (done.replaced, slices) == (number - 1, {10 * number, 19, 20})
+    kept = in_series(tmp_path / "store")
+    rows = {p: read_values(p, ()) for p in (tmp_path / "store" / "series").glob("*.json")}
+    assert sorted(row.pop(FILES, 0) for row in rows.values()) == [0, 2, 22]
+    for path, row in rows.items():
+        write_values(path, row)  # as earlier versions wrote it
+    done = run(tmp_path, store=tmp_path / "store")
+    assert (done.taken, done.already, done.left_out) == ((), 3, ())
+    after = in_series(tmp_path / "store")
+    assert sum(after[name] != kept[name] for name in kept) == 1  # that of the parts, which are all
+
+
+def test_grown__files_that_could_not_be_read_and_are_whole_now(tmp_path: Path) -> None:
+    paths = write(tmp_path / "scans", Made().datasets())
+    whole = paths[5].read_bytes()
+    paths[5].write_bytes(whole[:-100])
+    first = run(tmp_path / "scans", store=tmp_path / "store")
+    assert (first.taken[0].slices, first.warnings()) == (19, {"gap": 1, "unreadable": 1})
+    kept = in_series(tmp_path / "store")
+    again = run(tmp_path / "scans", store=tmp_path / "store")
+    assert (again.taken, again.already, again.left_out) == ((), 1, ())
+    assert in_series(tmp_path / "store") == kept
+    paths[5].write_bytes(whole)
+    done = run(tmp_path / "scans", store=tmp_path / "store")
+    assert (done.replaced, done.taken[0].slices, done.warnings()) == (1, 20, {})
+
+
+def test_grown__files_that_lack_slices_of_the_store_replace_nothing(tmp_path: Path) -> None:
+    datasets = Made().datasets()
+    write(tmp_path / "scans" / "a", datasets[:8])
+    write(tmp_path / "scans" / "b", datasets[8:])
+    run(tmp_path / "scans" / "a", store=tmp_path / "store")
+    kept = in_series(tmp_path / "store")
+    done = run(tmp_path / "scans" / "b", store=tmp_path / "store")
+    assert (done.taken, done.already) == ((), 1)
+    assert [(o.reason, o.key) for o in done.left_out] == [(LACKS, done.before[0].key)]
+    (key,) = (row.key for row in Store.open(tmp_path / "store").rows())
+    assert in_series(tmp_path / "store").items() >= kept.items() and key == done.before[0].key
+    done = run(tmp_path / "scans", store=tmp_path / "store")
+    assert (done.replaced, done.taken[0].slices, done.left_out) == (1, 20, ())
+    assert len(in_series(tmp_path / "store")) == 2
+
+
+def test_grown__killed_between_pixels_and_row_and_read_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets, scans = Made().datasets(), tmp_path / "scans"
+    write(scans, datasets[:8])
+    run(scans, store=tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    (before,) = scans_of([store.path]).unread
+    write(scans, datasets[8:])
+
+    def killed(path: Path, values: object) -> None:
+        raise KeyboardInterrupt
+
+    series = find_one(scans)
+    volume = read_volume(series)
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "write_values", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.add(series, volume, body_boxes(volume.hu, volume.spacing_mm))
+    with pytest.raises(StoreError, match="cannot be read"):  # neither the one nor the other
+        before.read()
+    assert run(scans, store=store.path).replaced == 1
+    with pytest.raises(StoreError, match="was ingested anew meanwhile; repeat the command"):
+        before.read()
+    assert len(scans_of([store.path]).unread[0].read().volume.hu) == 20
 
 
 # What goes wrong

@@ -191,6 +191,8 @@ MM = [2.5 * i for i in range(9)]
         {"status": "left out"},
         {"slices_crc32": [1]},
         {"slices_crc32": None},
+        {"own_patient": "Jane Doe"},
+        {"files": "many"},
     ],
 )
 @pytest.mark.parametrize("checksum", [True, False])

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ubr.pretrain.data.digests import volume_digest
 from ubr.pretrain.data.store import Store, StoreError
 from ubr.pretrain.data.store.rows import BEFORE
 from ubr.weights.common import disk
@@ -48,6 +49,16 @@ def test_left_out_and_then_taken(store: Store) -> None:
     assert not store.has(key) and store.catalog()["status"].to_pylist() == ["left out"]
     add(store, 1)
     assert store.has(key) and store.catalog()["status"].to_pylist() == ["taken"]
+
+
+def test_taken_anew(store: Store) -> None:
+    """The names of its files stay the same, by which the catalog is judged."""
+    key = add(store, 1)
+    (before,) = store.rows()
+    volume = made_volume(1, slices=12)
+    assert store.add(made_series(1), volume, made_boxes(volume)) == key
+    (row,) = store.rows()
+    assert (row.slices, row.digest) == (12, volume_digest(volume)) != (9, before.digest)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="asks the system which processes live")

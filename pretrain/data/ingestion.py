@@ -27,7 +27,7 @@ from .index import remove
 from .patients import Named, assign_patients, read_patients
 from .scans import is_store, kept_search, why_unread
 from .store import DAMAGED, LEFT_OUT, SeriesRow, Store, StoreError
-from .store.folder import check_utf_8, holds_other_things
+from .store.made import check_utf_8, holds_other_things
 from .volume import LeftOut, Series, UnusableError, reasons, shown
 from .workers import DIED, Held, Workers, chosen, each, held
 
@@ -278,11 +278,13 @@ def _fill(
 def _state(found: Named) -> tuple[set[str], set[str], set[str]]:
     """The keys of all series; of those in the store; and of those to be taken anew for all that."""
     keys, there, behind = set(), set(), set()
+    slices = {row.key: row.slices for row in found.store.rows()}
     for series in found:
         keys.add(key := found.store.key(series))
         if found.store.has(key):
             there.add(key)
-            if found.store.is_behind(series):
+            # With a file for each slice none is missing, and the row need not be read.
+            if len(series.files) != slices.get(key) and found.store.is_behind(series):
                 behind.add(key)
     return keys, there, behind
 

@@ -26,7 +26,7 @@ from .catalog import (
 )
 from .files import SeriesFiles
 from .keys import check_of, hash_text, make_secret, read_secret
-from .made import read_made, write_made
+from .made import check_utf_8, holds_other_things, read_made, write_made
 from .pixels import read_pixels, write_pixels
 from .rows import (
     OWN_PATIENT,
@@ -345,20 +345,3 @@ class Store:
                 f"{self.path}: private/secret is damaged; the store can be read, but not added to"
             )
         return secret
-
-
-def check_utf_8(root: Path) -> None:
-    """Raise `StoreError` for a path that is not UTF-8: blosc2 opens no file there."""
-    try:
-        str(root).encode()
-    except UnicodeEncodeError:
-        raise StoreError(
-            f"{shown(str(root))}: the path of a store must be UTF-8; name another folder, or "
-            "rename this one"
-        ) from None
-
-
-def holds_other_things(root: Path) -> bool:
-    """Whether a folder holds more than a store that was only begun."""
-    names = {path.name for path in root.iterdir() if not disk.is_part(path)}
-    return bool(names - {"series", "private", "grids", "catalog.parquet"})

@@ -1,4 +1,6 @@
-"""store.json: which format a store has, what made it, and what its secret is checked by."""
+"""Whether a folder is a store, or can become one; store.json, which says its format, what made it,
+and what its secret is checked by.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ....weights.common import disk
+from ..volume import shown
 from .keys import check_of, read_secret
 from .rows import StoreError
 from .values import read_values, write_values
@@ -47,6 +51,23 @@ def read_made(root: Path) -> dict[str, Any]:
             "update ubr-pretrain, or ingest into a new store"
         )
     return made
+
+
+def check_utf_8(root: Path) -> None:
+    """Raise `StoreError` for a path that is not UTF-8: blosc2 opens no file there."""
+    try:
+        str(root).encode()
+    except UnicodeEncodeError:
+        raise StoreError(
+            f"{shown(str(root))}: the path of a store must be UTF-8; name another folder, or "
+            "rename this one"
+        ) from None
+
+
+def holds_other_things(root: Path) -> bool:
+    """Whether a folder holds more than a store that was only begun."""
+    names = {path.name for path in root.iterdir() if not disk.is_part(path)}
+    return bool(names - {"series", "private", "grids", "catalog.parquet"})
 
 
 def _version() -> str:

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from ubr.weights import Weights
 
 TRIES = 3
-"""How often a series is asked for that the server does not give."""
+"""How often a series is tried that the server does not give, or on which this machine fails."""
+MACHINE = (MemoryError, OSError, RuntimeError)
+"""What says nothing of a series: memory, disk or GPU are full or gone. What decoders raise does not
+come through: readers make `UnusableError` of it."""
 
 
 @claiming("out", fills=True)
@@ -134,7 +137,7 @@ class _Watcher:
     """What is known of series that are not done.
 
     seen: since when a series has how many images. failed: of those that the server did not give,
-    with how many images and how often.
+    or on which this machine failed, with how many images and how often.
     """
 
     server: Server
@@ -177,22 +180,30 @@ class _Watcher:
         except (AwayError, RefusedError):
             raise
         except ServerError as error:
-            images, tries = self.failed.get(one.key, (one.images, 0))
-            tries = 1 if images != one.images else tries + 1
-            self.failed[one.key] = (one.images, tries)
-            again = "will be retried" if tries < TRIES else f"failed {tries} times, giving up"
-            self.tell(f"{one.key}: {error}; {again}")
-            return tries == TRIES
+            return self._has_failed(one, str(error))
+        except MACHINE as error:
+            why = getattr(error, "strerror", None) or type(error).__name__
+            return self._has_failed(one, f"this machine could not do it ({why})")
         self.notes.add(one, said)
         self.seen.pop(one.key)
         self.failed.pop(one.key, None)
         self.tell(f"{one.key}: {said}")
         return True
 
+    def _has_failed(self, one: Listed, why: str) -> bool:
+        """Count a try. Returns whether it was the last."""
+        images, tries = self.failed.get(one.key, (one.images, 0))
+        tries = 1 if images != one.images else tries + 1
+        self.failed[one.key] = (one.images, tries)
+        again = "will be retried" if tries < TRIES else f"failed {tries} times, giving up"
+        self.tell(f"{one.key}: {why}; {again}")
+        return tries == TRIES
+
     def _reported(self, one: Listed) -> str:
         """Fetch a series, score it and store its report; of a mixed series, one for each stack.
 
-        Returns what came of it. Raises `ServerError` where the server does not do its part.
+        Returns what came of it. Raises `ServerError` where the server does not do its part, and one
+        of `MACHINE` where this machine does not.
         """
         with scratch(self.notes.path.parent, one.key) as made:
             self.server.fetch(one, made)
@@ -204,6 +215,8 @@ class _Watcher:
     def _stored(self, unread: UnreadScan) -> str:
         try:
             told = reported(unread, f"series {unread.key}", self.weights, self.regions)
+        except MACHINE:
+            raise
         except Exception as error:
             return f"left out: {why_unread(error)}"
         what = (

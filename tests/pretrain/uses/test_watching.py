@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import gdcm
 import numpy as np
 import pydicom
 import pytest
+import torch
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from benchmarks.common import orthanc as servers
@@ -291,6 +293,46 @@ def test_watch__a_series_that_the_server_does_not_give(
     with pytest.raises(error, match="could not be reported on" if says else "it fails"):
         watched(tmp_path, since, tell=said.append)
     assert says in "\n".join(said) and reports_on(server, made) == []
+
+
+def test_watch__a_failure_of_this_machine_is_no_fact_of_the_series(
+    server: Orthanc,
+    since: date,
+    made: Made,
+    meanwhile: Meanwhile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = Made()
+    server.put(other.datasets(StudyDate=f"{since:%Y%m%d}"))
+    failures = (
+        torch.OutOfMemoryError("CUDA out of memory on secret"),
+        MemoryError("secret"),
+        OSError(errno.ENOSPC, "No space left on device", "secret"),
+    )
+    key, real, errors = hash_text(made.series), watching.reported, iter(failures)
+    said: list[str] = []
+
+    def fails(unread: Any, *rest: Any) -> Any:
+        if unread.key == key:
+            raise next(errors)
+        return real(unread, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watching, "reported", fails)
+        with pytest.raises(ServerError, match="1 series could not be reported on; repeat"):
+            watched(tmp_path, since, tell=said.append)
+    lines = [line for line in said if key in line]
+    assert all(line.startswith(f"{key}: this machine could not do it (") for line in lines)
+    assert [line.partition("(")[2] for line in lines] == [
+        "OutOfMemoryError); will be retried",
+        "MemoryError); will be retried",
+        "No space left on device); failed 3 times, giving up",
+    ]
+    assert key not in (tmp_path / "out" / "watched.json").read_text()
+    assert len(reports_on(server, other)) == 1 and reports_on(server, made) == []
+    watched(tmp_path, since)
+    assert len(reports_on(server, made)) == 1
 
 
 def test_fetch__takes_files_as_they_are_and_resumes(

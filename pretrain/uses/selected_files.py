@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
 from ubr.weights.common.disk import whole
 
-from ..data.find import find_series
+from ..data.find import search
 from ..data.scans import unread_scan
 from ..data.volume import Series, UnusableError
 
@@ -39,9 +39,12 @@ def write_selection(target: Path, chosen: Sequence[Named], form: Form) -> None:
             return
         part.mkdir()
         _write_list(part / "selection.csv", chosen)
+        by_path: dict[str, dict[str, Named]] = {}
         for one in chosen:
             if one.series:
-                _place(_files(one), part / (one.study or "no-study") / one.series, form)
+                by_path.setdefault(one.path, {})[one.series] = one
+        for path, wanted in by_path.items():
+            _place_all(path, wanted, part, form)
 
 
 def _write_list(path: Path, chosen: Sequence[Named]) -> None:
@@ -52,16 +55,21 @@ def _write_list(path: Path, chosen: Sequence[Named]) -> None:
         writer.writerows(vars(one) for one in chosen)
 
 
-def _files(one: Named) -> Series:
-    """The files of a chosen series, found again where it was read from: a folder may hold more."""
+def _place_all(path: str, wanted: Mapping[str, Named], target: Path, form: Form) -> None:
+    """Find chosen series again where they were read from, in one search, and place their files.
+
+    wanted: the choices by their series' keys; the folder may hold more.
+    """
+    missing = dict(wanted)
     try:
-        found, _ = find_series([one.path])
+        with search([path]) as found:
+            for series in found:
+                if one := missing.pop(unread_scan(series).key, None):
+                    _place(series, target / (one.study or "no-study") / one.series, form)
     except UnusableError:
-        found = []
-    for series in found:
-        if unread_scan(series).key == one.series:
-            return series
-    raise ValueError(f"series {one.series} is no longer where it was audited; audit again")
+        pass  # the folder has gone
+    if missing:
+        raise ValueError(f"series {min(missing)} is no longer where it was audited; audit again")
 
 
 def _place(series: Series, folder: Path, form: Form) -> None:

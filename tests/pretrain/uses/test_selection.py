@@ -11,10 +11,12 @@ import pytest
 from tests.made.dicom import Made, write
 from tests.made.scores import regions, scored_by_darkness, weights
 from ubr.pretrain.cli import main
+from ubr.pretrain.data import dicom
 from ubr.pretrain.data.find import find_series
 from ubr.pretrain.data.scans import unread_scan
 from ubr.pretrain.uses.audit.audit import audit
 from ubr.pretrain.uses.audit.tables import write_tables
+from ubr.pretrain.uses.selected_files import write_selection
 from ubr.pretrain.uses.selection import Chosen, select
 
 PARTS = ("chest", "abdomen", "pelvis")
@@ -218,6 +220,27 @@ def test_select__links_or_copies_are_of_the_chosen_series_alone(
     assert names == {f"{k:05d}.dcm" for k in range(1, 21)}
     assert main([*words, "--out", str(tmp_path / "out")]) == 2  # it exists
     assert scans.is_dir()
+
+
+def test_select__series_of_one_folder_are_found_in_one_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for corners in ((0, 20), (0, 10), (10, 20)):
+        write(tmp_path / "flat", Made(Made().corners[slice(*corners)]).datasets())
+    found, _ = find_series([tmp_path / "flat"])
+    files = {unread_scan(one).key: len(one.files) for one in found}
+    chosen = [Chosen("s", key, "yes", "", "", "", str(tmp_path / "flat")) for key in files]
+    read, read_header = list[str](), dicom.read_header
+
+    def counted(path: str) -> Any:
+        read.append(path)
+        return read_header(path)
+
+    monkeypatch.setattr(dicom, "read_header", counted)
+    write_selection(tmp_path / "out", chosen, "links")
+    assert sorted(read) == sorted(map(str, (tmp_path / "flat").iterdir()))
+    placed = {one.name: len([*one.iterdir()]) for one in (tmp_path / "out" / "s").iterdir()}
+    assert placed == files and sorted(files.values()) == [10, 10, 20]
 
 
 def test_select__files_that_have_gone_are_told(

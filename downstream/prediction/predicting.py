@@ -118,7 +118,8 @@ def _predict(
     """Look at what was not looked at yet, and write the tables once all of it is."""
     jobs, left_out = {job.key: job for job in scans.unread}, scans.left_out
     damaged = {one.key for one in left_out if one.key}
-    already = working.already(jobs.keys() | damaged, lambda: _listed(working.folder)) - damaged
+    counts = {**dict.fromkeys(damaged, ()), **{key: job.counts for key, job in jobs.items()}}
+    already = working.already(counts, lambda: _listed(working.folder)) - damaged
     predicted = Predicted(working.folder, len(already & jobs.keys()))
     if working.finished:
         working.tidy()
@@ -239,7 +240,8 @@ def _add_all(
                 shown = looker.body.within(scores, volume.z_mm)
             slices = shown[spaced(volume.z_mm[shown], every_mm)] if len(shown) else shown
             bar.total += len(slices) - job.slices_about
-            more = {} if scores is None else {"body_scores": scores}
+            more = {"counts": np.array(job.counts)}
+            more |= {} if scores is None else {"body_scores": scores}
             keep(working, job.key, volume, slices.tolist(), looker, bar, more)
     return left_out
 

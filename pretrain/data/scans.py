@@ -60,6 +60,11 @@ class UnreadScan:
             return sum(map(len, self.origin.frames))
         return len(self.origin.files) if self.origin.kind in ("dicom", "png") else 100
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many files and slices, about, were found of it: others once it has grown."""
+        return len(self.origin.files) if isinstance(self.origin, Series) else 1, self.slices_about
+
     def read(self) -> Scan:
         """Read it.
 

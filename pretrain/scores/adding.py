@@ -40,24 +40,24 @@ def add_all(
         task, todo, staff, name="score", already=already, progress=progress, threads=stored
     )
 
-    def usable() -> Generator[tuple[tuple[str, Slices], NDArray[np.int16]]]:
+    def usable() -> Generator[tuple[tuple[UnreadScan, Slices], NDArray[np.int16]]]:
         for job, slices in results:
             if isinstance(slices, Slices):
-                yield (job.key, slices), slices.grid
+                yield (job, slices), slices.grid
             else:
                 left_out.append(LeftOut(job.source, slices or DIED, job.key))
 
     with closing(results), closing(usable()) as series:
-        for (key, slices), scores, features in score_series(network, series):
+        for (job, slices), scores, features in score_series(network, series):
             made = (
                 {"scores": scores} if features is None else {"scores": scores, "features": features}
             )
-            _keep(working, key, slices, made)
+            _keep(working, job, slices, made)
     return left_out
 
 
 def _keep(
-    working: Working, key: str, slices: Slices, made: Mapping[str, NDArray[np.float32]]
+    working: Working, job: UnreadScan, slices: Slices, made: Mapping[str, NDArray[np.float32]]
 ) -> None:
     """Keep what a series' slices gave; the others get it from those around them.
 
@@ -71,4 +71,5 @@ def _keep(
     if slices.overview is not None:
         arrays["overview"] = slices.overview
     warnings = np.array(slices.warnings, np.str_)
-    working.add(key, **arrays, z_mm=z_mm, warnings=warnings)
+    counts = np.array(job.counts)
+    working.add(job.key, **arrays, z_mm=z_mm, warnings=warnings, counts=counts)

@@ -263,11 +263,14 @@ def _score(
 ) -> Scored:
     """Score what is not scored yet, and write the tables once all of it is."""
     is_mine = share(shard)
-    where = {scan.key: scan.source for scan in found if is_mine(scan.key)}
+    where, counts = dict[str, str](), dict[str, tuple[int, ...]]()
+    for scan in found:
+        if is_mine(scan.key):
+            where[scan.key], counts[scan.key] = scan.source, scan.counts
     left_out = [out for out in found.left_out() if is_mine(hash_text(out.path))]
     damaged = {out.key for out in left_out if out.key}
     listed = partial(_listed, working.folder)
-    already = working.already(where.keys() | damaged, listed) - damaged
+    already = working.already(dict.fromkeys(damaged, ()) | counts, listed) - damaged
     missing = notes(options.regions, options.coverage) if options.regions else ()
     scored = Scored(working.folder, where, len(already), missing)
     if working.finished:

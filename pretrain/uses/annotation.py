@@ -34,7 +34,7 @@ from ubr.weights.common.working import Working
 from ubr.weights.released import check_there
 
 from ..data.find import silence
-from ..data.scans import scans_of
+from ..data.scans import UnreadScan, scans_of
 from ..reading.regions import BODY_PART_EXAMINED, Regions
 from .dicom_copies import write_copies
 from .reported import Reported, opened, reported
@@ -142,7 +142,8 @@ def annotate(
     settings = {"weights_sha256": weights.sha256(), "regions_sha256": regions.sha256()}
     working = Working(Path(out).absolute(), {**settings, "copies": copies}, LAST)
     found = {one.key: one for one in scans_of([*map(Path, given)], progress=progress).unread}
-    done = working.already(found, lambda: {str(row.get("series")) for row in _rows(working)})
+    counts = {key: unread.counts for key, unread in found.items()}
+    done = working.already(counts, lambda: {str(row.get("series")) for row in _rows(working)})
     if working.finished:
         working.tidy()
         return _annotated(working.folder, _rows(working))
@@ -156,7 +157,7 @@ def annotate(
             called = str(given[0]) if alone else f"series {key}"
             try:
                 told = reported(unread, called, weights, regions)
-                rows.append(_write(told, key, "" if alone else key, working))
+                rows.append(_write(told, unread, "" if alone else key, working))
             except ValueError as error:
                 if alone:
                     raise
@@ -178,7 +179,7 @@ def _rows(working: Working) -> list[dict[str, Any]]:
     return found
 
 
-def _write(told: Reported, key: str, name: str, working: Working) -> dict[str, Any]:
+def _write(told: Reported, unread: UnreadScan, name: str, working: Working) -> dict[str, Any]:
     """Write the report of one series, and note it. Returns the note.
 
     name: of the folder in `out` for sr.dcm and copies/; "" for `out` itself. What a killed call
@@ -191,6 +192,7 @@ def _write(told: Reported, key: str, name: str, working: Working) -> dict[str, A
     if copies:
         _check_term(told.body_part, stated, told.parts)
     copied = list(dict.fromkeys(image.path for image in told.images)) if copies else []
+    key = unread.key
     with scratch(working.folder, key) as made:
         folder = made / key
         folder.mkdir()
@@ -205,7 +207,7 @@ def _write(told: Reported, key: str, name: str, working: Working) -> dict[str, A
                 one.replace(part)
     parts = {"parts": told.parts, "landmarks": told.landmarks, "body_part": told.body_part}
     row = {"series": key, "folder": name, **parts, "stated": stated, "copies": len(copied)}
-    working.add(key, row=np.array(json.dumps(row)))
+    working.add(key, row=np.array(json.dumps(row)), counts=np.array(unread.counts))
     return row
 
 

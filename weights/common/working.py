@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,15 @@ class Working:
         """The series that were there when this was first asked."""
         return frozenset(path.stem for path in self.path.glob("*.npz"))
 
-    def already(self, keys: Collection[str], listed: Callable[[], set[str]]) -> set[str]:
+    def already(
+        self, given: Mapping[str, Sequence[int]], listed: Callable[[], set[str]]
+    ) -> set[str]:
         """The series that an earlier call has finished.
 
+        One that has grown since is not finished, nor is one of which it is not known.
+
         Args:
-            keys: of the series that are given now.
+            given: the series that are given now, by key: what `add` is given as their `counts`.
             listed: the keys in the tables, once they are written.
 
         Raises:
@@ -85,17 +90,21 @@ class Working:
         """
         if self.finished:
             there = listed() - {""}
-            if there != set(keys):
+            if there != set(given):
                 raise ValueError(
                     f"{self.folder} already holds the results of other series; give a new `out`"
                 )
             return there
-        if self.keys.isdisjoint(keys) and self.keys:
+        if self.keys.isdisjoint(given) and self.keys:
             raise ValueError(
                 f"{self.folder} was begun with other series; give the sources it was begun with, "
                 "or a new `out`"
             )
-        return set(self.keys.intersection(keys))
+        return {key for key in self.keys.intersection(given) if self._is_of(key, given[key])}
+
+    def _is_of(self, key: str, counts: Sequence[int]) -> bool:
+        with self._kept(key) as arrays:
+            return np.array_equal(arrays.get("counts", ()), counts)
 
     def begin(self) -> None:
         """Make the folder, where it is not there."""
@@ -104,18 +113,25 @@ class Working:
             make_folder(self.path)
 
     def add(self, key: str, **arrays: NDArray[Any]) -> None:
-        """Keep the arrays of a series; it is done from then on."""
+        """Keep the arrays of a series; it is done from then on.
+
+        Its `counts`, if given, say of how much it was made, e.g. of how many files (`already`).
+        """
         self.begin()
         with whole(self.path / f"{key}.npz") as part, part.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def read(self, key: str, *needed: str) -> dict[str, NDArray[Any]]:
         """The arrays of a series, with those that are needed."""
+        with self._kept(key) as arrays:
+            return {**{name: arrays[name] for name in needed}, **arrays}
+
+    @contextmanager
+    def _kept(self, key: str) -> Iterator[Mapping[str, NDArray[Any]]]:
         path = self.path / f"{key}.npz"
         try:
             with np.load(path) as arrays:
-                found = dict(arrays)
-            return {**{name: found[name] for name in needed}, **found}
+                yield arrays
         except Exception:  # of a damaged archive NumPy raises anything
             raise ValueError(
                 f"{path} is damaged; delete it and repeat the command to redo this series"

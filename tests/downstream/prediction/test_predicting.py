@@ -147,6 +147,21 @@ def test_predict__stopped_and_repeated_gives_the_same_bytes(
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cut").iterdir()} == before
 
 
+def test_predict__stopped_and_repeated_looks_again_at_a_series_that_has_grown(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grows, stays = Made().datasets(), Made().datasets()
+    write(tmp_path / "scans", [*grows[:-5], *stays])
+    options = {**QUIET, "min_score": 0.0}
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Working, "finish", stopping(Working.finish, 0))
+        predict(run, [tmp_path / "scans"], tmp_path / "cut", **options)
+    write(tmp_path / "scans", grows[-5:])
+    assert predict(run, [tmp_path / "scans"], tmp_path / "cut", **options).already == 1
+    predict(run, [tmp_path / "scans"], tmp_path / "whole", **options)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
 def test_predict__readers_beside_it_change_nothing(run: Path, tmp_path: Path) -> None:
     world(tmp_path)
     for workers in (0, 2):

@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tests.made.dicom import Made, write
 from tests.pretrain.data.test_ingestion import write_nifti
-from ubr.pretrain.scores import adding
+from ubr.pretrain.scores import adding, scoring
 from ubr.pretrain.scores.scoring import score
 from ubr.weights import Weights
 from ubr.weights.common import working
@@ -108,6 +110,27 @@ def test_new_series_are_added_to_a_scoring_that_is_not_finished(
     write_nifti(tmp_path / "scans" / "3.nii", 3)
     (tmp_path / "scans" / "0.nii").unlink()
     score(weights, [tmp_path / "scans"], tmp_path / "s", workers=0, progress=False)
+    score(weights, [tmp_path / "scans"], tmp_path / "whole", workers=0, progress=False)
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kept", ["grown", "by an earlier version"])
+def test_stopped__a_series_is_scored_again_unless_it_is_known_to_be_the_same(
+    kept: str, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grows, stays = Made().datasets(), Made().datasets()
+    write(tmp_path / "scans", [*grows[:-5], *stays])
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(scoring, "write_tables", stopping(scoring.write_tables, 0))
+        score(weights, [tmp_path / "scans"], tmp_path / "s", workers=0, progress=False)
+    if kept == "grown":
+        write(tmp_path / "scans", grows[-5:])
+    else:
+        for path in (tmp_path / "s" / "working").glob("*.npz"):
+            with np.load(path) as arrays:
+                np.savez(path, **{name: arrays[name] for name in set(arrays) - {"counts"}})
+    again = score(weights, [tmp_path / "scans"], tmp_path / "s", workers=0, progress=False)
+    assert again.already == (kept == "grown")
     score(weights, [tmp_path / "scans"], tmp_path / "whole", workers=0, progress=False)
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
 

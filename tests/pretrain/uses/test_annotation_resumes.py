@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,6 +109,22 @@ def test_stopped__between_a_report_and_its_note_makes_the_same_again(
     uid = pydicom.dcmread(report).SOPInstanceUID
     run(world / "series", tmp_path / "out")
     assert pydicom.dcmread(report).SOPInstanceUID == uid
+    assert contents(tmp_path / "out") == contents(world / "whole")
+
+
+def test_stopped__a_series_that_has_grown_since_is_reported_on_again(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = shutil.copytree(world / "series", tmp_path / "series")
+    late = [path.rename(tmp_path / path.name) for path in sorted((series / "a").iterdir())[:2]]
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Working, "finish", stopping(Working.finish, 0))
+        run(series, tmp_path / "out")
+    for path in late:
+        path.rename(series / "a" / path.name)
+    with monkeypatch.context() as patch:
+        patch.setattr(Working, "add", stopping(Working.add, 1))
+        run(series, tmp_path / "out")
     assert contents(tmp_path / "out") == contents(world / "whole")
 
 

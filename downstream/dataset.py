@@ -94,11 +94,13 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
         self.images = self.folder / IMAGES
         self.inputs, self.augment, self.unreadable = inputs, augment, unreadable
         keys = read_table(Path(folder), split=split, keep_noisy=keep_noisy)
+        self._places = list(range(len(keys)))
         if share < 1:
             drawn = np.random.default_rng([seed, 9]).permutation(len(keys))[
                 : max(1, round(share * len(keys)))
             ]
-            keys = [keys[i] for i in sorted(drawn)]
+            self._places = sorted(drawn.tolist())
+            keys = [keys[i] for i in self._places]
         present = [slice_path(self.images, k.folder, k.index).is_file() for k in keys]
         absent = tuple(k.name for k, here in zip(keys, present, strict=True) if not here)
         if absent and (unreadable == "stop" or len(absent) == len(keys)):
@@ -150,8 +152,8 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
         )
 
     def _load(self, item: int, epoch: int) -> tuple[Tensor, dict[str, Any]]:
-        image_id, key = self._items[item]
-        change = self.augment.draw(epoch, image_id) if self.augment else None
+        number, key = self._items[item]  # among those drawn: a share has views of its own
+        change = self.augment.draw(epoch, number) if self.augment else None
         hu, _ = key_volume(self.images, key, self.view)
         edges = [b.edges for b in key.boxes]
         hu, boxes, geometry = prepare(
@@ -172,7 +174,7 @@ class DeepLesion(Dataset[tuple[Tensor, dict[str, Any]]]):
         target = {
             "boxes": torch.from_numpy(boxes),
             "labels": torch.full((len(boxes),), LESION, dtype=torch.int64),
-            "image_id": torch.tensor(image_id),
+            "image_id": torch.tensor(self._places[number]),
             "geometry": geometry,
             "key": key,
         }

@@ -9,6 +9,7 @@ detector is never made without a complete receipt.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops.poolers import LevelMapper
 
 from ubr.weights import Backbone, InputSpec, Receipt, Weights, build, load_into, start
 from ubr.weights.backbones import fixed_size_px
@@ -40,12 +42,15 @@ class Trunk(nn.Module):
     Its BatchNorm layers use their stored statistics in training too. Those of a detector's few
     images say more of which organs happen to be in them than of CT, and a faint lesion drowns in
     that.
+
+    strides: of the maps, from the finest.
     """
 
     def __init__(self, net: Backbone, *, pyramid: int) -> None:
         super().__init__()
         self.body, self._features = net.body, net.features
         self.indices: list[int] = []
+        self.strides: list[int] = [net.stride]
         # so that norms start in the mode that they are to stay in; Lightning calls no train() of
         # its own
         self.train()
@@ -59,7 +64,8 @@ class Trunk(nn.Module):
             )
         stages = info if isinstance(info, list) else info.get_dicts()
         self.indices = [i for i, stage in enumerate(stages) if stage["reduction"] >= 4]
-        if len({stages[i]["reduction"] for i in self.indices}) < 2:
+        self.strides = [stages[i]["reduction"] for i in self.indices]
+        if len(set(self.strides)) < 2:
             raise ValueError(
                 f"a feature pyramid needs maps of several sizes, and {net.name} has one size; use "
                 "pyramid=0"
@@ -248,6 +254,12 @@ def bare_detector(
         )
     kind = PositionedPool if position else MultiScaleRoIAlign
     pool = kind([str(i) for i in range(levels)], output_size=side, sampling_ratio=2)
+    # Else torchvision guesses them from the first image, for all later ones, and a small one that
+    # is padded doubles them.
+    pool.scales = [1 / stride for stride in trunk.strides]
+    pool.map_levels = LevelMapper(
+        int(math.log2(trunk.strides[0])), int(math.log2(trunk.strides[-1]))
+    )
     channels = trunk.out_channels
     head: nn.Module = (
         TwoMLPHead(channels * side**2, 4096) if box_head == "paper" else LightHead(channels, side)

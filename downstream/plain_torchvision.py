@@ -119,6 +119,7 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops.poolers import LevelMapper
 
 '''
 
@@ -168,6 +169,9 @@ def detector():
         image_std={list(inputs.std)},
     )
     model.transform.resize = lambda image, target=None: (image, target)  # sizes stay as given
+    pool = model.roi_heads.box_roi_pool  # else its scales are guessed from the first image
+    pool.scales = {pool.scales}
+    pool.map_levels = LevelMapper({pool.map_levels.k_min}, {pool.map_levels.k_max})
     tensors = torch.load(Path(__file__).with_suffix(".pth"), weights_only=True)
     model.load_state_dict(tensors)
     return model.eval()

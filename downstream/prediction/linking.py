@@ -2,8 +2,10 @@
 
 Slices are gone through from head to foot. A box continues a finding if it overlaps the finding's
 last box by more than `OVERLAP` (IoU, which is the same in pixels and in mm), and if that box lies
-in the slice looked at before, or at most `GAP_MM` above: a detector may miss a slice. Pairs are
-taken in order of their overlap, each box and each finding once. Any other box begins a finding.
+in the slice looked at before, or at most `GAP_MM` above: a detector may miss a slice. No finding
+goes across slices that the scan lacks (`orient.gaps_in`), unless they are fewer than `GAP_MM`.
+Pairs are taken in order of their overlap, each box and each finding once. Any other box begins a
+finding.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ubr.pretrain.data.orient import gaps_in
 
 from ..metrics.matching import ious
 from ..planting.measurement import MARGIN
@@ -92,13 +96,15 @@ def _chains(
     """The boxes of each finding, by slice."""
     chains: list[list[int]] = []
     near: list[list[int]] = []
+    lacking = np.array([gap.after for gap in gaps_in(z_mm)])
     before = -1
     for z in slices:
         here = np.flatnonzero(boxes.index == z)
+        goes_on = not ((before <= lacking) & (lacking < z)).any()
         near = [
             chain
             for chain in near
-            if boxes.index[chain[-1]] == before
+            if (boxes.index[chain[-1]] == before and goes_on)
             # Positions are sums of steps: 4 x 2.5 mm may come out above 10 mm.
             or z_mm[z] - z_mm[boxes.index[chain[-1]]] <= gap_mm + 1e-3
         ]

@@ -270,7 +270,7 @@ def _score(
     left_out = [out for out in found.left_out() if is_mine(hash_text(out.path))]
     damaged = {out.key for out in left_out if out.key}
     listed = partial(_listed, working.folder)
-    already = working.already(dict.fromkeys(damaged, ()) | counts, listed) - damaged
+    already = working.already({**dict.fromkeys(damaged, ()), **counts}, listed) - damaged
     missing = notes(options.regions, options.coverage) if options.regions else ()
     scored = Scored(working.folder, where, len(already), missing)
     if working.finished:

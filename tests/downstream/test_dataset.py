@@ -123,6 +123,9 @@ def test_share__is_drawn_by_seed_and_nested(folder: Path) -> None:
     assert len(names(0.5)) == 3 and len(names(0.01)) == 1 and len(names(1)) == 6
     assert names(0.2) < names(0.5) < names(1)
     assert len({frozenset(names(0.5, seed)) for seed in range(6)}) > 1
+    every = {key.name: i for i, key in enumerate(DeepLesion(folder, "train", PLAIN).keys)}
+    half = DeepLesion(folder, "train", PLAIN, share=0.5, unreadable="skip")
+    assert all(target["image_id"].item() == every[target["key"].name] for _, target in half)
     for wrong in (0, 1.5):
         with pytest.raises(ValueError, match=f"share must be above 0 and at most 1, got {wrong:g}"):
             names(wrong)

@@ -196,6 +196,21 @@ def test_position__changes_what_is_found_and_is_asked_for() -> None:
         faster_rcnn(kept("timm/resnet18"))[0].eval()([image], None, torch.zeros(1))
 
 
+@pytest.mark.parametrize("options", [{}, {"pyramid": 64}, {"position": True}])
+def test_faster_rcnn__the_first_image_decides_nothing_for_others(options: dict[str, Any]) -> None:
+    """torchvision would take the stride from it; padding to 96 px makes that of 66 px half."""
+    (scan,) = torch.rand(1, 3, 128, 160, generator=torch.Generator().manual_seed(0))
+    at = (None, torch.zeros(1)) if options.get("position") else ()
+    found = []
+    for first in (128, 66):
+        detector = faster_rcnn(kept("timm/resnet18"), **options)[0].eval()
+        with torch.no_grad():
+            detector([scan[:, :first]], *at)
+            found.append(detector([scan], *at)[0])
+    assert len(found[0]["boxes"]) > 0
+    assert all(torch.equal(found[0][name], found[1][name]) for name in ("boxes", "scores"))
+
+
 @pytest.mark.parametrize("name", ["timm/test_vit", "timm/pvt_v2_b0", "timm/test_convnext", "vgg16"])
 def test_faster_rcnn__takes_trunks_of_any_size(name: str) -> None:
     detector, _ = faster_rcnn(starting_weights(name, "random", InputSpec(size_px=224)))

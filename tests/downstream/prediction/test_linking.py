@@ -67,6 +67,20 @@ def test_link__slices_that_were_not_looked_at_are_no_gap() -> None:
     assert len(linked([rows[0], rows[2]], slices=[0, 4, 8])) == 2
 
 
+def test_link__no_finding_goes_across_slices_that_the_scan_lacks() -> None:
+    """Six slices, some missing, and six more; a box in the last one before, the first one after."""
+    boxes = Boxes(np.array([5, 6], np.int32), np.array([BOX, BOX]), np.array([0.9, 0.8]))
+    for missing_mm, slices, count in (
+        (300.0, range(12), 2),
+        (300.0, [1, 5, 6, 10], 2),
+        (10.0, range(12), 1),
+        (0.0, range(12), 1),
+    ):
+        z_mm = np.arange(12) * 5.0
+        z_mm[6:] += missing_mm - 5.0 if missing_mm else 0.0
+        assert len(link(boxes, z_mm, (5.0, 0.5, 2.0), slices)) == count
+
+
 def test_link__two_lesions_side_by_side_stay_two() -> None:
     """The best pairs come first, whatever the order of scores."""
     beside = (22.0, 20.0, 42.0, 50.0)

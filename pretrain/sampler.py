@@ -120,5 +120,9 @@ def even_sizes(
             count as similar.
     """
     size = np.log([max(float(np.median(area)), 1.0) for area in areas_mm2])
-    alike = np.exp(-0.5 * ((size[:, None] - size[None, :]) / spread) ** 2).sum(1)
-    return np.asarray(1 / alike)
+    rows = max(1, 2**20 // len(size))  # of all pairs at a time: their square fills any memory
+    alike = [
+        np.exp(-0.5 * ((size[k : k + rows, None] - size[None, :]) / spread) ** 2).sum(1)
+        for k in range(0, len(size), rows)
+    ]
+    return np.asarray(1 / np.concatenate(alike))

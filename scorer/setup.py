@@ -29,7 +29,7 @@ MODULES = {
     "orient overviews patients scans tables volume workers",
     "pretrain.data.deeplesion": "__init__ images series table",
     "pretrain.data.dicom": "__init__ headers phases pixels series some values",
-    "pretrain.data.store": "__init__ catalog folder keys made pixels rows sources values",
+    "pretrain.data.store": "__init__ catalog files folder keys made pixels rows sources values",
     "pretrain.reading": "__init__ chosen classifier context curve deviations faults finding "
     "intervals leaps line parts reference regions stored",
     "pretrain.scores": "__init__ adding again alone command read scored scoring series slices "

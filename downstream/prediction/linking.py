@@ -3,9 +3,9 @@
 Slices are gone through from head to foot. A box continues a finding if it overlaps the finding's
 last box by more than `OVERLAP` (IoU, which is the same in pixels and in mm), and if that box lies
 in the slice looked at before, or at most `GAP_MM` above: a detector may miss a slice. No finding
-goes across slices that the scan lacks (`orient.gaps_in`), unless they are fewer than `GAP_MM`.
-Pairs are taken in order of their overlap, each box and each finding once. Any other box begins a
-finding.
+goes across slices that the scan lacks (`orient.gaps_in`), unless its boxes are at most `GAP_MM`
+apart. Pairs are taken in order of their overlap, each box and each finding once. Any other box
+begins a finding.
 """
 
 from __future__ import annotations

@@ -276,15 +276,13 @@ def _fill(
 
 
 def _state(found: Named) -> tuple[set[str], set[str], set[str]]:
-    """The keys of all series; of those in the store; and of those to be taken anew for all that."""
+    """The keys of all series; of those in the store; and, of these, of those to be taken anew."""
     keys, there, behind = set(), set(), set()
-    slices = {row.key: row.slices for row in found.store.rows()}
     for series in found:
         keys.add(key := found.store.key(series))
         if found.store.has(key):
             there.add(key)
-            # With a file for each slice none is missing, and the row need not be read.
-            if len(series.files) != slices.get(key) and found.store.is_behind(series):
+            if found.store.is_behind(series):
                 behind.add(key)
     return keys, there, behind
 

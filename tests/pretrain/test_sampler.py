@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -132,3 +134,15 @@ def test_even_sizes__kinds_of_volumes_are_drawn_alike_however_many_there_are() -
     sampler = SliceSampler(z, g=1, m=4, share=share[:45])
     drawn = np.array([sampler.groups(step)[0][0] >= 40 for step in range(2000)])
     assert drawn.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_even_sizes__of_many_volumes_are_counted_in_little_memory() -> None:
+    areas = [np.full(3, area) for area in np.random.default_rng(0).uniform(1e4, 9e4, 3000)]
+    tracemalloc.start()
+    share = even_sizes(areas)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40e6  # of all pairs at once it is 144 MB
+    size = np.log([area[0] for area in areas])
+    alike = np.exp(-0.5 * ((size[:, None] - size[None, :]) / 0.3) ** 2).sum(1)
+    np.testing.assert_array_equal(share, 1 / alike)

@@ -79,7 +79,8 @@ class Working:
     ) -> set[str]:
         """The series that an earlier call has finished.
 
-        One that has grown since is not finished, nor is one of which it is not known.
+        One that has grown since is not finished. Of one kept by an earlier version it is not known,
+        and it counts as finished.
 
         Args:
             given: the series that are given now, by key: what `add` is given as their `counts`.
@@ -104,7 +105,7 @@ class Working:
 
     def _is_of(self, key: str, counts: Sequence[int]) -> bool:
         with self._kept(key) as arrays:
-            return np.array_equal(arrays.get("counts", ()), counts)
+            return np.array_equal(arrays.get("counts", counts), counts)
 
     def begin(self) -> None:
         """Make the folder, where it is not there."""
@@ -124,7 +125,8 @@ class Working:
     def read(self, key: str, *needed: str) -> dict[str, NDArray[Any]]:
         """The arrays of a series, with those that are needed."""
         with self._kept(key) as arrays:
-            return {**{name: arrays[name] for name in needed}, **arrays}
+            found = dict(arrays)
+            return {**{name: found[name] for name in needed}, **found}
 
     @contextmanager
     def _kept(self, key: str) -> Iterator[Mapping[str, NDArray[Any]]]:

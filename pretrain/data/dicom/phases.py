@@ -88,11 +88,10 @@ def _told_apart(values: Sequence[str], at: Float, shared: bool) -> list[list[int
 
     A class of one slice each says nothing unless slices share positions.
 
-    Which of the classes at one place goes on in which stack, their order says. As many classes in
-    each stack: the first at each place are one stack, the second another, whether phase followed
-    phase or all were taken at each place in turn. Else one phase is shorter, and what is first at a
-    place may be any phase: the passes along the body are the stacks. If they are more than lie in
-    one place, only what is together either way stays together.
+    The first class at each place are one stack, the second another: so it is where all stacks have
+    as many classes, and where few slices were taken again. Else one phase is shorter, and what is
+    first at a place may be any phase. Then passes along the body are the stacks. If they are more
+    than lie in one place, only classes that both ways put together stay together.
     """
     by_value: dict[str, list[int]] = defaultdict(list)
     for k, value in enumerate(values):
@@ -102,7 +101,7 @@ def _told_apart(values: Sequence[str], at: Float, shared: bool) -> list[list[int
     classes = [by_value[value] for value in sorted(by_value, key=_in_order)]
     places = [np.sort(at[members]) for members in classes]
     stacks = _by_place(places)
-    if len({len(stack) for stack in stacks}) > 1:
+    if len({len(stack) for stack in stacks}) > 1 and not _few_again(stacks, places):
         passes = _by_pass(places)
         if 1 < len(passes) <= len(stacks):
             stacks = passes
@@ -122,6 +121,13 @@ def _by_place(places: Sequence[Float]) -> list[list[int]]:
         else:
             stacks.append([c])
     return stacks
+
+
+def _few_again(stacks: Sequence[list[int]], places: Sequence[Float]) -> bool:
+    """Whether the stacks after the first are few slices, and were taken after all of it."""
+    first, *others = [sum(len(places[c]) for c in stack) for stack in stacks]
+    in_order = [c for stack in stacks for c in stack] == list(range(len(places)))
+    return in_order and all(2 * other < first for other in others)
 
 
 def _by_pass(places: Sequence[Float]) -> list[list[int]]:
@@ -159,7 +165,7 @@ def _passes(places: Sequence[Float]) -> list[list[int]]:
             passes.append([c])
         elif len(ongoing) < 2 or step * (middle[ongoing[1]] - middle[ongoing[0]]) > 0:
             ongoing.append(c)
-        elif abs(leap) > abs(step):
+        elif len(ongoing) > 2 and abs(leap) > abs(step):
             passes.append([ongoing.pop(), c])
         else:
             passes.append([c])

@@ -265,6 +265,7 @@ class Store:
             row = self._files.read(key, taken=True) if is_new or series.own_patient else None
             named = None if row is None else {**row, **self._whose(series, row)}
             if named is not None and named != row:
+                self._catalog.unlink(missing_ok=True)  # it lists the rows as they were
                 write_values(self._files.row(key), named)
 
     def own_patient(self, key: str) -> str:

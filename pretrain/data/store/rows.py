@@ -27,7 +27,7 @@ OWN_PATIENT = "own_patient"
 """Of a row whose patient a table named: the key of the patient that the files name."""
 FILES = "files"
 """Of a series of many files, where these are not one per slice: how many the search found. An
-object whose frames are all in one file cannot grow.
+object of many frames in one file cannot grow.
 """
 _OF_MANY_FILES = ("dicom", "png")
 SIZE_OFF = 0.01

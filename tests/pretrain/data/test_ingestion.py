@@ -474,6 +474,20 @@ def test_grown__of_several_frames_a_file_or_with_copies_of_slices(tmp_path: Path
     assert sum(after[name] != kept[name] for name in kept) == 1  # that of the parts, which are all
 
 
+def test_grown__with_as_many_files_as_there_were_slices(tmp_path: Path) -> None:
+    """Objects of two frames: ten files then, where five gave ten slices."""
+    whole = [enhanced(np.arange(k, k + 2)) for k in range(0, 20, 2)]
+    for number, one in enumerate(whole):
+        one.SOPInstanceUID, one.InstanceNumber = f"1.2.7.{number}", number + 1
+        for name in ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID"):
+            setattr(one, name, whole[0].get(name))
+    write(tmp_path / "scans", whole[:5])
+    run(tmp_path / "scans", store=tmp_path / "store")
+    write(tmp_path / "scans", whole[5:], seed=1)
+    done = run(tmp_path / "scans", store=tmp_path / "store")
+    assert done.replaced == 1 and [row.slices for row in done.taken] == [20]
+
+
 def test_grown__files_that_could_not_be_read_and_are_whole_now(tmp_path: Path) -> None:
     paths = write(tmp_path / "scans", Made().datasets())
     whole = paths[5].read_bytes()

@@ -335,6 +335,27 @@ def test_phases__what_may_be_either_is_not_joined(tmp_path: Path) -> None:
     phases = range(10), range(5, 20), range(12, 20)
     write(tmp_path, taken(*phases))
     rows = [(k, number) for number in range(3) for k in range(20)]
-    for volume in volumes(tmp_path):
+    found = volumes(tmp_path)
+    for volume in found:
         of = [{n for k, n in rows if np.array_equal(hu, expected()[k] + 24 * n)} for hu in volume]
         assert len(set.union(*of)) == 1
+    assert sum(map(len, found)) == sum(map(len, phases))
+
+
+@pytest.mark.parametrize("tag", ["AcquisitionNumber", "InstanceNumber"])
+@pytest.mark.parametrize(
+    "parts", [(range(10), range(10, 20), range(1, 10)), (range(10, 20), range(10), range(10, 19))]
+)
+def test_phases__a_part_taken_again_later_does_not_take_another_part_along(
+    parts: tuple[range, ...], tag: str, tmp_path: Path
+) -> None:
+    made, datasets = Made(), []
+    for number, part in enumerate(parts):
+        new = brighter([made.dataset(k) for k in part], 24 * (number == 2))
+        for one in new:
+            one.AcquisitionNumber = number + 1 if tag == "AcquisitionNumber" else 1
+            one.InstanceNumber = len(datasets) + 1
+            datasets.append(one)
+    write(tmp_path, datasets)
+    (volume,) = volumes(tmp_path)
+    np.testing.assert_array_equal(volume, expected())

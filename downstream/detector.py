@@ -254,8 +254,7 @@ def bare_detector(
         )
     kind = PositionedPool if position else MultiScaleRoIAlign
     pool = kind([str(i) for i in range(levels)], output_size=side, sampling_ratio=2)
-    # Else torchvision guesses them from the first image, for all later ones, and a small one that
-    # is padded doubles them.
+    # torchvision would guess them from the first image, without its padding, for all later ones.
     pool.scales = [1 / stride for stride in trunk.strides]
     pool.map_levels = LevelMapper(
         int(math.log2(trunk.strides[0])), int(math.log2(trunk.strides[-1]))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ubr.weights import Backbone, Head, Regressor
+from ubr.weights import Head, Regressor
 from ubr.weights.common.execution import Place
 from ubr.weights.common.optimizer import build_optimizer, parameter_groups
 from ubr.weights.common.pool import cores
@@ -114,7 +114,6 @@ class UBR(TrainingModule):
             seed=recipe.seed,
         )
         backbone = recipe.backbone_at_start()
-        _check_size(backbone, recipe.inputs.size_px)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed + 1)
             head = Head(backbone.channels, recipe.head_std)
@@ -278,18 +277,3 @@ class UBR(TrainingModule):
 def train_px(recipe: Recipe) -> int:
     """Side of the slices that random views are cut from."""
     return math.ceil(recipe.inputs.size_px * recipe.augment.magnifies)
-
-
-def _check_size(backbone: Backbone, size_px: int) -> None:
-    """Raise `ValueError` where the backbone cannot take slices of this size: it has a fixed size,
-    or the slices are too small for its strides.
-    """
-    try:
-        with torch.no_grad():
-            backbone.eval()(torch.zeros(1, 3, size_px, size_px))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"{backbone.name} cannot take slices of {size_px} px ({error}); change "
-            "`inputs.size_px` or `backbone`"
-        ) from error
-    backbone.train()

@@ -70,7 +70,7 @@ def plan(store: Store, recipe: Recipe, holdout: float | Sequence[str] = 0.1) -> 
     long_enough = [row for row in rows if row.slices >= recipe.m]
     train = tuple(row for row in long_enough if row.patient not in aside)
     held_out = tuple(row for row in rows if row.patient in aside and row.slices >= 3)
-    notes = []
+    notes = recipe.without_effect()
     if short := len(rows) - len(long_enough):
         notes.append(
             f"{short} of {len(rows)} series have fewer than m = {recipe.m} slices and are not "

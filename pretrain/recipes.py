@@ -168,11 +168,24 @@ class Recipe:
 
         return load(self.start) if self.keeps_head() else None
 
-    def backbone_at_start(self) -> Backbone:
-        """The backbone with its initial weights; errors are those of `ubr.weights.start`."""
-        from ubr.weights import start  # here, because the networks' libraries take seconds
+    def without_effect(self) -> list[str]:
+        """Values that another one leaves without effect, each as a line that says which one."""
+        found = []
+        if self.drops and self.schedule != "steps":
+            found.append(f"drops have no effect: the schedule is {self.schedule!r}, not 'steps'")
+        if self.stretch and not self.position_weight:
+            found.append("stretch has no effect: the position weight is 0")
+        return found
 
-        return start(
+    def backbone_at_start(self) -> Backbone:
+        """The backbone with its initial weights.
+
+        Errors are those of `ubr.weights.start` and `check_all_trains`.
+        """
+        from ubr.weights import start  # here, because the networks' libraries take seconds
+        from ubr.weights.backbones import check_all_trains
+
+        net = start(
             self.backbone,
             self.start,
             inputs=self.inputs,
@@ -180,6 +193,8 @@ class Recipe:
             start_prefix=self.start_prefix,
             assume_scale=self.assume_scale,
         )
+        check_all_trains(net, self.inputs.size_px)
+        return net
 
 
 def paper() -> Recipe:

@@ -128,6 +128,33 @@ def _try_another_size(net: Backbone) -> None:
     net.train()
 
 
+def check_all_trains(net: Backbone, size_px: int) -> None:
+    """Refuse a network that slices of this size cannot train, or not all of it.
+
+    Raises:
+        ValueError: it has another size, or the slices are too small for its strides; or parts do
+            not reach its deepest map, so they would stay as they began, and travel as if they were
+            trained.
+    """
+    was_training = net.training
+    try:
+        net.eval()(torch.zeros(1, 3, size_px, size_px)).sum().backward()
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{net.name} cannot take slices of {size_px} px ({error}); change `inputs.size_px` or "
+            "`backbone`"
+        ) from error
+    net.train(was_training)
+    idle = sum(p.numel() for p in net.parameters() if p.requires_grad and p.grad is None)
+    net.zero_grad()
+    if idle:
+        share = idle / sum(p.numel() for p in net.parameters())
+        raise ValueError(
+            f"{share:.0%} of {net.name} does not reach its deepest map and would stay untrained; "
+            "choose another backbone, such as timm/resnet50 or timm/convnext_tiny"
+        )
+
+
 def build(name: str, *, any_size: bool = False) -> Backbone:
     """A backbone with its library's own random initialisation.
 

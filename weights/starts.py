@@ -61,10 +61,15 @@ def start(
 
     Raises:
         ValueError: the file does not exist, its backbone or contract differs, its scale is not
-            known, or ImageNet weights are not available.
+            known, ImageNet weights are not available, or `start_prefix` is given without a file.
         TransferError: the file does not hold the whole trunk, or more than one.
     """
     kind, _, tag = source.partition(":")
+    if start_prefix is not None and kind in ("random", "imagenet"):
+        raise ValueError(
+            f"`start_prefix` {start_prefix!r} is for starts from a file, and {source!r} is none; "
+            "leave it out"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = build(backbone)

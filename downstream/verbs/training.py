@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ..training import Run
 
 FINISHED = "already finished; nothing would be trained"
+GEOMETRY = {"size_px", "field", "mm_per_px", "neighbours_mm"}
+"""Of the input contract; the geometry of a detector's images is that of its view."""
 LAYOUT = {
     "Most used": (
         *("out", "weights", "start", "backbone", "recipe", "steps", "devices"),
@@ -126,10 +128,10 @@ def _offer(options: Options) -> None:
         help="print the plan, and estimate time, memory and disk from a few steps; writes nothing",
     )
     options.offer(DetectorRecipe)
-    options.offer(InputSpec, under="inputs")
+    options.offer(InputSpec, GEOMETRY, under="inputs")
     options.offer(Machine, {"place"})  # images are always read from files
     options.offer(Intervals)
-    defaults = {f"inputs.{n}": v for n, v in flat(InputSpec()).items()}
+    defaults = {f"inputs.{n}": v for n, v in flat(InputSpec()).items() if n not in GEOMETRY}
     defaults |= {
         n: v
         for n, v in {**flat(MACHINE), **flat(INTERVALS)}.items()

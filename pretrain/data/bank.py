@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -25,6 +24,7 @@ from ...weights.common import disk
 from ...weights.common.checks import check_choice
 from ...weights.common.checksums import say_unverified
 from ...weights.common.execution import Place
+from ...weights.common.memory import available_bytes
 from ...weights.common.progress import progress_bar
 from .gridfiles import open_grid, write_grid
 from .store import SeriesRow, Store
@@ -187,15 +187,4 @@ def _choose(size_bytes: int, device: torch.device | None, share: int) -> Place:
         and size_bytes < torch.cuda.mem_get_info(device)[0] / 2
     ):
         return "gpu"
-    return "ram" if size_bytes < _available_bytes() / 2 / share else "file"
-
-
-def _available_bytes() -> int:
-    """Memory that can be had without swapping."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(
-            1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")
-        )
-    except (OSError, StopIteration):  # not Linux
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return "ram" if size_bytes < available_bytes() / 2 / share else "file"

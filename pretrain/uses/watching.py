@@ -12,6 +12,7 @@ finds it there and does not store it again. Pixels are in a hidden folder of OUT
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
     from ubr.weights import Weights
 
 TRIES = 3
-"""How often a series is tried that the server does not give, or on which this machine fails."""
+"""How often in a row a series is tried that the server does not give, or on which this machine
+fails.
+"""
+PAUSE_S = 3600.0
+"""How long it rests then."""
 MACHINE = (MemoryError, OSError, RuntimeError)
 """What says nothing of a series: memory, disk or GPU are full or gone. What decoders raise does not
 come through: readers make `UnusableError` of it."""
@@ -81,7 +86,8 @@ def watch(
     optional("highdicom", extra="dicom", purpose="watch")
     weights, regions = opened(weights, regions)
     notes = _Notes(Path(out) / "watched.json", weights, regions)
-    watcher = _Watcher(server, notes, weights, regions, 60 * stable, tell)
+    pause_s = math.inf if once else PAUSE_S
+    watcher = _Watcher(server, notes, weights, regions, 60 * stable, pause_s, tell)
     answered = False
     while True:
         try:
@@ -136,8 +142,9 @@ class _Notes:
 class _Watcher:
     """What is known of series that are not done.
 
-    seen: since when a series has how many images. failed: of those that the server did not give,
-    or on which this machine failed, with how many images and how often.
+    pause_s: how long a series rests that failed `TRIES` times. seen: since when a series has how
+    many images. failed: of those that the server did not give, or on which this machine failed,
+    with how many images, how often, and when last.
     """
 
     server: Server
@@ -145,9 +152,10 @@ class _Watcher:
     weights: Weights
     regions: Regions
     stable_s: float
+    pause_s: float
     tell: Callable[[str], None]
     seen: dict[str, tuple[int, float]] = field(default_factory=dict)
-    failed: dict[str, tuple[int, int]] = field(default_factory=dict)
+    failed: dict[str, tuple[int, int, float]] = field(default_factory=dict)
 
     def look_at(self, there: list[Listed]) -> int:
         """Report on the series that are complete. Returns how many of the others may follow.
@@ -160,11 +168,15 @@ class _Watcher:
         # by chance: where a damaged file crashes its decoder, and so this process, the others
         # get their turn after another start
         for one in random.sample(there, len(there)):
-            if self.notes.has(one) or self.failed.get(one.key) == (one.images, TRIES):
+            if self.notes.has(one) or self._rests(one):
                 continue
             if not self._is_complete(one) or not self._is_done(one):
                 waiting += 1
         return waiting
+
+    def _rests(self, one: Listed) -> bool:
+        images, tries, last = self.failed.get(one.key, (-1, 0, 0.0))
+        return images == one.images and tries >= TRIES and monotonic() - last < self.pause_s
 
     def _is_complete(self, one: Listed) -> bool:
         images, since = self.seen.get(one.key, (-1, 0.0))
@@ -191,13 +203,14 @@ class _Watcher:
         return True
 
     def _has_failed(self, one: Listed, why: str) -> bool:
-        """Count a try. Returns whether it was the last."""
-        images, tries = self.failed.get(one.key, (one.images, 0))
+        """Count a try. Returns whether it was the last for now."""
+        images, tries, _ = self.failed.get(one.key, (one.images, 0, 0.0))
         tries = 1 if images != one.images else tries + 1
-        self.failed[one.key] = (one.images, tries)
-        again = "will be retried" if tries < TRIES else f"failed {tries} times, giving up"
+        self.failed[one.key] = (one.images, tries, monotonic())
+        then = "giving up" if self.pause_s == math.inf else f"next try in {self.pause_s / 60:g} min"
+        again = "will be retried" if tries < TRIES else f"failed {tries} times, {then}"
         self.tell(f"{one.key}: {why}; {again}")
-        return tries == TRIES
+        return tries >= TRIES
 
     def _reported(self, one: Listed) -> str:
         """Fetch a series, score it and store its report; of a mixed series, one for each stack.

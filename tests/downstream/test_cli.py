@@ -60,7 +60,7 @@ def test_mistakes__are_one_line(
 
 
 TINY = ["--start", "random", "--backbone", "timm/test_resnet", "--steps", "1", "--batch", "2"]
-TINY += ["--pyramid", "0", "--norms", "frozen", "--inputs.size-px", "32", "--workers", "0"]
+TINY += ["--pyramid", "0", "--norms", "frozen", "--workers", "0"]
 TINY += ["--accelerator", "cpu", "--precision", "32", "--view.longest-px", "96"]
 
 

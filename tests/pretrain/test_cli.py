@@ -263,6 +263,15 @@ def test_fit__recipe_gives_the_defaults_and_options_change_them(world: Path) -> 
         (["--m", "1"], "--m must be in 2..256, got 1"),
         (["--steps", "0"], "--steps must be in 1"),
         (["--holdout", "2"], "--holdout must be in 0..1"),
+        (
+            ["--holdout", "[1234567890123456]"],
+            "--holdout must be a number or a list [TEXT,...] with numbers in quotes, as '[\"1\"]', "
+            "got 1234567890123456;",
+        ),
+        (
+            ["--start-prefix", "x."],
+            "--start-prefix 'x.' is for starts from a file, and 'random' is",
+        ),
         (["--augment.crop-area", "0"], "--augment.crop-area must be in 0.05..1, got 0"),
         (["--inputs.window-hu", "[100, 0]"], "--inputs.window-hu must be (low, high)"),
         (["--start", "nowhere.pth"], "unknown start 'nowhere.pth'"),

@@ -424,6 +424,27 @@ def test_plan__splits_by_patient_and_says_what_is_too_short(tmp_path: Path) -> N
         plan(store, toy_recipe(), ["nobody"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"schedule": "cosine", "drops": (0.5,)},
+            ["drops have no effect: the schedule is 'cosine'"],
+        ),
+        (
+            {"stretch": 0.1, "position_weight": 0.0},
+            ["stretch has no effect: the position weight is 0"],
+        ),
+        ({"schedule": "steps", "drops": (0.5,)}, []),
+        ({"stretch": 0.1, "position_weight": 1.0}, []),
+    ],
+)
+def test_plan__says_what_has_no_effect(changes: Any, says: list[str], tmp_path: Path) -> None:
+    store = toy_store(tmp_path / "store", volumes=10, slices=12)
+    notes = plan(store, toy_recipe(**changes)).notes
+    assert [note.partition(", not")[0] for note in notes if "no effect" in note] == says
+
+
 def test_plan__says_which_series_are_damaged(tmp_path: Path) -> None:
     store = toy_store(tmp_path / "store", volumes=10, slices=12)
     row = store.path / "series" / f"{store.rows()[0].key}.json"

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from tests.made.networks import weights_of
 from ubr.weights import InputSpec, TransferError, build, start
+from ubr.weights.backbones import check_all_trains
 from ubr.weights.starts import _scales
 
 
@@ -89,6 +90,25 @@ def test_start__imagenet_without_weights_says_what_to_do(
         r"-50.00..-49.00; use inputs",
     ):
         start("vgg16", "imagenet", inputs=InputSpec(mean=(50, 50, 50), std=(1, 1, 1)))
+
+
+def test_start__a_prefix_is_for_files() -> None:
+    for source in ("random", "imagenet"):
+        with pytest.raises(ValueError, match=f"`start_prefix` 'x.' is .* '{source}' is none"):
+            start("alexnet", source, start_prefix="x.")
+
+
+def test_check_all_trains__refuses_what_does_not_reach_the_map() -> None:
+    net = start("timm/hrnet_w18_small")
+    with pytest.raises(
+        ValueError, match=r"^\d+% of timm/hrnet_w18_small does not reach its deepest"
+    ):
+        check_all_trains(net, 64)
+    net = start("alexnet")
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    check_all_trains(net, 64)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert net.training and all(p.grad is None for p in net.parameters())
 
 
 @pytest.mark.parametrize(

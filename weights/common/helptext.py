@@ -129,7 +129,8 @@ def _expected(hint: Any) -> str:
         return _choices(inner)
     if kind in (Union, types.UnionType):
         return " or ".join(map(_expected, _shown(inner)))
-    return f"a list {_label(hint)}" if inner else _label(hint)
+    quoted = " with numbers in quotes, as '[\"1\"]'" if str in inner else ""
+    return f"a list {_label(hint)}{quoted}" if inner else _label(hint)
 
 
 def _shown(hints: Sequence[Any]) -> list[Any]:

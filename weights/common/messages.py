@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 
-_VALUE = re.compile(r"(?:Got|Given) value: (.*)$")
+_VALUE = re.compile(r"(?:Got|Given) value: (.*?)(?: Given value type: .*)?$")
 LONGEST = 2000
 """Characters of a message; words of a file can be longer."""
 

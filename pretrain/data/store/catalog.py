@@ -114,7 +114,7 @@ def is_whole(row: dict[str, Any], key: str, *, taken: bool) -> bool:
     checksums = row.get("slices_crc32", [])
     return (
         whole
-        and leave_out_damaged(table)["status"].to_pylist() == [TAKEN]
+        and is_sensible(row)
         and isinstance(checksums, list)
         and len(checksums) in ((row["slices"],) if "slices_crc32" in row else (0,))
         and is_key(row.get(OWN_PATIENT, key))

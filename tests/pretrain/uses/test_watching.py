@@ -335,6 +335,38 @@ def test_watch__a_failure_of_this_machine_is_no_fact_of_the_series(
     assert len(reports_on(server, made)) == 1
 
 
+def test_watch__a_series_that_failed_is_tried_again_after_a_pause(
+    server: Orthanc,
+    since: date,
+    made: Made,
+    meanwhile: Meanwhile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watching, "PAUSE_S", 0.6)
+    real, failures, said = watching.reported, iter(range(4)), []
+
+    def fails(*given: Any) -> Any:
+        if next(failures, None) is not None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*given)
+
+    def tell(line: str) -> None:
+        said.append(line)
+        if ": reported: " in line:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching, "reported", fails)
+    with pytest.raises(KeyboardInterrupt):
+        watched(tmp_path, since, once=False, every=0.05, tell=tell)
+    tries = [line.partition("); ")[2] for line in said if "this machine" in line]
+    assert tries == [
+        *["will be retried"] * 2,
+        *(f"failed {n} times, next try in 0.01 min" for n in (3, 4)),
+    ]
+    assert len(reports_on(server, made)) == 1
+
+
 def test_fetch__takes_files_as_they_are_and_resumes(
     server: Orthanc, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

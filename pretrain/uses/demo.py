@@ -96,7 +96,7 @@ def run_demo(
     phantoms(scans / "unseen", n=unseen, seed=seed + 10_000, form="dicom", size_px=128)
     taken = ingest([scans / "train"], store)
     recipe = dataclasses.replace(default(), steps=steps, augment=MILD, seed=seed)
-    recipe = dataclasses.replace(recipe, inputs=dataclasses.replace(recipe.inputs, size_px=48))
+    recipe = dataclasses.replace(recipe, inputs=dataclasses.replace(recipe.inputs, size_px=32))
     trained = fit(
         store,
         run,

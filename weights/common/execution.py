@@ -32,8 +32,8 @@ class Machine:
         nodes: number of machines; on SLURM, the job's number of nodes.
         workers: loader processes, if slices are read from files.
         place: where slices are kept while training: "gpu", "ram" or "file"; "auto" takes the first
-            of these in which the slices need at most half of the free memory, of which a SLURM job
-            or a container has its share. `ubr-detect` always reads files.
+            of these in which the slices need at most half of the free memory. Limits of a SLURM job
+            or a container count. `ubr-detect` always reads files.
     """
 
     device: str = "auto"

@@ -11,8 +11,8 @@ from typing import NamedTuple
 def available_bytes(root: Path = Path("/")) -> int:
     """Memory that can be had without swapping.
 
-    SLURM and containers limit a job by control groups, of which each is within another. What a
-    group's files take in memory can be dropped, so it counts as free.
+    SLURM and containers limit a job by control groups, each within another. Memory that only caches
+    a group's files can be dropped, so it counts as free.
 
     root: where /proc and /sys are.
     """
@@ -27,6 +27,8 @@ def _of_machine(root: Path) -> int:
 
 
 class _Names(NamedTuple):
+    """What a version of control groups calls its files, and what is in `memory.stat`."""
+
     folder: str
     limit: str
     used: str
@@ -51,9 +53,10 @@ def _of_groups(root: Path) -> Iterator[int]:
         within = PurePosixPath(path.lstrip("/"))
         for group in (within, *within.parents):
             try:
-                limit, used = ((mounted / group / n).read_text() for n in names[1:3])
+                limit = int((mounted / group / names.limit).read_text())
+                used = int((mounted / group / names.used).read_text())
                 files = _numbers(mounted / group / "memory.stat").get(names.files, 0)
-                yield max(0, int(limit) - int(used) + files)
+                yield max(0, limit - used + files)
             except (OSError, ValueError):  # another mount, or the limit is "max"
                 continue
 
